@@ -1,0 +1,41 @@
+//! mrhsm makes any KMIP key manager usable as an HSM.
+//!
+//! `libmrhsm_pkcs11.so` is a PKCS#11 module whose tokens are groups of KMIP hosts; the `mrhsm` command sets them up.
+//! The modules are floors: a file imports only from floors below its own (`scripts/check-floors`), see
+//! `docs/ARCHITECTURE.md`.
+
+// Floor 0: no I/O, no logic of PKCS#11 or KMIP.
+pub mod ck;
+pub mod error;
+pub mod log;
+pub mod secret;
+pub mod version;
+
+// Floor 1: formats.
+pub mod config;
+pub mod ttlv;
+
+// Floor 2: KMIP vocabulary; local algorithms.
+pub mod crypto;
+pub mod kmip;
+
+// Floor 3: hosts, TLS, connections.
+pub mod net;
+
+// Floor 4: keys, whoever holds them.
+pub mod store;
+
+// Floor 5: tokens, PINs, templates, the cluster's master keys.
+pub mod token;
+
+// Floor 6: mechanisms and operations.
+pub mod mech;
+
+// Floor 7: slots and sessions.
+pub mod module;
+pub mod session;
+
+// Floor 8: the edges.
+pub mod cli;
+pub mod ffi;
+pub mod process;

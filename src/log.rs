@@ -1,0 +1,71 @@
+//! The log: off unless `MRHSM_LOG` names a level and `MRHSM_LOG_FILE` a file. Never stdout or stderr: they are the host's.
+//!
+//! No global subscriber, no lock of our own: each line is one `write` to a file opened for appending. Secrets cannot be
+//! logged by accident, because `Secret` prints only its length.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
+
+/// How much is logged; each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What a call returned to an application as an error.
+    Error,
+    /// What was mended without the caller noticing: fail-over, a new connection, a retry.
+    Warn,
+    /// Calls, requests and their results, without data.
+    Info,
+    /// Messages on the wire, redacted.
+    Debug,
+}
+
+struct Sink {
+    level: Level,
+    file: File,
+}
+
+static SINK: OnceLock<Option<Sink>> = OnceLock::new();
+
+fn sink() -> Option<&'static Sink> {
+    SINK.get_or_init(|| {
+        let level = match std::env::var("MRHSM_LOG").ok()?.to_ascii_lowercase().as_str() {
+            "error" => Level::Error,
+            "warn" => Level::Warn,
+            "info" => Level::Info,
+            "debug" => Level::Debug,
+            _ => return None,
+        };
+        let path = std::env::var_os("MRHSM_LOG_FILE")?;
+        let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
+        Some(Sink { level, file })
+    })
+    .as_ref()
+}
+
+/// True when lines of `level` are written, so that costly ones can be skipped.
+pub fn enabled(level: Level) -> bool {
+    sink().is_some_and(|s| level <= s.level)
+}
+
+/// Writes one line; use the [`log!`](crate::log!) macro.
+pub fn write(level: Level, message: fmt::Arguments<'_>) {
+    let Some(sink) = sink() else { return };
+    let now = jiff::Timestamp::now();
+    let text = message.to_string().replace(['\n', '\r'], " ");
+    let line = format!("{now:.3} {} {level:?} {text}\n", std::process::id());
+    // A log that cannot be written must not stop the work it describes.
+    let _ = (&sink.file).write_all(line.as_bytes());
+}
+
+/// Logs a line of a [`Level`](crate::log::Level): `log!(Warn, "{host}: {error}")`.
+#[macro_export]
+macro_rules! log {
+    ($level:ident, $($arg:tt)+) => {
+        if $crate::log::enabled($crate::log::Level::$level) {
+            $crate::log::write($crate::log::Level::$level, format_args!($($arg)+));
+        }
+    };
+}
