@@ -1,0 +1,448 @@
+//! Symmetric ciphers, whole or in parts.
+//!
+//! A [`Cipher`] takes a message in parts of any length and gives back what is ready: `new`, `update` any number of times,
+//! `finish`. Memory stays constant, except when an authenticated mode decrypts: its plaintext is released only after the tag
+//! was found right, so the ciphertext waits until then.
+
+use zeroize::Zeroize;
+
+use super::evp;
+use crate::ck;
+use crate::error::{Error, Result};
+
+/// Which way a cipher works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Direction {
+    Encrypt,
+    Decrypt,
+}
+
+/// A key and the block cipher it is for.
+#[derive(Clone, Copy)]
+pub enum Key<'a> {
+    /// AES: 16, 24 or 32 bytes.
+    Aes(&'a [u8]),
+}
+
+/// A mode of operation with its parameters.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Electronic Codebook, whole blocks only.
+    Ecb,
+    /// Cipher Block Chaining, whole blocks only.
+    Cbc {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// Cipher Block Chaining with PKCS#7 padding.
+    CbcPad {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// Counter mode (SP 800-38A).
+    Ctr {
+        /// First counter block.
+        counter: &'a [u8],
+        /// How many of its last bits count (1 to 128); a message that would make them overflow is refused.
+        bits: u32,
+    },
+    /// Galois/Counter Mode (SP 800-38D); the tag follows the ciphertext.
+    Gcm {
+        /// Nonce, at least one byte; 12 are usual.
+        iv: &'a [u8],
+        /// Additional authenticated data.
+        aad: &'a [u8],
+        /// Length of the tag in bytes, 4 to 16.
+        tag_len: usize,
+    },
+}
+
+/// How a mode treats parts, all that matters once it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// As much comes out as goes in.
+    Stream,
+    /// Whole blocks come out.
+    Blocks,
+    /// Whole blocks come out, and the last one is padded.
+    Padded,
+    /// As a stream, and a tag of so many bytes at the end.
+    Tagged(usize),
+}
+
+/// A cipher at work. After an error it must not be used again.
+pub struct Cipher {
+    evp: evp::Cipher,
+    direction: Direction,
+    shape: Shape,
+    block: u64,
+    /// Bytes taken so far.
+    taken: u64,
+    /// Bytes that may be taken at most.
+    limit: u64,
+    /// Ciphertext and tag of an authenticated decryption.
+    waiting: Vec<u8>,
+}
+
+impl Cipher {
+    /// A cipher ready for the first part.
+    ///
+    /// `CKR_KEY_SIZE_RANGE` for a key of a wrong length, `CKR_MECHANISM_PARAM_INVALID` for a wrong parameter of the mode.
+    pub fn new(direction: Direction, key: Key<'_>, mode: Mode<'_>) -> Result<Cipher> {
+        let Key::Aes(key) = key;
+        let block = 16;
+        let none: &[u8] = &[];
+        let (kind, iv, shape, limit) = match mode {
+            Mode::Ecb => (evp::Kind::AesEcb, none, Shape::Blocks, u64::MAX),
+            Mode::Cbc { iv } => (evp::Kind::AesCbc, iv, Shape::Blocks, u64::MAX),
+            Mode::CbcPad { iv } => (evp::Kind::AesCbc, iv, Shape::Padded, u64::MAX),
+            Mode::Ctr { counter, bits } => (evp::Kind::AesCtr, counter, Shape::Stream, counter_limit(counter, bits)?),
+            Mode::Gcm { iv, tag_len, .. } => {
+                if !(4..=16).contains(&tag_len) {
+                    return Err(ck::CKR_MECHANISM_PARAM_INVALID.into());
+                }
+                (evp::Kind::AesGcm, iv, Shape::Tagged(tag_len), u64::MAX)
+            }
+        };
+        let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, key, iv, shape == Shape::Padded)?;
+        if let Mode::Gcm { aad, .. } = mode {
+            evp.aad(aad)?;
+        }
+        Ok(Cipher { evp, direction, shape, block, taken: 0, limit, waiting: Vec::new() })
+    }
+
+    /// Exactly as many bytes as [`Cipher::update`] will give for `len` bytes more.
+    pub fn update_len(&self, len: usize) -> usize {
+        let given = |taken: u64| match self.shape {
+            Shape::Tagged(_) if self.direction == Direction::Decrypt => 0,
+            Shape::Stream | Shape::Tagged(_) => taken,
+            Shape::Padded if self.direction == Direction::Decrypt => taken.saturating_sub(1) / self.block * self.block,
+            Shape::Blocks | Shape::Padded => taken / self.block * self.block,
+        };
+        (given(self.taken.saturating_add(len as u64)) - given(self.taken)) as usize
+    }
+
+    /// As many bytes as [`Cipher::finish`] gives at most after `len` bytes more.
+    pub fn finish_len(&self, len: usize) -> usize {
+        match (self.shape, self.direction) {
+            (Shape::Stream | Shape::Blocks, _) => 0,
+            (Shape::Padded, Direction::Encrypt) => self.block as usize,
+            (Shape::Padded, Direction::Decrypt) => self.block as usize - 1,
+            (Shape::Tagged(tag_len), Direction::Encrypt) => tag_len,
+            (Shape::Tagged(tag_len), Direction::Decrypt) => (self.waiting.len() + len).saturating_sub(tag_len),
+        }
+    }
+
+    /// Takes the next part and gives back what is ready.
+    pub fn update(&mut self, input: &[u8]) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        self.update_into(input, &mut output)?;
+        Ok(output)
+    }
+
+    /// Takes the next part and appends what is ready to `output`.
+    pub fn update_into(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
+        self.taken = self.taken.checked_add(input.len() as u64).filter(|&n| n <= self.limit).ok_or_else(|| self.bad_length())?;
+        if self.direction == Direction::Decrypt && matches!(self.shape, Shape::Tagged(_)) {
+            self.waiting.try_reserve(input.len()).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
+            self.waiting.extend_from_slice(input);
+            return Ok(());
+        }
+        self.evp.update(input, output)
+    }
+
+    /// Ends the message and gives back the rest: padding, tag, or the plaintext that waited for its tag.
+    ///
+    /// `CKR_DATA_LEN_RANGE` or `CKR_ENCRYPTED_DATA_LEN_RANGE` when the mode wants whole blocks and got others,
+    /// `CKR_ENCRYPTED_DATA_INVALID` when padding or tag are wrong.
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        self.finish_into(&mut output)?;
+        Ok(output)
+    }
+
+    /// The whole message at once: `update` and `finish`.
+    pub fn run(mut self, input: &[u8]) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        output.try_reserve_exact(self.update_len(input.len()) + 32).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
+        self.update_into(input, &mut output)?;
+        self.finish_into(&mut output)?;
+        Ok(output)
+    }
+
+    fn finish_into(&mut self, output: &mut Vec<u8>) -> Result<()> {
+        let whole = self.taken.is_multiple_of(self.block);
+        match (self.shape, self.direction) {
+            (Shape::Stream, _) => Ok(()),
+            (Shape::Blocks, _) if !whole => Err(self.bad_length()),
+            (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(self.bad_length()),
+            (Shape::Blocks | Shape::Padded, _) => self.evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID),
+            (Shape::Tagged(tag_len), Direction::Encrypt) => {
+                self.evp.finish(output, ck::CKR_FUNCTION_FAILED)?;
+                self.evp.tag(tag_len, output)
+            }
+            (Shape::Tagged(tag_len), Direction::Decrypt) => self.open(tag_len, output),
+        }
+    }
+
+    /// Decrypts what waited and lets it out only when the tag is right.
+    fn open(&mut self, tag_len: usize, output: &mut Vec<u8>) -> Result<()> {
+        let mut text = std::mem::take(&mut self.waiting);
+        let Some(len) = text.len().checked_sub(tag_len) else { return Err(self.bad_length()) };
+        self.evp.expect_tag(&text[len..])?;
+        text.truncate(len);
+        let opened = self.evp.update_in_place(&mut text).and_then(|()| self.evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID));
+        if opened.is_err() {
+            text.zeroize();
+            return opened;
+        }
+        if output.is_empty() {
+            *output = text;
+        } else {
+            output.extend_from_slice(&text);
+            text.zeroize();
+        }
+        Ok(())
+    }
+
+    fn bad_length(&self) -> Error {
+        match self.direction {
+            Direction::Encrypt => ck::CKR_DATA_LEN_RANGE.into(),
+            Direction::Decrypt => ck::CKR_ENCRYPTED_DATA_LEN_RANGE.into(),
+        }
+    }
+}
+
+/// How many bytes a counter can make before its counting bits overflow into the nonce before them.
+fn counter_limit(counter: &[u8], bits: u32) -> Result<u64> {
+    let block: [u8; 16] = counter.try_into().map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
+    match bits {
+        // A counter of the whole block wraps within itself.
+        128 => Ok(u64::MAX),
+        1..=127 => {
+            let mask = (1u128 << bits) - 1;
+            let blocks = mask - (u128::from_be_bytes(block) & mask) + 1;
+            Ok(u64::try_from(blocks.saturating_mul(16)).unwrap_or(u64::MAX))
+        }
+        _ => Err(ck::CKR_MECHANISM_PARAM_INVALID.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unhex;
+    use super::*;
+
+    const KEYS: [&str; 3] = [
+        "2b7e151628aed2a6abf7158809cf4f3c",
+        "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+        "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
+    ];
+    const PLAIN: &str = "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51\
+                         30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710";
+
+    fn run(direction: Direction, key: &[u8], mode: Mode<'_>, data: &[u8]) -> Result<Vec<u8>> {
+        Cipher::new(direction, Key::Aes(key), mode)?.run(data)
+    }
+
+    /// Both directions, whole and cut at every place into two parts, with the lengths that were announced.
+    fn check(key: &[u8], mode: Mode<'_>, plain: &[u8], encrypted: &[u8]) {
+        for (direction, from, to) in [(Direction::Encrypt, plain, encrypted), (Direction::Decrypt, encrypted, plain)] {
+            assert_eq!(run(direction, key, mode, from).unwrap(), to, "{direction:?} {mode:?}");
+            for cut in 0..=from.len() {
+                let mut cipher = Cipher::new(direction, Key::Aes(key), mode).unwrap();
+                let mut out = Vec::new();
+                for part in [&from[..cut], &from[cut..]] {
+                    let expected = cipher.update_len(part.len());
+                    let piece = cipher.update(part).unwrap();
+                    assert_eq!(piece.len(), expected, "{direction:?} {mode:?} cut at {cut}");
+                    out.extend(piece);
+                }
+                let most = cipher.finish_len(0);
+                let last = cipher.finish().unwrap();
+                assert!(last.len() <= most);
+                out.extend(last);
+                assert_eq!(out, to, "{direction:?} {mode:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn sp_800_38a_ecb() {
+        for (key, expected) in KEYS.iter().zip([
+            "3ad77bb40d7a3660a89ecaf32466ef97f5d3d58503b9699de785895a96fdbaaf\
+             43b1cd7f598ece23881b00e3ed0306887b0c785e27e8ad3f8223207104725dd4",
+            "bd334f1d6e45f25ff712a214571fa5cc974104846d0ad3ad7734ecb3ecee4eef\
+             ef7afd2270e2e60adce0ba2face6444e9a4b41ba738d6c72fb16691603c18e0e",
+            "f3eed1bdb5d2a03c064b5a7e3db181f8591ccb10d410ed26dc5ba74a31362870\
+             b6ed21b99ca6f4f9f153e7b1beafed1d23304b7a39f9f3ff067d8d8f9e24ecc7",
+        ]) {
+            check(&unhex(key), Mode::Ecb, &unhex(PLAIN), &unhex(expected));
+        }
+    }
+
+    #[test]
+    fn sp_800_38a_cbc() {
+        let iv = unhex("000102030405060708090a0b0c0d0e0f");
+        for (key, expected) in KEYS.iter().zip([
+            "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2\
+             73bed6b8e3c1743b7116e69e222295163ff1caa1681fac09120eca307586e1a7",
+            "4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a\
+             571b242012fb7ae07fa9baac3df102e008b0e27988598881d920a9e64f5615cd",
+            "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d\
+             39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b",
+        ]) {
+            check(&unhex(key), Mode::Cbc { iv: &iv }, &unhex(PLAIN), &unhex(expected));
+        }
+    }
+
+    #[test]
+    fn sp_800_38a_ctr() {
+        let counter = unhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
+        for (key, expected) in KEYS.iter().zip([
+            "874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff\
+             5ae4df3edbd5d35e5b4f09020db03eab1e031dda2fbe03d1792170a0f3009cee",
+            "1abc932417521ca24f2b0459fe7e6e0b090339ec0aa6faefd5ccc2c6f4ce8e94\
+             1e36b26bd1ebc670d1bd1d665620abf74f78a7f6d29809585a97daec58c6b050",
+            "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5\
+             2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6",
+        ]) {
+            check(&unhex(key), Mode::Ctr { counter: &counter, bits: 128 }, &unhex(PLAIN), &unhex(expected));
+            check(&unhex(key), Mode::Ctr { counter: &counter, bits: 32 }, &unhex(PLAIN)[..61], &unhex(expected)[..61]);
+        }
+    }
+
+    /// RFC 3602, section 4, case 4 has whole blocks; with padding a whole block more is added, as PKCS#7 says.
+    #[test]
+    fn cbc_pad_pads_every_length() {
+        let (key, iv) = (unhex(KEYS[0]), unhex("000102030405060708090a0b0c0d0e0f"));
+        for len in 0..=33 {
+            let plain: Vec<u8> = (0..len).collect();
+            let encrypted = run(Direction::Encrypt, &key, Mode::CbcPad { iv: &iv }, &plain).unwrap();
+            assert_eq!(encrypted.len(), plain.len() / 16 * 16 + 16);
+            let mut padded = plain.clone();
+            padded.resize(encrypted.len(), (encrypted.len() - plain.len()) as u8);
+            assert_eq!(run(Direction::Decrypt, &key, Mode::Cbc { iv: &iv }, &encrypted).unwrap(), padded);
+            check(&key, Mode::CbcPad { iv: &iv }, &plain, &encrypted);
+        }
+    }
+
+    /// McGrew and Viega, "The Galois/Counter Mode of Operation", cases 4, 5, 6 (AES-128) and 16, 17, 18 (AES-256):
+    /// nonces of 12, 8 and 60 bytes.
+    #[test]
+    fn gcm_vectors() {
+        let key = unhex("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308");
+        let plain = unhex(
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
+             1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+        );
+        let aad = unhex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+        let (short, usual) = (unhex("cafebabefacedbad"), unhex("cafebabefacedbaddecaf888"));
+        let long = unhex(
+            "9313225df88406e555909c5aff5269aa6a7a9538534f7da1e4c303d2a318a728\
+             c3c0c95156809539fcf0e2429a6b525416aedbf5a0de6a57a637b39b",
+        );
+        for (key_len, iv, expected, tag) in [
+            (
+                16,
+                &usual,
+                "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e\
+                 21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091",
+                "5bc94fbc3221a5db94fae95ae7121a47",
+            ),
+            (
+                16,
+                &short,
+                "61353b4c2806934a777ff51fa22a4755699b2a714fcdc6f83766e5f97b6c7423\
+                 73806900e49f24b22b097544d4896b424989b5e1ebac0f07c23f4598",
+                "3612d2e79e3b0785561be14aaca2fccb",
+            ),
+            (
+                16,
+                &long,
+                "8ce24998625615b603a033aca13fb894be9112a5c3a211a8ba262a3cca7e2ca7\
+                 01e4a9a4fba43c90ccdcb281d48c7c6fd62875d2aca417034c34aee5",
+                "619cc5aefffe0bfa462af43c1699d050",
+            ),
+            (
+                32,
+                &usual,
+                "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa\
+                 8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
+                "76fc6ece0f4e1768cddf8853bb2d551b",
+            ),
+            (
+                32,
+                &short,
+                "c3762df1ca787d32ae47c13bf19844cbaf1ae14d0b976afac52ff7d79bba9de0\
+                 feb582d33934a4f0954cc2363bc73f7862ac430e64abe499f47c9b1f",
+                "3a337dbf46a792c45e454913fe2ea8f2",
+            ),
+            (
+                32,
+                &long,
+                "5a8def2f0c9e53f1f75d7853659e2a20eeb2b22aafde6419a058ab4f6f746bf4\
+                 0fc0c3b780f244452da3ebf1c5d82cdea2418997200ef82e44ae7e3f",
+                "a44a8266ee1c8eb0c8b5d4cf5ae9f19a",
+            ),
+        ] {
+            for tag_len in [4, 12, 16] {
+                let mode = Mode::Gcm { iv, aad: &aad, tag_len };
+                let expected = [unhex(expected), unhex(tag)[..tag_len].to_vec()].concat();
+                check(&key[..key_len], mode, &plain, &expected);
+            }
+        }
+        // Case 13: nothing at all, and the tag still counts.
+        check(&[0; 32], Mode::Gcm { iv: &[0; 12], aad: &[], tag_len: 16 }, &[], &unhex("530f8afbc74536b9a963b4f1c4cb738b"));
+    }
+
+    #[test]
+    fn gcm_releases_nothing_when_the_tag_is_wrong() {
+        let iv = [7; 12];
+        let mode = |aad| Mode::Gcm { iv: &iv, aad, tag_len: 16 };
+        let sealed = run(Direction::Encrypt, &[1; 32], mode(b"head"), b"a secret").unwrap();
+        for at in 0..sealed.len() {
+            let mut broken = sealed.clone();
+            broken[at] ^= 1;
+            let mut cipher = Cipher::new(Direction::Decrypt, Key::Aes(&[1; 32]), mode(b"head")).unwrap();
+            assert!(cipher.update(&broken).unwrap().is_empty());
+            assert_eq!(cipher.finish().unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_INVALID);
+        }
+        let rv = |key: &[u8], aad, data: &[u8]| run(Direction::Decrypt, key, mode(aad), data).unwrap_err().rv();
+        assert_eq!(rv(&[1; 32], b"tail", &sealed), ck::CKR_ENCRYPTED_DATA_INVALID);
+        assert_eq!(rv(&[2; 32], b"head", &sealed), ck::CKR_ENCRYPTED_DATA_INVALID);
+        assert_eq!(rv(&[1; 32], b"head", &sealed[..15]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+    }
+
+    #[test]
+    fn wrong_keys_parameters_and_lengths_are_refused() {
+        let rv = |direction, key: &[u8], mode, data: &[u8]| run(direction, key, mode, data).unwrap_err().rv();
+        let (enc, dec) = (Direction::Encrypt, Direction::Decrypt);
+        assert_eq!(rv(enc, &[0; 15], Mode::Ecb, &[]), ck::CKR_KEY_SIZE_RANGE);
+        assert_eq!(rv(enc, &[], Mode::Ecb, &[]), ck::CKR_KEY_SIZE_RANGE);
+        assert_eq!(rv(enc, &[0; 16], Mode::Cbc { iv: &[0; 15] }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(rv(enc, &[0; 16], Mode::Cbc { iv: &[] }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(rv(enc, &[0; 16], Mode::Gcm { iv: &[], aad: &[], tag_len: 16 }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        for tag_len in [0, 3, 17, usize::MAX] {
+            assert_eq!(rv(enc, &[0; 16], Mode::Gcm { iv: &[1; 12], aad: &[], tag_len }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        }
+        for bits in [0, 129, u32::MAX] {
+            assert_eq!(rv(enc, &[0; 16], Mode::Ctr { counter: &[0; 16], bits }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        }
+        assert_eq!(rv(enc, &[0; 16], Mode::Ctr { counter: &[0; 15], bits: 128 }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(rv(enc, &[0; 16], Mode::Ecb, &[0; 17]), ck::CKR_DATA_LEN_RANGE);
+        assert_eq!(rv(dec, &[0; 16], Mode::Cbc { iv: &[0; 16] }, &[0; 17]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 17]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 16]), ck::CKR_ENCRYPTED_DATA_INVALID);
+    }
+
+    #[test]
+    fn a_counter_may_reach_its_end_but_not_pass_it() {
+        let counter = unhex("000000000000000000000000000000fe");
+        let mode = Mode::Ctr { counter: &counter, bits: 8 };
+        assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 32]).unwrap().len(), 32);
+        assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 33]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    }
+}
