@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# Shared by the scripts here: words, paths and the set-up of what they need. Sourced, never run.
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+venv=$target/pykmip
+setup_log=$target/setup.log
+mkdir -p "$target"
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# Runs "$@" with its output in a log; on failure shows the end of it with the sentence $1 and stops.
+quietly() {
+  local sentence=$1; shift
+  "$@" >>"$setup_log" 2>&1 </dev/null || { tail -n 25 "$setup_log" >&2; die "$sentence (the whole log: $setup_log)"; }
+}
+
+# apt_need COMMAND-OR-FILE PACKAGE ...: installs the packages whose command or file is missing, and only those.
+apt_need() {
+  local missing=()
+  while [ $# -gt 0 ]; do
+    case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null ;; esac || missing+=("$2")
+    shift 2
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || die "please install by hand, there is no apt-get here: ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2>/dev/null || die "please run as root or with sudo: apt-get install ${missing[*]}"
+    as_root=(sudo -n)
+  fi
+  say "Installing ${missing[*]} (apt)"
+  quietly "apt-get update failed" "${as_root[@]}" apt-get -q update
+  quietly "apt-get could not install ${missing[*]}" \
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
+}
+
+# The first Python that is new enough for PyKMIP and can make a virtual environment.
+find_python() {
+  local python
+  for python in python3 python3.13 python3.12 python3.11 python3.10 /usr/bin/python3; do
+    "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && { command -v "$python"; return; }
+  done
+  return 1
+}
+
+# PyKMIP, a KMIP server in Python, in a virtual environment of its own under target/.
+need_pykmip() {
+  local packages=(PyKMIP==0.11.0 cryptography==50.0.2 SQLAlchemy==2.1.9) python # tried together
+  [ "$(cat "$venv/packages" 2>/dev/null)" = "${packages[*]}" ] && "$venv/bin/python" -c 'import kmip' 2>/dev/null && return
+  find_python >/dev/null || apt_need /nonexistent python3-venv
+  python=$(find_python) || die "no Python 3.9 or newer with the venv and ensurepip modules was found: PyKMIP needs one"
+  say "Installing PyKMIP (pip, in ${venv#"$root"/})"
+  rm -rf "$venv"
+  quietly "cannot make a Python virtual environment in $venv" "$python" -m venv "$venv"
+  quietly "pip could not install PyKMIP" "$venv/bin/pip" --disable-pip-version-check install "${packages[@]}"
+  say "${packages[*]}" >"$venv/packages"
+}
+
+need_rust() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml") or newer"
+  command -v cc >/dev/null || apt_need cc gcc
+}
+
+need_cargo_deny() {
+  cargo deny --version >/dev/null 2>&1 && return
+  say "Installing cargo-deny (cargo, some minutes)"
+  quietly "cargo could not install cargo-deny" cargo install --locked --target-dir "$target/tools" cargo-deny
+}
+
+# The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
+need_clients() {
+  apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \
+    ssh-keygen openssh-client /usr/sbin/sshd openssh-server keytool openjdk-17-jdk-headless
+  compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
+}
