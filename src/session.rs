@@ -1,1 +1,1 @@
-//! To be written.
+//! A session: its rights and the operations that are active in it.

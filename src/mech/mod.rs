@@ -1,1 +1,5 @@
-//! To be written.
+//! Mechanisms and the operations that use them.
+
+mod params;
+
+pub use params::{Mechanism, MessageParams, Output, Params, PrfPart};

@@ -1,1 +1,3 @@
-//! To be written.
+//! Tokens: objects, templates, PINs and the token directory.
+
+pub mod template;
