@@ -94,15 +94,15 @@ impl Cipher {
         let block = 16;
         let none: &[u8] = &[];
         let (kind, iv, shape, limit) = match mode {
-            Mode::Ecb => (evp::Kind::AesEcb, none, Shape::Blocks, u64::MAX),
-            Mode::Cbc { iv } => (evp::Kind::AesCbc, iv, Shape::Blocks, u64::MAX),
-            Mode::CbcPad { iv } => (evp::Kind::AesCbc, iv, Shape::Padded, u64::MAX),
-            Mode::Ctr { counter, bits } => (evp::Kind::AesCtr, counter, Shape::Stream, counter_limit(counter, bits)?),
+            Mode::Ecb => (evp::Kind::Ecb, none, Shape::Blocks, u64::MAX),
+            Mode::Cbc { iv } => (evp::Kind::Cbc, iv, Shape::Blocks, u64::MAX),
+            Mode::CbcPad { iv } => (evp::Kind::Cbc, iv, Shape::Padded, u64::MAX),
+            Mode::Ctr { counter, bits } => (evp::Kind::Ctr, counter, Shape::Stream, counter_limit(counter, bits)?),
             Mode::Gcm { iv, tag_len, .. } => {
                 if !(4..=16).contains(&tag_len) {
                     return Err(ck::CKR_MECHANISM_PARAM_INVALID.into());
                 }
-                (evp::Kind::AesGcm, iv, Shape::Tagged(tag_len), u64::MAX)
+                (evp::Kind::Gcm, iv, Shape::Tagged(tag_len), u64::MAX)
             }
         };
         let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, key, iv, shape == Shape::Padded)?;

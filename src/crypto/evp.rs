@@ -95,13 +95,13 @@ impl Drop for Digest {
     }
 }
 
-/// A cipher and mode of the library; the length of the key chooses among its sizes.
+/// A mode of AES in the library; the length of the key chooses among its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    AesEcb,
-    AesCbc,
-    AesCtr,
-    AesGcm,
+    Ecb,
+    Cbc,
+    Ctr,
+    Gcm,
 }
 
 /// A cipher at work (`EVP_CIPHER_CTX`), without padding unless it is asked for.
@@ -119,18 +119,18 @@ impl Cipher {
         // SAFETY: no arguments; each returns a pointer to a static table.
         let cipher = unsafe {
             match (kind, key.len()) {
-                (Kind::AesEcb, 16) => sys::EVP_aes_128_ecb(),
-                (Kind::AesEcb, 24) => sys::EVP_aes_192_ecb(),
-                (Kind::AesEcb, 32) => sys::EVP_aes_256_ecb(),
-                (Kind::AesCbc, 16) => sys::EVP_aes_128_cbc(),
-                (Kind::AesCbc, 24) => sys::EVP_aes_192_cbc(),
-                (Kind::AesCbc, 32) => sys::EVP_aes_256_cbc(),
-                (Kind::AesCtr, 16) => sys::EVP_aes_128_ctr(),
-                (Kind::AesCtr, 24) => sys::EVP_aes_192_ctr(),
-                (Kind::AesCtr, 32) => sys::EVP_aes_256_ctr(),
-                (Kind::AesGcm, 16) => sys::EVP_aes_128_gcm(),
-                (Kind::AesGcm, 24) => sys::EVP_aes_192_gcm(),
-                (Kind::AesGcm, 32) => sys::EVP_aes_256_gcm(),
+                (Kind::Ecb, 16) => sys::EVP_aes_128_ecb(),
+                (Kind::Ecb, 24) => sys::EVP_aes_192_ecb(),
+                (Kind::Ecb, 32) => sys::EVP_aes_256_ecb(),
+                (Kind::Cbc, 16) => sys::EVP_aes_128_cbc(),
+                (Kind::Cbc, 24) => sys::EVP_aes_192_cbc(),
+                (Kind::Cbc, 32) => sys::EVP_aes_256_cbc(),
+                (Kind::Ctr, 16) => sys::EVP_aes_128_ctr(),
+                (Kind::Ctr, 24) => sys::EVP_aes_192_ctr(),
+                (Kind::Ctr, 32) => sys::EVP_aes_256_ctr(),
+                (Kind::Gcm, 16) => sys::EVP_aes_128_gcm(),
+                (Kind::Gcm, 24) => sys::EVP_aes_192_gcm(),
+                (Kind::Gcm, 32) => sys::EVP_aes_256_gcm(),
                 _ => return Err(ck::CKR_KEY_SIZE_RANGE.into()),
             }
         };
@@ -144,7 +144,7 @@ impl Cipher {
         // SAFETY: a live context; key and IV may be NULL, they are set below.
         let ok = unsafe { sys::EVP_CipherInit_ex(ctx, cipher, ptr::null_mut(), ptr::null(), ptr::null(), enc) };
         check(ok, ck::CKR_FUNCTION_FAILED)?;
-        if kind == Kind::AesGcm {
+        if kind == Kind::Gcm {
             let len = i32::try_from(iv.len()).map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
             // SAFETY: a GCM context; this control takes the number and no pointer, and refuses zero.
             let ok = unsafe { sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_IVLEN, len, ptr::null_mut()) };
