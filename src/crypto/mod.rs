@@ -7,11 +7,13 @@ pub mod cipher;
 mod evp;
 pub mod hash;
 pub mod kw;
-pub mod mac;
 pub mod rng;
+pub mod seal;
+
+use serde::{Deserialize, Serialize};
 
 /// A hash function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the standard's")]
 pub enum Hash {
     Sha1,
@@ -56,7 +58,7 @@ impl Hash {
 }
 
 /// A named elliptic curve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the standard's")]
 pub enum Curve {
     P224,

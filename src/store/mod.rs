@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::secret::Secret;
 
 pub use crate::crypto::{Curve, Hash};
 
+pub mod file;
 pub mod kmip;
 
 /// The identifier a store gave an object. Free text: not every server uses UUIDs.
@@ -24,7 +27,7 @@ impl fmt::Display for Uid {
 }
 
 /// What kind of object it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// A symmetric key or other secret.
     SecretKey,
@@ -39,7 +42,7 @@ pub enum Class {
 }
 
 /// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
     /// AES of 128, 192 or 256 bits.
     Aes,
@@ -98,7 +101,7 @@ impl std::ops::BitOrAssign for Usage {
 }
 
 /// The life of a key (KMIP spec 1.4, 3.22).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Made, not yet usable.
     PreActive,

@@ -1,0 +1,401 @@
+//! The journal: sealed records, appended to one file and never changed in place.
+//!
+//! A record is a transaction: a list of [`Entry`]s that take effect together or not at all. It is written by one `write`
+//! and one `fdatasync` under a lock file, so `kill -9` at any instant leaves the old or the new state: a record that was cut
+//! short is the last one, is ignored by readers and removed by the next writer. Several processes share a journal: each reads
+//! on from where it stopped. When most of the file is overtaken by later records it is rewritten beside itself and renamed.
+//!
+//! ```text
+//! file    "mrhsm-objects-1\n"  record*              the first record is empty: it proves the key
+//! record  "REC1" length:u32 sequence:u64 check:u32  sealed(entries), associated data = the header
+//! entry   kind:u8 uid:u16+bytes about:u32+bytes value:u32+bytes
+//! ```
+//! Numbers are big-endian. `check` is the first four bytes of the SHA-256 of the header before it, so that after a damaged
+//! record the next one is found again.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED};
+use crate::crypto::seal::Sealer;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+const MAGIC: &[u8; 16] = b"mrhsm-objects-1\n";
+const RECORD: &[u8; 4] = b"REC1";
+const HEADER: usize = 20;
+/// The longest sealed part of a record, in bytes: no single object comes near it, so a longer one is damage.
+const MAX_SEALED: usize = 64 << 20;
+/// How long a writer waits for another process to finish, before it says so.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// One object's part of a transaction.
+pub struct Entry {
+    /// Identifier of the object.
+    pub uid: String,
+    /// What is kept about it and its value; `None` removes it.
+    pub put: Option<(Vec<u8>, Secret)>,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    offset: u64,
+    length: u32,
+    index: u16,
+}
+
+impl Place {
+    /// Length of the record, in bytes.
+    pub fn bytes(self) -> u64 {
+        HEADER as u64 + u64::from(self.length)
+    }
+}
+
+/// An entry met while reading on.
+pub struct Met {
+    /// Where its record is.
+    pub place: Place,
+    /// The entry itself.
+    pub entry: Entry,
+}
+
+/// What reading on found.
+#[derive(Default)]
+pub struct News {
+    /// The file was rewritten: everything known before is void, and the entries are all there is.
+    pub restarted: bool,
+    /// Entries in the order they were written.
+    pub entries: Vec<Met>,
+}
+
+/// The right to write, held until dropped.
+pub struct Lock(#[allow(dead_code, reason = "closing the file is what gives the lock back")] File);
+
+/// A journal that this process has open.
+pub struct Journal {
+    path: PathBuf,
+    sealer: Sealer,
+    file: File,
+    identity: (u64, u64),
+    /// Everything before this offset is read.
+    end: u64,
+    sequence: u64,
+    damaged: Vec<u64>,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, making an empty one when there is none. A journal sealed with another key is refused.
+    pub fn open(path: &Path, key: &[u8]) -> Result<Journal> {
+        let sealer = Sealer::new(key)?;
+        if !path.exists() {
+            let _lock = lock(path)?;
+            if !path.exists() {
+                replace(path, &sealer, std::iter::empty())?;
+            }
+        }
+        let (file, identity) = open_file(path)?;
+        let mut journal = Journal { path: path.into(), sealer, file, identity, end: 0, sequence: 0, damaged: Vec::new() };
+        journal.start()?;
+        Ok(journal)
+    }
+
+    /// Waits for the right to write.
+    pub fn lock(&self) -> Result<Lock> {
+        lock(&self.path)
+    }
+
+    /// Reads what was written since the last time, by this process or another.
+    pub fn read_on(&mut self) -> Result<News> {
+        let mut news = News::default();
+        let about = fs::metadata(&self.path).map_err(|e| self.broken("cannot be read", e))?;
+        if (about.dev(), about.ino()) != self.identity {
+            (self.file, self.identity) = open_file(&self.path)?;
+            self.start()?;
+            news.restarted = true;
+        }
+        let size = self.file.metadata().map_err(|e| self.broken("cannot be read", e))?.len();
+        let mut window = Window::new(&self.file, size);
+        while self.end < size {
+            let Some(header) = window.get(self.end, HEADER).map_err(|e| self.broken("cannot be read", e))? else { break };
+            let Some((length, sequence)) = parse_header(header) else {
+                self.damaged.push(self.end);
+                match find_record(&mut window, self.end + 1).map_err(|e| self.broken("cannot be read", e))? {
+                    Some(next) => self.end = next,
+                    None => break,
+                }
+                continue;
+            };
+            let header: [u8; HEADER] = header.try_into().expect("the window gave what was asked");
+            let body = window.get(self.end + HEADER as u64, length).map_err(|e| self.broken("cannot be read", e))?;
+            let Some(body) = body else { break };
+            let offset = self.end;
+            self.end += (HEADER + length) as u64;
+            match self.sealer.open(&header, body).and_then(|entries| parse_entries(entries.expose())) {
+                Ok(entries) if sequence > self.sequence => {
+                    self.sequence = sequence;
+                    let place = |index| Place { offset, length: length as u32, index };
+                    news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
+                }
+                _ => self.damaged.push(offset),
+            }
+        }
+        Ok(news)
+    }
+
+    /// The entry at `place`, read again from the file.
+    pub fn read(&self, place: Place) -> Result<Entry> {
+        let mut record = vec![0; HEADER + place.length as usize];
+        self.file.read_exact_at(&mut record, place.offset).map_err(|e| self.broken("cannot be read", e))?;
+        let (header, body) = record.split_at(HEADER);
+        let damage = |e: Error| e.context(format!("{} is damaged at offset {}", self.path.display(), place.offset));
+        let entries = self.sealer.open(header, body).and_then(|e| parse_entries(e.expose())).map_err(damage)?;
+        entries.into_iter().nth(place.index as usize).ok_or_else(|| damage(Error::new(Kind::File, CKR_DEVICE_ERROR, "")))
+    }
+
+    /// Writes one transaction. The caller holds the lock and has read on to the end under it.
+    pub fn append(&mut self, _lock: &Lock, entries: &[Entry]) -> Result<()> {
+        // What follows the last whole record was cut short by a crash; nobody was told that it happened.
+        let size = self.file.metadata().map_err(|e| self.broken("cannot be read", e))?.len();
+        if size > self.end {
+            self.file.set_len(self.end).map_err(|e| self.broken("cannot be written", e))?;
+        }
+        let record = encode_record(&self.sealer, self.sequence + 1, entries)?;
+        let written = self.file.write_all_at(&record, self.end).and_then(|()| self.file.sync_data());
+        written.map_err(|e| {
+            // On a full disk the beginning may have been written: take it back, so that the state is the old one.
+            let _ = self.file.set_len(self.end);
+            self.broken("cannot be written", e)
+        })
+    }
+
+    /// Rewrites the file with only the entries at `live`, when the caller finds that worth it. Holds like [`append`](Self::append).
+    pub fn rewrite(&mut self, _lock: &Lock, live: impl Iterator<Item = Place>) -> Result<()> {
+        replace(&self.path, &self.sealer, live.map(|place| self.read(place)))
+    }
+
+    /// Length of the file up to the last whole record, in bytes.
+    pub fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// Offsets of records that could not be read; the others still work.
+    pub fn damaged(&self) -> &[u64] {
+        &self.damaged
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let foreign = |why: &str| {
+            let message = format!("{} {why}", self.path.display());
+            Error::new(Kind::File, CKR_DEVICE_ERROR, message)
+        };
+        let mut magic = [0; MAGIC.len()];
+        self.file.read_exact_at(&mut magic, 0).map_err(|_| foreign("is cut short: restore it from a backup"))?;
+        if &magic != MAGIC {
+            return Err(foreign("is not an object file of this version of mrhsm"));
+        }
+        let mut header = [0; HEADER];
+        self.file
+            .read_exact_at(&mut header, MAGIC.len() as u64)
+            .map_err(|_| foreign("is cut short: restore it from a backup"))?;
+        let (length, sequence) =
+            parse_header(&header).ok_or_else(|| foreign("is damaged at its beginning: restore it from a backup"))?;
+        let mut body = vec![0; length];
+        self.file
+            .read_exact_at(&mut body, (MAGIC.len() + HEADER) as u64)
+            .map_err(|_| foreign("is cut short: restore it from a backup"))?;
+        self.sealer.open(&header, &body).map_err(|e| e.context(foreign("does not open with this token's key")))?;
+        self.end = (MAGIC.len() + HEADER + length) as u64;
+        self.sequence = sequence;
+        self.damaged.clear();
+        Ok(())
+    }
+
+    fn broken(&self, what: &str, cause: io::Error) -> Error {
+        Error::file(format!("{} {what}", self.path.display()), cause)
+    }
+}
+
+/// A piece of the file held in memory, so that reading on costs few system calls.
+struct Window<'a> {
+    file: &'a File,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    const STEP: usize = 1 << 20;
+
+    fn new(file: &'a File, size: u64) -> Window<'a> {
+        Window { file, size, start: 0, bytes: Vec::new() }
+    }
+
+    /// `length` bytes from `offset`; `None` when the file ends before.
+    fn get(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        if offset + length as u64 > self.size {
+            return Ok(None);
+        }
+        let held = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        if !held {
+            let wanted = length.max(Self::STEP).min((self.size - offset) as usize);
+            self.bytes.resize(wanted, 0);
+            self.file.read_exact_at(&mut self.bytes, offset)?;
+            self.start = offset;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(Some(&self.bytes[from..from + length]))
+    }
+}
+
+/// The first whole header at or after `offset`.
+fn find_record(window: &mut Window<'_>, mut offset: u64) -> io::Result<Option<u64>> {
+    while let Some(header) = window.get(offset, HEADER)? {
+        if parse_header(header).is_some() {
+            return Ok(Some(offset));
+        }
+        offset += 1;
+    }
+    Ok(None)
+}
+
+fn open_file(path: &Path) -> Result<(File, (u64, u64))> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
+    let about = file.metadata().map_err(|e| Error::file(format!("{} cannot be read", path.display()), e))?;
+    if about.mode() & 0o077 != 0 {
+        let path = path.display();
+        let message = format!("{path} can be read by others: run 'chmod 600 {path}'");
+        return Err(Error::new(Kind::File, CKR_DEVICE_ERROR, message));
+    }
+    Ok((file, (about.dev(), about.ino())))
+}
+
+/// Takes the lock file beside `path`, with a deadline: a process that hangs must not hang the others.
+fn lock(path: &Path) -> Result<Lock> {
+    let path = path.with_extension("lock");
+    let broken = |e: io::Error| Error::file(format!("{} cannot be locked", path.display()), e);
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(broken)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Err(fs::TryLockError::WouldBlock) => {
+                let message =
+                    format!("another process has been writing {} for {} s: try again", path.display(), PATIENCE.as_secs());
+                return Err(Error::new(Kind::File, CKR_FUNCTION_FAILED, message));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(broken(e)),
+        }
+    }
+}
+
+/// Writes a whole journal beside `path` and renames it into place.
+fn replace(path: &Path, sealer: &Sealer, entries: impl Iterator<Item = Result<Entry>>) -> Result<()> {
+    let beside = path.with_extension("new");
+    let broken = |e: io::Error| Error::file(format!("{} cannot be written", beside.display()), e);
+    // A leftover of a writer that was killed here; nobody else writes it, because the lock is held.
+    let _ = fs::remove_file(&beside);
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&beside).map_err(broken)?;
+    let result = (|| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, &file);
+        out.write_all(MAGIC).map_err(broken)?;
+        out.write_all(&encode_record(sealer, 1, &[])?).map_err(broken)?;
+        for (sequence, entry) in (2..).zip(entries) {
+            out.write_all(&encode_record(sealer, sequence, &[entry?])?).map_err(broken)?;
+        }
+        out.flush().map_err(broken)?;
+        drop(out);
+        file.sync_all().map_err(broken)?;
+        fs::rename(&beside, path).map_err(broken)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|d| d.sync_all()).map_err(broken)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    result
+}
+
+fn encode_record(sealer: &Sealer, sequence: u64, entries: &[Entry]) -> Result<Vec<u8>> {
+    let mut content = Zeroizing::new(Vec::with_capacity(entries.iter().map(entry_len).sum()));
+    for entry in entries {
+        content.push(u8::from(entry.put.is_some()));
+        content.extend_from_slice(&(entry.uid.len() as u16).to_be_bytes());
+        content.extend_from_slice(entry.uid.as_bytes());
+        if let Some((about, value)) = &entry.put {
+            for part in [about.as_slice(), value.expose()] {
+                content.extend_from_slice(&(part.len() as u32).to_be_bytes());
+                content.extend_from_slice(part);
+            }
+        }
+    }
+    let sealed_len = content.len() + crate::crypto::seal::OVERHEAD;
+    if sealed_len > MAX_SEALED {
+        return Err(Error::new(Kind::Pkcs11, crate::ck::CKR_DATA_LEN_RANGE, "the object is too large for a file token"));
+    }
+    let mut record = Vec::with_capacity(HEADER + sealed_len);
+    record.extend_from_slice(RECORD);
+    record.extend_from_slice(&(sealed_len as u32).to_be_bytes());
+    record.extend_from_slice(&sequence.to_be_bytes());
+    let check = Sha256::digest(&record);
+    record.extend_from_slice(&check[..4]);
+    let sealed = sealer.seal(&record, &content)?;
+    record.extend_from_slice(&sealed);
+    Ok(record)
+}
+
+fn entry_len(entry: &Entry) -> usize {
+    3 + entry.uid.len() + entry.put.as_ref().map_or(0, |(about, value)| 8 + about.len() + value.len())
+}
+
+/// Length of the sealed part and sequence number, when `header` is one.
+fn parse_header(header: &[u8]) -> Option<(usize, u64)> {
+    let length = u32::from_be_bytes(header.get(4..8)?.try_into().ok()?) as usize;
+    let sequence = u64::from_be_bytes(header.get(8..16)?.try_into().ok()?);
+    let whole = header.starts_with(RECORD) && length <= MAX_SEALED && Sha256::digest(&header[..16])[..4] == header[16..HEADER];
+    whole.then_some((length, sequence))
+}
+
+fn parse_entries(content: &[u8]) -> Result<Vec<Entry>> {
+    fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+        let (head, tail) = rest.split_at_checked(length)?;
+        *rest = tail;
+        Some(head)
+    }
+    fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let length = u32::from_be_bytes(take(rest, 4)?.try_into().ok()?);
+        take(rest, length as usize)
+    }
+    fn entry(rest: &mut &[u8]) -> Option<Entry> {
+        let put = take(rest, 1)?[0] != 0;
+        let length = u16::from_be_bytes(take(rest, 2)?.try_into().ok()?);
+        let uid = std::str::from_utf8(take(rest, length as usize)?).ok()?.to_owned();
+        let put = if put { Some((part(rest)?.to_vec(), Secret::new(part(rest)?.to_vec()))) } else { None };
+        Some(Entry { uid, put })
+    }
+    let mut rest = content;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        entries.push(entry(&mut rest).ok_or_else(|| Error::new(Kind::File, CKR_DEVICE_ERROR, "a record is malformed"))?);
+    }
+    Ok(entries)
+}

@@ -1,0 +1,180 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+const KEY: [u8; 32] = [3; 32];
+
+fn spec(label: &str, id: &[u8]) -> Spec {
+    Spec {
+        class: Class::SecretKey,
+        algorithm: Algorithm::Aes,
+        bits: 256,
+        usage: Usage::ENCRYPT | Usage::DECRYPT,
+        name: None,
+        group: Some("demo".into()),
+        label: label.as_bytes().to_vec(),
+        id: id.to_vec(),
+        sensitive: true,
+        extractable: false,
+        properties: BTreeMap::from([("priv".into(), "1".into())]),
+    }
+}
+
+fn by_label(label: &str) -> Filter {
+    Filter { label: Some(label.as_bytes().to_vec()), ..Filter::default() }
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("objects");
+    (folder, path)
+}
+
+#[test]
+fn keeps_what_it_was_given() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let made = store.create(&spec("a", b"\x01\xff")).unwrap();
+    let value = store.fetch(&made).unwrap();
+    assert_eq!(value.len(), 32);
+    let imported = store.register(&spec("b", b""), &[9; 16]).unwrap();
+    drop(store);
+
+    let store = FileStore::open(&path, &KEY).unwrap();
+    assert_eq!(store.fetch(&made).unwrap(), value);
+    assert_eq!(store.fetch(&imported).unwrap().expose(), [9; 16]);
+    let meta = store.meta(std::slice::from_ref(&made)).unwrap().remove(0);
+    assert_eq!(meta.label.as_deref(), Some(&b"a"[..]));
+    assert_eq!(meta.id.as_deref(), Some(&b"\x01\xff"[..]));
+    assert_eq!((meta.state, meta.sensitive, meta.extractable), (Some(State::Active), Some(true), Some(false)));
+    assert_eq!(meta.properties["priv"], "1");
+    assert_eq!(store.locate(&Filter::default()).unwrap(), [made.clone(), imported]);
+    assert_eq!(store.locate(&by_label("a")).unwrap(), [made]);
+    assert_eq!(store.locate(&by_label("c")).unwrap(), []);
+}
+
+#[test]
+fn nothing_readable_is_on_disk() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    store.register(&spec("payroll", b"id"), b"the value of the key").unwrap();
+    let file = fs::read(&path).unwrap();
+    for text in [&b"payroll"[..], b"the value", b"demo", b"Aes"] {
+        assert!(!file.windows(text.len()).any(|w| w == text), "{}", String::from_utf8_lossy(text));
+    }
+    let error = FileStore::open(&path, &[4; 32]).err().unwrap();
+    assert!(error.to_string().contains("does not open with this token's key"), "{error}");
+}
+
+#[test]
+fn two_stores_see_each_other() {
+    let (_folder, path) = folder();
+    let one = FileStore::open(&path, &KEY).unwrap();
+    let two = FileStore::open(&path, &KEY).unwrap();
+    let uid = one.create(&spec("a", b"1")).unwrap();
+    assert_eq!(two.locate(&by_label("a")).unwrap(), [uid.clone()]);
+    two.update(&uid, &Changes { label: Some(b"b".to_vec()), ..Changes::default() }).unwrap();
+    assert_eq!(one.locate(&by_label("a")).unwrap(), []);
+    assert_eq!(one.locate(&by_label("b")).unwrap(), [uid.clone()]);
+    one.destroy(&uid).unwrap();
+    assert_eq!(two.locate(&Filter::default()).unwrap(), []);
+    assert_eq!(two.fetch(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+    assert_eq!(two.destroy(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+}
+
+#[test]
+fn the_life_of_a_key() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uid = store.create(&spec("a", b"")).unwrap();
+    let state = || store.meta(std::slice::from_ref(&uid)).unwrap()[0].state;
+    store.activate(&uid).unwrap();
+    assert_eq!(state(), Some(State::Active));
+    store.revoke(&uid, Revocation::CessationOfOperation).unwrap();
+    assert_eq!(state(), Some(State::Deactivated));
+    store.revoke(&uid, Revocation::KeyCompromise).unwrap();
+    assert_eq!(state(), Some(State::Compromised));
+}
+
+#[test]
+fn a_record_cut_short_anywhere_is_as_if_never_written() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let first = store.create(&spec("first", b"")).unwrap();
+    let whole = fs::read(&path).unwrap();
+    store.create(&spec("second", b"")).unwrap();
+    let longer = fs::read(&path).unwrap();
+    for cut in whole.len()..longer.len() {
+        fs::write(&path, &longer[..cut]).unwrap();
+        let store = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!(store.locate(&Filter::default()).unwrap(), [first.clone()], "cut at {cut}");
+        let third = store.create(&spec("third", b"")).unwrap();
+        let store = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!(store.locate(&Filter::default()).unwrap(), [first.clone(), third], "cut at {cut}");
+        assert!(store.damaged().is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_record_is_named_and_the_others_work() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uids: Vec<Uid> = (0..3).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
+    let place = store.inner().index.place(&uids[1].0).unwrap();
+    let start = store.inner().journal.len() - 2 * place.bytes();
+    drop(store);
+    for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
+        let whole = fs::read(&path).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[whole[(start + at) as usize] ^ 0x40], start + at).unwrap();
+        let store = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!(store.damaged(), [start], "byte {at}");
+        assert_eq!(store.locate(&Filter::default()).unwrap(), [uids[0].clone(), uids[2].clone()], "byte {at}");
+        fs::write(&path, whole).unwrap();
+    }
+}
+
+#[test]
+fn a_journal_of_overtaken_records_is_rewritten() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let other = FileStore::open(&path, &KEY).unwrap();
+    let kept = store.create(&spec("kept", b"")).unwrap();
+    let big = vec![1; 100_000];
+    for _ in 0..40 {
+        let uid = store.register(&spec("big", b""), &big).unwrap();
+        store.destroy(&uid).unwrap();
+    }
+    assert!(fs::metadata(&path).unwrap().len() < WORTH_REWRITING + 300_000);
+    assert_eq!(other.locate(&Filter::default()).unwrap(), [kept.clone()]);
+    assert_eq!(other.fetch(&kept).unwrap(), store.fetch(&kept).unwrap());
+    other.create(&spec("new", b"")).unwrap();
+    assert_eq!(store.locate(&Filter::default()).unwrap().len(), 2);
+}
+
+#[test]
+fn threads_lose_nothing() {
+    let (_folder, path) = folder();
+    std::thread::scope(|scope| {
+        for t in 0..4 {
+            let path = &path;
+            scope.spawn(move || {
+                let store = FileStore::open(path, &KEY).unwrap();
+                for i in 0..10 {
+                    store.create(&spec(&format!("{t}-{i}"), b"")).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap().len(), 40);
+}
+
+#[test]
+fn an_object_file_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, path) = folder();
+    drop(FileStore::open(&path, &KEY).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = FileStore::open(&path, &KEY).err().unwrap();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}

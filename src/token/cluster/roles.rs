@@ -1,1 +1,0 @@
-//! Finding, making and electing the key of a role on the store.
