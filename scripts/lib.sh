@@ -73,6 +73,6 @@ need_cargo_deny() {
 # The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
 need_clients() {
   apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \
-    ssh-keygen openssh-client /usr/sbin/sshd openssh-server keytool openjdk-17-jdk-headless
+    ssh-keygen openssh-client keytool openjdk-17-jdk-headless
   compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
 }
