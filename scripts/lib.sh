@@ -73,6 +73,19 @@ need_cargo_deny() {
 # The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
 need_clients() {
   apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \
-    ssh-keygen openssh-client keytool openjdk-17-jdk-headless
+    ssh-keygen openssh-client javac openjdk-17-jdk-headless
   compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
+}
+
+# An sshd to run on loopback; unpacked under target/, because installing the package would start a server on this machine.
+need_sshd() {
+  if [ "$(id -u)" = 0 ]; then # sshd started by root drops its rights to this user
+    mkdir -p /run/sshd
+    getent passwd sshd >/dev/null || useradd --system --no-create-home --home-dir /run/sshd --shell /usr/sbin/nologin sshd
+  fi
+  if [ -x /usr/sbin/sshd ] || [ -x "$target/sshd/usr/sbin/sshd" ]; then return; fi
+  say "Unpacking openssh-server (apt, in ${target#"$root"/}/sshd)"
+  rm -rf "$target/sshd" && mkdir "$target/sshd"
+  quietly "apt-get could not download openssh-server" env -C "$target/sshd" apt-get -q download openssh-server
+  quietly "dpkg could not unpack openssh-server" dpkg -x "$target"/sshd/*.deb "$target/sshd"
 }

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# OpenSSH: ssh-keygen lists the token's keys, ssh-agent holds them, and a login on a server of our own works with each.
+# shellcheck disable=SC2154,SC2086 # lib.sh sets them; none holds a blank
+. "$(dirname "$0")/lib.sh"
+
+need_sshd
+sshd=/usr/sbin/sshd
+[ -x $sshd ] || sshd=$target/sshd$sshd
+tool() { pkcs11-tool --module "$module" --token-label $label --login --pin $pin "$@"; }
+check "an RSA-2048 pair is generated" tool --keypairgen --key-type rsa:2048 --label rsa --id 01
+check "a P-256 pair is generated" tool --keypairgen --key-type EC:prime256v1 --label ec --id 02
+check "ssh-keygen lists them" prints 'ecdsa-sha2-nistp256' ssh-keygen -D "$module"
+ssh-keygen -D "$module" >authorized_keys 2>/dev/null
+
+# The agent asks for the PIN by a program.
+printf '#!/bin/sh\necho %s\n' $pin >askpass
+chmod 700 askpass
+export SSH_ASKPASS=$work/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=none
+eval "$(ssh-agent -P "/usr/lib/*,$(readlink -f "$module")")" >/dev/null
+trap 'kill "$SSH_AGENT_PID"; finish' EXIT
+check "ssh-agent takes the token" ssh-add -s "$(readlink -f "$module")"
+check "and holds both keys" prints 'ECDSA' ssh-add -l
+
+ssh-keygen -q -t ed25519 -N '' -f host_key
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cat >sshd_config <<END
+ListenAddress 127.0.0.1:$port
+HostKey $work/host_key
+AuthorizedKeysFile $work/authorized_keys
+AuthenticationMethods publickey
+PermitRootLogin yes
+StrictModes no
+UsePAM no
+PidFile none
+END
+"$sshd" -D -e -f sshd_config >sshd.log 2>&1 </dev/null &
+server=$!
+trap 'kill "$SSH_AGENT_PID" $server; finish' EXIT
+for _ in $(seq 50); do
+  grep -q 'Server listening' sshd.log && break
+  sleep 0.1
+done
+login() {
+  grep "$1" authorized_keys >only.pub
+  SSH_ASKPASS_REQUIRE=never ssh -F none -p $port -o StrictHostKeyChecking=no -o UserKnownHostsFile=known -o IdentitiesOnly=yes -i only.pub \
+    -o BatchMode=yes 127.0.0.1 true || { cat sshd.log; return 1; }
+}
+check "a login with the RSA key" login ssh-rsa
+check "a login with the P-256 key" login ecdsa-sha2-nistp256
+check "the agent lets the token go" ssh-add -e "$(readlink -f "$module")"
+check "and holds no key" sh -c '! ssh-add -l'
