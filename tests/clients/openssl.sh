@@ -56,7 +56,7 @@ tls() {
     grep -q ACCEPT server.log && break
     sleep 0.1
   done
-  printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF= timeout 20 openssl s_client -connect 127.0.0.1:$port -servername localhost \
+  printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF='' timeout 20 openssl s_client -connect 127.0.0.1:$port -servername localhost \
     -verify_hostname localhost -verify_return_error -CAfile $key.pem -$version -quiet >reply 2>&1 || status=$?
   kill $server
   cat server.log reply
