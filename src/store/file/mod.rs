@@ -153,7 +153,7 @@ impl KeyStore for FileStore {
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
-        if spec.bits == 0 || spec.bits % 8 != 0 {
+        if spec.bits == 0 || !spec.bits.is_multiple_of(8) {
             return Err(Error::new(Kind::Pkcs11, CKR_KEY_SIZE_RANGE, format!("a secret key cannot have {} bits", spec.bits)));
         }
         let value = rng::bytes(spec.bits as usize / 8)?;
