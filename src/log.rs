@@ -7,7 +7,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::OnceLock;
+
+use once_cell::race::OnceBox;
 
 /// How much is logged; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,22 +28,24 @@ struct Sink {
     file: File,
 }
 
-static SINK: OnceLock<Option<Sink>> = OnceLock::new();
+/// `race`: a fork while another thread opens the file must not leave the child waiting for that thread.
+static SINK: OnceBox<Option<Sink>> = OnceBox::new();
 
 fn sink() -> Option<&'static Sink> {
-    SINK.get_or_init(|| {
-        let level = match std::env::var("MRHSM_LOG").ok()?.to_ascii_lowercase().as_str() {
-            "error" => Level::Error,
-            "warn" => Level::Warn,
-            "info" => Level::Info,
-            "debug" => Level::Debug,
-            _ => return None,
-        };
-        let path = std::env::var_os("MRHSM_LOG_FILE")?;
-        let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
-        Some(Sink { level, file })
-    })
-    .as_ref()
+    SINK.get_or_init(|| Box::new(open())).as_ref()
+}
+
+fn open() -> Option<Sink> {
+    let level = match std::env::var("MRHSM_LOG").ok()?.to_ascii_lowercase().as_str() {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        "info" => Level::Info,
+        "debug" => Level::Debug,
+        _ => return None,
+    };
+    let path = std::env::var_os("MRHSM_LOG_FILE")?;
+    let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
+    Some(Sink { level, file })
 }
 
 /// True when lines of `level` are written, so that costly ones can be skipped.

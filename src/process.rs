@@ -1,1 +1,82 @@
-//! To be written.
+//! The module of this process: made by `C_Initialize`, shared by all calls, gone with `C_Finalize` or a fork.
+//!
+//! A forked child starts uninitialised, whatever its parent was doing: locks that were held stay held and connections are
+//! the parent's, so nothing of the parent's is touched or dropped in the child. It is left where it is, and the child
+//! begins a new root behind it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use once_cell::race::OnceBox;
+
+use crate::ck;
+use crate::error::Result;
+use crate::module::Module;
+
+/// The state of one process. Those of its ancestors stay in front of it for ever.
+struct Root {
+    pid: u32,
+    module: RwLock<Option<Arc<Module>>>,
+    /// The root of a process forked from this one, in that process' copy of the memory. `race` never blocks: two threads
+    /// may both make one, and the first wins; a fork at any moment leaves no lock behind.
+    child: OnceBox<Root>,
+}
+
+impl Root {
+    fn new() -> Box<Root> {
+        Box::new(Root { pid: std::process::id(), module: RwLock::new(None), child: OnceBox::new() })
+    }
+}
+
+/// The root of this process.
+fn root() -> &'static Root {
+    static FIRST: OnceBox<Root> = OnceBox::new();
+    let pid = std::process::id();
+    let mut root = FIRST.get_or_init(Root::new);
+    while let Some(child) = root.child.get() {
+        root = child;
+    }
+    if root.pid == pid { root } else { root.child.get_or_init(Root::new) }
+}
+
+/// What `C_Initialize` was given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InitArgs {
+    /// `CKF_*` flags.
+    pub flags: ck::CK_FLAGS,
+    /// How many of the four mutex callbacks there are.
+    pub callbacks: usize,
+    /// `pReserved` is not NULL.
+    pub reserved: bool,
+}
+
+/// `C_Initialize`: reads the configuration; no network.
+///
+/// We always lock with the operating system's means, also for applications that promise to use one thread: some say so and
+/// use several. So callbacks are acceptable only when these are allowed as well.
+pub fn initialize(args: InitArgs) -> Result<()> {
+    if args.reserved || !matches!(args.callbacks, 0 | 4) {
+        Err(ck::CKR_ARGUMENTS_BAD)?;
+    }
+    if args.callbacks == 4 && args.flags & ck::CKF_OS_LOCKING_OK == 0 {
+        Err(ck::CKR_CANT_LOCK)?;
+    }
+    let mut module = root().module.write().unwrap_or_else(PoisonError::into_inner);
+    if module.is_some() {
+        Err(ck::CKR_CRYPTOKI_ALREADY_INITIALIZED)?;
+    }
+    *module = Some(Arc::new(Module::open()?));
+    Ok(())
+}
+
+/// `C_Finalize`: calls that are under way in other threads end as they would; the last one frees the module.
+pub fn finalize() -> Result<()> {
+    let module = root().module.write().unwrap_or_else(PoisonError::into_inner).take();
+    // Dropped here, after the lock was given back: closing connections takes time.
+    module.map(drop).ok_or_else(|| ck::CKR_CRYPTOKI_NOT_INITIALIZED.into())
+}
+
+/// The module, or `CKR_CRYPTOKI_NOT_INITIALIZED`.
+pub fn module() -> Result<Arc<Module>> {
+    let module = root().module.read().unwrap_or_else(PoisonError::into_inner);
+    Ok(module.clone().ok_or(ck::CKR_CRYPTOKI_NOT_INITIALIZED)?)
+}
