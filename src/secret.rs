@@ -1,8 +1,14 @@
 //! Bytes that must not leak: wiped when dropped, never printed, compared in constant time.
 
+#![allow(unsafe_code, reason = "locked memory needs mmap, mlock and madvise")]
+
 use std::fmt;
+use std::ptr::NonNull;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::ck::CKR_HOST_MEMORY;
+use crate::error::{Error, Kind, Result};
 
 /// Secret bytes. No `Clone`, no `Display`; `Debug` shows the length only.
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
@@ -56,6 +62,91 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Secret bytes that live long: on pages of their own, kept from swap and core dumps where the system allows it, wiped and
+/// unmapped when dropped. Each takes at least a page, so short-lived secrets are a [`Secret`].
+pub struct LockedSecret {
+    /// Start of the mapping; dangling when it is empty.
+    start: NonNull<u8>,
+    /// Length of the secret, and of the mapping up to the end of its last page.
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and a shared reference only reads it.
+unsafe impl Send for LockedSecret {}
+// SAFETY: as above; nothing writes through a shared reference.
+unsafe impl Sync for LockedSecret {}
+
+impl LockedSecret {
+    /// Copies `bytes` to locked pages. Wiping the source stays with its owner.
+    ///
+    /// Errors: `CKR_HOST_MEMORY` when no page can be mapped. Locking and keeping them from dumps are best effort: a process
+    /// without a lock quota must work too.
+    pub fn new(bytes: &[u8]) -> Result<LockedSecret> {
+        let len = bytes.len();
+        if len == 0 {
+            return Ok(LockedSecret { start: NonNull::dangling(), len });
+        }
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        let start = match NonNull::new(address.cast::<u8>()) {
+            Some(start) if address != libc::MAP_FAILED => start,
+            _ => return Err(Error::new(Kind::Pkcs11, CKR_HOST_MEMORY, "no memory for a key")),
+        };
+        // SAFETY: the range is the mapping just made; both calls change only how the kernel treats it.
+        unsafe {
+            libc::mlock(address, len);
+            libc::madvise(address, len, libc::MADV_DONTDUMP);
+        }
+        // SAFETY: `start` is writable for `len` bytes, and a fresh mapping cannot overlap `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), len) };
+        Ok(LockedSecret { start, len })
+    }
+
+    /// The bytes themselves.
+    pub fn expose(&self) -> &[u8] {
+        // SAFETY: `start` is readable for `len` bytes as long as `self` lives (or dangling, aligned and of length 0).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for LockedSecret {
+    fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        // SAFETY: we own the mapping and nobody can hold a reference into it any more; unmapping also unlocks.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len).zeroize();
+            libc::munmap(self.start.as_ptr().cast(), self.len);
+        }
+    }
+}
+
+impl fmt::Debug for LockedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes, locked>", self.len)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +161,18 @@ mod tests {
         assert_eq!(Secret::new(vec![1, 2]), Secret::new(vec![1, 2]));
         assert_ne!(Secret::new(vec![1, 2]), Secret::new(vec![1, 3]));
         assert_ne!(Secret::new(vec![1, 2]), Secret::new(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_locked_secret_holds_its_bytes_on_pages_that_are_not_dumped() {
+        assert!(LockedSecret::new(&[]).unwrap().is_empty());
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| i as u8).collect();
+        let locked = LockedSecret::new(&bytes).unwrap();
+        assert_eq!(locked.expose(), bytes);
+        assert_eq!(format!("{locked:?}"), "<10000 bytes, locked>");
+        let start = format!("{:x}-", locked.start.as_ptr() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let flags = maps.lines().skip_while(|l| !l.starts_with(&start)).find(|l| l.starts_with("VmFlags")).unwrap();
+        assert!(flags.contains(" dd"), "{flags}");
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! A [`Cipher`] takes a message in parts of any length and gives back what is ready: `new`, `update` any number of times,
 //! `finish`. Memory stays constant, except when an authenticated mode decrypts: its plaintext is released only after the tag
-//! was found right, so the ciphertext waits until then.
+//! was found right, so the ciphertext waits until then; and in CCM, which must know the message's length first.
 
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::evp;
 use crate::ck;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// Which way a cipher works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +19,15 @@ pub enum Direction {
     Decrypt,
 }
 
-/// A key and the block cipher it is for.
+/// A key and the cipher it is for.
 #[derive(Clone, Copy)]
 pub enum Key<'a> {
     /// AES: 16, 24 or 32 bytes.
     Aes(&'a [u8]),
+    /// Triple DES with three keys: 24 bytes.
+    TripleDes(&'a [u8]),
+    /// ChaCha20: 32 bytes.
+    ChaCha20(&'a [u8]),
 }
 
 /// A mode of operation with its parameters.
@@ -56,6 +61,37 @@ pub enum Mode<'a> {
         /// Length of the tag in bytes, 4 to 16.
         tag_len: usize,
     },
+    /// Counter with CBC-MAC (SP 800-38C); the tag follows the ciphertext. The message waits until it is whole.
+    Ccm {
+        /// Nonce, 7 to 13 bytes.
+        nonce: &'a [u8],
+        /// Additional authenticated data.
+        aad: &'a [u8],
+        /// Length of the tag in bytes: 4, 6, .. 16.
+        tag_len: usize,
+    },
+    /// Output Feedback of whole blocks.
+    Ofb {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// Cipher Feedback of one byte.
+    Cfb8 {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// Cipher Feedback of whole blocks.
+    Cfb128 {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// ChaCha20 with Poly1305 (RFC 8439); the tag of 16 bytes follows the ciphertext.
+    Poly1305 {
+        /// Nonce, 12 bytes.
+        nonce: &'a [u8],
+        /// Additional authenticated data.
+        aad: &'a [u8],
+    },
 }
 
 /// How a mode treats parts, all that matters once it is set up.
@@ -69,11 +105,19 @@ enum Shape {
     Padded,
     /// As a stream, and a tag of so many bytes at the end.
     Tagged(usize),
+    /// Nothing before the end, and a tag of so many bytes.
+    Whole(usize),
+}
+
+/// What does the work.
+enum Engine {
+    Stream(evp::Cipher),
+    Ccm { key: Secret, nonce: Vec<u8>, aad: Vec<u8> },
 }
 
 /// A cipher at work. After an error it must not be used again.
 pub struct Cipher {
-    evp: evp::Cipher,
+    engine: Engine,
     direction: Direction,
     shape: Shape,
     block: u64,
@@ -81,8 +125,8 @@ pub struct Cipher {
     taken: u64,
     /// Bytes that may be taken at most.
     limit: u64,
-    /// Ciphertext and tag of an authenticated decryption.
-    waiting: Vec<u8>,
+    /// Ciphertext and tag of an authenticated decryption, or all of a mode that wants its message whole.
+    waiting: Zeroizing<Vec<u8>>,
 }
 
 impl Cipher {
@@ -90,31 +134,55 @@ impl Cipher {
     ///
     /// `CKR_KEY_SIZE_RANGE` for a key of a wrong length, `CKR_MECHANISM_PARAM_INVALID` for a wrong parameter of the mode.
     pub fn new(direction: Direction, key: Key<'_>, mode: Mode<'_>) -> Result<Cipher> {
-        let Key::Aes(key) = key;
-        let block = 16;
-        let none: &[u8] = &[];
-        let (kind, iv, shape, limit) = match mode {
-            Mode::Ecb => (evp::Kind::AesEcb, none, Shape::Blocks, u64::MAX),
-            Mode::Cbc { iv } => (evp::Kind::AesCbc, iv, Shape::Blocks, u64::MAX),
-            Mode::CbcPad { iv } => (evp::Kind::AesCbc, iv, Shape::Padded, u64::MAX),
-            Mode::Ctr { counter, bits } => (evp::Kind::AesCtr, counter, Shape::Stream, counter_limit(counter, bits)?),
-            Mode::Gcm { iv, tag_len, .. } => {
-                if !(4..=16).contains(&tag_len) {
-                    return Err(ck::CKR_MECHANISM_PARAM_INVALID.into());
-                }
-                (evp::Kind::AesGcm, iv, Shape::Tagged(tag_len), u64::MAX)
-            }
+        use evp::Kind;
+        let invalid = || Error::from(ck::CKR_MECHANISM_PARAM_INVALID);
+        let (bytes, block) = match key {
+            Key::Aes(bytes) => (bytes, 16),
+            Key::TripleDes(bytes) => (bytes, 8),
+            Key::ChaCha20(bytes) => (bytes, 1),
         };
-        let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, key, iv, shape == Shape::Padded)?;
-        if let Mode::Gcm { aad, .. } = mode {
-            evp.aad(aad)?;
-        }
-        Ok(Cipher { evp, direction, shape, block, taken: 0, limit, waiting: Vec::new() })
+        let none: &[u8] = &[];
+        let (kind, iv, aad, shape) = match (key, mode) {
+            (Key::Aes(_), Mode::Ecb) => (Kind::Ecb, none, none, Shape::Blocks),
+            (Key::Aes(_), Mode::Cbc { iv }) => (Kind::Cbc, iv, none, Shape::Blocks),
+            (Key::Aes(_), Mode::CbcPad { iv }) => (Kind::Cbc, iv, none, Shape::Padded),
+            (Key::Aes(_), Mode::Ctr { counter, .. }) => (Kind::Ctr, counter, none, Shape::Stream),
+            (Key::Aes(_), Mode::Ofb { iv }) => (Kind::Ofb, iv, none, Shape::Stream),
+            (Key::Aes(_), Mode::Cfb8 { iv }) => (Kind::Cfb8, iv, none, Shape::Stream),
+            (Key::Aes(_), Mode::Cfb128 { iv }) => (Kind::Cfb128, iv, none, Shape::Stream),
+            (Key::Aes(_), Mode::Gcm { iv, aad, tag_len }) => (Kind::Gcm, iv, aad, Shape::Tagged(tag_len)),
+            (Key::Aes(_), Mode::Ccm { nonce, aad, tag_len }) => return Cipher::ccm(direction, bytes, nonce, aad, tag_len),
+            (Key::TripleDes(_), Mode::Ecb) => (Kind::TripleDesEcb, none, none, Shape::Blocks),
+            (Key::TripleDes(_), Mode::Cbc { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Blocks),
+            (Key::TripleDes(_), Mode::CbcPad { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Padded),
+            (Key::ChaCha20(_), Mode::Poly1305 { nonce, aad }) if nonce.len() == 12 => {
+                (Kind::ChaCha20Poly1305, nonce, aad, Shape::Tagged(16))
+            }
+            _ => return Err(invalid()),
+        };
+        let limit = match mode {
+            Mode::Ctr { counter, bits } => counter_limit(counter, bits)?,
+            Mode::Gcm { tag_len, .. } if !(4..=16).contains(&tag_len) => return Err(invalid()),
+            _ => u64::MAX,
+        };
+        let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, bytes, iv, shape == Shape::Padded)?;
+        evp.aad(aad)?;
+        let waiting = Zeroizing::default();
+        Ok(Cipher { engine: Engine::Stream(evp), direction, shape, block, taken: 0, limit, waiting })
+    }
+
+    fn ccm(direction: Direction, key: &[u8], nonce: &[u8], aad: &[u8], tag_len: usize) -> Result<Cipher> {
+        // An empty message shows at once whether key and parameters are right.
+        evp::ccm(true, key, nonce, aad, tag_len, &[])?;
+        let engine = Engine::Ccm { key: Secret::new(key.to_vec()), nonce: nonce.to_vec(), aad: aad.to_vec() };
+        let waiting = Zeroizing::default();
+        Ok(Cipher { engine, direction, shape: Shape::Whole(tag_len), block: 1, taken: 0, limit: u64::MAX, waiting })
     }
 
     /// Exactly as many bytes as [`Cipher::update`] will give for `len` bytes more.
     pub fn update_len(&self, len: usize) -> usize {
         let given = |taken: u64| match self.shape {
+            Shape::Whole(_) => 0,
             Shape::Tagged(_) if self.direction == Direction::Decrypt => 0,
             Shape::Stream | Shape::Tagged(_) => taken,
             Shape::Padded if self.direction == Direction::Decrypt => taken.saturating_sub(1) / self.block * self.block,
@@ -130,7 +198,10 @@ impl Cipher {
             (Shape::Padded, Direction::Encrypt) => self.block as usize,
             (Shape::Padded, Direction::Decrypt) => self.block as usize - 1,
             (Shape::Tagged(tag_len), Direction::Encrypt) => tag_len,
-            (Shape::Tagged(tag_len), Direction::Decrypt) => (self.waiting.len() + len).saturating_sub(tag_len),
+            (Shape::Whole(tag_len), Direction::Encrypt) => self.waiting.len() + len + tag_len,
+            (Shape::Tagged(tag_len) | Shape::Whole(tag_len), Direction::Decrypt) => {
+                (self.waiting.len() + len).saturating_sub(tag_len)
+            }
         }
     }
 
@@ -144,12 +215,15 @@ impl Cipher {
     /// Takes the next part and appends what is ready to `output`.
     pub fn update_into(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
         self.taken = self.taken.checked_add(input.len() as u64).filter(|&n| n <= self.limit).ok_or_else(|| self.bad_length())?;
-        if self.direction == Direction::Decrypt && matches!(self.shape, Shape::Tagged(_)) {
-            self.waiting.try_reserve(input.len()).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
-            self.waiting.extend_from_slice(input);
-            return Ok(());
+        let waits = match self.shape {
+            Shape::Whole(_) => true,
+            Shape::Tagged(_) => self.direction == Direction::Decrypt,
+            _ => false,
+        };
+        match &mut self.engine {
+            Engine::Stream(evp) if !waits => evp.update(input, output),
+            _ => append(&mut self.waiting, input),
         }
-        self.evp.update(input, output)
     }
 
     /// Ends the message and gives back the rest: padding, tag, or the plaintext that waited for its tag.
@@ -173,37 +247,37 @@ impl Cipher {
 
     fn finish_into(&mut self, output: &mut Vec<u8>) -> Result<()> {
         let whole = self.taken.is_multiple_of(self.block);
-        match (self.shape, self.direction) {
-            (Shape::Stream, _) => Ok(()),
-            (Shape::Blocks, _) if !whole => Err(self.bad_length()),
-            (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(self.bad_length()),
-            (Shape::Blocks | Shape::Padded, _) => self.evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID),
-            (Shape::Tagged(tag_len), Direction::Encrypt) => {
-                self.evp.finish(output, ck::CKR_FUNCTION_FAILED)?;
-                self.evp.tag(tag_len, output)
+        let bad_length = self.bad_length();
+        let evp = match &mut self.engine {
+            Engine::Stream(evp) => evp,
+            Engine::Ccm { key, nonce, aad } => {
+                let Shape::Whole(tag_len) = self.shape else { return Err(ck::CKR_GENERAL_ERROR.into()) };
+                let encrypt = self.direction == Direction::Encrypt;
+                *output = evp::ccm(encrypt, key.expose(), nonce, aad, tag_len, &self.waiting)?;
+                return Ok(());
             }
-            (Shape::Tagged(tag_len), Direction::Decrypt) => self.open(tag_len, output),
+        };
+        match (self.shape, self.direction) {
+            (Shape::Stream | Shape::Whole(_), _) => Ok(()),
+            (Shape::Blocks, _) if !whole => Err(bad_length),
+            (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(bad_length),
+            (Shape::Blocks | Shape::Padded, _) => evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID),
+            (Shape::Tagged(tag_len), Direction::Encrypt) => {
+                evp.finish(output, ck::CKR_FUNCTION_FAILED)?;
+                evp.tag(tag_len, output)
+            }
+            (Shape::Tagged(tag_len), Direction::Decrypt) => {
+                let mut text = std::mem::take(&mut self.waiting);
+                let len = text.len().checked_sub(tag_len).ok_or(bad_length)?;
+                evp.expect_tag(&text[len..])?;
+                text.truncate(len);
+                evp.update_in_place(&mut text)?;
+                evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID)?;
+                // Nothing came before: the plaintext is handed over where it lies.
+                *output = std::mem::take(&mut *text);
+                Ok(())
+            }
         }
-    }
-
-    /// Decrypts what waited and lets it out only when the tag is right.
-    fn open(&mut self, tag_len: usize, output: &mut Vec<u8>) -> Result<()> {
-        let mut text = std::mem::take(&mut self.waiting);
-        let Some(len) = text.len().checked_sub(tag_len) else { return Err(self.bad_length()) };
-        self.evp.expect_tag(&text[len..])?;
-        text.truncate(len);
-        let opened = self.evp.update_in_place(&mut text).and_then(|()| self.evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID));
-        if opened.is_err() {
-            text.zeroize();
-            return opened;
-        }
-        if output.is_empty() {
-            *output = text;
-        } else {
-            output.extend_from_slice(&text);
-            text.zeroize();
-        }
-        Ok(())
     }
 
     fn bad_length(&self) -> Error {
@@ -212,6 +286,19 @@ impl Cipher {
             Direction::Decrypt => ck::CKR_ENCRYPTED_DATA_LEN_RANGE.into(),
         }
     }
+}
+
+/// Appends to a buffer that may hold plaintext: a buffer that must move is wiped where it lay.
+fn append(buffer: &mut Zeroizing<Vec<u8>>, data: &[u8]) -> Result<()> {
+    let len = buffer.len() + data.len();
+    if len > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::new());
+        larger.try_reserve_exact(len.max(2 * buffer.capacity())).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(data);
+    Ok(())
 }
 
 /// How many bytes a counter can make before its counting bits overflow into the nonce before them.
@@ -246,12 +333,16 @@ mod tests {
         Cipher::new(direction, Key::Aes(key), mode)?.run(data)
     }
 
-    /// Both directions, whole and cut at every place into two parts, with the lengths that were announced.
     fn check(key: &[u8], mode: Mode<'_>, plain: &[u8], encrypted: &[u8]) {
+        check_key(Key::Aes(key), mode, plain, encrypted);
+    }
+
+    /// Both directions, whole and cut at every place into two parts, with the lengths that were announced.
+    fn check_key(key: Key<'_>, mode: Mode<'_>, plain: &[u8], encrypted: &[u8]) {
         for (direction, from, to) in [(Direction::Encrypt, plain, encrypted), (Direction::Decrypt, encrypted, plain)] {
-            assert_eq!(run(direction, key, mode, from).unwrap(), to, "{direction:?} {mode:?}");
+            assert_eq!(Cipher::new(direction, key, mode).unwrap().run(from).unwrap(), to, "{direction:?} {mode:?}");
             for cut in 0..=from.len() {
-                let mut cipher = Cipher::new(direction, Key::Aes(key), mode).unwrap();
+                let mut cipher = Cipher::new(direction, key, mode).unwrap();
                 let mut out = Vec::new();
                 for part in [&from[..cut], &from[cut..]] {
                     let expected = cipher.update_len(part.len());
@@ -395,6 +486,83 @@ mod tests {
         }
         // Case 13: nothing at all, and the tag still counts.
         check(&[0; 32], Mode::Gcm { iv: &[0; 12], aad: &[], tag_len: 16 }, &[], &unhex("530f8afbc74536b9a963b4f1c4cb738b"));
+    }
+
+    #[test]
+    fn sp_800_38a_feedback_modes() {
+        let iv = unhex("000102030405060708090a0b0c0d0e0f");
+        let ofb = "3b3fd92eb72dad20333449f8e83cfb4a7789508d16918f03f53c52dac54ed825\
+                   9740051e9c5fecf64344f7a82260edcc304c6528f659c77866a510d9c1d6ae5e";
+        check(&unhex(KEYS[0]), Mode::Ofb { iv: &iv }, &unhex(PLAIN), &unhex(ofb));
+        let cfb128 = "dc7e84bfda79164b7ecd8486985d386039ffed143b28b1c832113c6331e5407b\
+                      df10132415e54b92a13ed0a8267ae2f975a385741ab9cef82031623d55b1e471";
+        check(&unhex(KEYS[2]), Mode::Cfb128 { iv: &iv }, &unhex(PLAIN), &unhex(cfb128));
+        let cfb8 = "3b79424c9c0dd436bace9e0ed4586a4f32b9";
+        check(&unhex(KEYS[0]), Mode::Cfb8 { iv: &iv }, &unhex(PLAIN)[..18], &unhex(cfb8));
+    }
+
+    /// SP 800-38C, examples 1 to 3.
+    #[test]
+    fn ccm_vectors() {
+        let key = unhex("404142434445464748494a4b4c4d4e4f");
+        let counting = unhex("101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031323334353637");
+        let aad: Vec<u8> = (0..20).collect();
+        for (nonce_len, aad_len, tag_len, text_len, expected) in [
+            (7, 8, 4, 4, "7162015b4dac255d"),
+            (8, 16, 6, 16, "d2a1f0e051ea5f62081a7792073d593d1fc64fbfaccd"),
+            (12, 20, 8, 24, "e3b201a9f5b71a7a9b1ceaeccd97e70b6176aad9a4428aa5484392fbc1b09951"),
+        ] {
+            let mode = Mode::Ccm { nonce: &counting[..nonce_len], aad: &aad[..aad_len], tag_len };
+            let plain: Vec<u8> = (0x20..).take(text_len).collect();
+            check(&key, mode, &plain, &unhex(expected));
+            let mut broken = unhex(expected);
+            broken[0] ^= 1;
+            assert_eq!(run(Direction::Decrypt, &key, mode, &broken).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_INVALID);
+            assert_eq!(run(Direction::Decrypt, &key, mode, &[0; 3]).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        }
+        for (nonce_len, tag_len) in [(6, 8), (14, 8), (12, 5), (12, 2), (12, 18)] {
+            let mode = Mode::Ccm { nonce: &counting[..nonce_len], aad: &[], tag_len };
+            assert_eq!(run(Direction::Encrypt, &key, mode, &[]).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+        }
+        let empty = Mode::Ccm { nonce: &counting[..12], aad: &[], tag_len: 16 };
+        let sealed = run(Direction::Encrypt, &key, empty, &[]).unwrap();
+        check(&key, empty, &[], &sealed);
+    }
+
+    /// RFC 8439, section 2.8.2.
+    #[test]
+    fn chacha20_poly1305_vector() {
+        let key: Vec<u8> = (0x80..0xa0).collect();
+        let (nonce, aad) = (unhex("070000004041424344454647"), unhex("50515253c0c1c2c3c4c5c6c7"));
+        let plain =
+            b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+        let sealed = unhex(
+            "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d6\
+             3dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd3b36\
+             92ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc\
+             3ff4def08e4b7a9de576d26586cec64b6116\
+             1ae10b594f09e26a7e902ecbd0600691",
+        );
+        check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad }, plain, &sealed);
+        let short = Mode::Poly1305 { nonce: &nonce[..8], aad: &aad };
+        let refused = Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), short).err().unwrap();
+        assert_eq!(refused.rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    }
+
+    /// SP 800-67, appendix B (ECB), and the same text chained by hand from it.
+    #[test]
+    fn triple_des_vectors() {
+        let key = unhex("0123456789abcdef23456789abcdef01456789abcdef0123");
+        let plain = b"The qufck brown fox jump";
+        let ecb = unhex("a826fd8ce53b855fcce21c8112256fe668d5c05dd9b6b900");
+        check_key(Key::TripleDes(&key), Mode::Ecb, plain, &ecb);
+        // The first block of CBC with a zero vector is ECB's.
+        let cbc = Cipher::new(Direction::Encrypt, Key::TripleDes(&key), Mode::Cbc { iv: &[0; 8] }).unwrap().run(plain).unwrap();
+        assert_eq!(cbc[..8], ecb[..8]);
+        check_key(Key::TripleDes(&key), Mode::Cbc { iv: &[0; 8] }, plain, &cbc);
+        let padded =
+            Cipher::new(Direction::Encrypt, Key::TripleDes(&key), Mode::CbcPad { iv: &[1; 8] }).unwrap().run(b"123").unwrap();
+        check_key(Key::TripleDes(&key), Mode::CbcPad { iv: &[1; 8] }, b"123", &padded);
     }
 
     #[test]

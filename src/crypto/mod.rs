@@ -7,6 +7,7 @@ pub mod cipher;
 mod evp;
 pub mod hash;
 pub mod kw;
+pub mod mac;
 pub mod rng;
 pub mod seal;
 

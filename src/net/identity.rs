@@ -57,9 +57,12 @@ impl Identity {
         let leaf = (0..rest.len())
             .find(|&i| matches(std::slice::from_ref(&rest[i]), &key, KeyEncoding::Pkcs8).is_ok())
             .ok_or_else(mismatch)?;
-        let mut chain = vec![rest.swap_remove(leaf)];
-        while let Some(next) = issuer_of(chain.last().unwrap_or(&rest[0]), &rest) {
-            chain.push(rest.swap_remove(next));
+        let mut link = Some(leaf);
+        let mut chain = Vec::new();
+        while let Some(index) = link {
+            let certificate = rest.swap_remove(index);
+            link = issuer_of(&certificate, &rest);
+            chain.push(certificate);
         }
         Identity { chain, key, encoding: KeyEncoding::Pkcs8 }.checked()
     }
@@ -227,4 +230,94 @@ fn issuer_of(certificate: &CertificateDer<'_>, pool: &[CertificateDer<'_>]) -> O
         return None;
     }
     pool.iter().position(|c| X509Certificate::from_der(c).is_ok_and(|(_, c)| c.subject() == child.issuer()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing::Authority;
+    use p12_keystore::{KeyStore, KeyStoreEntry, PrivateKeyChain};
+    use pkcs8::PrivateKeyInfoRef;
+    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn passphrase() -> Secret {
+        Secret::new(b"correct horse".to_vec())
+    }
+
+    fn der(pem: &str) -> Vec<u8> {
+        PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap().secret_der().to_vec()
+    }
+
+    fn pem_of(label: &str, der: &[u8]) -> Vec<u8> {
+        pem::encode_string(label, LineEnding::LF, der).unwrap().into_bytes()
+    }
+
+    #[test]
+    fn every_key_encoding_is_read_and_written_back() {
+        let ec = Authority::new("ca").sign(&[], ClientAuth, 2999);
+        let rsa_key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let rsa = CertificateParams::new(Vec::new()).unwrap().self_signed(&rsa_key).unwrap().pem();
+        let inner = |pkcs8: &[u8]| PrivateKeyInfoRef::try_from(pkcs8).unwrap().private_key.as_bytes().to_vec();
+        let (ec_der, rsa_der) = (der(&ec.key), rsa_key.serialize_der());
+        for (chain, key) in [
+            (&ec.certificate, ec.key.clone().into_bytes()),
+            (&rsa, rsa_key.serialize_pem().into_bytes()),
+            (&ec.certificate, pem_of("EC PRIVATE KEY", &inner(&ec_der))),
+            (&rsa, pem_of("RSA PRIVATE KEY", &inner(&rsa_der))),
+        ] {
+            let identity = Identity::from_pem(chain.as_bytes(), &key, None).unwrap();
+            let again = Identity::from_pem(identity.chain_pem().as_bytes(), identity.key_pem().expose(), None).unwrap();
+            assert_eq!((again.key, again.encoding), (identity.key, identity.encoding));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_key_opens_with_its_passphrase_only() {
+        let pair = Authority::new("ca").sign(&[], ClientAuth, 2999);
+        let parameters = pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(1000, &[7; 16], [8; 16]).unwrap();
+        let plain = der(&pair.key);
+        let sealed =
+            PrivateKeyInfoRef::try_from(&plain[..]).unwrap().encrypt_with_params(parameters, passphrase().expose()).unwrap();
+        let text = [b"some words before\n".to_vec(), pem_of("ENCRYPTED PRIVATE KEY", sealed.as_bytes())].concat();
+        let read = |p: Option<&Secret>| Identity::from_pem(pair.certificate.as_bytes(), &text, p);
+        assert!(read(Some(&passphrase())).is_ok());
+        assert!(read(None).unwrap_err().to_string().contains("no passphrase"));
+        assert!(
+            read(Some(&Secret::new(b"wrong".to_vec())))
+                .unwrap_err()
+                .to_string()
+                .contains("passphrase of the client key is wrong")
+        );
+    }
+
+    #[test]
+    fn pkcs12_gives_the_chain_in_order() {
+        let authority = Authority::new("ca");
+        let pair = authority.sign(&[], ClientAuth, 2999);
+        let certificate =
+            |pem: &str| p12_keystore::Certificate::from_der(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        let key = p12_keystore::PrivateKey::from_der(&der(&pair.key)).unwrap();
+        let chain = PrivateKeyChain::new("id", key, [certificate(&pair.certificate), certificate(&authority.pem)]);
+        let mut store = KeyStore::new();
+        store.add_entry("client", KeyStoreEntry::PrivateKeyChain(chain));
+        let file = store.writer("correct horse").write().unwrap();
+        let identity = Identity::from_pkcs12(&file, &passphrase()).unwrap();
+        assert_eq!(identity.chain_pem(), [pair.certificate, authority.pem].concat().replace('\r', ""));
+        let wrong = Identity::from_pkcs12(&file, &Secret::new(b"wrong".to_vec())).unwrap_err();
+        assert!(wrong.to_string().contains("passphrase of the PKCS#12 file is wrong"), "{wrong}");
+        assert!(Identity::from_pkcs12(b"garbage", &passphrase()).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_or_foreign_is_named() {
+        let pair = Authority::new("ca").sign(&[], ClientAuth, 2999);
+        let read = |c: &str, k: &str| Identity::from_pem(c.as_bytes(), k.as_bytes(), None).unwrap_err().to_string();
+        assert!(read("", &pair.key).contains("client certificate: there is no certificate"));
+        assert!(read(&pair.certificate, "").contains("client key: there is no private key"));
+        assert!(
+            read(&pair.certificate, "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n").contains("openssl pkcs8 -topk8")
+        );
+        assert!(read("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", &pair.key).contains("damaged"));
+    }
 }

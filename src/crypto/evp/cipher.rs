@@ -1,111 +1,30 @@
-//! The one audited file that calls AWS-LC's C interface (EVP): what the safe API of `aws-lc-rs` does not offer.
-//!
-//! Every pointer handed to C comes from a slice or a `Vec` whose length is handed over with it, every context is owned by one
-//! Rust value whose `Drop` frees it (the library wipes keys and buffers when it frees a context), and every result is checked.
-#![allow(unsafe_code, reason = "AWS-LC is a C library")]
+//! Symmetric ciphers.
 
 use std::ptr::{self, NonNull};
 
 use aws_lc_sys as sys;
 
-use super::Hash;
+use super::{PIECE, allocated, check};
 use crate::ck;
 use crate::error::{Error, Result};
 
-/// The largest piece handed to C at once: lengths are `int` there.
-const PIECE: usize = 1 << 30;
-
-/// `Ok` when C answered 1. The library's error queue belongs to the thread, so it is emptied, never read: the caller knows better.
-fn check(result: i32, rv: ck::CK_RV) -> Result<()> {
-    if result == 1 {
-        return Ok(());
-    }
-    // SAFETY: no arguments; touches only this thread's error queue.
-    unsafe { sys::ERR_clear_error() };
-    Err(rv.into())
-}
-
-/// The value C allocated, or an error when it could not.
-fn allocated<T>(pointer: *mut T) -> Result<NonNull<T>> {
-    NonNull::new(pointer).ok_or_else(|| ck::CKR_HOST_MEMORY.into())
-}
-
-/// The library's description of a hash function.
-fn md(hash: Hash) -> *const sys::EVP_MD {
-    // SAFETY: no arguments; each returns a pointer to a static table.
-    unsafe {
-        match hash {
-            Hash::Sha1 => sys::EVP_sha1(),
-            Hash::Sha224 => sys::EVP_sha224(),
-            Hash::Sha256 => sys::EVP_sha256(),
-            Hash::Sha384 => sys::EVP_sha384(),
-            Hash::Sha512 => sys::EVP_sha512(),
-            Hash::Sha512_224 => sys::EVP_sha512_224(),
-            Hash::Sha512_256 => sys::EVP_sha512_256(),
-            Hash::Sha3_224 => sys::EVP_sha3_224(),
-            Hash::Sha3_256 => sys::EVP_sha3_256(),
-            Hash::Sha3_384 => sys::EVP_sha3_384(),
-            Hash::Sha3_512 => sys::EVP_sha3_512(),
-        }
-    }
-}
-
-/// A hash function at work (`EVP_MD_CTX`).
-pub(super) struct Digest(NonNull<sys::EVP_MD_CTX>);
-
-// SAFETY: the context is owned by this value alone and has no tie to the thread that made it.
-unsafe impl Send for Digest {}
-
-impl Digest {
-    pub(super) fn new(hash: Hash) -> Result<Digest> {
-        // SAFETY: returns NULL or a context that we own from here on.
-        let ctx = Digest(allocated(unsafe { sys::EVP_MD_CTX_new() })?);
-        // SAFETY: a live context and a static description; the engine may be NULL.
-        check(unsafe { sys::EVP_DigestInit_ex(ctx.0.as_ptr(), md(hash), ptr::null_mut()) }, ck::CKR_FUNCTION_FAILED)?;
-        Ok(ctx)
-    }
-
-    pub(super) fn update(&mut self, data: &[u8]) -> Result<()> {
-        // SAFETY: an initialised context; pointer and length are one slice's.
-        check(unsafe { sys::EVP_DigestUpdate(self.0.as_ptr(), data.as_ptr().cast(), data.len()) }, ck::CKR_FUNCTION_FAILED)
-    }
-
-    pub(super) fn finish(self) -> Result<Vec<u8>> {
-        let mut out = vec![0; sys::EVP_MAX_MD_SIZE as usize];
-        let mut len = 0;
-        // SAFETY: an initialised context; `out` has room for the longest digest.
-        check(unsafe { sys::EVP_DigestFinal_ex(self.0.as_ptr(), out.as_mut_ptr(), &mut len) }, ck::CKR_FUNCTION_FAILED)?;
-        out.truncate(len as usize);
-        Ok(out)
-    }
-
-    pub(super) fn duplicate(&self) -> Result<Digest> {
-        // SAFETY: returns NULL or a context that we own from here on.
-        let copy = Digest(allocated(unsafe { sys::EVP_MD_CTX_new() })?);
-        // SAFETY: both contexts are live, the source is initialised.
-        check(unsafe { sys::EVP_MD_CTX_copy_ex(copy.0.as_ptr(), self.0.as_ptr()) }, ck::CKR_FUNCTION_FAILED)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for Digest {
-    fn drop(&mut self) {
-        // SAFETY: made by EVP_MD_CTX_new, freed once.
-        unsafe { sys::EVP_MD_CTX_free(self.0.as_ptr()) }
-    }
-}
-
-/// A cipher and mode of the library; the length of the key chooses among its sizes.
+/// A cipher and mode of the library; for AES the length of the key chooses among its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    AesEcb,
-    AesCbc,
-    AesCtr,
-    AesGcm,
+pub(in crate::crypto) enum Kind {
+    Ecb,
+    Cbc,
+    Ctr,
+    Gcm,
+    Ofb,
+    Cfb8,
+    Cfb128,
+    TripleDesEcb,
+    TripleDesCbc,
+    ChaCha20Poly1305,
 }
 
 /// A cipher at work (`EVP_CIPHER_CTX`), without padding unless it is asked for.
-pub(super) struct Cipher {
+pub(in crate::crypto) struct Cipher {
     ctx: NonNull<sys::EVP_CIPHER_CTX>,
     block: usize,
 }
@@ -115,22 +34,34 @@ unsafe impl Send for Cipher {}
 
 impl Cipher {
     /// `CKR_KEY_SIZE_RANGE` when no cipher of this kind has a key so long, `CKR_MECHANISM_PARAM_INVALID` for a wrong IV.
-    pub(super) fn new(kind: Kind, encrypt: bool, key: &[u8], iv: &[u8], padding: bool) -> Result<Cipher> {
+    pub(in crate::crypto) fn new(kind: Kind, encrypt: bool, key: &[u8], iv: &[u8], padding: bool) -> Result<Cipher> {
         // SAFETY: no arguments; each returns a pointer to a static table.
         let cipher = unsafe {
             match (kind, key.len()) {
-                (Kind::AesEcb, 16) => sys::EVP_aes_128_ecb(),
-                (Kind::AesEcb, 24) => sys::EVP_aes_192_ecb(),
-                (Kind::AesEcb, 32) => sys::EVP_aes_256_ecb(),
-                (Kind::AesCbc, 16) => sys::EVP_aes_128_cbc(),
-                (Kind::AesCbc, 24) => sys::EVP_aes_192_cbc(),
-                (Kind::AesCbc, 32) => sys::EVP_aes_256_cbc(),
-                (Kind::AesCtr, 16) => sys::EVP_aes_128_ctr(),
-                (Kind::AesCtr, 24) => sys::EVP_aes_192_ctr(),
-                (Kind::AesCtr, 32) => sys::EVP_aes_256_ctr(),
-                (Kind::AesGcm, 16) => sys::EVP_aes_128_gcm(),
-                (Kind::AesGcm, 24) => sys::EVP_aes_192_gcm(),
-                (Kind::AesGcm, 32) => sys::EVP_aes_256_gcm(),
+                (Kind::Ecb, 16) => sys::EVP_aes_128_ecb(),
+                (Kind::Ecb, 24) => sys::EVP_aes_192_ecb(),
+                (Kind::Ecb, 32) => sys::EVP_aes_256_ecb(),
+                (Kind::Cbc, 16) => sys::EVP_aes_128_cbc(),
+                (Kind::Cbc, 24) => sys::EVP_aes_192_cbc(),
+                (Kind::Cbc, 32) => sys::EVP_aes_256_cbc(),
+                (Kind::Ctr, 16) => sys::EVP_aes_128_ctr(),
+                (Kind::Ctr, 24) => sys::EVP_aes_192_ctr(),
+                (Kind::Ctr, 32) => sys::EVP_aes_256_ctr(),
+                (Kind::Gcm, 16) => sys::EVP_aes_128_gcm(),
+                (Kind::Gcm, 24) => sys::EVP_aes_192_gcm(),
+                (Kind::Gcm, 32) => sys::EVP_aes_256_gcm(),
+                (Kind::Ofb, 16) => sys::EVP_aes_128_ofb(),
+                (Kind::Ofb, 24) => sys::EVP_aes_192_ofb(),
+                (Kind::Ofb, 32) => sys::EVP_aes_256_ofb(),
+                (Kind::Cfb8, 16) => sys::EVP_aes_128_cfb8(),
+                (Kind::Cfb8, 24) => sys::EVP_aes_192_cfb8(),
+                (Kind::Cfb8, 32) => sys::EVP_aes_256_cfb8(),
+                (Kind::Cfb128, 16) => sys::EVP_aes_128_cfb128(),
+                (Kind::Cfb128, 24) => sys::EVP_aes_192_cfb128(),
+                (Kind::Cfb128, 32) => sys::EVP_aes_256_cfb128(),
+                (Kind::TripleDesEcb, 24) => sys::EVP_des_ede3(),
+                (Kind::TripleDesCbc, 24) => sys::EVP_des_ede3_cbc(),
+                (Kind::ChaCha20Poly1305, 32) => sys::EVP_chacha20_poly1305(),
                 _ => return Err(ck::CKR_KEY_SIZE_RANGE.into()),
             }
         };
@@ -144,7 +75,7 @@ impl Cipher {
         // SAFETY: a live context; key and IV may be NULL, they are set below.
         let ok = unsafe { sys::EVP_CipherInit_ex(ctx, cipher, ptr::null_mut(), ptr::null(), ptr::null(), enc) };
         check(ok, ck::CKR_FUNCTION_FAILED)?;
-        if kind == Kind::AesGcm {
+        if matches!(kind, Kind::Gcm | Kind::ChaCha20Poly1305) {
             let len = i32::try_from(iv.len()).map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
             // SAFETY: a GCM context; this control takes the number and no pointer, and refuses zero.
             let ok = unsafe { sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_IVLEN, len, ptr::null_mut()) };
@@ -161,7 +92,7 @@ impl Cipher {
     }
 
     /// Authenticates data that is not encrypted; before any data that is.
-    pub(super) fn aad(&mut self, aad: &[u8]) -> Result<()> {
+    pub(in crate::crypto) fn aad(&mut self, aad: &[u8]) -> Result<()> {
         for piece in aad.chunks(PIECE) {
             let mut n = 0;
             // SAFETY: an initialised AEAD context; a NULL output marks additional data; pointer and length are one slice's.
@@ -173,7 +104,7 @@ impl Cipher {
     }
 
     /// Processes `input` and appends what comes out.
-    pub(super) fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
+    pub(in crate::crypto) fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
         output.try_reserve_exact(input.len() + self.block).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
         for piece in input.chunks(PIECE) {
             let mut n = 0;
@@ -192,7 +123,7 @@ impl Cipher {
     }
 
     /// Processes `data` where it lies; for modes that neither pad nor hold back.
-    pub(super) fn update_in_place(&mut self, data: &mut [u8]) -> Result<()> {
+    pub(in crate::crypto) fn update_in_place(&mut self, data: &mut [u8]) -> Result<()> {
         debug_assert_eq!(self.block, 1);
         for piece in data.chunks_mut(PIECE) {
             let mut n = 0;
@@ -206,7 +137,7 @@ impl Cipher {
     }
 
     /// Ends the message, appending the last block; `rv` when padding or tag are wrong or a block is not whole.
-    pub(super) fn finish(&mut self, output: &mut Vec<u8>, rv: ck::CK_RV) -> Result<()> {
+    pub(in crate::crypto) fn finish(&mut self, output: &mut Vec<u8>, rv: ck::CK_RV) -> Result<()> {
         let mut last = [0u8; sys::EVP_MAX_BLOCK_LENGTH as usize];
         let mut n = 0;
         // SAFETY: an initialised context; `last` has room for the longest block.
@@ -217,7 +148,7 @@ impl Cipher {
     }
 
     /// Appends the tag of a finished encryption, cut to `len` (at most 16) bytes.
-    pub(super) fn tag(&mut self, len: usize, output: &mut Vec<u8>) -> Result<()> {
+    pub(in crate::crypto) fn tag(&mut self, len: usize, output: &mut Vec<u8>) -> Result<()> {
         let mut tag = [0u8; 16];
         // SAFETY: a finished AEAD context; `tag` has room for the 16 bytes asked for.
         let ok = unsafe { sys::EVP_CIPHER_CTX_ctrl(self.ctx.as_ptr(), sys::EVP_CTRL_AEAD_GET_TAG, 16, tag.as_mut_ptr().cast()) };
@@ -227,7 +158,7 @@ impl Cipher {
     }
 
     /// Sets the tag that `finish` will demand of a decryption.
-    pub(super) fn expect_tag(&mut self, tag: &[u8]) -> Result<()> {
+    pub(in crate::crypto) fn expect_tag(&mut self, tag: &[u8]) -> Result<()> {
         let mut copy = [0u8; 16];
         let copy = copy.get_mut(..tag.len()).ok_or_else(|| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
         copy.copy_from_slice(tag);
@@ -247,8 +178,65 @@ impl Drop for Cipher {
     }
 }
 
-/// Fills `buffer` with random bytes.
-pub(super) fn random(buffer: &mut [u8]) -> Result<()> {
-    // SAFETY: pointer and length are one slice's. The generator notices a fork by itself.
-    check(unsafe { sys::RAND_bytes(buffer.as_mut_ptr(), buffer.len()) }, ck::CKR_RANDOM_NO_RNG)
+/// AES-CCM of a whole message: `data` to ciphertext and tag, or back. CCM authenticates the length before the data, so it
+/// cannot be done in parts.
+pub(in crate::crypto) fn ccm(
+    encrypt: bool,
+    key: &[u8],
+    nonce: &[u8],
+    aad: &[u8],
+    tag_len: usize,
+    data: &[u8],
+) -> Result<Vec<u8>> {
+    // SAFETY: no arguments; each returns a pointer to a static table.
+    let cipher = unsafe {
+        match key.len() {
+            16 => sys::EVP_aes_128_ccm(),
+            24 => sys::EVP_aes_192_ccm(),
+            32 => sys::EVP_aes_256_ccm(),
+            _ => return Err(ck::CKR_KEY_SIZE_RANGE.into()),
+        }
+    };
+    if !(7..=13).contains(&nonce.len()) || !(4..=16).contains(&tag_len) || !tag_len.is_multiple_of(2) {
+        return Err(ck::CKR_MECHANISM_PARAM_INVALID.into());
+    }
+    let too_long = if encrypt { ck::CKR_DATA_LEN_RANGE } else { ck::CKR_ENCRYPTED_DATA_LEN_RANGE };
+    let text_len = if encrypt { Some(data.len()) } else { data.len().checked_sub(tag_len) };
+    let text_len = text_len.filter(|&n| n < PIECE && aad.len() < PIECE).ok_or_else(|| Error::from(too_long))?;
+    let (text, tag) = data.split_at(text_len);
+    let (len, aad_len, enc) = (text_len as i32, aad.len() as i32, i32::from(encrypt));
+    // Cut to size on return; the tag of an encryption follows the text.
+    let mut out = vec![0; text_len + tag_len];
+
+    // SAFETY: returns NULL or a context that we own from here on.
+    let this = Cipher { ctx: allocated(unsafe { sys::EVP_CIPHER_CTX_new() })?, block: 1 };
+    let ctx = this.ctx.as_ptr();
+    let mut n = 0;
+    // SAFETY: a live context throughout. Nonce and tag length are set, within the bounds checked above, before the key, as CCM
+    // demands; the tag pointer is NULL or of `tag_len` bytes, which are only read; then the text's length without pointers,
+    // the additional data without output, and the text into `out`, which is as long.
+    let ok = unsafe {
+        let expected = if encrypt { ptr::null_mut() } else { tag.as_ptr().cast_mut().cast() };
+        sys::EVP_CipherInit_ex(ctx, cipher, ptr::null_mut(), ptr::null(), ptr::null(), enc) == 1
+            && sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_IVLEN, nonce.len() as i32, ptr::null_mut()) == 1
+            && sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_SET_TAG, tag_len as i32, expected) == 1
+            && sys::EVP_CipherInit_ex(ctx, ptr::null(), ptr::null_mut(), key.as_ptr(), nonce.as_ptr(), enc) == 1
+            && sys::EVP_CipherUpdate(ctx, ptr::null_mut(), &mut n, ptr::null(), len) == 1
+            && sys::EVP_CipherUpdate(ctx, ptr::null_mut(), &mut n, aad.as_ptr(), aad_len) == 1
+    };
+    check(i32::from(ok), too_long)?;
+    // SAFETY: as above.
+    let ok = unsafe { sys::EVP_CipherUpdate(ctx, out.as_mut_ptr(), &mut n, text.as_ptr(), len) };
+    check(ok, if encrypt { too_long } else { ck::CKR_ENCRYPTED_DATA_INVALID })?;
+    if encrypt {
+        // SAFETY: a finished encryption; behind the text there is room for the tag's `tag_len` bytes.
+        let ok = unsafe {
+            let at = out.as_mut_ptr().add(text_len).cast();
+            sys::EVP_CIPHER_CTX_ctrl(ctx, sys::EVP_CTRL_AEAD_GET_TAG, tag_len as i32, at)
+        };
+        check(ok, ck::CKR_FUNCTION_FAILED)?;
+    } else {
+        out.truncate(text_len);
+    }
+    Ok(out)
 }

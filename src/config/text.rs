@@ -1,0 +1,253 @@
+//! The TOML of `mrhsm.conf`: the shapes that serde reads, and the commented text that is written.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::{ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, Settings, StoreKind, TokenConfig};
+use crate::version::Version;
+
+/// The whole file as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(default)]
+    defaults: Defaults,
+    #[serde(default)]
+    token: Vec<Token>,
+}
+
+/// `[defaults]`. serde cannot both flatten and refuse unknown keys, so the settings are listed here and in [`Token`].
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    store: Option<StoreKind>,
+    #[serde(default)]
+    hosts: Vec<Host>,
+    #[serde(default, deserialize_with = "port")]
+    port: Option<u16>,
+    #[serde(default, deserialize_with = "kmip_version")]
+    kmip_version: Option<Version>,
+    #[serde(default, deserialize_with = "timeout")]
+    connect_millis: Option<u64>,
+    #[serde(default, deserialize_with = "timeout")]
+    deadline_millis: Option<u64>,
+    crypto: Option<CryptoPolicy>,
+    #[serde(default, deserialize_with = "cache_time")]
+    key_cache_millis: Option<u64>,
+}
+
+/// One `[[token]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    #[serde(deserialize_with = "label")]
+    label: String,
+    serial: String,
+    #[serde(deserialize_with = "uuid")]
+    uuid: String,
+    store: Option<StoreKind>,
+    #[serde(default)]
+    hosts: Vec<Host>,
+    #[serde(default, deserialize_with = "port")]
+    port: Option<u16>,
+    #[serde(default, deserialize_with = "kmip_version")]
+    kmip_version: Option<Version>,
+    #[serde(default, deserialize_with = "timeout")]
+    connect_millis: Option<u64>,
+    #[serde(default, deserialize_with = "timeout")]
+    deadline_millis: Option<u64>,
+    crypto: Option<CryptoPolicy>,
+    #[serde(default, deserialize_with = "cache_time")]
+    key_cache_millis: Option<u64>,
+    username: Option<String>,
+    #[serde(default)]
+    enabled: bool,
+    cluster: Option<String>,
+    #[serde(default)]
+    keys: ClusterKeys,
+}
+
+impl File {
+    pub(super) fn into_config(self) -> Config {
+        Config { defaults: self.defaults.into(), tokens: self.token.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<Defaults> for Settings {
+    fn from(d: Defaults) -> Settings {
+        let built_in = Settings::default();
+        Settings {
+            store: d.store.unwrap_or(built_in.store),
+            hosts: d.hosts,
+            port: d.port.unwrap_or(built_in.port),
+            kmip_version: d.kmip_version,
+            connect_millis: d.connect_millis.unwrap_or(built_in.connect_millis),
+            deadline_millis: d.deadline_millis.unwrap_or(built_in.deadline_millis),
+            crypto: d.crypto.unwrap_or(built_in.crypto),
+            key_cache_millis: d.key_cache_millis.unwrap_or(built_in.key_cache_millis),
+        }
+    }
+}
+
+impl From<Token> for TokenConfig {
+    fn from(t: Token) -> TokenConfig {
+        let settings = Defaults {
+            store: t.store,
+            hosts: t.hosts,
+            port: t.port,
+            kmip_version: t.kmip_version,
+            connect_millis: t.connect_millis,
+            deadline_millis: t.deadline_millis,
+            crypto: t.crypto,
+            key_cache_millis: t.key_cache_millis,
+        };
+        TokenConfig {
+            label: t.label,
+            serial: t.serial,
+            uuid: t.uuid,
+            settings: settings.into(),
+            username: t.username,
+            enabled: t.enabled,
+            cluster: t.cluster,
+            keys: t.keys,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Host, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+fn label<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let label = String::deserialize(d)?;
+    super::check_label(&label).map_err(D::Error::custom)?;
+    Ok(label)
+}
+
+fn uuid<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let uuid = String::deserialize(d)?;
+    // The uuid becomes a path: nothing but hexadecimal digits and dashes may pass.
+    super::serial_of(&uuid).ok_or_else(|| D::Error::custom(format!("'{uuid}' is not a UUID in lower case")))?;
+    Ok(uuid)
+}
+
+fn port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
+    super::check_port(i64::deserialize(d)?).map(Some).map_err(D::Error::custom)
+}
+
+fn kmip_version<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Version>, D::Error> {
+    super::parse_kmip_version(&String::deserialize(d)?).map_err(D::Error::custom)
+}
+
+fn timeout<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    millis(i64::deserialize(d)?, 1, 600_000).map_err(D::Error::custom)
+}
+
+fn cache_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    millis(i64::deserialize(d)?, 0, 86_400_000).map_err(D::Error::custom)
+}
+
+fn millis(value: i64, min: u64, max: u64) -> Result<Option<u64>, String> {
+    let fits = u64::try_from(value).ok().filter(|v| (min..=max).contains(v));
+    fits.map(Some).ok_or_else(|| format!("{value} milliseconds are out of range: use {min} to {max}"))
+}
+
+const HEADER: &str = "\
+# mrhsm.conf: the tokens of this directory. Written by mrhsm, which keeps the settings but not added comments;
+# it may be edited by hand while no mrhsm command runs. Nothing in it is secret in the clear: keys are wrapped, and what
+# opens them is in the folders beside it. Copy the whole directory to move it to another machine.
+";
+
+const DEFAULTS: &str = "
+# What a new token gets when nothing else is said.
+#   store             kmip: a group of KMIP hosts; file: this directory
+#   hosts             names or addresses, each optionally with a port, tried in this order
+#   kmip_version      auto negotiates; 1.0 to 2.1 speaks that one only
+#   connect_millis    longest time to connect to one host
+#   deadline_millis   longest time for one call, all hosts included
+#   crypto            auto, server (keys never leave the server) or local (keys are always fetched)
+#   key_cache_millis  how long a fetched key is kept in locked memory; 0 keeps none
+";
+
+/// The text of a configuration.
+pub(super) fn write(config: &Config) -> String {
+    let mut out = String::from(HEADER);
+    line(&mut out, "version", FORMAT);
+    out.push_str(DEFAULTS);
+    out.push_str("[defaults]\n");
+    settings(&mut out, &config.defaults);
+    for token in &config.tokens {
+        write_token(&mut out, token);
+    }
+    out
+}
+
+fn write_token(out: &mut String, token: &TokenConfig) {
+    out.push_str("\n[[token]]\n");
+    line(out, "label", quoted(&token.label));
+    line(out, "serial", quoted(&token.serial));
+    line(out, "uuid", quoted(&token.uuid));
+    settings(out, &token.settings);
+    if let Some(username) = &token.username {
+        line(out, "username", quoted(username));
+    }
+    line(out, "enabled", token.enabled);
+    if let Some(cluster) = &token.cluster {
+        line(out, "cluster", quoted(cluster));
+    }
+    let keys = &token.keys;
+    write_key(out, "core", "wraps the CLDB and DARE keys", &keys.core);
+    write_key(out, "common", "the ecosystem's keys derive from it", &keys.common);
+    write_key(out, "cldb", "wrapped under the Core KEK", &keys.cldb);
+    write_key(out, "dare", "wrapped under the Core KEK", &keys.dare);
+}
+
+fn write_key(out: &mut String, role: &str, comment: &str, key: &Option<ClusterKey>) {
+    let Some(key) = key else { return };
+    let _ = writeln!(out, "\n[token.keys.{role}] # {comment}");
+    line(out, "uid", quoted(&key.uid));
+    line(out, "checksum", quoted(&key.checksum));
+    line(out, "generation", key.generation);
+    if let Some(wrapped) = &key.wrapped {
+        line(out, "wrapped", quoted(wrapped));
+    }
+}
+
+fn settings(out: &mut String, s: &Settings) {
+    line(out, "store", quoted(&s.store.to_string()));
+    let hosts: Vec<String> = s.hosts.iter().map(|h| quoted(&h.to_string())).collect();
+    line(out, "hosts", format_args!("[{}]", hosts.join(", ")));
+    line(out, "port", s.port);
+    line(out, "kmip_version", quoted(&s.kmip_version.map_or("auto".into(), |v| v.to_string())));
+    line(out, "connect_millis", s.connect_millis);
+    line(out, "deadline_millis", s.deadline_millis);
+    line(out, "crypto", quoted(&s.crypto.to_string()));
+    line(out, "key_cache_millis", s.key_cache_millis);
+}
+
+fn line(out: &mut String, key: &str, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{key} = {value}");
+}
+
+/// A TOML basic string: quotes, backslashes and control characters escaped.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

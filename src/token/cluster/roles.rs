@@ -1,0 +1,1 @@
+//! Finding, making and electing the key of a role on the store.

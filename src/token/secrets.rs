@@ -1,0 +1,300 @@
+//! What a token keeps in its folder, and who may open it: making tokens, PINs, the client's identity.
+//!
+//! The `mrhsm` command and the module both work through [`TokenFiles`]; neither touches the files themselves.
+
+use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN, Writer};
+use super::pin::{PinFile, TokenKey, Who, check_pin, random};
+use crate::ck::CKR_TOKEN_NOT_PRESENT;
+use crate::config::{self, Settings, TokenConfig};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// The user PIN a token gets.
+#[derive(Clone, Copy, Debug)]
+pub enum UserPin<'a> {
+    /// None: `C_InitPIN` sets it later.
+    None,
+    /// A random one, kept in the token's folder for daemons that nobody types a PIN for.
+    Random,
+    /// This one, kept nowhere.
+    Given(&'a Secret),
+}
+
+/// A token that shall be made.
+#[derive(Debug)]
+pub struct NewToken<'a> {
+    /// Its label: UTF-8, at most 32 bytes.
+    pub label: &'a str,
+    /// The security officer's PIN.
+    pub so_pin: &'a Secret,
+    /// The user's PIN.
+    pub user_pin: UserPin<'a>,
+    /// Store type, hosts, policy; the `[defaults]` of the directory, changed by what the user said.
+    pub settings: Settings,
+    /// What is known of the client's identity; more may come later.
+    pub identity: IdentityChange<'a>,
+}
+
+/// What the client shows to its hosts, opened.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// Certificate chain, PEM.
+    pub certificate: Option<Vec<u8>>,
+    /// Private key, as it was given to `set`.
+    pub key: Option<Secret>,
+    /// Certificates of the servers' authority, PEM; `None` uses the system's.
+    pub ca: Option<Vec<u8>>,
+    /// Password of the configured user name.
+    pub password: Option<Secret>,
+}
+
+/// What happens to one part of the identity.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Part<'a> {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is removed.
+    Remove,
+    /// It becomes this.
+    Set(&'a [u8]),
+}
+
+/// A change of the identity.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdentityChange<'a> {
+    /// Certificate chain, PEM.
+    pub certificate: Part<'a>,
+    /// Private key.
+    pub key: Part<'a>,
+    /// Certificates of the servers' authority, PEM.
+    pub ca: Part<'a>,
+    /// Password of the configured user name.
+    pub password: Part<'a>,
+}
+
+/// Makes a token: its folder first, then its entry in `mrhsm.conf`. A crash between leaves a folder that nothing refers to,
+/// never an entry without its secrets.
+///
+/// Errors: label or PIN out of range, the directory cannot be written.
+pub fn create_token(dir: &TokenDir, new: &NewToken<'_>) -> Result<TokenConfig> {
+    check_pin(new.so_pin.expose())?;
+    let writer = dir.lock()?;
+    let mut config = dir.load()?;
+    let token = loop {
+        let token = TokenConfig::new(new.label, &random_uuid()?, new.settings.clone())?;
+        if config.tokens.iter().all(|t| t.slot() != token.slot()) {
+            break token;
+        }
+    };
+    let key = TokenKey::generate()?;
+    let mut pins = PinFile::new(&key, new.so_pin.expose())?;
+    let kept = set_user(&mut pins, &key, new.user_pin)?;
+    let pins = pins.to_text()?;
+    let identity = sealed(&key, &token.uuid, &new.identity)?;
+    let mut files: Vec<(&str, &[u8])> = vec![(TOKEN_KEY, pins.as_bytes())];
+    files.extend(kept.as_ref().map(|pin| (USER_PIN, pin.expose())));
+    files.extend(identity.iter().filter_map(|(name, content)| content.as_deref().map(|c| (*name, c))));
+    writer.make_folder(&token.uuid, &files)?;
+    config.tokens.push(token.clone());
+    writer.save(&config)?;
+    Ok(token)
+}
+
+/// The folder of one token.
+#[derive(Clone, Debug)]
+pub struct TokenFiles {
+    dir: TokenDir,
+    uuid: String,
+}
+
+impl TokenFiles {
+    /// The folder of the token with this uuid.
+    pub fn of(dir: &TokenDir, uuid: &str) -> TokenFiles {
+        TokenFiles { dir: dir.clone(), uuid: uuid.into() }
+    }
+
+    /// The token key, opened with a PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
+    pub fn unlock(&self, who: Who, pin: &[u8]) -> Result<TokenKey> {
+        self.pins()?.unlock(who, pin)
+    }
+
+    /// True when the token has a user PIN.
+    pub fn has_user_pin(&self) -> Result<bool> {
+        Ok(self.pins()?.has_user())
+    }
+
+    /// The user PIN, when it is kept for unattended use.
+    pub fn kept_user_pin(&self) -> Result<Option<Secret>> {
+        self.dir.read(&self.uuid, USER_PIN)
+    }
+
+    /// Replaces the SO PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_PIN_LEN_RANGE`.
+    pub fn set_so_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
+        check_pin(new)?;
+        let writer = self.dir.lock()?;
+        let mut pins = self.pins()?;
+        let key = pins.unlock(Who::So, old)?;
+        pins.set(Who::So, &key, new)?;
+        writer.write(&self.uuid, &[(TOKEN_KEY, Some(pins.to_text()?.as_bytes()))])
+    }
+
+    /// Replaces the user PIN by one the user chose (`C_SetPIN`). A kept PIN is forgotten: only random ones are kept.
+    pub fn set_user_pin(&self, old: &[u8], new: &Secret) -> Result<()> {
+        check_pin(new.expose())?;
+        let writer = self.dir.lock()?;
+        let pins = self.pins()?;
+        let key = pins.unlock(Who::User, old)?;
+        self.write_user(&writer, pins, &key, UserPin::Given(new))
+    }
+
+    /// Sets the user PIN with the token key that the SO PIN opened (`C_InitPIN`).
+    pub fn init_user_pin(&self, key: &TokenKey, new: UserPin<'_>) -> Result<()> {
+        if let UserPin::Given(pin) = new {
+            check_pin(pin.expose())?;
+        }
+        let writer = self.dir.lock()?;
+        let pins = self.pins()?;
+        self.write_user(&writer, pins, key, new)
+    }
+
+    /// Initialises the token again (`C_InitToken`): a new label, no user PIN. Hosts, identity and the cluster's keys stay;
+    /// the objects are the caller's to destroy. Errors: `CKR_PIN_INCORRECT`.
+    pub fn reinit(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        config::check_label(label).map_err(Error::input)?;
+        let writer = self.dir.lock()?;
+        let mut config = self.dir.load()?;
+        let token = config.by_uuid_mut(&self.uuid).ok_or_else(|| self.gone())?;
+        token.label = label.into();
+        let mut pins = self.pins()?;
+        pins.unlock(Who::So, so_pin)?;
+        pins.clear_user();
+        // Either half alone leaves a token that works and can be initialised again.
+        self.write_user_files(&writer, &pins, None)?;
+        writer.save(&config)
+    }
+
+    /// Removes the token: its entry in `mrhsm.conf` first, then its folder, so that no entry is ever without its secrets.
+    pub fn remove(&self, so_pin: &[u8]) -> Result<()> {
+        let writer = self.dir.lock()?;
+        let mut config = self.dir.load()?;
+        self.unlock(Who::So, so_pin)?;
+        config.tokens.retain(|t| t.uuid != self.uuid);
+        writer.save(&config)?;
+        writer.remove_folder(&self.uuid)
+    }
+
+    /// The client's identity, opened.
+    pub fn identity(&self, key: &TokenKey) -> Result<Identity> {
+        let plain = |name| Ok::<_, Error>(self.dir.read(&self.uuid, name)?.map(|s| s.expose().to_vec()));
+        let open = |name| match self.dir.read(&self.uuid, name)? {
+            Some(sealed) => key.open(&self.uuid, name, sealed.expose()).map(Some),
+            None => Ok(None),
+        };
+        Ok(Identity {
+            certificate: plain(CLIENT_CERT)?,
+            key: open(CLIENT_KEY)?,
+            ca: plain(CA_CERT)?,
+            password: open(CREDENTIAL)?,
+        })
+    }
+
+    /// The parts of the identity that anyone who reads the folder sees without a PIN: certificates, and whether there is a key.
+    pub fn public_identity(&self) -> Result<PublicIdentity> {
+        let plain = |name| Ok::<_, Error>(self.dir.read(&self.uuid, name)?.map(|s| s.expose().to_vec()));
+        Ok(PublicIdentity {
+            certificate: plain(CLIENT_CERT)?,
+            has_key: self.dir.read(&self.uuid, CLIENT_KEY)?.is_some(),
+            ca: plain(CA_CERT)?,
+            has_password: self.dir.read(&self.uuid, CREDENTIAL)?.is_some(),
+        })
+    }
+
+    /// Changes the identity under a lock the caller holds, because settings in `mrhsm.conf` often change with it.
+    pub fn change_identity(&self, writer: &Writer<'_>, key: &TokenKey, change: &IdentityChange<'_>) -> Result<()> {
+        let files = sealed(key, &self.uuid, change)?;
+        let files: Vec<(&str, Option<&[u8]>)> = files.iter().map(|(name, content)| (*name, content.as_deref())).collect();
+        if files.is_empty() { Ok(()) } else { writer.write(&self.uuid, &files) }
+    }
+
+    fn pins(&self) -> Result<PinFile> {
+        let content = self.dir.read(&self.uuid, TOKEN_KEY)?.ok_or_else(|| self.gone())?;
+        PinFile::parse(content.expose(), &self.dir.path().join(&self.uuid).join(TOKEN_KEY))
+    }
+
+    fn write_user(&self, writer: &Writer<'_>, mut pins: PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<()> {
+        let kept = set_user(&mut pins, key, new)?;
+        self.write_user_files(writer, &pins, kept.as_ref())
+    }
+
+    fn write_user_files(&self, writer: &Writer<'_>, pins: &PinFile, kept: Option<&Secret>) -> Result<()> {
+        let text = pins.to_text()?;
+        writer.write(&self.uuid, &[(TOKEN_KEY, Some(text.as_bytes())), (USER_PIN, kept.map(Secret::expose))])
+    }
+
+    fn gone(&self) -> Error {
+        let path = self.dir.path().join(&self.uuid).join(TOKEN_KEY);
+        let message = format!("{} is missing: copy the whole token directory, or restore it from a backup", path.display());
+        Error::new(Kind::File, CKR_TOKEN_NOT_PRESENT, message)
+    }
+}
+
+/// What can be told of the identity without a PIN.
+#[derive(Debug, Default)]
+pub struct PublicIdentity {
+    /// Certificate chain, PEM.
+    pub certificate: Option<Vec<u8>>,
+    /// Whether there is a private key.
+    pub has_key: bool,
+    /// Certificates of the servers' authority, PEM.
+    pub ca: Option<Vec<u8>>,
+    /// Whether there is a password.
+    pub has_password: bool,
+}
+
+/// Sets the user PIN; gives it back when it is to be kept.
+fn set_user(pins: &mut PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<Option<Secret>> {
+    match new {
+        UserPin::None => pins.clear_user(),
+        UserPin::Given(pin) => pins.set(Who::User, key, pin.expose())?,
+        UserPin::Random => {
+            // 128 bits as text, so that it can also be typed.
+            let pin = Secret::new(config::to_hex(random(16)?.expose()).into_bytes());
+            pins.set(Who::User, key, pin.expose())?;
+            return Ok(Some(pin));
+        }
+    }
+    Ok(None)
+}
+
+type Files = Vec<(&'static str, Option<Vec<u8>>)>;
+
+/// The files a change of identity writes or removes; what is secret is sealed.
+fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) -> Result<Files> {
+    let parts = [
+        (CLIENT_CERT, change.certificate, false),
+        (CLIENT_KEY, change.key, true),
+        (CA_CERT, change.ca, false),
+        (CREDENTIAL, change.password, true),
+    ];
+    let mut files = Files::new();
+    for (name, part, secret) in parts {
+        match part {
+            Part::Keep => {}
+            Part::Remove => files.push((name, None)),
+            Part::Set(content) if secret => files.push((name, Some(key.seal(uuid, name, content)?))),
+            Part::Set(content) => files.push((name, Some(content.to_vec()))),
+        }
+    }
+    Ok(files)
+}
+
+/// A random UUID (version 4).
+fn random_uuid() -> Result<String> {
+    let random = random(16)?;
+    let mut bytes = random.expose().to_vec();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = config::to_hex(&bytes).to_lowercase();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
