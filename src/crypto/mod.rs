@@ -6,8 +6,10 @@
 pub mod cipher;
 mod evp;
 pub mod hash;
+pub mod kdf;
 pub mod kw;
 pub mod mac;
+pub mod pkey;
 pub mod rng;
 pub mod seal;
 
@@ -69,6 +71,50 @@ pub enum Curve {
     Secp256k1,
     Ed25519,
     X25519,
+}
+
+impl Curve {
+    /// Every curve of this crate.
+    pub const ALL: [Curve; 7] =
+        [Curve::P224, Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1, Curve::Ed25519, Curve::X25519];
+
+    /// Length of the order in bits, which is a key's length.
+    pub fn bits(self) -> u32 {
+        match self {
+            Curve::P224 => 224,
+            Curve::P256 | Curve::Secp256k1 => 256,
+            Curve::P384 => 384,
+            Curve::P521 => 521,
+            Curve::Ed25519 | Curve::X25519 => 255,
+        }
+    }
+
+    /// Length of a scalar in bytes.
+    pub fn scalar_len(self) -> usize {
+        self.bits().div_ceil(8) as usize
+    }
+
+    /// The curve's object identifier in DER, tag and length included (ECParameters of RFC 5480 and RFC 8410).
+    pub fn params(self) -> &'static [u8] {
+        match self {
+            Curve::P224 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21],
+            Curve::P256 => &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+            Curve::P384 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22],
+            Curve::P521 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23],
+            Curve::Secp256k1 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a],
+            Curve::Ed25519 => &[0x06, 0x03, 0x2b, 0x65, 0x70],
+            Curve::X25519 => &[0x06, 0x03, 0x2b, 0x65, 0x6e],
+        }
+    }
+
+    /// The curve of ECParameters in DER: its identifier, or the name that PKCS#11 also allows (a PrintableString).
+    pub fn from_params(der: &[u8]) -> Option<Curve> {
+        match der {
+            [0x13, 12, name @ ..] if name == b"edwards25519" => Some(Curve::Ed25519),
+            [0x13, 10, name @ ..] if name == b"curve25519" => Some(Curve::X25519),
+            _ => Curve::ALL.into_iter().find(|curve| curve.params() == der),
+        }
+    }
 }
 
 /// The bytes of a hexadecimal literal, for the standards' vectors in tests.

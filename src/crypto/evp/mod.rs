@@ -6,7 +6,9 @@
 
 mod cipher;
 mod digest;
+pub(super) mod kdf;
 mod mac;
+mod pkey;
 
 use std::ptr::NonNull;
 
@@ -19,6 +21,7 @@ use crate::error::Result;
 pub(super) use cipher::{Cipher, Kind, ccm};
 pub(super) use digest::Digest;
 pub(super) use mac::{Cmac, Hmac};
+pub(super) use pkey::{PKey, RsaPadding, Type};
 
 /// The largest piece handed to C at once: lengths are `int` there.
 const PIECE: usize = 1 << 30;
