@@ -12,6 +12,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_SIZE_RANGE, CKR_OBJECT_HANDLE_INVALID};
+use crate::crypto::pkey::PrivateKey;
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -160,8 +161,16 @@ impl KeyStore for FileStore {
         Ok(self.put(vec![(spec, value)], false)?.remove(0))
     }
 
-    fn create_pair(&self, _public: &Spec, _private: &Spec) -> Result<(Uid, Uid)> {
-        self.unsupported("make key pairs")
+    fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
+        let pair = match private.algorithm {
+            Algorithm::Rsa => PrivateKey::generate_rsa(private.bits, &[1, 0, 1])?,
+            Algorithm::Ec(curve) => PrivateKey::generate_ec(curve)?,
+            _ => return self.unsupported("make key pairs of this algorithm"),
+        };
+        let values = (Secret::new(pair.public()?.to_spki()?), pair.to_pkcs8()?);
+        let uids = self.put(vec![(public, values.0), (private, values.1)], true)?;
+        let [public, private] = uids.try_into().expect("two objects were put");
+        Ok((public, private))
     }
 
     fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {

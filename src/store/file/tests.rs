@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Curve;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -80,6 +81,18 @@ fn two_stores_see_each_other() {
     assert_eq!(two.locate(&Filter::default()).unwrap(), []);
     assert_eq!(two.fetch(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
     assert_eq!(two.destroy(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+}
+
+#[test]
+fn the_halves_of_a_pair_know_each_other() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let half = |class| Spec { class, algorithm: Algorithm::Ec(Curve::P256), bits: 256, ..spec("pair", b"7") };
+    let (public, private) = store.create_pair(&half(Class::PublicKey), &half(Class::PrivateKey)).unwrap();
+    let metas = store.meta(&[public.clone(), private.clone()]).unwrap();
+    assert_eq!((&metas[0].pair, &metas[1].pair), (&Some(private.clone()), &Some(public.clone())));
+    let pair = PrivateKey::from_pkcs8(store.fetch(&private).unwrap().expose()).unwrap();
+    assert_eq!(pair.public().unwrap().to_spki().unwrap(), store.fetch(&public).unwrap().expose());
 }
 
 #[test]
