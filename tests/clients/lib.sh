@@ -55,7 +55,7 @@ else
   [ -e "$module" ] || die "$module is missing: cargo build"
   "$root/scripts/pykmip" start "$work/server" >/dev/null
   export MRHSM_TOKEN_DIR=$work/tokens
-  "$mrhsm" init -label $label -sopin $so_pin -userpin $pin -ip localhost -port "$(cat "$work/server/port")" \
+  so_pin=$so_pin pin=$pin "$mrhsm" init -label $label -sopin env:so_pin -userpin env:pin -ip localhost -port "$(cat "$work/server/port")" \
     -cacert "$work/server/certs/ca.pem" -clientcert "$work/server/certs/client.pem" -clientkey "$work/server/certs/client.key" >/dev/null
 fi
 cd "$work"
