@@ -31,6 +31,8 @@ pub struct Function {
     pub name: &'static str,
     /// The version of the standard that has it first.
     pub since: CK_VERSION,
+    /// Names and C types of its arguments.
+    pub arguments: &'static [(&'static str, &'static str)],
     /// Why it answers `CKR_FUNCTION_NOT_SUPPORTED`, where it does.
     pub declined: Option<&'static str>,
 }
@@ -46,8 +48,8 @@ macro_rules! ck_functions {
     ) => {
         /// Every function of the standard, in its order.
         pub const FUNCTIONS: &[Function] = &[
-            $(ck_functions!(@row V2_40, $name $(, $why)?),)*
-            $(ck_functions!(@row V3_0, $name3 $(, $why3)?),)*
+            $(ck_functions!(@row V2_40, $name($($arg: $ty),*) $(declined $why)?),)*
+            $(ck_functions!(@row V3_0, $name3($($arg3: $ty3),*) $(declined $why3)?),)*
         ];
 
         static TABLE_2_40: CK_FUNCTION_LIST = CK_FUNCTION_LIST { version: V2_40, $($name: Some($name)),* };
@@ -57,11 +59,16 @@ macro_rules! ck_functions {
         $(ck_functions!(@shim $name($($arg: $ty),*) $(=> $($body)::+)? $(declined $why)?);)*
         $(ck_functions!(@shim $name3($($arg3: $ty3),*) $(=> $($body3)::+)? $(declined $why3)?);)*
     };
-    (@row $since:ident, $name:ident) => {
-        Function { name: stringify!($name), since: $since, declined: None }
+    (@row $since:ident, $name:ident($($arg:ident: $ty:ty),*)) => {
+        Function {
+            name: stringify!($name),
+            since: $since,
+            arguments: &[$((stringify!($arg), stringify!($ty))),*],
+            declined: None,
+        }
     };
-    (@row $since:ident, $name:ident, $why:literal) => {
-        Function { name: stringify!($name), since: $since, declined: Some($why) }
+    (@row $since:ident, $name:ident($($arg:ident: $ty:ty),*) declined $why:literal) => {
+        Function { declined: Some($why), ..ck_functions!(@row $since, $name($($arg: $ty),*)) }
     };
     (@shim $name:ident($($arg:ident: $ty:ty),*) => $($body:ident)::+) => {
         #[doc = concat!("`", stringify!($name), "` of PKCS#11.")]

@@ -22,6 +22,8 @@ mod mechanism;
 mod message;
 mod output;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use output::Buffer;
 

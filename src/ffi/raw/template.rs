@@ -9,20 +9,27 @@ use super::Ptr;
 
 /// No object has as many attributes: more is a mistake of the caller's, and reading on would be a fault.
 const MAX_ATTRIBUTES: usize = 512;
-/// Longest value of an attribute in bytes: far more than any server takes.
-const MAX_VALUE: usize = 64 << 20;
+/// Longest template in bytes: far more than any server takes.
+const MAX_BYTES: usize = 64 << 20;
 /// How deep templates may lie in templates: the standard has one in one.
 const MAX_DEPTH: usize = 4;
+
+/// What a template may still have, those within it counted.
+struct Budget {
+    attributes: usize,
+    bytes: usize,
+}
 
 impl<'a> Ptr<'a, CK_ATTRIBUTE> {
     /// Copies a template of `count` attributes. NULL with none is an empty one.
     pub fn template(self, count: CK_ULONG) -> Result<Template> {
-        self.template_within(count, MAX_DEPTH)
+        self.template_within(count, MAX_DEPTH, &mut Budget { attributes: MAX_ATTRIBUTES, bytes: MAX_BYTES })
     }
 
-    fn template_within(self, count: CK_ULONG, depth: usize) -> Result<Template> {
-        let count = self.array(count, MAX_ATTRIBUTES)?;
-        (0..count).map(|i| read_attribute(&self.element(i).read()?, depth)).collect::<Result<_>>().map(Template)
+    fn template_within(self, count: CK_ULONG, depth: usize, budget: &mut Budget) -> Result<Template> {
+        let count = self.array(count, budget.attributes)?;
+        budget.attributes -= count;
+        (0..count).map(|i| read_attribute(&self.element(i).read()?, depth, budget)).collect::<Result<_>>().map(Template)
     }
 
     /// The rows of a `C_GetAttributeValue`.
@@ -33,18 +40,20 @@ impl<'a> Ptr<'a, CK_ATTRIBUTE> {
     }
 }
 
-fn read_attribute(row: &CK_ATTRIBUTE, depth: usize) -> Result<Attribute> {
+fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Result<Attribute> {
     let value = if is_template(row.type_) {
         let size = size_of::<CK_ATTRIBUTE>() as CK_ULONG;
         if depth == 0 || !row.ulValueLen.is_multiple_of(size) {
             Err(CKR_ATTRIBUTE_VALUE_INVALID)?;
         }
         let rows = Ptr::<CK_ATTRIBUTE>::new(row.pValue.cast());
-        let inner = rows.template_within(row.ulValueLen / size, depth - 1);
+        let inner = rows.template_within(row.ulValueLen / size, depth - 1, budget);
         Value::Nested(inner.map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?)
     } else {
-        let bytes = Ptr::<CK_BYTE>::new(row.pValue.cast()).copy(row.ulValueLen, MAX_VALUE);
-        Value::Bytes(bytes.map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?.into())
+        let bytes = Ptr::<CK_BYTE>::new(row.pValue.cast()).copy(row.ulValueLen, budget.bytes);
+        let bytes = bytes.map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
+        budget.bytes -= bytes.len();
+        Value::Bytes(bytes.into())
     };
     Ok(Attribute { kind: row.type_, value })
 }
