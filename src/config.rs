@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -406,13 +407,12 @@ impl fmt::Display for CryptoPolicy {
 
 /// Bytes as upper-case hexadecimal digits, the form checksums and wrapped keys are shown and kept in.
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02X}")).collect()
+    HEXUPPER.encode(bytes)
 }
 
 /// The bytes of hexadecimal digits in either case; `None` for anything else.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.bytes().map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect::<Option<Vec<u8>>>()?;
-    digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2).map(|d| d[0] << 4 | d[1]).collect())
+    HEXUPPER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
 
 fn checksum<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {

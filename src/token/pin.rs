@@ -6,14 +6,14 @@
 
 use std::path::Path;
 
-use aes_kw::KeyInit;
 use argon2::{Algorithm, Argon2, Params};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
-use crate::ck::{CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_RANDOM_NO_RNG, CKR_USER_PIN_NOT_INITIALIZED};
+use crate::ck::{CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::{from_hex, to_hex};
+use crate::crypto::kw::{self, Wrapping};
+use crate::crypto::rng;
+use crate::crypto::seal::Sealer;
 use crate::error::{Error, Kind, Result};
 use crate::secret::{LockedSecret, Secret};
 
@@ -64,58 +64,34 @@ pub struct TokenKey(LockedSecret);
 impl TokenKey {
     /// A new random key.
     pub fn generate() -> Result<TokenKey> {
-        let key = random(KEY_LEN)?;
+        let key = rng::bytes(KEY_LEN)?;
         Ok(TokenKey(LockedSecret::new(key.expose())?))
     }
 
-    /// Seals the content of a file (AES-256-GCM). It opens only as the file of this name of the token with this uuid.
+    /// The key itself, for a store that seals its own files.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// Seals the content of a file. It opens only as the file of this name of the token with this uuid.
     pub fn seal(&self, uuid: &str, name: &str, content: &[u8]) -> Result<Vec<u8>> {
-        let nonce = random(NONCE_LEN)?;
-        // Room for all of it, so that no copy of the content stays behind in a buffer that grew.
-        let mut sealed = Vec::with_capacity(SEALED.len() + NONCE_LEN + content.len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(SEALED);
-        sealed.extend_from_slice(nonce.expose());
-        let head = sealed.len();
-        sealed.extend_from_slice(content);
-        let tag = self.cipher()?.seal_in_place_separate_tag(nonce_of(nonce.expose())?, place(uuid, name), &mut sealed[head..]);
-        match tag {
-            Ok(tag) => {
-                sealed.extend_from_slice(tag.as_ref());
-                Ok(sealed)
-            }
-            Err(_) => {
-                sealed.zeroize();
-                Err(general("a file cannot be sealed"))
-            }
-        }
+        let sealed = Sealer::new(self.expose())?.seal(place(uuid, name).as_bytes(), content)?;
+        Ok([SEALED, &sealed].concat())
     }
 
     /// Opens what [`TokenKey::seal`] made.
     pub fn open(&self, uuid: &str, name: &str, sealed: &[u8]) -> Result<Secret> {
-        let damaged = || {
-            general(format!(
-                "{uuid}/{name} is damaged or belongs to another token: set it again with mrhsm set, or restore it from a backup"
-            ))
-        };
-        let rest = sealed.strip_prefix(SEALED).ok_or_else(damaged)?;
-        let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or_else(damaged)?;
-        let mut body = body.to_vec();
-        let len = self.cipher()?.open_in_place(nonce_of(nonce)?, place(uuid, name), &mut body).map_err(|_| damaged())?.len();
-        body.truncate(len);
-        Ok(Secret::new(body))
-    }
-
-    fn cipher(&self) -> Result<LessSafeKey> {
-        UnboundKey::new(&AES_256_GCM, self.0.expose()).map(LessSafeKey::new).map_err(|_| general("a token key has 32 bytes"))
+        let damaged =
+            format!("{uuid}/{name} is damaged or of another token; set it again with mrhsm set, or restore it from a backup");
+        match sealed.strip_prefix(SEALED) {
+            Some(body) => Sealer::new(self.expose())?.open(place(uuid, name).as_bytes(), body).map_err(|_| general(damaged)),
+            None => Err(general(damaged)),
+        }
     }
 }
 
-fn nonce_of(bytes: &[u8]) -> Result<Nonce> {
-    Nonce::try_assume_unique_for_key(bytes).map_err(|_| general("a nonce has 12 bytes"))
-}
-
-fn place(uuid: &str, name: &str) -> Aad<Vec<u8>> {
-    Aad::from(format!("{uuid}/{name}").into_bytes())
+fn place(uuid: &str, name: &str) -> String {
+    format!("{uuid}/{name}")
 }
 
 /// The content of `token.key`.
@@ -224,11 +200,16 @@ impl PinFile {
 impl Wrapped {
     fn new(key: &TokenKey, pin: &[u8]) -> Result<Wrapped> {
         check_pin(pin)?;
-        let salt = random(SALT_LEN)?;
+        let salt = rng::bytes(SALT_LEN)?;
         let kek = derive(pin, salt.expose(), MEMORY_KIB, PASSES)?;
-        let mut out = [0; KEY_LEN + 8];
-        kwp(&kek)?.wrap_key(key.0.expose(), &mut out).map_err(|_| general("the token key cannot be wrapped"))?;
-        Ok(Wrapped { kdf: Kdf::Argon2id, memory_kib: MEMORY_KIB, passes: PASSES, salt: to_hex(salt.expose()), key: to_hex(&out) })
+        let wrapped = kw::wrap(Wrapping::Kwp, kek.expose(), key.expose())?;
+        Ok(Wrapped {
+            kdf: Kdf::Argon2id,
+            memory_kib: MEMORY_KIB,
+            passes: PASSES,
+            salt: to_hex(salt.expose()),
+            key: to_hex(&wrapped),
+        })
     }
 
     fn open(&self, pin: &[u8], who: Who) -> Result<TokenKey> {
@@ -244,9 +225,8 @@ impl Wrapped {
             return Err(wrong());
         }
         let kek = derive(pin, &salt, self.memory_kib, self.passes)?;
-        let mut out = zeroize::Zeroizing::new([0; KEY_LEN]);
-        match kwp(&kek)?.unwrap_key(&sealed, out.as_mut()) {
-            Ok(key) if key.len() == KEY_LEN => Ok(TokenKey(LockedSecret::new(key)?)),
+        match kw::unwrap(Wrapping::Kwp, kek.expose(), &sealed) {
+            Ok(key) if key.len() == KEY_LEN => Ok(TokenKey(LockedSecret::new(key.expose())?)),
             _ => Err(wrong()),
         }
     }
@@ -260,17 +240,6 @@ fn derive(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secre
     let key = Secret::new(out);
     done.map_err(bad)?;
     Ok(key)
-}
-
-fn kwp(kek: &Secret) -> Result<aes_kw::KwpAes256> {
-    aes_kw::KwpAes256::new_from_slice(kek.expose()).map_err(|_| general("a wrapping key has 32 bytes"))
-}
-
-/// Random bytes of the operating system's generator, by way of AWS-LC.
-pub(super) fn random(len: usize) -> Result<Secret> {
-    let mut bytes = vec![0; len];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::new(Kind::Pkcs11, CKR_RANDOM_NO_RNG, "no random numbers"))?;
-    Ok(Secret::new(bytes))
 }
 
 fn general(message: impl Into<String>) -> Error {

@@ -3,9 +3,10 @@
 //! The `mrhsm` command and the module both work through [`TokenFiles`]; neither touches the files themselves.
 
 use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN, Writer};
-use super::pin::{PinFile, TokenKey, Who, check_pin, random};
+use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::CKR_TOKEN_NOT_PRESENT;
 use crate::config::{self, Settings, TokenConfig};
+use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -259,7 +260,7 @@ fn set_user(pins: &mut PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<Opti
         UserPin::Given(pin) => pins.set(Who::User, key, pin.expose())?,
         UserPin::Random => {
             // 128 bits as text, so that it can also be typed.
-            let pin = Secret::new(config::to_hex(random(16)?.expose()).into_bytes());
+            let pin = Secret::new(config::to_hex(rng::bytes(16)?.expose()).into_bytes());
             pins.set(Who::User, key, pin.expose())?;
             return Ok(Some(pin));
         }
@@ -291,7 +292,7 @@ fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) -> Result<Fil
 
 /// A random UUID (version 4).
 fn random_uuid() -> Result<String> {
-    let random = random(16)?;
+    let random = rng::bytes(16)?;
     let mut bytes = random.expose().to_vec();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

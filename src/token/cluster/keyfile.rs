@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use base64ct::{Base64, Encoding};
+use data_encoding::BASE64;
 
 use crate::config::from_hex;
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ fn parse(content: &[u8], path: &Path) -> Result<Option<Secret>> {
         // Half as many digits as a key has are no raw key: those are hardly ever all hexadecimal.
         _ if content.len() == KEY_LEN => hex(content).is_none().then(|| Secret::new(content.to_vec())),
         64 => hex(text),
-        44 => from_base64(text),
+        44 => BASE64.decode(text).ok().map(Secret::new),
         _ => None,
     };
     match key {
@@ -74,11 +74,4 @@ fn describe(content: &[u8]) -> String {
         (true, _) => format!("{} characters of text", content.trim_ascii().len()),
         (false, n) => format!("{n} bytes"),
     }
-}
-
-fn from_base64(text: &[u8]) -> Option<Secret> {
-    let mut out = vec![0; KEY_LEN];
-    let decoded = Base64::decode(text, &mut out).is_ok_and(|key| key.len() == KEY_LEN);
-    let key = Secret::new(out);
-    decoded.then_some(key)
 }
