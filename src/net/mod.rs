@@ -8,16 +8,19 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::kmip::{QueryFunction, QueryRequest};
 use crate::secret::Secret;
 use crate::version::Version;
 
+pub mod client;
 pub mod conn;
 pub mod identity;
 pub mod pool;
 pub mod tls;
 
+pub use client::{Call, Client};
 pub use identity::Identity;
-pub use pool::Pool;
+pub use pool::{Pool, Replay, Transport};
 pub use tls::{Tls, Trust};
 
 /// The port that IANA gave to KMIP.
@@ -99,6 +102,13 @@ pub struct Config {
     pub max_response: usize,
 }
 
+impl Credential {
+    /// A second copy: explicit because each copy of a password is one more to lose.
+    pub fn duplicate(&self) -> Credential {
+        Credential { username: self.username.clone(), password: self.password.duplicate() }
+    }
+}
+
 impl Config {
     /// `hosts` reached by `tls`, everything else at its default: 5 s to connect, 10 s for a call, answers up to 16 MiB.
     pub fn new(hosts: Vec<Host>, tls: Tls) -> Config {
@@ -115,21 +125,35 @@ impl Config {
 }
 
 /// What one host answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Health {
-    /// The KMIP versions the host offers, newest first.
-    pub versions: Vec<Version>,
+    /// The KMIP version that is spoken with it.
+    pub version: Version,
     /// Vendor Identification, where the host tells.
     pub vendor: Option<String>,
 }
 
-/// Asks one host of `config` (an index into its list) for its versions on a connection of its own, within the call deadline.
-/// An error's sentence says why the host is not usable.
+/// Asks one host of `config` (an index into its list) on a connection of its own, within the deadline of a call. An error's
+/// sentence says why the host is of no use.
+///
+/// It blocks; a program that wants to ask several hosts at once calls it from threads of its own.
 pub fn probe(config: &Config, host: usize) -> Result<Health> {
     let host = config.hosts.get(host).ok_or_else(|| Error::input("there is no such host"))?;
-    let until = std::time::Instant::now() + config.deadline;
-    conn::Connection::open(host, &config.tls, config.connect_timeout, until)?;
-    Ok(Health { versions: Vec::new(), vendor: None })
+    let call_config = Config {
+        credential: config.credential.as_ref().map(Credential::duplicate),
+        version: config.version,
+        connect_timeout: config.connect_timeout,
+        deadline: config.deadline,
+        max_response: config.max_response,
+        ..Config::new(vec![host.clone()], config.tls.clone())
+    };
+    let client = Client::new(call_config);
+    let call = client.call();
+    let version = call.version()?;
+    // A version that is pinned was not negotiated: only an answer shows that the host is there and lets us in.
+    let functions = vec![QueryFunction::QUERY_SERVER_INFORMATION];
+    let vendor = call.request(&QueryRequest { query_functions: functions })?.vendor_identification;
+    Ok(Health { version, vendor })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::secret::Secret;
 
 pub use crate::crypto::{Curve, Hash};
 
+pub mod cache;
 pub mod file;
 pub mod kmip;
 

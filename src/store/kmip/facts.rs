@@ -1,0 +1,154 @@
+//! What this server turned out to accept: learnt by trying, never by its vendor's name, and forgotten with the process.
+
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::error::{Error, Kind};
+use crate::kmip::ResultReason;
+
+/// Something that is not known until it was tried.
+#[derive(Debug, Default)]
+pub(super) struct Fact(AtomicU8);
+
+impl Fact {
+    /// `None` until it was tried.
+    pub(super) fn known(&self) -> Option<bool> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            value => Some(value == 1),
+        }
+    }
+
+    /// True unless it was tried and failed.
+    pub(super) fn may(&self) -> bool {
+        self.known() != Some(false)
+    }
+
+    pub(super) fn learn(&self, works: bool) {
+        self.0.store(if works { 1 } else { 2 }, Relaxed);
+    }
+}
+
+/// Everything that servers differ in and that we need to know.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// Sensitive may be set.
+    pub(super) sensitive: Fact,
+    /// Extractable may be set.
+    pub(super) extractable: Fact,
+    /// Application Specific Information is kept.
+    pub(super) application: Fact,
+    /// Custom (2.x: vendor) attributes are kept.
+    pub(super) custom: Fact,
+    /// Object Group is kept.
+    pub(super) group: Fact,
+    /// Names are kept.
+    pub(super) name: Fact,
+    /// A message may have several items.
+    pub(super) batch: Fact,
+    /// A block cipher works without padding.
+    pub(super) unpadded: Fact,
+    /// Counter mode wants no more than the mode, the algorithm and the counter block.
+    pub(super) plain_counter: Fact,
+    /// Galois/Counter mode wants no IV Length.
+    pub(super) plain_gcm: Fact,
+    /// A digest may be signed (Digested Data).
+    pub(super) digested: Fact,
+    /// PSS wants no Digital Signature Algorithm.
+    pub(super) plain_pss: Fact,
+    /// A public key is registered as SubjectPublicKeyInfo.
+    pub(super) x509_public: Fact,
+    /// A private key is registered as PKCS#8.
+    pub(super) pkcs8_private: Fact,
+    /// Elliptic curves are called ECDSA; otherwise EC.
+    pub(super) ecdsa: Fact,
+    /// A Triple DES key is said to have 192 bits; otherwise 168.
+    pub(super) long_triple_des: Fact,
+    /// Opaque Data Type 80000000; otherwise 80000001.
+    pub(super) opaque_zero: Fact,
+    /// Which attributes may be asked for: an index into `find::QUESTIONS`.
+    pub(super) question: AtomicU8,
+    /// Operations proven or disproven, by ability.
+    pub(super) encrypt: Fact,
+    pub(super) decrypt: Fact,
+    pub(super) sign: Fact,
+    pub(super) mac: Fact,
+    pub(super) random: Fact,
+    pub(super) create_key_pair: Fact,
+}
+
+/// The server does not do what was asked in this form, and did nothing: the disguises of "not supported" and of a refused
+/// optional field (`kmip-map` rule 2). Another form may work.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    use ResultReason as R;
+    match error.kind() {
+        // The version has no such field.
+        Kind::Input => true,
+        Kind::Server(reason) => matches!(
+            ResultReason(reason),
+            R::INVALID_MESSAGE
+                | R::OPERATION_NOT_SUPPORTED
+                | R::INVALID_FIELD
+                | R::FEATURE_NOT_SUPPORTED
+                | R::ILLEGAL_OPERATION
+                | R::INDEX_OUT_OF_BOUNDS
+                | R::APPLICATION_NAMESPACE_NOT_SUPPORTED
+                | R::KEY_FORMAT_TYPE_NOT_SUPPORTED
+                | R::KEY_COMPRESSION_TYPE_NOT_SUPPORTED
+                | R::INVALID_DATA_TYPE
+                | R::READ_ONLY_ATTRIBUTE
+                | R::MULTI_VALUED_ATTRIBUTE
+                | R::UNSUPPORTED_ATTRIBUTE
+                | R::ATTRIBUTE_INSTANCE_NOT_FOUND
+                | R::ATTRIBUTE_NOT_FOUND
+                | R::ATTRIBUTE_READ_ONLY
+                | R::ATTRIBUTE_SINGLE_VALUED
+                | R::BAD_CRYPTOGRAPHIC_PARAMETERS
+                | R::CODEC_ERROR
+                | R::INVALID_ATTRIBUTE
+                | R::INVALID_ATTRIBUTE_VALUE
+                | R::UNKNOWN_ENUMERATION
+                | R::UNKNOWN_MESSAGE_EXTENSION
+                | R::UNKNOWN_TAG
+                | R::UNSUPPORTED_CRYPTOGRAPHIC_PARAMETERS
+                | R::GENERAL_FAILURE
+        ),
+        _ => false,
+    }
+}
+
+/// The server does not have the operation at all.
+pub(super) fn is_unsupported(error: &Error) -> bool {
+    matches!(
+        error.reason().map(ResultReason),
+        Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED)
+    )
+}
+
+/// The object is not there (any more).
+pub(super) fn is_gone(error: &Error) -> bool {
+    use ResultReason as R;
+    matches!(error.reason().map(ResultReason), Some(R::ITEM_NOT_FOUND | R::OBJECT_NOT_FOUND | R::OBJECT_DESTROYED))
+}
+
+/// Tries `attempt` in the form that is known to work, or in both, the usual form (`true`) first, and remembers what worked.
+pub(super) fn either<T>(fact: &Fact, mut attempt: impl FnMut(bool) -> crate::error::Result<T>) -> crate::error::Result<T> {
+    match fact.known() {
+        Some(usual) => attempt(usual),
+        None => match attempt(true) {
+            Ok(done) => {
+                fact.learn(true);
+                Ok(done)
+            }
+            Err(first) if is_refusal(&first) => match attempt(false) {
+                Ok(done) => {
+                    fact.learn(false);
+                    Ok(done)
+                }
+                // The usual form's error is the better one to show.
+                Err(second) if is_refusal(&second) => Err(first),
+                Err(second) => Err(second),
+            },
+            Err(other) => Err(other),
+        },
+    }
+}
