@@ -12,6 +12,10 @@ mod enable;
 mod keyfile;
 mod rekey;
 mod roles;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use super::files::TokenDir;
 
