@@ -72,6 +72,8 @@ pub struct Settings {
     pub hosts: Vec<Host>,
     /// Port of hosts that name none.
     pub port: u16,
+    /// Name that the hosts' certificates must carry; `None` expects each host's own.
+    pub server_name: Option<String>,
     /// The only KMIP version spoken; `None` negotiates.
     pub kmip_version: Option<Version>,
     /// Longest time to connect to one host, in milliseconds.
@@ -90,6 +92,7 @@ impl Default for Settings {
             store: StoreKind::default(),
             hosts: Vec::new(),
             port: KMIP_PORT,
+            server_name: None,
             kmip_version: None,
             connect_millis: 5_000,
             deadline_millis: 10_000,
@@ -402,6 +405,19 @@ impl fmt::Display for CryptoPolicy {
             CryptoPolicy::Server => "server",
             CryptoPolicy::Local => "local",
         })
+    }
+}
+
+impl FromStr for CryptoPolicy {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<CryptoPolicy> {
+        match s {
+            "auto" => Ok(CryptoPolicy::Auto),
+            "server" => Ok(CryptoPolicy::Server),
+            "local" => Ok(CryptoPolicy::Local),
+            _ => Err(Error::input(format!("'{s}' is not a place to use keys: use auto, server or local"))),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ struct Defaults {
     hosts: Vec<Host>,
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
+    server_name: Option<String>,
     #[serde(default, deserialize_with = "kmip_version")]
     kmip_version: Option<Version>,
     #[serde(default, deserialize_with = "timeout")]
@@ -54,6 +55,7 @@ struct Token {
     hosts: Vec<Host>,
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
+    server_name: Option<String>,
     #[serde(default, deserialize_with = "kmip_version")]
     kmip_version: Option<Version>,
     #[serde(default, deserialize_with = "timeout")]
@@ -84,6 +86,7 @@ impl From<Defaults> for Settings {
             store: d.store.unwrap_or(built_in.store),
             hosts: d.hosts,
             port: d.port.unwrap_or(built_in.port),
+            server_name: d.server_name,
             kmip_version: d.kmip_version,
             connect_millis: d.connect_millis.unwrap_or(built_in.connect_millis),
             deadline_millis: d.deadline_millis.unwrap_or(built_in.deadline_millis),
@@ -99,6 +102,7 @@ impl From<Token> for TokenConfig {
             store: t.store,
             hosts: t.hosts,
             port: t.port,
+            server_name: t.server_name,
             kmip_version: t.kmip_version,
             connect_millis: t.connect_millis,
             deadline_millis: t.deadline_millis,
@@ -168,6 +172,7 @@ const DEFAULTS: &str = "
 # What a new token gets when nothing else is said.
 #   store             kmip: a group of KMIP hosts; file: this directory
 #   hosts             names or addresses, each optionally with a port, tried in this order
+#   server_name       name that the hosts' certificates must carry, when it is not the host's own
 #   kmip_version      auto negotiates; 1.0 to 2.1 speaks that one only
 #   connect_millis    longest time to connect to one host
 #   deadline_millis   longest time for one call, all hosts included
@@ -224,6 +229,9 @@ fn settings(out: &mut String, s: &Settings) {
     let hosts: Vec<String> = s.hosts.iter().map(|h| quoted(&h.to_string())).collect();
     line(out, "hosts", format_args!("[{}]", hosts.join(", ")));
     line(out, "port", s.port);
+    if let Some(name) = &s.server_name {
+        line(out, "server_name", quoted(name));
+    }
     line(out, "kmip_version", quoted(&s.kmip_version.map_or("auto".into(), |v| v.to_string())));
     line(out, "connect_millis", s.connect_millis);
     line(out, "deadline_millis", s.deadline_millis);

@@ -94,6 +94,11 @@ fn place(uuid: &str, name: &str) -> String {
     format!("{uuid}/{name}")
 }
 
+/// Whether these bytes look like what [`TokenKey::seal`] made.
+pub fn is_sealed(content: &[u8]) -> bool {
+    content.starts_with(SEALED)
+}
+
 /// The content of `token.key`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +164,15 @@ impl PinFile {
     pub fn to_text(&self) -> Result<String> {
         let body = toml::to_string(self).map_err(|e| general("token.key cannot be written").because(e))?;
         Ok(format!("# The token key, wrapped under the SO PIN and the user PIN. Written by mrhsm.\n{body}"))
+    }
+
+    /// What is in the file, a line each, without anything that helps to guess a PIN's key.
+    pub fn describe(&self) -> Vec<String> {
+        let entry = |who: Who, w: &Wrapped| {
+            format!("token key wrapped under the {}: {:?}, {} KiB, {} passes", who.name(), w.kdf, w.memory_kib, w.passes)
+        };
+        let user = self.user.as_ref().map_or_else(|| "no user PIN".into(), |w| entry(Who::User, w));
+        vec![entry(Who::So, &self.so), user]
     }
 
     /// True when there is a user PIN.

@@ -1,0 +1,123 @@
+//! `mrhsm enable`: protect the cluster's CLDB and DARE keys by keys on the key manager.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Global, SoPin, TokenChoice, truth};
+use super::cluster::{KeysView, Protected, Report};
+use super::exit::{Failure, Outcome};
+use super::output::{Output, note};
+use super::tokens;
+use crate::config::TokenConfig;
+use crate::token::cluster::{self, Context, KeyFile, Options, SETTLE};
+use crate::token::files::TokenDir;
+use crate::token::pin::TokenKey;
+
+/// Options of `mrhsm enable`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Include the DARE master key: import dare.master.key, or make one
+    #[arg(long)]
+    pub dare: bool,
+
+    /// Name of the cluster [default: the first word of mapr-clusters.conf]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// false: stop using the keys on the key manager, which stay there
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value = "true", value_parser = truth(), hide_possible_values = true)]
+    pub active: bool,
+
+    /// Directory of mapr-clusters.conf, cldb.key and dare.master.key [default: $MAPR_HOME/conf, else /opt/mapr/conf]
+    #[arg(long, value_name = "DIR")]
+    pub confdir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub pin: SoPin,
+
+    #[command(flatten)]
+    pub choice: TokenChoice,
+}
+
+/// Puts the cluster's keys in use, or out of use.
+pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
+    let dir = tokens::directory(global)?;
+    let config = dir.load()?;
+    let token = tokens::choose(&dir, &config, &args.choice)?;
+    if !args.active {
+        return disable(args, &dir, token, out);
+    }
+    let plan = Plan::make(args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
+    tokens::check_settings(&dir, token)?;
+    let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
+    plan.carry_out(&dir, token, &key, out)
+}
+
+fn disable(args: &Args, dir: &TokenDir, token: &TokenConfig, out: &mut Output) -> Outcome {
+    tokens::unlock(dir, token, args.pin.sopin.as_ref())?;
+    let changed = cluster::set_active(dir, &token.uuid, false)?;
+    match changed {
+        true => out.line(format!("The keys of token '{}' are no longer in use. They stay on the key manager.", token.label)),
+        false => out.line(format!("The keys of token '{}' were not in use; nothing is changed.", token.label)),
+    }
+    out.object(&KeysView::switched(token, false, changed));
+    Ok(())
+}
+
+/// What `enable` is going to do, read and checked before any PIN is asked for.
+pub struct Plan {
+    options: Options,
+    confdir: PathBuf,
+    /// The cluster's name was read from this file.
+    from_file: bool,
+}
+
+impl Plan {
+    /// Reads the cluster's name and its key files.
+    pub fn make(confdir: Option<&Path>, name: Option<&str>, dare: bool) -> Outcome<Plan> {
+        let confdir = confdir.map_or_else(default_confdir, Path::to_path_buf);
+        let dare_file = KeyFile::read(&confdir.join("dare.master.key"))?;
+        let cldb_file = KeyFile::read(&confdir.join("cldb.key"))?;
+        let from_file = name.is_none();
+        let cluster = match name {
+            Some(name) => name.to_owned(),
+            None => cluster::cluster_of_file(&confdir.join("mapr-clusters.conf"))?,
+        };
+        let options = Options { cluster, dare, cldb_file, dare_file };
+        options.check().map_err(|e| Failure::not_ready(e.to_string()))?;
+        Ok(Plan { options, confdir, from_file })
+    }
+
+    /// Does it, and prints what happens.
+    pub fn carry_out(self, dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Output) -> Outcome {
+        let store = tokens::store(dir, token, key)?;
+        if self.from_file {
+            out.line(format!("Obtained cluster name {} from mapr-clusters.conf", self.options.cluster));
+        }
+        let context = Context { dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
+        let mut report = Report::new(out);
+        let outcome = cluster::enable(&context, &self.options, &mut |event| report.event(event))?;
+        if outcome.changed {
+            let holds_key = |file: &Option<KeyFile>| file.as_ref().is_some_and(|f| f.key.is_some());
+            let keys = Protected {
+                dare: self.options.dare,
+                cldb_file: holds_key(&self.options.cldb_file),
+                dare_file: holds_key(&self.options.dare_file),
+            };
+            report.protected(dir, &self.confdir, keys);
+        } else {
+            out.line("All keys are in place already; nothing is changed.");
+        }
+        if !out.json() {
+            note("Check with: mrhsm info -kmip");
+        }
+        out.object(&KeysView::of(token, &outcome));
+        Ok(())
+    }
+}
+
+fn default_confdir() -> PathBuf {
+    match std::env::var_os("MAPR_HOME").filter(|v| !v.is_empty()) {
+        Some(home) => PathBuf::from(home).join("conf"),
+        None => "/opt/mapr/conf".into(),
+    }
+}

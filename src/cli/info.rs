@@ -1,0 +1,367 @@
+//! `mrhsm info`: slots, the KMIP configuration with the state of every server, the cluster's keys.
+
+use serde::Serialize;
+
+use super::args::{Global, TokenChoice};
+use super::certificate::CertificateView;
+use super::cluster::RolesView;
+use super::exit::{Failure, Outcome};
+use super::output::Output;
+use super::tokens::{self, TokenView};
+use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
+use crate::net;
+use crate::token::cluster::Role;
+use crate::token::files::TokenDir;
+use crate::token::secrets::{PublicIdentity, TokenFiles};
+
+/// Options of `mrhsm info`. Without -slots, -config and -kmip all three are shown.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Show the PKCS#11 slots
+    #[arg(long)]
+    pub slots: bool,
+    /// Show the KMIP configuration, and ask every server whether it is active
+    #[arg(long)]
+    pub config: bool,
+    /// Show the cluster's keys
+    #[arg(long)]
+    pub kmip: bool,
+
+    #[command(flatten)]
+    pub choice: TokenChoice,
+}
+
+#[derive(Default, Serialize)]
+struct View {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<Vec<SlotView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<ConfigView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kmip: Option<KeysView>,
+}
+
+/// Prints what was asked for, or all of it.
+pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
+    let all = !(args.slots || args.config || args.kmip);
+    let dir = tokens::directory(global)?;
+    let config = dir.load()?;
+    let mut view = View::default();
+    if args.slots || all {
+        let slots = slots(&dir, &config, &args.choice)?;
+        print_slots(&slots, out);
+        view.slots = Some(slots);
+    }
+    // Without any token, the slots are all there is to show.
+    if args.config || args.kmip || (all && !config.tokens.is_empty()) {
+        let token = tokens::choose(&dir, &config, &args.choice)?;
+        if args.config || all {
+            separate(view.slots.is_some(), out);
+            let shown = ConfigView::of(&dir, token)?;
+            shown.print(out);
+            view.config = Some(shown);
+        }
+        if args.kmip || all {
+            separate(view.slots.is_some() || view.config.is_some(), out);
+            let shown = KeysView::of(token);
+            shown.print(token, out);
+            view.kmip = Some(shown);
+        }
+    }
+    out.object(&view);
+    Ok(())
+}
+
+fn separate(needed: bool, out: &mut Output) {
+    if needed {
+        out.line("");
+    }
+}
+
+/// A slot and what is in it.
+#[derive(Serialize)]
+struct SlotView {
+    id: u32,
+    description: String,
+    manufacturer: &'static str,
+    token_present: bool,
+    model: &'static str,
+    serial: String,
+    initialized: bool,
+    user_pin_initialized: bool,
+    label: String,
+}
+
+const MANUFACTURER: &str = "mrhsm";
+
+fn slots(dir: &TokenDir, config: &Config, choice: &TokenChoice) -> Outcome<Vec<SlotView>> {
+    let chosen = match choice.token.is_some() || choice.serial.is_some() {
+        true => std::slice::from_ref(tokens::choose(dir, config, choice)?),
+        false => &config.tokens[..],
+    };
+    if chosen.is_empty() {
+        return Ok(vec![SlotView { model: model(config.defaults.store), ..SlotView::new(0, None, false) }]);
+    }
+    chosen
+        .iter()
+        .map(|token| Ok(SlotView::new(token.slot(), Some(token), TokenFiles::of(dir, &token.uuid).has_user_pin()?)))
+        .collect()
+}
+
+impl SlotView {
+    fn new(id: u32, token: Option<&TokenConfig>, user_pin_initialized: bool) -> SlotView {
+        SlotView {
+            id,
+            description: format!("mrhsm slot ID {id:#x}"),
+            manufacturer: MANUFACTURER,
+            token_present: true,
+            model: model(token.map_or(StoreKind::Kmip, |t| t.settings.store)),
+            serial: token.map(|t| t.serial.clone()).unwrap_or_default(),
+            initialized: token.is_some(),
+            user_pin_initialized,
+            label: token.map(|t| t.label.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+fn model(store: StoreKind) -> &'static str {
+    match store {
+        StoreKind::Kmip => "KMIP token",
+        StoreKind::File => "file token",
+    }
+}
+
+/// The strings keep the widths PKCS#11 gives them.
+fn print_slots(slots: &[SlotView], out: &mut Output) {
+    let yes = |b| if b { "yes" } else { "no" };
+    out.line("Available slots:");
+    for slot in slots {
+        out.line(format!("Slot {}", slot.id));
+        out.line("    Slot info:");
+        out.line(format!("        Description:          {:64}", slot.description));
+        out.line(format!("        Manufacturer ID:      {:32}", slot.manufacturer));
+        out.line(format!("        Token present:        {}", yes(slot.token_present)));
+        out.line("    Token info:");
+        out.line(format!("        Manufacturer ID:      {:32}", slot.manufacturer));
+        out.line(format!("        Model:                {:16}", slot.model));
+        out.line(format!("        Serial number:        {:16}", slot.serial));
+        out.line(format!("        Initialized:          {}", yes(slot.initialized)));
+        out.line(format!("        User PIN initialized: {}", yes(slot.user_pin_initialized)));
+        out.line(format!("        Label:                {}", padded(&slot.label, 32)));
+    }
+}
+
+/// PKCS#11 pads to a number of bytes, not of characters.
+fn padded(text: &str, bytes: usize) -> String {
+    text.to_owned() + &" ".repeat(bytes.saturating_sub(text.len()))
+}
+
+/// The KMIP configuration and the state of its servers.
+#[derive(Serialize)]
+struct ConfigView {
+    token: TokenView,
+    hosts: Vec<HostView>,
+    port: u16,
+    server_name: Option<String>,
+    kmip_version: Option<String>,
+    connect_millis: u64,
+    deadline_millis: u64,
+    crypto: String,
+    key_cache_millis: u64,
+    username: Option<String>,
+    password: bool,
+    client_key: bool,
+    client_certificates: Vec<CertificateView>,
+    ca_certificates: Vec<CertificateView>,
+}
+
+/// A server and what it answered.
+#[derive(Serialize)]
+pub struct HostView {
+    host: String,
+    active: bool,
+    /// Why it is not active.
+    reason: Option<String>,
+    /// The KMIP version that is spoken with it.
+    kmip_version: Option<String>,
+    vendor: Option<String>,
+}
+
+impl ConfigView {
+    fn of(dir: &TokenDir, token: &TokenConfig) -> Outcome<ConfigView> {
+        let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
+        let settings = &token.settings;
+        Ok(ConfigView {
+            token: TokenView::of(token),
+            hosts: probe(dir, token, &identity)?,
+            port: settings.port,
+            server_name: settings.server_name.clone(),
+            kmip_version: settings.kmip_version.map(|v| v.to_string()),
+            connect_millis: settings.connect_millis,
+            deadline_millis: settings.deadline_millis,
+            crypto: settings.crypto.to_string(),
+            key_cache_millis: settings.key_cache_millis,
+            username: token.username.clone(),
+            password: identity.has_password,
+            client_key: identity.has_key,
+            client_certificates: views(identity.certificate.as_deref(), "client.pem")?,
+            ca_certificates: views(identity.ca.as_deref(), "ca.pem")?,
+        })
+    }
+
+    fn print(&self, out: &mut Output) {
+        heading(&self.token, out);
+        out.line("IPs");
+        for (i, host) in self.hosts.iter().enumerate() {
+            field(out, &format!("  IP {}", i + 1), &host.sentence());
+        }
+        if self.hosts.is_empty() {
+            out.line("  Not configured");
+        }
+        let configured = |yes| if yes { "Configured" } else { "Not configured" };
+        field(out, "Port", &self.port.to_string());
+        field(out, "KMIP Version", self.kmip_version.as_deref().unwrap_or("auto"));
+        if let Some(name) = &self.server_name {
+            field(out, "Server Name", name);
+        }
+        if let Some(username) = &self.username {
+            field(out, "User Name", username);
+            field(out, "Password", configured(self.password));
+        }
+        field(out, "KMIP Client Key", configured(self.client_key));
+        print_certificates("KMIP Client Certificate", &self.client_certificates, "Not configured", out);
+        print_certificates("KMIP CA Certificate", &self.ca_certificates, "The system's CA certificates", out);
+    }
+}
+
+fn heading(token: &TokenView, out: &mut Output) {
+    out.line(format!("Displaying information for {} token with serial {}", token.store().to_uppercase(), token.serial()));
+}
+
+/// The name in 23 columns, then the value.
+fn field(out: &mut Output, name: &str, value: &str) {
+    out.line(format!("{name:23}: {value}"));
+}
+
+fn print_certificates(title: &str, list: &[CertificateView], without: &str, out: &mut Output) {
+    out.line("");
+    if list.is_empty() {
+        field(out, title, without);
+    }
+    for (i, view) in list.iter().enumerate() {
+        if i > 0 {
+            out.line("");
+        }
+        let number = if list.len() > 1 { format!(" {}", i + 1) } else { String::new() };
+        view.print(&format!("{title}{number}:"), out);
+    }
+}
+
+fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
+    Ok(pem.map(|pem| CertificateView::from_pem(pem, name)).transpose()?.unwrap_or_default())
+}
+
+/// Asks all servers at once; each ends by the token's deadline.
+fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcome<Vec<HostView>> {
+    if token.settings.hosts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let not_asked = |reason: &str| {
+        token.settings.hosts.iter().map(|h| HostView::silent(h.to_string(), format!("not asked: {reason}"))).collect()
+    };
+    if public.certificate.is_none() || !public.has_key {
+        return Ok(not_asked("the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)"));
+    }
+    let key = tokens::unlock_as_user(dir, token)?;
+    match tokens::network(token, TokenFiles::of(dir, &token.uuid).identity(&key)?) {
+        Ok(network) => Ok(ask_all(token, &network)),
+        // An expired certificate, for one: the rest of the configuration is worth showing all the same.
+        Err(Failure { message, .. }) => Ok(not_asked(&message)),
+    }
+}
+
+/// The state of every server of `token`, asked in parallel.
+pub fn ask_all(token: &TokenConfig, network: &net::Config) -> Vec<HostView> {
+    let hosts = &token.settings.hosts;
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..hosts.len()).map(|i| scope.spawn(move || net::probe(network, i))).collect();
+        let answers = asked.into_iter().map(|thread| thread.join());
+        hosts
+            .iter()
+            .zip(answers)
+            .map(|(host, answer)| match answer {
+                Ok(Ok(health)) => HostView {
+                    host: host.to_string(),
+                    active: true,
+                    reason: None,
+                    kmip_version: Some(health.version.to_string()),
+                    vendor: health.vendor,
+                },
+                Ok(Err(e)) => HostView::silent(host.to_string(), e.to_string()),
+                Err(_) => HostView::silent(host.to_string(), "the check itself failed".into()),
+            })
+            .collect()
+    })
+}
+
+impl HostView {
+    /// True when it answered as a KMIP server.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Its state in one line.
+    pub fn sentence(&self) -> String {
+        format!("{} {}", self.host, self.reason.as_deref().unwrap_or("Active"))
+    }
+
+    fn silent(host: String, reason: String) -> HostView {
+        HostView { host, active: false, reason: Some(reason), kmip_version: None, vendor: None }
+    }
+}
+
+/// The cluster's keys.
+#[derive(Serialize)]
+struct KeysView {
+    token: TokenView,
+    version: i64,
+    enabled: bool,
+    cluster: Option<String>,
+    keys: RolesView,
+}
+
+impl KeysView {
+    fn of(token: &TokenConfig) -> KeysView {
+        KeysView {
+            token: TokenView::of(token),
+            version: FORMAT,
+            enabled: token.enabled,
+            cluster: token.cluster.clone(),
+            keys: RolesView::of(&token.keys),
+        }
+    }
+
+    /// The titles differ in the blank before the colon because scripts have always found them so.
+    fn print(&self, token: &TokenConfig, out: &mut Output) {
+        heading(&self.token, out);
+        out.line(format!("KMIP Configuration Version {}", self.version));
+        out.line("-".repeat(29));
+        for (role, title) in
+            [(Role::Cldb, "CLDB:"), (Role::Dare, "DARE :"), (Role::Core, "Core KEK :"), (Role::Common, "Common KEK :")]
+        {
+            if let Some(key) = token.keys.get(role) {
+                out.line(title);
+                print_key(key, out);
+            }
+        }
+        out.line(format!("{:20}: {}", "Enabled", if self.enabled { "Yes" } else { "No" }));
+    }
+}
+
+fn print_key(key: &ClusterKey, out: &mut Output) {
+    if let Some(wrapped) = &key.wrapped {
+        out.line(format!("    Encrypted Key   : {wrapped}"));
+    }
+    out.line(format!("    UUID            : {}", key.uid));
+    out.line(format!("    SHA-256 checksum: {}", key.checksum));
+}

@@ -1,0 +1,114 @@
+//! `mrhsm set`: change a token's KMIP configuration. Everything is checked before anything is written.
+
+use serde::Serialize;
+
+use super::args::{Global, Settings, SoPin, TokenChoice, truth};
+use super::exit::{Exit, Failure, Outcome};
+use super::identity::{Given, NewIdentity, is_nothing};
+use super::output::{Output, note};
+use super::tokens::{self, TokenView};
+use crate::config::TokenConfig;
+use crate::error::{Error, Kind};
+use crate::token::files::TokenDir;
+use crate::token::pin::TokenKey;
+use crate::token::secrets::TokenFiles;
+
+/// Options of `mrhsm set`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Whether the cluster's keys on the key manager are in use: true or false
+    #[arg(long, value_name = "BOOL", value_parser = truth(), hide_possible_values = true)]
+    pub active: Option<bool>,
+
+    #[command(flatten)]
+    pub pin: SoPin,
+
+    #[command(flatten)]
+    pub choice: TokenChoice,
+}
+
+#[derive(Serialize)]
+struct View {
+    token: TokenView,
+    changed: bool,
+}
+
+/// Changes the configuration.
+pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
+    if args.settings.is_empty() && args.active.is_none() {
+        return Err(Failure::usage("Nothing to set. Name at least one setting; 'mrhsm help set' lists them."));
+    }
+    let dir = tokens::directory(global)?;
+    let config = dir.load()?;
+    let token = tokens::choose(&dir, &config, &args.choice)?;
+    tokens::check_store(args.settings.storetype.unwrap_or(token.settings.store))?;
+    check_active(token, args.active)?;
+    let given = Given::read(&args.settings)?;
+    let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
+    let identity = given.complete(&TokenFiles::of(&dir, &token.uuid).identity(&key)?)?;
+    let changed = store(&dir, token, &key, &identity, &args.settings, args.active)?;
+    match changed {
+        true => note(format!("Token '{}' is changed. Check its servers with: mrhsm info -config", token.label)),
+        false => note(format!("Token '{}' had these settings already; nothing is changed.", token.label)),
+    }
+    out.object(&View { token: TokenView::of(token), changed });
+    Ok(())
+}
+
+/// Writes settings and identity under one lock; false when both were so already.
+pub fn store(
+    dir: &TokenDir,
+    token: &TokenConfig,
+    key: &TokenKey,
+    identity: &NewIdentity,
+    options: &Settings,
+    active: Option<bool>,
+) -> Outcome<bool> {
+    let files = TokenFiles::of(dir, &token.uuid);
+    let writer = dir.lock()?;
+    let mut config = dir.load()?;
+    let entry = config.by_uuid_mut(&token.uuid).ok_or_else(|| gone(token))?;
+    let before = entry.clone();
+    options.apply(&mut entry.settings, &mut entry.username);
+    if options.password.is_some() && entry.username.is_none() {
+        return Err(Failure::usage("-password needs -username: the servers are sent both."));
+    }
+    if entry.settings.store != before.settings.store && before.keys.core.is_some() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "The cluster's keys are on the {} store of token '{}'; they do not move. Make a new token for the other store.",
+                before.settings.store, token.label
+            ),
+        ));
+    }
+    check_active(entry, active)?;
+    entry.enabled = active.unwrap_or(entry.enabled);
+    let settings_changed = *entry != before;
+    let stored = files.identity(key)?;
+    let change = identity.change_of(&stored);
+    let identity_changed = !is_nothing(&change);
+    if identity_changed {
+        files.change_identity(&writer, key, &change)?;
+    }
+    if settings_changed {
+        writer.save(&config)?;
+    }
+    Ok(settings_changed || identity_changed)
+}
+
+/// Keys that were never made cannot be put in use.
+fn check_active(token: &TokenConfig, active: Option<bool>) -> Outcome {
+    if active == Some(true) && token.keys.core.is_none() {
+        return Err(Failure::not_ready("There are no keys of a cluster yet. Make them with: mrhsm enable"));
+    }
+    Ok(())
+}
+
+/// The token disappeared between two reads of `mrhsm.conf`.
+pub fn gone(token: &TokenConfig) -> Error {
+    Error::new(Kind::File, crate::ck::CKR_TOKEN_NOT_PRESENT, format!("token '{}' was removed meanwhile", token.label))
+}

@@ -1,0 +1,168 @@
+//! The token a command works on: found, opened with a PIN, connected to its servers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{Global, TokenChoice};
+use super::exit::{Exit, Failure, Outcome};
+use super::prompt::{self, SecretArg};
+use crate::config::{self, Config, StoreKind, TokenConfig};
+use crate::net;
+use crate::store::KeyStore;
+use crate::store::kmip::KmipStore;
+use crate::token::files::TokenDir;
+use crate::token::pin::{TokenKey, Who};
+use crate::token::secrets::{Identity, TokenFiles};
+
+/// A token as JSON results name it.
+#[derive(Debug, Serialize)]
+pub struct TokenView {
+    label: String,
+    serial: String,
+    slot: u32,
+    uuid: String,
+    store: String,
+}
+
+impl TokenView {
+    /// The names of this token.
+    pub fn of(token: &TokenConfig) -> TokenView {
+        TokenView {
+            label: token.label.clone(),
+            serial: token.serial.clone(),
+            slot: token.slot(),
+            uuid: token.uuid.clone(),
+            store: token.settings.store.to_string(),
+        }
+    }
+}
+
+impl TokenView {
+    /// Its serial number.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Its store type.
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+}
+
+/// The token directory the command works on.
+pub fn directory(global: &Global) -> Outcome<TokenDir> {
+    Ok(TokenDir::at(config::token_dir(global.tokendir.as_deref())?))
+}
+
+/// The token that `choice` names; without a choice the only one there is.
+pub fn choose<'a>(dir: &TokenDir, config: &'a Config, choice: &TokenChoice) -> Outcome<&'a TokenConfig> {
+    let place = dir.path().display();
+    if config.tokens.is_empty() {
+        return Err(Failure::not_ready(format!("There is no token in {place}. Make one with: mrhsm init -label NAME")));
+    }
+    let chosen: Vec<&TokenConfig> = config
+        .tokens
+        .iter()
+        .filter(|t| choice.token.as_ref().is_none_or(|label| *label == t.label))
+        .filter(|t| choice.serial.as_ref().is_none_or(|serial| serial.eq_ignore_ascii_case(&t.serial)))
+        .collect();
+    if let [token] = chosen[..] {
+        return Ok(token);
+    }
+    let (mut message, listed) = match (&choice.token, &choice.serial) {
+        (None, None) => (format!("{place} has {} tokens. Choose one with -token LABEL or -serial SERIAL:", chosen.len()), chosen),
+        (Some(label), _) if !chosen.is_empty() => {
+            (format!("{} tokens in {place} have the label '{label}'. Choose one with -serial SERIAL:", chosen.len()), chosen)
+        }
+        (label, serial) => {
+            let wanted: Vec<String> =
+                label.iter().map(|l| format!("label '{l}'")).chain(serial.iter().map(|s| format!("serial number {s}"))).collect();
+            (format!("No token in {place} has {}. There are:", wanted.join(" and ")), config.tokens.iter().collect())
+        }
+    };
+    for token in listed {
+        let _ = write!(message, "\n  {} (serial {})", token.label, token.serial);
+    }
+    Err(Failure::not_ready(message))
+}
+
+/// The token key, opened with the SO PIN: given, or asked for.
+pub fn unlock(dir: &TokenDir, token: &TokenConfig, pin: Option<&SecretArg>) -> Outcome<TokenKey> {
+    let pin = prompt::so_pin(pin)?;
+    Ok(TokenFiles::of(dir, &token.uuid).unlock(Who::So, pin.expose())?)
+}
+
+/// The token key, opened with the user PIN: kept in the token directory, in `MRHSM_PIN_FILE`, or asked for.
+pub fn unlock_as_user(dir: &TokenDir, token: &TokenConfig) -> Outcome<TokenKey> {
+    let files = TokenFiles::of(dir, &token.uuid);
+    let pin = match prompt::given(None, "", prompt::PIN_FILE)? {
+        Some(pin) => pin,
+        None => match files.kept_user_pin()? {
+            Some(pin) => pin,
+            None => prompt::ask(&format!("Enter user PIN of token '{}': ", token.label), prompt::PIN_FILE)?,
+        },
+    };
+    Ok(files.unlock(Who::User, pin.expose())?)
+}
+
+/// Whether everything is set that a connection needs; the refusal names what to set.
+pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
+    check_store(token.settings.store)?;
+    let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
+    let missing: Vec<&str> = [
+        ("-ip HOST", token.settings.hosts.is_empty()),
+        ("-clientcert FILE", identity.certificate.is_none()),
+        ("-clientkey FILE", !identity.has_key),
+    ]
+    .into_iter()
+    .filter_map(|(option, missing)| missing.then_some(option))
+    .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::not_ready(format!(
+        "Token '{}' is not configured yet. Set what is missing: mrhsm set {}",
+        token.label,
+        missing.join(" ")
+    )))
+}
+
+/// Refuses the store types that this command cannot open yet.
+pub fn check_store(kind: StoreKind) -> Outcome {
+    match kind {
+        StoreKind::Kmip => Ok(()),
+        StoreKind::File => {
+            Err(Failure::new(Exit::Failed, "The file store comes with a later version of mrhsm. Use -storetype kmip."))
+        }
+    }
+}
+
+/// How the token's servers are reached.
+pub fn network(token: &TokenConfig, identity: Identity) -> Outcome<net::Config> {
+    let settings = &token.settings;
+    let client = match (&identity.certificate, &identity.key) {
+        (Some(certificate), Some(key)) => Some(net::Identity::from_pem(certificate, key.expose(), None)?),
+        _ => None,
+    };
+    let trust = identity.ca.map_or(net::Trust::System, net::Trust::Pem);
+    let tls = net::Tls::new(client.as_ref(), &trust, settings.server_name.as_deref())?;
+    let hosts = settings.addresses().map(|(name, port)| net::Host { name: name.to_owned(), port }).collect();
+    let credential =
+        token.username.clone().map(|username| net::Credential { username, password: identity.password.unwrap_or_default() });
+    Ok(net::Config {
+        version: settings.kmip_version,
+        credential,
+        connect_timeout: Duration::from_millis(settings.connect_millis),
+        deadline: Duration::from_millis(settings.deadline_millis),
+        ..net::Config::new(hosts, tls)
+    })
+}
+
+/// The keys on the token's servers. Nothing is sent yet.
+pub fn store(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Box<dyn KeyStore>> {
+    check_settings(dir, token)?;
+    let identity = TokenFiles::of(dir, &token.uuid).identity(key)?;
+    Ok(Box::new(KmipStore::open(network(token, identity)?)?))
+}

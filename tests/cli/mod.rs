@@ -1,0 +1,5 @@
+//! The `mrhsm` command, as people and scripts use it.
+
+mod input;
+mod support;
+mod terminal;
