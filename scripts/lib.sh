@@ -8,7 +8,7 @@ venv=$target/pykmip
 setup_log=$target/setup.log
 mkdir -p "$target"
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; } # one line each
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
 # Runs "$@" with its output in a log; on failure shows the end of it with the sentence $1 and stops.
