@@ -139,6 +139,14 @@ macro_rules! attributes {
             }
         }
 
+        #[cfg(test)]
+        impl AttributeValue {
+            /// One of every type.
+            pub(super) fn samples(version: crate::version::Version) -> Vec<AttributeValue> {
+                vec![$(AttributeValue::$variant(super::sample::Sample::sample(version)),)*]
+            }
+        }
+
         /// The first attribute of a kind.
         impl Attributes {
             $(

@@ -54,6 +54,13 @@ macro_rules! enums {
                     item.enumeration().map($enum)
                 }
             }
+
+            #[cfg(test)]
+            impl super::sample::Sample for $enum {
+                fn sample(_: crate::version::Version) -> Self {
+                    $enum::ALL[$enum::ALL.len() / 2]
+                }
+            }
         )*
 
         fn enum_name(tag: Tag, value: u32) -> Option<&'static str> {
@@ -122,6 +129,13 @@ macro_rules! masks {
             impl Decode for $mask {
                 fn decode(item: &Item<'_>) -> Result<Self> {
                     item.integer().map(|bits| $mask(bits.cast_unsigned()))
+                }
+            }
+
+            #[cfg(test)]
+            impl super::sample::Sample for $mask {
+                fn sample(_: crate::version::Version) -> Self {
+                    $mask(u32::MAX)
                 }
             }
         )*

@@ -11,6 +11,8 @@ pub mod objects;
 pub mod ops;
 pub mod params;
 pub mod reasons;
+#[cfg(test)]
+mod sample;
 mod structure;
 pub mod types;
 

@@ -51,6 +51,19 @@ macro_rules! structures {
                 })
             }
         }
+
+        #[cfg(test)]
+        impl $crate::kmip::sample::Sample for $name {
+            fn sample(_version: $crate::version::Version) -> Self {
+                $name {
+                    $($field: match (structures!(@since $($since)?)..=structures!(@until $($until)?)).contains(&_version) {
+                        true => $crate::kmip::sample::Sample::sample(_version),
+                        false => <$type as $crate::ttlv::Decode>::absent()
+                            .unwrap_or_else(|| $crate::kmip::sample::Sample::sample(_version)),
+                    },)*
+                }
+            }
+        }
     )*};
     (@tags OBJECT) => { $crate::kmip::objects::OBJECT_TAGS };
     (@tags $($tag:ident)|+) => { &[$($crate::ttlv::Tag::$tag),+] };

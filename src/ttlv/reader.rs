@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         let kind = ItemType(kind);
         let length = u32::from_be_bytes(length) as usize;
         if !kind.allows(length) {
-            return Err(Error::protocol(format!("{tag} at byte {offset}: a {kind} cannot be {length} bytes long")));
+            return Err(Error::protocol(format!("{tag} at byte {offset}: {kind} cannot be {length} bytes long")));
         }
         let padded = length.checked_next_multiple_of(8).filter(|padded| *padded <= body.len());
         let (Some(padded), Some(value)) = (padded, body.get(..length)) else {
@@ -203,7 +203,7 @@ impl<'a> Item<'a> {
     }
 
     fn typed(&self, kind: ItemType) -> Result<()> {
-        if self.kind == kind { Ok(()) } else { Err(self.error(format_args!("a {} where a {kind} belongs", self.kind))) }
+        if self.kind == kind { Ok(()) } else { Err(self.error(format_args!("{} where {kind} belongs", self.kind))) }
     }
 
     fn array<const N: usize>(&self) -> Result<[u8; N]> {

@@ -108,6 +108,30 @@ macro_rules! operations {
             }
         }
 
+        #[cfg(test)]
+        pub(crate) mod samples {
+            use super::*;
+            use crate::kmip::sample::Sample;
+
+            /// A request of every operation that `version` has.
+            pub(crate) fn requests(version: Version) -> Vec<Request> {
+                let mut all = Vec::new();
+                $(if $request::SINCE <= version {
+                    all.push(Request::$name(Sample::sample(version)));
+                })*
+                all
+            }
+
+            /// A response of every operation that `version` has.
+            pub(crate) fn responses(version: Version) -> Vec<Response> {
+                let mut all = Vec::new();
+                $(if $request::SINCE <= version {
+                    all.push(Response::$name(Sample::sample(version)));
+                })*
+                all
+            }
+        }
+
         $(impl From<$response> for Response {
             fn from(response: $response) -> Response {
                 Response::$name(Box::new(response))
