@@ -3,3 +3,4 @@
 mod cli;
 mod codec;
 mod docs;
+mod ffi;

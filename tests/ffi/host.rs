@@ -1,0 +1,209 @@
+//! An application: loads the module by its path, in a process of its own, and calls it through its tables.
+
+use std::ffi::{CString, c_void};
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use libloading::Library;
+use mrhsm_pkcs11::ck::*;
+use mrhsm_pkcs11::ffi::Function;
+
+/// Longest time that a test in a process of its own may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+const ALONE: &str = "MRHSM_TEST_ALONE";
+
+pub const SO_PIN: &[u8] = b"so-pin-1234";
+pub const USER_PIN: &[u8] = b"user-pin-5678";
+
+/// The library that cargo built beside the tests.
+pub fn library_path() -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name("libmrhsm_pkcs11.so")
+}
+
+/// Calls a function of the host's table: `ck!(host.C_Digest(session, ..))`.
+macro_rules! ck {
+    ($host:ident.$function:ident($($argument:expr),* $(,)?)) => {{
+        let function = $host.table().$function.expect("no entry of the table is NULL");
+        // SAFETY: the pointers are the test's own, or the bad ones that the module must cope with.
+        unsafe { function($($argument),*) }
+    }};
+}
+pub(super) use ck;
+
+/// Runs the body of the test in a process of its own, because a module is one per process, with an empty token directory; the
+/// module must write nothing to stdout and stderr.
+pub fn alone<F: FnOnce(&Host)>(body: F) {
+    let name = std::any::type_name::<F>();
+    let name = name.split_once("::").unwrap().1.trim_end_matches("::{{closure}}");
+    if std::env::var(ALONE).as_deref() == Ok(name) {
+        return silently(|| body(&Host::load()));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut printed = tempfile::tempfile().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1"])
+        .env(ALONE, name)
+        .env("MRHSM_TOKEN_DIR", directory.path())
+        .env_remove("MRHSM_LOG")
+        .env_remove("MRHSM_PIN_FILE")
+        .stdout(printed.try_clone().unwrap())
+        .stderr(printed.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status.to_string(),
+            None if started.elapsed() > PATIENCE => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break format!("no end after {PATIENCE:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let mut text = String::new();
+    printed.rewind().unwrap();
+    printed.read_to_string(&mut text).unwrap();
+    assert!(text.contains("test result: ok. 1 passed"), "{name}: {status}\n{text}");
+}
+
+/// Runs `body` with stdout and stderr in a file, which must stay empty.
+fn silently(body: impl FnOnce()) {
+    let mut file = tempfile::tempfile().unwrap();
+    // SAFETY: file descriptors of this process.
+    let kept = [1, 2].map(|fd| unsafe {
+        let kept = libc::dup(fd);
+        assert!(kept >= 0 && libc::dup2(file.as_raw_fd(), fd) >= 0);
+        kept
+    });
+    // What fails in the body is printed by the harness, later.
+    let result = catch_unwind(AssertUnwindSafe(body));
+    for (fd, kept) in [1, 2].into_iter().zip(kept) {
+        // SAFETY: as above.
+        unsafe { libc::dup2(kept, fd) };
+    }
+    let mut written = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut written).unwrap();
+    result.unwrap_or_else(|panic| resume_unwind(panic));
+    assert_eq!(written, "", "stdout and stderr belong to the application");
+}
+
+/// The module, loaded.
+pub struct Host {
+    library: Library,
+    table: CK_FUNCTION_LIST_3_0,
+}
+
+impl Host {
+    fn load() -> Host {
+        // SAFETY: the library has no constructors of its own.
+        let library = unsafe { Library::new(library_path()) }.unwrap();
+        let mut interface: *mut CK_INTERFACE = std::ptr::null_mut();
+        let mut version = CK_VERSION { major: 3, minor: 0 };
+        // SAFETY: the function has this type, and an interface of version 3.0 this table.
+        let table = unsafe {
+            let get = library.get::<CK_C_GetInterface>(c"C_GetInterface").unwrap().unwrap();
+            assert_eq!(get(c"PKCS 11".as_ptr().cast_mut().cast(), &mut version, &mut interface, 0), CKR_OK);
+            *(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>()
+        };
+        Host { library, table }
+    }
+
+    pub fn table(&self) -> &CK_FUNCTION_LIST_3_0 {
+        &self.table
+    }
+
+    /// Calls any function by its name. Integers and pointers take one word each in the C ABI of 64-bit machines, and a
+    /// function does not see the words after its last argument.
+    pub fn call(&self, function: &Function, arguments: &[usize]) -> CK_RV {
+        type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize, usize) -> CK_RV;
+        let name = CString::new(function.name).unwrap();
+        let mut a = [0; 9];
+        a[..arguments.len()].copy_from_slice(arguments);
+        // SAFETY: the symbol is a function of at most nine integers and pointers.
+        unsafe {
+            let any = self.library.get::<Any>(name.as_c_str()).unwrap();
+            any(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
+        }
+    }
+
+    pub fn initialize(&self) {
+        assert_eq!(ck!(self.C_Initialize(std::ptr::null_mut())), CKR_OK);
+    }
+
+    pub fn finalize(&self) {
+        assert_eq!(ck!(self.C_Finalize(std::ptr::null_mut())), CKR_OK);
+    }
+
+    pub fn slots(&self) -> Vec<CK_SLOT_ID> {
+        let mut count = 0;
+        assert_eq!(ck!(self.C_GetSlotList(CK_FALSE, std::ptr::null_mut(), &mut count)), CKR_OK);
+        let mut slots = vec![0; count as usize];
+        assert_eq!(ck!(self.C_GetSlotList(CK_FALSE, slots.as_mut_ptr(), &mut count)), CKR_OK);
+        slots.truncate(count as usize);
+        slots
+    }
+
+    pub fn token_info(&self, slot: CK_SLOT_ID) -> CK_TOKEN_INFO {
+        let mut info = CK_TOKEN_INFO::default();
+        assert_eq!(ck!(self.C_GetTokenInfo(slot, &mut info)), CKR_OK);
+        info
+    }
+
+    /// Makes a token in the free slot, of the store that an empty configuration stands for: a file store. Returns its slot.
+    pub fn make_token(&self) -> CK_SLOT_ID {
+        let free = *self.slots().last().expect("a free slot");
+        let mut label = *b"test token                      ";
+        let (pin, len) = (SO_PIN.as_ptr().cast_mut(), SO_PIN.len() as CK_ULONG);
+        assert_eq!(ck!(self.C_InitToken(free, pin, len, label.as_mut_ptr())), CKR_OK);
+        let slot = self.slots().into_iter().find(|slot| self.token_info(*slot).label == label).expect("the new token");
+        let session = self.open(slot);
+        assert_eq!(self.login(session, CKU_SO, SO_PIN), CKR_OK);
+        let (pin, len) = (USER_PIN.as_ptr().cast_mut(), USER_PIN.len() as CK_ULONG);
+        assert_eq!(ck!(self.C_InitPIN(session, pin, len)), CKR_OK);
+        assert_eq!(ck!(self.C_CloseSession(session)), CKR_OK);
+        slot
+    }
+
+    /// A read-write session.
+    pub fn open(&self, slot: CK_SLOT_ID) -> CK_SESSION_HANDLE {
+        let (mut session, flags) = (0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+        assert_eq!(ck!(self.C_OpenSession(slot, flags, std::ptr::null_mut(), None, &mut session)), CKR_OK);
+        session
+    }
+
+    pub fn login(&self, session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &[u8]) -> CK_RV {
+        ck!(self.C_Login(session, user, pin.as_ptr().cast_mut(), pin.len() as CK_ULONG))
+    }
+
+    /// Makes a token and logs its user in.
+    pub fn logged_in(&self) -> (CK_SLOT_ID, CK_SESSION_HANDLE) {
+        let slot = self.make_token();
+        let session = self.open(slot);
+        assert_eq!(self.login(session, CKU_USER, USER_PIN), CKR_OK);
+        (slot, session)
+    }
+
+    /// A session key: AES-256, made here.
+    pub fn aes_key(&self, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
+        let (mut len, mut key) = (32 as CK_ULONG, 0);
+        let mut template = [attribute(CKA_VALUE_LEN, &mut len)];
+        let mut mechanism = mechanism(CKM_AES_KEY_GEN);
+        assert_eq!(ck!(self.C_GenerateKey(session, &mut mechanism, template.as_mut_ptr(), 1, &mut key)), CKR_OK);
+        key
+    }
+}
+
+pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
+    CK_MECHANISM { mechanism: kind, pParameter: std::ptr::null_mut(), ulParameterLen: 0 }
+}
+
+pub fn attribute<T>(kind: CK_ATTRIBUTE_TYPE, value: &mut T) -> CK_ATTRIBUTE {
+    CK_ATTRIBUTE { type_: kind, pValue: (&raw mut *value).cast::<c_void>(), ulValueLen: size_of::<T>() as CK_ULONG }
+}

@@ -1,0 +1,7 @@
+//! The C ABI, as applications see it: the built `.so`, loaded by path, and its function tables.
+#![allow(unsafe_code, reason = "an application in C is what these tests play")]
+
+mod documents;
+mod exports;
+mod general;
+mod host;
