@@ -4,3 +4,4 @@ mod cli;
 mod codec;
 mod docs;
 mod ffi;
+mod kmip_server;

@@ -1,0 +1,208 @@
+//! Keys: made, taken in and given back in the formats of the wire.
+
+use mrhsm_pkcs11::crypto::pkey::{Kind, PrivateKey, PublicKey, RsaParts};
+use mrhsm_pkcs11::crypto::{Curve, Hash};
+use mrhsm_pkcs11::kmip::{
+    CryptographicAlgorithm as Alg, HashingAlgorithm, KeyBlock, KeyFormatType as Format, KeyMaterial, KeyValue, ObjectType,
+    RecommendedCurve, ResultReason, TransparentKey,
+};
+use mrhsm_pkcs11::secret::Secret;
+use mrhsm_pkcs11::ttlv::BigInteger;
+
+use super::objects::{Outcome, Refusal};
+
+/// A key in one form per kind.
+pub enum Material {
+    Symmetric(Vec<u8>),
+    /// PKCS#8.
+    Private(Vec<u8>),
+    /// SubjectPublicKeyInfo.
+    Public(Vec<u8>),
+    /// Bytes that are not looked into (an Opaque format).
+    Unknown(Vec<u8>),
+}
+
+pub fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::Item(ResultReason::INVALID_FIELD, message.into())
+}
+
+fn unsupported_format(format: Format) -> Refusal {
+    Refusal::Item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("{format} is not supported here"))
+}
+
+impl Material {
+    /// The key in a Key Block of a registered object.
+    pub fn parse(object_type: ObjectType, block: &KeyBlock) -> Outcome<Material> {
+        let Some(KeyValue::Plain(plain)) = &block.key_value else {
+            return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, "wrapped keys are not taken in"));
+        };
+        let format = block.key_format_type;
+        let bad = |e: mrhsm_pkcs11::error::Error| invalid(format!("the key material is no {format}: {e}"));
+        match (object_type, &plain.key_material) {
+            (ObjectType::SYMMETRIC_KEY, KeyMaterial::Bytes(bytes)) if format == Format::RAW => {
+                Ok(Material::Symmetric(bytes.expose().to_vec()))
+            }
+            (ObjectType::SYMMETRIC_KEY, KeyMaterial::Transparent(key)) if format == Format::TRANSPARENT_SYMMETRIC_KEY => {
+                let key = key.key.as_ref().ok_or_else(|| invalid("a transparent key without Key"))?;
+                Ok(Material::Symmetric(key.expose().to_vec()))
+            }
+            (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) => {
+                let key = match format {
+                    Format::PKCS_8 => PrivateKey::from_pkcs8(bytes.expose()),
+                    Format::PKCS_1 => PrivateKey::from_pkcs1(bytes.expose()),
+                    Format::ECPRIVATEKEY => PrivateKey::from_sec1(bytes.expose(), None),
+                    _ => return Err(unsupported_format(format)),
+                };
+                Ok(Material::Private(key.and_then(|key| key.to_pkcs8()).map_err(bad)?.expose().to_vec()))
+            }
+            (ObjectType::PUBLIC_KEY, KeyMaterial::Bytes(bytes)) => {
+                let key = match format {
+                    Format::X_509 => PublicKey::from_spki(bytes.expose()),
+                    Format::PKCS_1 => PublicKey::from_pkcs1(bytes.expose()),
+                    _ => return Err(unsupported_format(format)),
+                };
+                Ok(Material::Public(key.and_then(|key| key.to_spki()).map_err(bad)?))
+            }
+            (ObjectType::PRIVATE_KEY, KeyMaterial::Transparent(key)) => {
+                let key = private_from_transparent(format, key)?;
+                Ok(Material::Private(key.to_pkcs8().map_err(bad)?.expose().to_vec()))
+            }
+            (ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) => {
+                Ok(Material::Public(public_from_transparent(format, key)?.to_spki().map_err(bad)?))
+            }
+            (_, KeyMaterial::Bytes(bytes)) => Ok(Material::Unknown(bytes.expose().to_vec())),
+            _ => Err(unsupported_format(format)),
+        }
+    }
+
+    /// The Key Block that gives the key back in `format`.
+    pub fn block(&self, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> Outcome<KeyBlock> {
+        let material = match (self, format) {
+            (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => KeyMaterial::Bytes(secret(bytes)),
+            (Material::Symmetric(bytes), Format::TRANSPARENT_SYMMETRIC_KEY) => {
+                KeyMaterial::Transparent(Box::new(TransparentKey { key: Some(secret(bytes)), ..TransparentKey::default() }))
+            }
+            (Material::Private(der), _) => {
+                let key = PrivateKey::from_pkcs8(der).map_err(broken)?;
+                let bytes = match format {
+                    Format::PKCS_8 => key.to_pkcs8(),
+                    Format::PKCS_1 => key.to_pkcs1(),
+                    Format::ECPRIVATEKEY => key.to_sec1(),
+                    _ => return Err(unsupported_format(format)),
+                };
+                KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?)
+            }
+            (Material::Public(der), _) => {
+                let key = PublicKey::from_spki(der).map_err(broken)?;
+                let bytes = match format {
+                    Format::X_509 => key.to_spki(),
+                    Format::PKCS_1 => key.to_pkcs1(),
+                    _ => return Err(unsupported_format(format)),
+                };
+                KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?.into())
+            }
+            _ => return Err(unsupported_format(format)),
+        };
+        let value = mrhsm_pkcs11::kmip::PlainKeyValue { key_material: material, attributes: None };
+        Ok(KeyBlock {
+            key_format_type: format,
+            key_value: Some(KeyValue::Plain(value)),
+            cryptographic_algorithm: algorithm,
+            cryptographic_length: bits,
+            ..KeyBlock::default()
+        })
+    }
+
+    /// Algorithm and length, where the key itself says them.
+    pub fn describe(&self) -> Option<(Alg, i32)> {
+        let kind = match self {
+            Material::Private(der) => PrivateKey::from_pkcs8(der).ok()?.kind(),
+            Material::Public(der) => PublicKey::from_spki(der).ok()?.kind(),
+            _ => return None,
+        };
+        Some(match kind {
+            Kind::Rsa { bits } => (Alg::RSA, bits as i32),
+            Kind::Ec(Curve::Ed25519) => (Alg::ED25519, 256),
+            Kind::Ec(curve) => (Alg::EC, curve.bits() as i32),
+        })
+    }
+}
+
+fn secret(bytes: &[u8]) -> Secret {
+    Secret::new(bytes.to_vec())
+}
+
+fn broken(e: mrhsm_pkcs11::error::Error) -> Refusal {
+    Refusal::item(ResultReason::GENERAL_FAILURE, e.to_string())
+}
+
+fn number(number: &Option<BigInteger>) -> Outcome<&[u8]> {
+    number.as_ref().and_then(BigInteger::unsigned).ok_or_else(|| invalid("a number of the transparent key is missing"))
+}
+
+fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PrivateKey> {
+    let made = match format {
+        Format::TRANSPARENT_RSA_PRIVATE_KEY => PrivateKey::from_rsa(&RsaParts {
+            modulus: number(&key.modulus)?.to_vec(),
+            public_exponent: number(&key.public_exponent)?.to_vec(),
+            private_exponent: secret(number(&key.private_exponent)?),
+            prime_1: secret(number(&key.p)?),
+            prime_2: secret(number(&key.q)?),
+            exponent_1: secret(number(&key.prime_exponent_p)?),
+            exponent_2: secret(number(&key.prime_exponent_q)?),
+            coefficient: secret(number(&key.crt_coefficient)?),
+        }),
+        Format::TRANSPARENT_EC_PRIVATE_KEY | Format::TRANSPARENT_ECDSA_PRIVATE_KEY | Format::TRANSPARENT_ECDH_PRIVATE_KEY => {
+            PrivateKey::from_scalar(transparent_curve(key)?, number(&key.d)?)
+        }
+        _ => return Err(unsupported_format(format)),
+    };
+    made.map_err(|e| invalid(e.to_string()))
+}
+
+fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PublicKey> {
+    let made = match format {
+        Format::TRANSPARENT_RSA_PUBLIC_KEY => PublicKey::from_rsa(number(&key.modulus)?, number(&key.public_exponent)?),
+        Format::TRANSPARENT_EC_PUBLIC_KEY | Format::TRANSPARENT_ECDSA_PUBLIC_KEY | Format::TRANSPARENT_ECDH_PUBLIC_KEY => {
+            let point = key.q_string.as_deref().ok_or_else(|| invalid("a transparent key without Q String"))?;
+            PublicKey::from_point(transparent_curve(key)?, point)
+        }
+        _ => return Err(unsupported_format(format)),
+    };
+    made.map_err(|e| invalid(e.to_string()))
+}
+
+fn transparent_curve(key: &TransparentKey) -> Outcome<Curve> {
+    key.recommended_curve.and_then(curve).ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
+}
+
+/// The curve that KMIP calls so.
+pub fn curve(curve: RecommendedCurve) -> Option<Curve> {
+    match curve {
+        RecommendedCurve::P_224 => Some(Curve::P224),
+        RecommendedCurve::P_256 => Some(Curve::P256),
+        RecommendedCurve::P_384 => Some(Curve::P384),
+        RecommendedCurve::P_521 => Some(Curve::P521),
+        RecommendedCurve::SECP256K1 => Some(Curve::Secp256k1),
+        RecommendedCurve::CURVE25519 => Some(Curve::X25519),
+        _ => None,
+    }
+}
+
+/// The hash function that KMIP calls so.
+pub fn hash(hash: HashingAlgorithm) -> Outcome<Hash> {
+    Ok(match hash {
+        HashingAlgorithm::SHA_1 => Hash::Sha1,
+        HashingAlgorithm::SHA_224 => Hash::Sha224,
+        HashingAlgorithm::SHA_256 => Hash::Sha256,
+        HashingAlgorithm::SHA_384 => Hash::Sha384,
+        HashingAlgorithm::SHA_512 => Hash::Sha512,
+        HashingAlgorithm::SHA_512_224 => Hash::Sha512_224,
+        HashingAlgorithm::SHA_512_256 => Hash::Sha512_256,
+        HashingAlgorithm::SHA3_224 => Hash::Sha3_224,
+        HashingAlgorithm::SHA3_256 => Hash::Sha3_256,
+        HashingAlgorithm::SHA3_384 => Hash::Sha3_384,
+        HashingAlgorithm::SHA3_512 => Hash::Sha3_512,
+        other => return Err(invalid(format!("{other} is not supported"))),
+    })
+}
