@@ -2,7 +2,7 @@
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use x509_parser::asn1_rs::Oid;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::{ASN1Time, FromDer};
@@ -25,9 +25,11 @@ pub struct CertificateView {
     /// Algorithm of the public key, by its OpenSSL name.
     pub key_algorithm: String,
     /// First second of validity.
-    pub not_before: String,
+    #[serde(serialize_with = "rfc3339")]
+    not_before: ASN1Time,
     /// Last second of validity.
-    pub not_after: String,
+    #[serde(serialize_with = "rfc3339")]
+    not_after: ASN1Time,
     /// Days until `not_after`; negative when it has passed.
     pub days_left: i64,
 }
@@ -44,8 +46,8 @@ impl CertificateView {
             version: certificate.version().0.saturating_add(1),
             signature_algorithm: algorithm_name(&certificate.signature_algorithm.algorithm),
             key_algorithm: algorithm_name(&certificate.public_key().algorithm.algorithm),
-            not_before: date(validity.not_before),
-            not_after: date(validity.not_after),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
             days_left: (validity.not_after.timestamp() - jiff::Timestamp::now().as_second()).div_euclid(24 * 60 * 60),
         })
     }
@@ -60,6 +62,16 @@ impl CertificateView {
             .collect()
     }
 
+    /// First second of validity, as people read it.
+    pub fn not_before(&self) -> String {
+        date(self.not_before)
+    }
+
+    /// Last second of validity, as people read it.
+    pub fn not_after(&self) -> String {
+        date(self.not_after)
+    }
+
     /// The lines of `info -config`, in the words of `openssl x509`.
     pub fn print(&self, title: &str, out: &mut Output) {
         out.line(title);
@@ -69,8 +81,8 @@ impl CertificateView {
         out.line(format!("    Signature Algorithm: {}", self.signature_algorithm));
         out.line(format!("    Public Key Algorithm: {}", self.key_algorithm));
         out.line("    Validity:");
-        out.line(format!("        Not before: {}", self.not_before));
-        out.line(format!("        Not after: {}", self.not_after));
+        out.line(format!("        Not before: {}", self.not_before()));
+        out.line(format!("        Not after: {}", self.not_after()));
     }
 }
 
@@ -145,6 +157,14 @@ fn algorithm_name(oid: &Oid<'_>) -> String {
     name.to_string()
 }
 
+/// `2029-08-05T05:23:00Z`, as programs read it.
+fn rfc3339<S: Serializer>(time: &ASN1Time, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match jiff::Timestamp::from_second(time.timestamp()) {
+        Ok(stamp) => serializer.collect_str(&stamp),
+        Err(_) => serializer.collect_str(time),
+    }
+}
+
 /// `Aug  5 05:23:00 2029 GMT`, as OpenSSL's `ASN1_TIME_print`.
 fn date(time: ASN1Time) -> String {
     match jiff::Timestamp::from_second(time.timestamp()) {
@@ -174,8 +194,9 @@ mod tests {
         assert_eq!(view.version, 3);
         assert_eq!(view.signature_algorithm, "ecdsa-with-SHA256");
         assert_eq!(view.key_algorithm, "id-ecPublicKey");
-        assert_eq!(view.not_before, "Jan 13 00:00:00 2020 GMT");
-        assert_eq!(view.not_after, "Aug  5 00:00:00 2020 GMT");
+        assert_eq!(view.not_before(), "Jan 13 00:00:00 2020 GMT");
+        assert_eq!(view.not_after(), "Aug  5 00:00:00 2020 GMT");
+        assert_eq!(serde_json::to_value(&view).unwrap()["not_after"], "2020-08-05T00:00:00Z");
         assert!(view.days_left < -1000);
     }
 

@@ -199,7 +199,7 @@ fn certificates(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> 
             [
                 format!("certificate {}", c.subject),
                 format!("  issuer {}", c.issuer),
-                format!("  {}, valid from {} to {}", c.key_algorithm, c.not_before, c.not_after),
+                format!("  {}, valid from {} to {}", c.key_algorithm, c.not_before(), c.not_after()),
             ]
         })
         .collect())

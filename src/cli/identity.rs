@@ -185,14 +185,14 @@ fn certificates(text: &Secret, path: &Path) -> Outcome<Vec<CertificateView>> {
 
 fn warn_dates(view: &CertificateView, path: &Path) {
     if view.days_left < 0 {
-        note(format!("Warning: the certificate {} in {} expired on {}.", view.subject, path.display(), view.not_after));
+        note(format!("Warning: the certificate {} in {} expired on {}.", view.subject, path.display(), view.not_after()));
     } else if view.days_left < SOON {
         note(format!(
             "Warning: the certificate {} in {} expires in {} days, on {}.",
             view.subject,
             path.display(),
             view.days_left,
-            view.not_after
+            view.not_after()
         ));
     }
 }

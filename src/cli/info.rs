@@ -312,7 +312,10 @@ impl HostView {
 
     /// Its state in one line.
     pub fn sentence(&self) -> String {
-        format!("{} {}", self.host, self.reason.as_deref().unwrap_or("Active"))
+        match &self.reason {
+            None => format!("{} Active", self.host),
+            Some(reason) => format!("{} Inactive: {reason}", self.host),
+        }
     }
 
     fn silent(host: String, reason: String) -> HostView {

@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::ptr::null_mut;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
@@ -33,11 +33,17 @@ pub struct Run {
 impl Run {
     /// Ended with this code, saying this on stderr.
     #[track_caller]
-    pub fn refused(self, code: i32, sentence: &str) -> Run {
+    pub fn failed(self, code: i32, sentence: &str) -> Run {
         assert_eq!(self.code, code, "{self:#?}");
         assert!(self.err.contains(sentence), "'{sentence}' is not in {self:#?}");
-        assert_eq!(self.out, "", "a refused command prints no result: {self:#?}");
         self
+    }
+
+    /// The same, before anything was done.
+    #[track_caller]
+    pub fn refused(self, code: i32, sentence: &str) -> Run {
+        assert_eq!(self.out, "", "a refused command prints no result: {self:#?}");
+        self.failed(code, sentence)
     }
 
     /// Succeeded.
@@ -105,6 +111,22 @@ impl Home {
         command
     }
 
+    /// The command on a disk without room: the kernel refuses every byte it writes to a file.
+    pub fn without_room(mut command: Command) -> Command {
+        // SAFETY: setrlimit and signal are async-signal-safe, and the limit lives until the call returns.
+        unsafe {
+            command.pre_exec(|| {
+                let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                match libc::setrlimit(libc::RLIMIT_FSIZE, &none) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        command
+    }
+
     pub fn mrhsm<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Run {
         run(self.command(args))
     }
@@ -132,8 +154,16 @@ impl Home {
     /// Runs a command that must fail and must change nothing.
     #[track_caller]
     pub fn refuses<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, code: i32, sentence: &str) -> Run {
+        let run = self.refuses_after_output(args, code, sentence);
+        assert_eq!(run.out, "", "a refused command prints no result: {run:#?}");
+        run
+    }
+
+    /// The same for a command that tells what it does while it does it.
+    #[track_caller]
+    pub fn refuses_after_output<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, code: i32, sentence: &str) -> Run {
         let before = self.snapshot();
-        let run = self.mrhsm(args).refused(code, sentence);
+        let run = self.mrhsm(args).failed(code, sentence);
         let after = self.snapshot();
         let changed: Vec<_> = before.iter().filter(|(k, v)| after.get(*k) != Some(*v)).map(|(k, _)| k).collect();
         let added: Vec<_> = after.keys().filter(|k| !before.contains_key(*k) && !k.ends_with("tokens")).collect();
@@ -183,10 +213,21 @@ impl Authority {
 
     /// A certificate and its key, both PEM; `years` is the first year of validity and the first after.
     pub fn client(&self, name: &str, years: (i32, i32)) -> (String, String) {
+        self.sign(name, |params| {
+            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        })
+    }
+
+    /// A certificate that expires in so many days and a half, and its key.
+    pub fn client_for_days(&self, name: &str, days: u64) -> (String, String) {
+        self.sign(name, |params| params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400 + 43_200)).into())
+    }
+
+    fn sign(&self, name: &str, dates: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
-        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        dates(&mut params);
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
