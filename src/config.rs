@@ -174,7 +174,7 @@ impl Config {
     /// Reads the text of the file at `path` (the path is for messages only).
     pub fn parse(text: &str, path: &Path) -> Result<Config> {
         let at = |e: toml::de::Error| {
-            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            let line = e.span().map(|s| text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1);
             let place = line.map(|l| format!(", line {l}")).unwrap_or_default();
             Error::input(format!(
                 "{}{place}: {}; correct the file or restore it from a backup",
@@ -197,6 +197,12 @@ impl Config {
                     path.display()
                 )));
             }
+        }
+        if text::is_cut_off(text) {
+            return Err(Error::input(format!(
+                "{} was cut off: its last line is missing; restore it from a backup",
+                path.display()
+            )));
         }
         let file: text::File = toml::from_str(text).map_err(at)?;
         let config = file.into_config();

@@ -180,6 +180,14 @@ const DEFAULTS: &str = "
 #   key_cache_millis  how long a fetched key is kept in locked memory; 0 keeps none
 ";
 
+const FOOTER: &str = "\n# End of mrhsm.conf: a file that begins as this one does and lacks this line was cut off.\n";
+
+/// True for a file that mrhsm wrote and that lost its end, which TOML alone may not show. Files written by hand need no end.
+pub(super) fn is_cut_off(text: &str) -> bool {
+    let ours = HEADER.lines().next().is_some_and(|first| text.starts_with(first));
+    ours && !text.trim_end().ends_with(FOOTER.trim())
+}
+
 /// The text of a configuration.
 pub(super) fn write(config: &Config) -> String {
     let mut out = String::from(HEADER);
@@ -190,6 +198,7 @@ pub(super) fn write(config: &Config) -> String {
     for token in &config.tokens {
         write_token(&mut out, token);
     }
+    out.push_str(FOOTER);
     out
 }
 

@@ -18,6 +18,9 @@ use crate::config::{self, Config};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
+#[cfg(test)]
+mod tests;
+
 /// The token key, wrapped under the PINs.
 pub const TOKEN_KEY: &str = "token.key";
 /// The user PIN, where it is kept for unattended daemons.
@@ -295,7 +298,7 @@ impl Writer<'_> {
                     for (name, _) in files {
                         let _ = fs::remove_file(tmp(name));
                     }
-                    cannot_write(&folder.join(name), e)
+                    cannot_write(&folder.join(name), e).context("nothing was changed")
                 })?;
             }
         }
@@ -395,7 +398,7 @@ fn cannot_write(path: &Path, e: io::Error) -> Error {
         ErrorKind::NotADirectory => "a part of its path is not a directory",
         _ => "see the cause",
     };
-    Error::file(format!("cannot write {} ({mend}; what was there is unchanged)", path.display()), e)
+    Error::file(format!("cannot write {} ({mend})", path.display()), e)
 }
 
 /// A path as a shell takes it, for commands in messages.

@@ -75,3 +75,61 @@ fn describe(content: &[u8]) -> String {
         (false, n) => format!("{n} bytes"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::{HEXLOWER, HEXUPPER};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(content: &[u8]) -> Result<Option<Secret>> {
+        parse(content, Path::new("/c/cldb.key"))
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_gives_the_key(key in any::<[u8; 32]>(), newline in "(\r?\n)?") {
+            prop_assume!(!key.iter().all(u8::is_ascii_hexdigit));
+            let expected = Secret::new(key.to_vec());
+            prop_assert_eq!(parsed(&key).unwrap().unwrap(), expected.duplicate());
+            for text in [HEXLOWER.encode(&key), HEXUPPER.encode(&key), BASE64.encode(&key)] {
+                prop_assert_eq!(parsed(format!("{text}{newline}").as_bytes()).unwrap().unwrap(), expected.duplicate());
+            }
+        }
+
+        #[test]
+        fn anything_else_is_refused_without_telling_it(content in proptest::collection::vec(any::<u8>(), 1..200)) {
+            prop_assume!(![32, 44, 64].contains(&content.len()) && ![44, 64].contains(&content.trim_ascii().len()));
+            let e = parsed(&content).unwrap_err().to_string();
+            prop_assert!(e.starts_with("/c/cldb.key holds ") && e.contains("64 hexadecimal digits"), "{}", e);
+        }
+    }
+
+    #[test]
+    fn near_misses_are_refused() {
+        let hex = "ab".repeat(32);
+        for bad in [&hex[..32], &hex[..63], &format!("{}zz", &hex[..62]), &format!("{hex}00"), &BASE64.encode(&[1; 31])] {
+            assert!(parsed(bad.as_bytes()).is_err(), "{bad}");
+        }
+        // 43 digits without the padding, and a last digit with bits that mean nothing.
+        let base64 = BASE64.encode(&[1; 32]);
+        assert!(parsed(base64[..43].as_bytes()).is_err());
+        assert!(parsed(format!("{}F=", &base64[..42]).as_bytes()).is_err());
+        assert!(parsed(hex[..32].as_bytes()).unwrap_err().to_string().contains("32 characters of text"));
+        assert!(parsed(&[0xff; 31]).unwrap_err().to_string().contains("31 bytes"));
+        assert!(parsed(&[]).unwrap().is_none(), "the flag of nodes without the key");
+    }
+
+    #[test]
+    fn files() {
+        let tmp = tempfile::tempdir().unwrap();
+        assert!(KeyFile::read(&tmp.path().join("none")).unwrap().is_none());
+        let path = tmp.path().join("key");
+        std::fs::write(&path, [7; 32]).unwrap();
+        assert_eq!(KeyFile::read(&path).unwrap().unwrap().key.unwrap().expose(), [7; 32]);
+        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        assert!(KeyFile::read(&path).unwrap_err().to_string().contains("4096 bytes or more"));
+        assert!(KeyFile::read(tmp.path()).unwrap_err().to_string().contains("cannot read the key in"));
+    }
+}
