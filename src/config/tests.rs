@@ -188,6 +188,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         .prop_map(|(store, hosts, port, kmip_version, connect_millis, deadline_millis, crypto, key_cache_millis)| Settings {
             store,
             hosts,
+            server_name: (port % 2 == 0).then(|| "kms.example.com".into()),
             port,
             kmip_version,
             connect_millis,

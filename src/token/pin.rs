@@ -17,6 +17,9 @@ use crate::crypto::seal::Sealer;
 use crate::error::{Error, Kind, Result};
 use crate::secret::{LockedSecret, Secret};
 
+#[cfg(test)]
+mod tests;
+
 /// Shortest PIN in bytes.
 pub const PIN_MIN: usize = 4;
 /// Longest PIN in bytes.

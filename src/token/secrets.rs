@@ -10,6 +10,9 @@ use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
+#[cfg(test)]
+mod tests;
+
 /// The user PIN a token gets.
 #[derive(Clone, Copy, Debug)]
 pub enum UserPin<'a> {
