@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 certs=$work/server/certs port=$(cat "$work/server/port")
-say $so_pin >so.pin
+(umask 077; say $so_pin >so.pin; say passphrase >passphrase)
 export MRHSM_SO_PIN_FILE=$work/so.pin
 unset MRHSM_TOKEN_DIR
 
@@ -24,7 +24,6 @@ identity() {
   rm -rf forms
   on forms init -label forms $server "$@" && prints 'localhost Active' on forms info -config
 }
-say passphrase >passphrase
 check "EC key, PKCS#8" identity $client
 check "EC key, SEC1" identity -clientcert $certs/client.pem -clientkey $certs/client-sec1.key
 check "EC key, encrypted PKCS#8" identity -clientcert $certs/client.pem -clientkey $certs/client-encrypted.key -clientkeypass file:passphrase
