@@ -228,13 +228,13 @@ fn servers_that_cannot_be_reached() {
     let (_listener, port) = silent_host();
     let (_other, other) = silent_host();
     let hosts = format!("127.0.0.1:{port},127.0.0.1:{other}");
-    home.mrhsm(["set", "-ip", &hosts, "-connecttimeout", "700ms", "-timeout", "1s"]).done();
+    home.mrhsm(["set", "-ip", &hosts, "-connecttimeout", "1500ms", "-timeout", "1500ms"]).done();
     let start = Instant::now();
     let info = home.mrhsm(["info", "-config", "-json"]).done().json();
-    assert!(start.elapsed() < Duration::from_millis(1900), "both are asked at once: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(2900), "both are asked at once: {:?}", start.elapsed());
     for host in info["config"]["hosts"].as_array().unwrap() {
         assert_eq!(host["active"], false);
-        assert!(host["reason"].as_str().unwrap().contains("in time"), "{host}");
+        assert!(host["reason"].as_str().unwrap().contains("does not answer"), "{host}");
     }
     home.refuses_after_output(["configure", "-label", "demo", "-cluster", "c"], 4, "No KMIP server is active");
 }
