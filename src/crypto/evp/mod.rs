@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "AWS-LC is a C library")]
 
 mod cipher;
+mod der;
 mod digest;
 pub(super) mod kdf;
 mod mac;

@@ -4,109 +4,12 @@ use std::ptr::{self, NonNull};
 
 use aws_lc_sys as sys;
 
+use super::der::{Bn, Owned, marshal, parse};
 use super::{allocated, check, md, random};
 use crate::ck;
 use crate::crypto::{Curve, Hash};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-
-/// A big number (`BIGNUM`), wiped when it is freed.
-struct Bn(NonNull<sys::BIGNUM>);
-
-impl Bn {
-    fn new(big_endian: &[u8]) -> Result<Bn> {
-        // SAFETY: pointer and length are one slice's; NULL asks for a new number, which we own from here on.
-        Ok(Bn(allocated(unsafe { sys::BN_bin2bn(big_endian.as_ptr(), big_endian.len(), ptr::null_mut()) })?))
-    }
-
-    /// The bytes of a number that C owns, without leading zeros; empty for NULL.
-    fn read(number: *const sys::BIGNUM) -> Vec<u8> {
-        if number.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: a live number; the buffer is as long as the library says it needs.
-        unsafe {
-            let mut out = vec![0; sys::BN_num_bytes(number) as usize];
-            sys::BN_bn2bin(number, out.as_mut_ptr());
-            out
-        }
-    }
-
-    /// The same, with leading zeros up to `len` bytes.
-    fn read_padded(number: *const sys::BIGNUM, len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![0; len];
-        // SAFETY: the callers pass a live number; pointer and length are one slice's.
-        check(unsafe { sys::BN_bn2bin_padded(out.as_mut_ptr(), len, number) }, ck::CKR_FUNCTION_FAILED)?;
-        Ok(out)
-    }
-}
-
-impl Drop for Bn {
-    fn drop(&mut self) {
-        // SAFETY: made by BN_bin2bn, freed once.
-        unsafe { sys::BN_clear_free(self.0.as_ptr()) }
-    }
-}
-
-/// Something C allocated, with the function that frees it.
-struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
-
-impl<T> Owned<T> {
-    fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>> {
-        Ok(Owned(allocated(pointer)?, free))
-    }
-
-    fn get(&self) -> *mut T {
-        self.0.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: every `Owned` is made from what its function's partner allocated, and is dropped once.
-        unsafe { (self.1)(self.0.as_ptr()) }
-    }
-}
-
-/// What C writes as DER into a buffer of its own, copied and wiped.
-fn marshal(write: impl FnOnce(*mut sys::CBB) -> i32) -> Result<Vec<u8>> {
-    let mut cbb = std::mem::MaybeUninit::<sys::CBB>::zeroed();
-    let (mut data, mut len) = (ptr::null_mut(), 0);
-    // SAFETY: CBB_init initialises the builder, CBB_finish or CBB_cleanup end it; the buffer that CBB_finish hands over is
-    // read within its length and freed once.
-    unsafe {
-        check(sys::CBB_init(cbb.as_mut_ptr(), 256), ck::CKR_HOST_MEMORY)?;
-        if write(cbb.as_mut_ptr()) != 1 || sys::CBB_finish(cbb.as_mut_ptr(), &mut data, &mut len) != 1 {
-            sys::CBB_cleanup(cbb.as_mut_ptr());
-            sys::ERR_clear_error();
-            return Err(ck::CKR_KEY_TYPE_INCONSISTENT.into());
-        }
-        let out = std::slice::from_raw_parts(data, len).to_vec();
-        sys::OPENSSL_clear_free(data.cast(), len);
-        Ok(out)
-    }
-}
-
-/// What C reads from all of `der`; `CKR_ATTRIBUTE_VALUE_INVALID` when it cannot or something follows.
-fn parse<T>(der: &[u8], read: impl FnOnce(*mut sys::CBS) -> *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>> {
-    let mut cbs = std::mem::MaybeUninit::<sys::CBS>::zeroed();
-    // SAFETY: CBS_init initialises the reader over the slice, which outlives it.
-    let (value, rest) = unsafe {
-        sys::CBS_init(cbs.as_mut_ptr(), der.as_ptr(), der.len());
-        let value = read(cbs.as_mut_ptr());
-        (value, sys::CBS_len(cbs.as_ptr()))
-    };
-    let invalid = Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID);
-    match Owned::new(value, free) {
-        Ok(value) if rest == 0 => Ok(value),
-        Ok(_) => Err(invalid),
-        Err(_) => {
-            // SAFETY: no arguments; touches only this thread's error queue.
-            unsafe { sys::ERR_clear_error() };
-            Err(invalid)
-        }
-    }
-}
 
 /// The library's number of a curve over a prime field.
 fn nid(curve: Curve) -> Result<i32> {
@@ -209,7 +112,7 @@ impl PKey {
     pub(in crate::crypto) fn rsa_public(n: &[u8], e: &[u8]) -> Result<PKey> {
         let (n, e) = (Bn::new(n)?, Bn::new(e)?);
         // SAFETY: live numbers, which the library copies; the result is NULL or a key that we own.
-        let rsa = Owned::new(unsafe { sys::RSA_new_public_key(n.0.as_ptr(), e.0.as_ptr()) }, sys::RSA_free);
+        let rsa = Owned::new(unsafe { sys::RSA_new_public_key(n.get(), e.get()) }, sys::RSA_free);
         PKey::from_rsa(&rsa.map_err(|_| Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID))?)
     }
 
@@ -218,7 +121,7 @@ impl PKey {
         for number in numbers {
             bn.push(Bn::new(number)?);
         }
-        let at = |i: usize| bn[i].0.as_ptr().cast_const();
+        let at = |i: usize| bn[i].get().cast_const();
         // SAFETY: live numbers, which the library copies and checks; the result is NULL or a key that we own.
         let rsa = unsafe { sys::RSA_new_private_key(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)) };
         PKey::from_rsa(&Owned::new(rsa, sys::RSA_free).map_err(|_| Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID))?)
@@ -252,7 +155,7 @@ impl PKey {
             return NonNull::new(key).map(PKey).ok_or_else(|| invalid.into());
         }
         let (group, scalar) = (PKey::group(curve)?, Bn::new(scalar)?);
-        let number = scalar.0.as_ptr();
+        let number = scalar.get();
         // SAFETY: a static group and a live number; point and key are NULL or ours, and the library copies into the key.
         // EC_KEY_set_private_key refuses a scalar outside the order before it is multiplied.
         unsafe {
@@ -271,7 +174,7 @@ impl PKey {
         // SAFETY: the key is NULL or ours; a live number; no callback.
         unsafe {
             let rsa = Owned::new(sys::RSA_new(), sys::RSA_free)?;
-            let made = sys::RSA_generate_key_ex(rsa.get(), bits as i32, exponent.0.as_ptr(), ptr::null_mut());
+            let made = sys::RSA_generate_key_ex(rsa.get(), bits as i32, exponent.get(), ptr::null_mut());
             check(made, ck::CKR_ATTRIBUTE_VALUE_INVALID)?;
             PKey::from_rsa(&rsa)
         }
@@ -293,8 +196,7 @@ impl PKey {
 
     /// Takes over the reference that `owned` holds.
     fn taken(owned: Owned<sys::EVP_PKEY>) -> Result<PKey> {
-        let key = PKey(owned.0);
-        std::mem::forget(owned);
+        let key = PKey(owned.into_inner());
         key.kind()?;
         Ok(key)
     }
@@ -629,7 +531,7 @@ impl PKey {
         // SAFETY: the signature is NULL or ours; it takes over both numbers when it accepts them, so that we forget them.
         unsafe {
             let signature = Owned::new(sys::ECDSA_SIG_new(), sys::ECDSA_SIG_free)?;
-            check(sys::ECDSA_SIG_set0(signature.get(), r.0.as_ptr(), s.0.as_ptr()), ck::CKR_FUNCTION_FAILED)?;
+            check(sys::ECDSA_SIG_set0(signature.get(), r.get(), s.get()), ck::CKR_FUNCTION_FAILED)?;
             std::mem::forget((r, s));
             marshal(|cbb| sys::ECDSA_SIG_marshal(cbb, signature.get()))
         }
