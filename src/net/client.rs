@@ -1,6 +1,7 @@
 //! The KMIP client: operations in, answers out, in a version that was negotiated once.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::pool::{Pool, Replay, Transport};
@@ -26,6 +27,8 @@ pub struct Client<T = Pool> {
     credential: Option<Credential>,
     deadline: Duration,
     version: OnceLock<Version>,
+    /// The version was understood once.
+    proven: AtomicBool,
 }
 
 impl Client<Pool> {
@@ -40,7 +43,7 @@ impl<T: Transport> Client<T> {
     /// A client over any transport.
     pub fn over(transport: T, version: Option<Version>, credential: Option<Credential>, deadline: Duration) -> Client<T> {
         let version = version.map_or_else(OnceLock::new, OnceLock::from);
-        Client { transport, credential, deadline, version }
+        Client { transport, credential, deadline, version, proven: AtomicBool::new(false) }
     }
 
     /// Starts a call: everything asked through it ends within the deadline, counted from now.
@@ -92,7 +95,28 @@ impl<T: Transport> Call<'_, T> {
     /// # Errors
     /// `Server` when it was refused. `Broken` when it may have been executed and is not idempotent.
     pub fn request<O: Operation>(&self, operation: &O) -> Result<O::Response> {
-        self.request_as(self.version()?, operation)
+        let version = self.version()?;
+        let answer = self.request_as(version, operation);
+        match &answer {
+            Ok(_) => self.client.proven.store(true, Relaxed),
+            Err(e) if !self.client.proven.load(Relaxed) => self.check_version(version, e)?,
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// A pinned version is not negotiated. When its first request is not understood, the server is asked whether it speaks it.
+    fn check_version(&self, version: Version, error: &Error) -> Result<()> {
+        let refusals = [ResultReason::INVALID_MESSAGE, ResultReason::UNSUPPORTED_PROTOCOL_VERSION];
+        if !error.reason().is_some_and(|reason| refusals.contains(&ResultReason(reason))) {
+            return Ok(());
+        }
+        match self.discover() {
+            Ok(offered) if !offered.is_empty() && !offered.contains(&version) => {
+                Err(wrong_version(&self.client.peer(), version, &offered))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Several of one operation in one message. An item that the server left out, because one before it failed, has no answer.
@@ -197,6 +221,12 @@ impl<T: Transport> Call<'_, T> {
 
 fn is_credential_fault(error: &Error) -> bool {
     error.reason().map(ResultReason) == Some(ResultReason::AUTHENTICATION_NOT_SUCCESSFUL)
+}
+
+fn wrong_version(peer: &str, version: Version, offered: &[Version]) -> Error {
+    let offered = offered.iter().map(Version::to_string).collect::<Vec<_>>().join(", ");
+    let message = format!("{peer} speaks KMIP {offered}, not {version}: 'mrhsm set -kmipversion auto'");
+    Error::new(Kind::Protocol, CKR_TOKEN_NOT_RECOGNIZED, message)
 }
 
 fn no_common_version(peer: &str, offered: &[Version]) -> Error {

@@ -26,6 +26,10 @@ impl Fact {
     pub(super) fn learn(&self, works: bool) {
         self.0.store(if works { 1 } else { 2 }, Relaxed);
     }
+
+    pub(super) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 /// Everything that servers differ in and that we need to know.
@@ -37,12 +41,12 @@ pub(super) struct Facts {
     pub(super) extractable: Fact,
     /// Application Specific Information is kept.
     pub(super) application: Fact,
+    /// One Application Specific Information is kept.
+    pub(super) combined: Fact,
     /// Custom (2.x: vendor) attributes are kept.
     pub(super) custom: Fact,
     /// Object Group is kept.
     pub(super) group: Fact,
-    /// Names are kept.
-    pub(super) name: Fact,
     /// A message may have several items.
     pub(super) batch: Fact,
     /// A block cipher works without padding.
@@ -65,7 +69,9 @@ pub(super) struct Facts {
     pub(super) long_triple_des: Fact,
     /// Opaque Data Type 80000000; otherwise 80000001.
     pub(super) opaque_zero: Fact,
-    /// Which attributes may be asked for: an index into `find::QUESTIONS`.
+    /// Certificates and secret keys travel in one form only.
+    pub(super) one_form: Fact,
+    /// Which attributes may be asked for: an index into `attrs::QUESTIONS`.
     pub(super) question: AtomicU8,
     /// Operations proven or disproven, by ability.
     pub(super) encrypt: Fact,
@@ -118,10 +124,7 @@ pub(super) fn is_refusal(error: &Error) -> bool {
 
 /// The server does not have the operation at all.
 pub(super) fn is_unsupported(error: &Error) -> bool {
-    matches!(
-        error.reason().map(ResultReason),
-        Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED)
-    )
+    matches!(error.reason().map(ResultReason), Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED))
 }
 
 /// The object is not there (any more).

@@ -1,72 +1,175 @@
 //! A [`KeyStore`] over KMIP: whatever vendor, version 1.0 to 2.1.
+//!
+//! Nothing is known of a server before it was tried ([`facts`]): an optional field that is refused is left out from then on.
 
-use super::{Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid};
-use crate::ck::CKR_FUNCTION_NOT_SUPPORTED;
+mod attrs;
+mod crypt;
+mod facts;
+mod find;
+mod life;
+mod make;
+mod material;
+mod record;
+mod sign;
+mod terms;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+
+use super::{Ability, Algorithm, Changes, Cipher, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid};
 use crate::error::Result;
-use crate::net;
+use crate::kmip::{OperationCode, QueryFunction, QueryRequest};
+use crate::net::{Call, Client, Config, Pool, Transport};
 use crate::secret::Secret;
+use crate::version::Version;
+use facts::{Fact, Facts};
 
 /// The keys that a group of KMIP hosts holds.
 #[derive(Debug)]
-pub struct KmipStore {
-    pool: net::Pool,
+pub struct KmipStore<T = Pool> {
+    client: Client<T>,
+    facts: Facts,
+    /// The operations that Query listed.
+    operations: OnceLock<Vec<OperationCode>>,
+    /// Encrypted padding blocks of keys in ECB mode, see `crypt`.
+    padding: Mutex<HashMap<Uid, Vec<u8>>>,
+    /// The curves of keys that signed, see `sign`.
+    curves: Mutex<HashMap<Uid, Curve>>,
 }
 
-impl KmipStore {
+impl KmipStore<Pool> {
     /// A store on the hosts of `config`. Nothing is sent before the first call that needs it.
-    pub fn open(config: net::Config) -> Result<KmipStore> {
-        Ok(KmipStore { pool: net::Pool::new(&config) })
+    pub fn open(config: Config) -> Result<KmipStore<Pool>> {
+        Ok(KmipStore::over(Client::new(config)))
     }
 }
 
-impl KeyStore for KmipStore {
-    fn can(&self, _: Ability) -> Result<bool> {
-        let _ = &self.pool;
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+impl<T: Transport> KmipStore<T> {
+    /// A store over any client.
+    pub fn over(client: Client<T>) -> KmipStore<T> {
+        KmipStore {
+            client,
+            facts: Facts::default(),
+            operations: OnceLock::new(),
+            padding: Mutex::default(),
+            curves: Mutex::default(),
+        }
     }
-    fn locate(&self, _: &Filter) -> Result<Vec<Uid>> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    /// The KMIP version that is spoken; the first call negotiates it.
+    pub fn version(&self) -> Result<Version> {
+        self.client.call().version()
     }
-    fn meta(&self, _: &[Uid]) -> Result<Vec<Meta>> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    /// The operations the server says it has; none when it does not say.
+    fn operations(&self, call: &Call<'_, T>) -> Result<&[OperationCode]> {
+        if let Some(operations) = self.operations.get() {
+            return Ok(operations);
+        }
+        let request = QueryRequest { query_functions: vec![QueryFunction::QUERY_OPERATIONS] };
+        let operations = match call.request(&request) {
+            Ok(answer) => answer.operations,
+            Err(e) if facts::is_refusal(&e) => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        Ok(self.operations.get_or_init(|| operations))
     }
-    fn create(&self, _: &Spec) -> Result<Uid> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    /// The fact, the operation and its first version behind an ability.
+    fn ability(&self, ability: Ability) -> (&Fact, OperationCode, Version) {
+        match ability {
+            Ability::Encrypt => (&self.facts.encrypt, OperationCode::ENCRYPT, Version::V1_2),
+            Ability::Decrypt => (&self.facts.decrypt, OperationCode::DECRYPT, Version::V1_2),
+            Ability::Sign => (&self.facts.sign, OperationCode::SIGN, Version::V1_2),
+            Ability::Mac => (&self.facts.mac, OperationCode::MAC, Version::V1_2),
+            Ability::Random => (&self.facts.random, OperationCode::RNG_RETRIEVE, Version::V1_2),
+            Ability::CreateKeyPair => (&self.facts.create_key_pair, OperationCode::CREATE_KEY_PAIR, Version::V1_0),
+        }
     }
-    fn create_pair(&self, _: &Spec, _: &Spec) -> Result<(Uid, Uid)> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    /// Notes what the outcome of an operation says about the ability to do it at all.
+    fn note<R>(&self, ability: Ability, outcome: &Result<R>) {
+        let (fact, ..) = self.ability(ability);
+        match outcome {
+            Ok(_) => fact.learn(true),
+            Err(e) if facts::is_unsupported(e) => fact.learn(false),
+            Err(_) => {}
+        }
     }
-    fn register(&self, _: &Spec, _: &[u8]) -> Result<Uid> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+}
+
+impl<T: Transport> KeyStore for KmipStore<T> {
+    fn can(&self, ability: Ability) -> Result<bool> {
+        let (fact, operation, since) = self.ability(ability);
+        if let Some(proven) = fact.known() {
+            return Ok(proven);
+        }
+        let call = self.client.call();
+        if call.version()? < since {
+            return Ok(false);
+        }
+        let operations = self.operations(&call)?;
+        // A server that lists nothing is tried.
+        Ok(operations.is_empty() || operations.contains(&operation))
     }
-    fn fetch(&self, _: &Uid) -> Result<Secret> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
+        self.locate(filter)
     }
-    fn update(&self, _: &Uid, _: &Changes) -> Result<()> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
+        self.meta(&self.client.call(), uids)
     }
-    fn activate(&self, _: &Uid) -> Result<()> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn create(&self, spec: &Spec) -> Result<Uid> {
+        self.create(spec)
     }
-    fn revoke(&self, _: &Uid, _: Revocation) -> Result<()> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
+        self.create_pair(public, private)
     }
-    fn destroy(&self, _: &Uid) -> Result<()> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
+        self.register(spec, value)
     }
-    fn encrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Vec<u8>> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn fetch(&self, uid: &Uid) -> Result<Secret> {
+        self.fetch(uid)
     }
-    fn decrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Secret> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
+        self.update(uid, changes)
     }
-    fn sign(&self, _: &Uid, _: Signing, _: Message<'_>) -> Result<Vec<u8>> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn activate(&self, uid: &Uid) -> Result<()> {
+        self.activate(&self.client.call(), uid)
     }
-    fn mac(&self, _: &Uid, _: Mac, _: &[u8]) -> Result<Vec<u8>> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn revoke(&self, uid: &Uid, reason: Revocation) -> Result<()> {
+        self.revoke(&self.client.call(), uid, reason)
     }
-    fn random(&self, _: usize) -> Result<Secret> {
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+
+    fn destroy(&self, uid: &Uid) -> Result<()> {
+        self.destroy(&self.client.call(), uid)
+    }
+
+    fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
+        self.encrypt(uid, algorithm, cipher, data)
+    }
+
+    fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+        self.decrypt(uid, algorithm, cipher, data)
+    }
+
+    fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
+        self.sign(uid, signing, message)
+    }
+
+    fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
+        self.mac(uid, mac, data)
+    }
+
+    fn random(&self, len: usize) -> Result<Secret> {
+        self.random(len)
     }
 }

@@ -1,12 +1,13 @@
 //! What the token keeps with an object, on a server that has no field for it.
 //!
 //! Four texts: the key identifier, the label, a nonce that finds a half-made object again, and a record of the rest. They stand in
-//! Application Specific Information, which every server seen keeps and finds by; where it is refused, in custom attributes.
-//! ASCII only, because one server answers nothing else; never empty, so that there is something to modify later.
+//! Application Specific Information, which every server seen keeps and finds by; in one such attribute where there may be no
+//! more; where it is refused, in custom attributes. ASCII only, because one server answers nothing else; never empty, so that
+//! there is something to modify later.
 
 use std::collections::BTreeMap;
 
-use crate::kmip::{ApplicationSpecificInformation, AttributeValue, Attributes};
+use crate::kmip::{ApplicationSpecificInformation, AttributeName, AttributeValue, Attributes};
 use crate::store::{Changes, Spec};
 use crate::ttlv::Value;
 
@@ -18,6 +19,9 @@ pub(super) const NONCE: &str = "nonce";
 const REST: &str = "meta";
 
 pub(super) const KEYS: [&str; 4] = [ID, LABEL, NONCE, REST];
+
+/// The namespace of the four in one attribute: `id=...&label=...`.
+const ALL: &str = "pkcs11";
 
 /// The vendor of custom attributes (2.x) and its prefix (1.x).
 const VENDOR: &str = "x";
@@ -72,7 +76,11 @@ impl Record {
 
     fn rest(&self) -> String {
         let flag = |key: &str, value: Option<bool>| value.map(|v| format!("{key}={}", u8::from(v)));
-        let own = [flag(".sensitive", self.sensitive), flag(".extractable", self.extractable), flag(".generic", self.generic.then_some(true))];
+        let own = [
+            flag(".sensitive", self.sensitive),
+            flag(".extractable", self.extractable),
+            flag(".generic", self.generic.then_some(true)),
+        ];
         let others = self.properties.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value)));
         let text = own.into_iter().flatten().chain(others).collect::<Vec<_>>().join(";");
         if text.is_empty() { EMPTY.into() } else { text }
@@ -103,41 +111,82 @@ impl Record {
 /// Where the texts stand on this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rung {
+    /// An Application Specific Information for each.
     Application,
+    /// One Application Specific Information for all.
+    Combined,
+    /// A custom attribute for each.
     Custom,
     Nowhere,
 }
 
-/// The attribute that holds one text.
-pub(super) fn attribute(rung: Rung, key: &str, text: String) -> Option<AttributeValue> {
+impl Rung {
+    pub(super) const ALL: [Rung; 4] = [Rung::Application, Rung::Combined, Rung::Custom, Rung::Nowhere];
+}
+
+/// The attributes that hold a record.
+pub(super) fn attributes(rung: Rung, record: &Record) -> Vec<AttributeValue> {
     match rung {
-        Rung::Application => Some(AttributeValue::ApplicationSpecificInformation(ApplicationSpecificInformation {
-            application_namespace: format!("pkcs11.{key}"),
-            application_data: Some(text),
-        })),
-        Rung::Custom => Some(AttributeValue::Custom(VENDOR.into(), format!("p11-{key}"), Value::Text(text))),
-        Rung::Nowhere => None,
+        Rung::Application | Rung::Custom => KEYS.iter().filter_map(|key| attribute(rung, key, record.text(key))).collect(),
+        Rung::Combined => vec![combined(record)],
+        Rung::Nowhere => Vec::new(),
     }
 }
 
-/// Whether an attribute holds the text of `key`. Custom attributes come back under several spellings, depending on the versions
-/// in which they were written and are read.
+/// The attribute that holds one text alone; `None` where none does.
+pub(super) fn attribute(rung: Rung, key: &str, text: String) -> Option<AttributeValue> {
+    match rung {
+        Rung::Application => Some(information(format!("pkcs11.{key}"), text)),
+        Rung::Custom => Some(AttributeValue::Custom(VENDOR.into(), format!("p11-{key}"), Value::Text(text))),
+        Rung::Combined | Rung::Nowhere => None,
+    }
+}
+
+/// The attribute that holds all texts.
+pub(super) fn combined(record: &Record) -> AttributeValue {
+    let pairs: Vec<String> = KEYS.iter().map(|key| format!("{key}={}", record.text(key))).collect();
+    information(ALL.to_owned(), pairs.join("&"))
+}
+
+fn information(namespace: String, data: String) -> AttributeValue {
+    AttributeValue::ApplicationSpecificInformation(ApplicationSpecificInformation {
+        application_namespace: namespace,
+        application_data: Some(data),
+    })
+}
+
+/// Whether an attribute holds all texts.
+pub(super) fn is_combined(value: &AttributeValue) -> bool {
+    matches!(value, AttributeValue::ApplicationSpecificInformation(info) if info.application_namespace == ALL)
+}
+
+/// The custom attributes as they are asked for.
+pub(super) fn custom_names() -> impl Iterator<Item = AttributeName> {
+    KEYS.iter().map(|key| AttributeName::custom(VENDOR, &format!("p11-{key}")))
+}
+
+/// Whether an attribute holds the text of `key` alone. Custom attributes come back under several spellings, depending on the
+/// versions in which they were written and are read.
 pub(super) fn holds(value: &AttributeValue, key: &str) -> bool {
     match value {
         AttributeValue::ApplicationSpecificInformation(info) => info.application_namespace.strip_prefix("pkcs11.") == Some(key),
         AttributeValue::Custom(vendor, name, _) => {
             let name = name.trim_start_matches("x-").trim_start_matches("x::");
-            name.strip_prefix("p11-") == Some(key)
-                || name.strip_prefix("p11::") == Some(key)
-                || (vendor == "p11" && name == key)
+            name.strip_prefix("p11-") == Some(key) || name.strip_prefix("p11::") == Some(key) || (vendor == "p11" && name == key)
         }
         _ => false,
     }
 }
 
 fn find<'a>(attributes: &'a Attributes, key: &str) -> Option<&'a str> {
-    attributes.iter().filter(|value| holds(value, key)).find_map(|value| match value {
-        AttributeValue::ApplicationSpecificInformation(info) => info.application_data.as_deref(),
+    attributes.iter().filter(|value| is_combined(value) || holds(value, key)).find_map(|value| match value {
+        AttributeValue::ApplicationSpecificInformation(info) => {
+            let data = info.application_data.as_deref()?;
+            match is_combined(value) {
+                true => data.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')),
+                false => Some(data),
+            }
+        }
         AttributeValue::Custom(_, _, value) => value.as_text(),
         _ => None,
     })
@@ -167,7 +216,7 @@ pub(super) fn label_text(label: &[u8]) -> String {
         true => EMPTY.into(),
         // A label of one dash is not "nothing".
         false if label == EMPTY.as_bytes() => "%2d".into(),
-        false => escape_bytes(label, b"%"),
+        false => escape_bytes(label, b"%&"),
     }
 }
 
@@ -184,7 +233,7 @@ pub(super) fn name_text(label: &[u8]) -> String {
 }
 
 fn escape(text: &str) -> String {
-    escape_bytes(text.as_bytes(), b"%;=.")
+    escape_bytes(text.as_bytes(), b"%;=.&")
 }
 
 fn unescape(text: &str) -> String {
@@ -205,7 +254,8 @@ fn unescape_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let escaped =
+            tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, escaped) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);
@@ -225,13 +275,13 @@ mod tests {
     use super::*;
 
     fn round_trip(record: &Record, rung: Rung) -> Record {
-        Record::read(&KEYS.iter().filter_map(|key| attribute(rung, key, record.text(key))).collect())
+        Record::read(&attributes(rung, record).into_iter().collect())
     }
 
     #[test]
     fn every_byte_survives_as_ascii() {
         let all: Vec<u8> = (0..=255).collect();
-        for bytes in [&all[..], b"", b"-", b"plain", b"100% sure; a=b", "Schlüssel".as_bytes(), b"%zz"] {
+        for bytes in [&all[..], b"", b"-", b"plain", b"100% sure; a=b&c", "Schlüssel".as_bytes(), b"%zz"] {
             let record = Record {
                 label: Some(bytes.to_vec()),
                 id: Some(bytes.to_vec()),
@@ -239,9 +289,12 @@ mod tests {
                 sensitive: Some(true),
                 extractable: Some(false),
                 generic: true,
-                properties: BTreeMap::from([("role".into(), "core".into()), (".k;=".into(), String::from_utf8_lossy(bytes).into_owned())]),
+                properties: BTreeMap::from([
+                    ("role".into(), "core".into()),
+                    (".k;=".into(), String::from_utf8_lossy(bytes).into_owned()),
+                ]),
             };
-            for rung in [Rung::Application, Rung::Custom] {
+            for rung in [Rung::Application, Rung::Combined, Rung::Custom] {
                 assert_eq!(round_trip(&record, rung), record);
             }
             for key in KEYS {

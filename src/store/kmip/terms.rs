@@ -185,4 +185,3 @@ pub(super) fn is_secret_data(algorithm: Algorithm, usage: Usage) -> bool {
     let macs = Usage::MAC_GENERATE | Usage::MAC_VERIFY | Usage::SIGN | Usage::VERIFY;
     algorithm == Algorithm::GenericSecret && usage.0 & macs.0 == 0
 }
-

@@ -1,0 +1,415 @@
+//! Encryption with keys that stay on the server.
+
+use std::sync::PoisonError;
+
+use super::KmipStore;
+use super::facts::{either, is_gone, is_refusal, is_unsupported};
+use super::terms;
+use crate::ck::{
+    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_KEY_FUNCTION_NOT_PERMITTED,
+    CKR_KEY_HANDLE_INVALID, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
+};
+use crate::error::{Error, Kind, Result};
+use crate::kmip::{
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DecryptRequest, EncryptRequest, MaskGenerator,
+    PaddingMethod, ResultReason,
+};
+use crate::net::{Call, Transport};
+use crate::secret::Secret;
+use crate::store::{Ability, Algorithm, Cipher, State, Uid};
+use crate::version::Version;
+
+/// One request carries at most this much where the mode lets data be cut: a server in common use needs time that grows with the
+/// square of the length.
+const CHUNK: usize = 64 << 10;
+
+/// Keys whose padding block in ECB mode is remembered.
+const REMEMBERED: usize = 256;
+
+impl<T: Transport> KmipStore<T> {
+    pub(super) fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
+        let call = self.client.call();
+        let block = block_len(algorithm);
+        if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. }) && !data.len().is_multiple_of(block) {
+            return Err(CKR_DATA_LEN_RANGE.into());
+        }
+        let mut cipher = cipher.clone();
+        let mut rest = data;
+        let mut output = Vec::with_capacity(data.len() + 2 * block);
+        while rest.len() > CHUNK && can_cut(&cipher) {
+            let (chunk, tail) = rest.split_at(CHUNK);
+            let part = self.encrypt_whole(&call, uid, algorithm, &without_padding(&cipher), chunk)?;
+            advance(&mut cipher, &part, chunk.len(), block);
+            output.extend(part);
+            rest = tail;
+        }
+        output.extend(self.encrypt_whole(&call, uid, algorithm, &cipher, rest)?);
+        Ok(output)
+    }
+
+    pub(super) fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+        let call = self.client.call();
+        let block = block_len(algorithm);
+        let blocks_only = matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::CbcPad { .. });
+        if blocks_only && !data.len().is_multiple_of(block) || matches!(cipher, Cipher::CbcPad { .. }) && data.is_empty() {
+            return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
+        }
+        if data.len() <= CHUNK || !can_cut(cipher) {
+            return self.decrypt_whole(&call, uid, algorithm, cipher, data);
+        }
+        let mut cipher = cipher.clone();
+        let mut rest = data;
+        let mut output = zeroize::Zeroizing::new(Vec::with_capacity(data.len()));
+        while rest.len() > CHUNK {
+            let (chunk, tail) = rest.split_at(CHUNK);
+            output.extend_from_slice(self.decrypt_whole(&call, uid, algorithm, &without_padding(&cipher), chunk)?.expose());
+            advance(&mut cipher, chunk, chunk.len(), block);
+            rest = tail;
+        }
+        output.extend_from_slice(self.decrypt_whole(&call, uid, algorithm, &cipher, rest)?.expose());
+        Ok(Secret::new(std::mem::take(&mut *output)))
+    }
+
+    fn encrypt_whole(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        let outcome = match cipher {
+            // Nothing to encrypt without padding is nothing; servers differ about an empty request.
+            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Vec::new()),
+            Cipher::Ecb | Cipher::Cbc { .. } => self.encrypt_blocks(call, uid, algorithm, cipher, data),
+            Cipher::Ctr { .. } => {
+                either(&self.facts.plain_counter, |plain| self.send_encrypt(call, uid, algorithm, cipher, plain, data))
+            }
+            Cipher::Gcm { .. } => {
+                either(&self.facts.plain_gcm, |plain| self.send_encrypt(call, uid, algorithm, cipher, plain, data))
+            }
+            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => {
+                self.send_encrypt(call, uid, algorithm, cipher, true, data)
+            }
+        };
+        self.note(Ability::Encrypt, &outcome);
+        outcome.map_err(|e| self.explain(call, uid, e, Ability::Encrypt))
+    }
+
+    fn decrypt_whole(&self, call: &Call<'_, T>, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+        let outcome = match cipher {
+            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Secret::default()),
+            Cipher::Ecb | Cipher::Cbc { .. } => self.decrypt_blocks(call, uid, algorithm, cipher, data),
+            Cipher::Ctr { .. } => {
+                either(&self.facts.plain_counter, |plain| self.send_decrypt(call, uid, algorithm, cipher, plain, data))
+            }
+            // A wrong tag may look like a refused form: the form is learnt by encrypting only.
+            Cipher::Gcm { .. } => self.send_decrypt(call, uid, algorithm, cipher, self.facts.plain_gcm.may(), data),
+            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => {
+                self.send_decrypt(call, uid, algorithm, cipher, true, data)
+            }
+        };
+        self.note(Ability::Decrypt, &outcome);
+        outcome.map_err(|e| self.explain(call, uid, e, Ability::Decrypt))
+    }
+
+    /// Whole blocks without padding. A server that only knows padding gets to pad, and the block it adds is dropped.
+    fn encrypt_blocks(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        either(&self.facts.unpadded, |unpadded| {
+            let mut output = self.send_encrypt(call, uid, algorithm, cipher, unpadded, data)?;
+            match output.len().checked_sub(data.len()) {
+                Some(0) if unpadded => {}
+                // Some pad although they were told not to.
+                Some(extra) if extra == block_len(algorithm) => output.truncate(data.len()),
+                _ => return Err(Error::protocol(format!("the KMIP server made {} bytes of {}", output.len(), data.len()))),
+            }
+            Ok(output)
+        })
+    }
+
+    /// Whole blocks without padding. A server that only knows padding is shown a block more, which decrypts to padding: the
+    /// encryption of nothing, after the last block (`kmip-map` §3.5).
+    fn decrypt_blocks(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret> {
+        if self.facts.unpadded.may() {
+            match self.send_decrypt(call, uid, algorithm, cipher, true, data) {
+                Ok(output) if output.len() == data.len() => {
+                    self.facts.unpadded.learn(true);
+                    return Ok(output);
+                }
+                // It took padding off although it was told that there is none.
+                Ok(_) => {}
+                Err(e) if self.facts.unpadded.known().is_none() && (is_refusal(&e) || is_bad_data(&e)) && !is_unsupported(&e) => {
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let padding = self.padding_block(call, uid, algorithm, cipher, data).map_err(|e| match e.reason().map(ResultReason) {
+            Some(ResultReason::PERMISSION_DENIED | ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK) => e
+                .context("this server decrypts without padding only with keys that may also encrypt")
+                .with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+            _ => e,
+        })?;
+        let output = self.send_decrypt(call, uid, algorithm, cipher, false, &[data, &padding].concat())?;
+        if output.len() != data.len() {
+            return Err(Error::protocol(format!("the KMIP server made {} bytes of {}", output.len(), data.len())));
+        }
+        self.facts.unpadded.learn(false);
+        Ok(output)
+    }
+
+    fn padding_block(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        let block = block_len(algorithm);
+        let made = |cipher: &Cipher| {
+            let padding = self.send_encrypt(call, uid, algorithm, cipher, false, &[])?;
+            match padding.len() == block {
+                true => Ok(padding),
+                false => Err(Error::protocol("the KMIP server does not pad with PKCS#5")),
+            }
+        };
+        if let Cipher::Cbc { .. } = cipher {
+            return made(&Cipher::Cbc { iv: data[data.len() - block..].to_vec() });
+        }
+        let remembered = || self.padding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(padding) = remembered().get(uid) {
+            return Ok(padding.clone());
+        }
+        let padding = made(cipher)?;
+        let mut map = remembered();
+        if map.len() >= REMEMBERED {
+            map.clear();
+        }
+        map.insert(uid.clone(), padding.clone());
+        Ok(padding)
+    }
+
+    fn send_encrypt(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        usual: bool,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        let form = Form::new(algorithm, cipher, usual, call.version()?)?;
+        let request = EncryptRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+            cryptographic_parameters: Some(form.parameters),
+            data: Some(Secret::new(data.to_vec())),
+            iv_counter_nonce: form.iv,
+            additional_data: form.additional_data,
+            ..EncryptRequest::default()
+        };
+        let answer = call.request(&request)?;
+        let mut output = answer.data.unwrap_or_default();
+        if let Cipher::Gcm { tag_len, .. } = cipher {
+            match answer.authentication_tag {
+                Some(tag) if tag.len() == *tag_len && output.len() == data.len() => output.extend(tag),
+                // Some put the tag behind the data themselves.
+                None if output.len() == data.len() + tag_len => {}
+                _ => return Err(Error::protocol("the KMIP server made no authentication tag of the length that was asked for")),
+            }
+        }
+        Ok(output)
+    }
+
+    fn send_decrypt(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        usual: bool,
+        data: &[u8],
+    ) -> Result<Secret> {
+        let form = Form::new(algorithm, cipher, usual, call.version()?)?;
+        let (data, tag) = match cipher {
+            Cipher::Gcm { tag_len, .. } => {
+                let at = data.len().checked_sub(*tag_len).ok_or(CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+                (&data[..at], Some(data[at..].to_vec()))
+            }
+            _ => (data, None),
+        };
+        let request = DecryptRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+            cryptographic_parameters: Some(form.parameters),
+            data: Some(data.to_vec()),
+            iv_counter_nonce: form.iv,
+            additional_data: form.additional_data,
+            authentication_tag: tag,
+            ..DecryptRequest::default()
+        };
+        Ok(call.request(&request)?.data.unwrap_or_default())
+    }
+
+    /// What a failure of a cryptographic operation means to the application. A refusal that may be about the key's state costs
+    /// one more request, so that the sentence can say it.
+    pub(super) fn explain(&self, call: &Call<'_, T>, uid: &Uid, error: Error, ability: Ability) -> Error {
+        use ResultReason as R;
+        if is_gone(&error) {
+            return error.with_rv(CKR_KEY_HANDLE_INVALID);
+        }
+        if is_unsupported(&error) {
+            return error.with_rv(CKR_MECHANISM_INVALID);
+        }
+        if ability == Ability::Decrypt && is_bad_data(&error) {
+            return error.with_rv(CKR_ENCRYPTED_DATA_INVALID);
+        }
+        match error.reason().map(ResultReason) {
+            Some(R::PERMISSION_DENIED | R::WRONG_KEY_LIFECYCLE_STATE | R::ILLEGAL_OPERATION) => match self.state(call, uid) {
+                Ok(Some(state)) if state != State::Active => {
+                    error.context(format_args!("the key {uid} is {state:?}")).with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED)
+                }
+                _ => error.with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+            },
+            Some(
+                R::INVALID_MESSAGE
+                | R::INVALID_FIELD
+                | R::MISSING_DATA
+                | R::CODEC_ERROR
+                | R::UNKNOWN_TAG
+                | R::UNKNOWN_ENUMERATION
+                | R::INVALID_DATA_TYPE,
+            ) => error.with_rv(CKR_MECHANISM_PARAM_INVALID),
+            _ if error.kind() == Kind::Input => error.with_rv(CKR_MECHANISM_INVALID),
+            _ => error,
+        }
+    }
+}
+
+/// The data is wrong, as far as the server says.
+fn is_bad_data(error: &Error) -> bool {
+    matches!(error.reason().map(ResultReason), Some(ResultReason::CRYPTOGRAPHIC_FAILURE | ResultReason::GENERAL_FAILURE))
+}
+
+/// Block of a cipher in bytes.
+fn block_len(algorithm: Algorithm) -> usize {
+    if algorithm == Algorithm::TripleDes { 8 } else { 16 }
+}
+
+/// Data in this mode may be sent in parts.
+fn can_cut(cipher: &Cipher) -> bool {
+    matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::CbcPad { .. } | Cipher::Ctr { .. })
+}
+
+/// The mode of all parts but the last.
+fn without_padding(cipher: &Cipher) -> Cipher {
+    match cipher {
+        Cipher::CbcPad { iv } => Cipher::Cbc { iv: iv.clone() },
+        other => other.clone(),
+    }
+}
+
+/// The cipher as it goes on after `ciphertext`.
+fn advance(cipher: &mut Cipher, ciphertext: &[u8], len: usize, block: usize) {
+    match cipher {
+        Cipher::Cbc { iv } | Cipher::CbcPad { iv } => *iv = ciphertext[ciphertext.len() - block..].to_vec(),
+        Cipher::Ctr { counter } => {
+            let mut carry = len.div_ceil(block);
+            for byte in counter.iter_mut().rev() {
+                let sum = usize::from(*byte) + (carry & 0xff);
+                *byte = (sum & 0xff) as u8;
+                carry = (carry >> 8) + (sum >> 8);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A cipher in KMIP's words, complete in every request: what is left out each server guesses differently.
+struct Form {
+    parameters: CryptographicParameters,
+    iv: Option<Vec<u8>>,
+    additional_data: Option<Vec<u8>>,
+}
+
+impl Form {
+    /// `usual` is the form most servers take; what the other one is depends on the mode.
+    fn new(algorithm: Algorithm, cipher: &Cipher, usual: bool, version: Version) -> Result<Form> {
+        let algorithm = match algorithm {
+            Algorithm::Aes => CryptographicAlgorithm::AES,
+            Algorithm::TripleDes => CryptographicAlgorithm::TRIPLE_DES,
+            Algorithm::Rsa => CryptographicAlgorithm::RSA,
+            _ => return Err(CKR_MECHANISM_INVALID.into()),
+        };
+        if version < Version::V1_2 {
+            return Err(Error::new(Kind::Input, CKR_MECHANISM_INVALID, format!("KMIP {version} servers do not encrypt")));
+        }
+        let mut p = CryptographicParameters { cryptographic_algorithm: Some(algorithm), ..CryptographicParameters::default() };
+        let (mut iv, mut additional_data) = (None, None);
+        let padding = if usual { PaddingMethod::NONE } else { PaddingMethod::PKCS5 };
+        match cipher {
+            Cipher::Ecb => {
+                p.block_cipher_mode = Some(BlockCipherMode::ECB);
+                p.padding_method = Some(padding);
+            }
+            Cipher::Cbc { iv: given } => {
+                p.block_cipher_mode = Some(BlockCipherMode::CBC);
+                p.padding_method = Some(padding);
+                iv = Some(given.clone());
+            }
+            Cipher::CbcPad { iv: given } => {
+                p.block_cipher_mode = Some(BlockCipherMode::CBC);
+                p.padding_method = Some(PaddingMethod::PKCS5);
+                iv = Some(given.clone());
+            }
+            Cipher::Ctr { counter } => {
+                p.block_cipher_mode = Some(BlockCipherMode::CTR);
+                if !usual {
+                    p.padding_method = Some(PaddingMethod::NONE);
+                    p.iv_length = Some(128);
+                    p.counter_length = Some(128);
+                }
+                iv = Some(counter.clone());
+            }
+            Cipher::Gcm { iv: given, aad, tag_len } => {
+                p.block_cipher_mode = Some(BlockCipherMode::GCM);
+                p.tag_length = Some(i32::try_from(*tag_len).unwrap_or(i32::MAX));
+                if !usual {
+                    p.iv_length = Some(i32::try_from(given.len() * 8).unwrap_or(i32::MAX));
+                }
+                iv = Some(given.clone());
+                additional_data = Some(aad.clone()).filter(|aad| !aad.is_empty());
+                if version < Version::V1_4 {
+                    let message = format!("KMIP {version} has no field for GCM's authentication tag");
+                    return Err(Error::new(Kind::Input, CKR_MECHANISM_INVALID, message));
+                }
+            }
+            Cipher::RsaPkcs1 => p.padding_method = Some(PaddingMethod::PKCS1_V1_5),
+            Cipher::RsaOaep { hash, mgf, label } => {
+                p.padding_method = Some(PaddingMethod::OAEP);
+                p.hashing_algorithm = Some(terms::hash(*hash));
+                // Before 1.4 the server decides the rest, and mostly takes the same hash.
+                if version >= Version::V1_4 {
+                    p.mask_generator = Some(MaskGenerator::MGF1);
+                    p.mask_generator_hashing_algorithm = Some(terms::hash(*mgf));
+                    p.p_source = Some(label.clone()).filter(|label| !label.is_empty());
+                } else if mgf != hash || !label.is_empty() {
+                    return Err(CKR_MECHANISM_PARAM_INVALID.into());
+                }
+            }
+        }
+        Ok(Form { parameters: p, iv, additional_data })
+    }
+}

@@ -1,0 +1,222 @@
+//! Finding objects, and what is known of them.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::KmipStore;
+use super::attrs::{self, Marker, QUESTIONS};
+use super::facts::{is_gone, is_refusal};
+use super::record::{self, Record, Rung};
+use super::terms;
+use crate::error::{Error, Result};
+use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name};
+use crate::net::{Call, Transport};
+use crate::store::{Class, Filter, Meta, Uid};
+use crate::version::Version;
+
+/// Objects asked about in one message. More saves little, and answers grow.
+const BATCH: usize = 16;
+
+/// A server that answers a Locate with this many, or more, may have kept some back.
+const FULL_PAGE: usize = 1000;
+
+/// Pages of one Locate; a server that never ends is not believed for ever.
+const MAX_PAGES: usize = 100;
+
+/// A message with several items pays from this many on.
+const BATCH_PAYS: usize = 3;
+
+impl<T: Transport> KmipStore<T> {
+    /// The objects that may match, without doubles.
+    pub(super) fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
+        let call = self.client.call();
+        let mut sure = Attributes::new();
+        // Object Type first: one server fails on other filters as soon as it holds a certificate.
+        if let Some(class) = filter.class.filter(|class| *class != Class::SecretKey) {
+            sure.push(AttributeValue::ObjectType(terms::object_type(class)));
+        }
+        if let Some(name) = &filter.name {
+            sure.push(AttributeValue::Name(Name::from(name.as_str())));
+        }
+        if let Some(group) = &filter.group {
+            sure.push(AttributeValue::ObjectGroup(group.clone()));
+        }
+        let mut found = Vec::new();
+        for needle in self.needles(filter) {
+            match self.locate_all(&call, &sure.clone().with(needle)) {
+                Ok(uids) => found.extend(uids),
+                Err(e) if is_refusal(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        // Labels and identifiers of objects that others made may be derived from what only the token knows: everything is a
+        // candidate then.
+        if found.is_empty() {
+            found = self.locate_all(&call, &sure)?;
+        }
+        let mut seen = HashSet::new();
+        found.retain(|uid| seen.insert(uid.clone()));
+        Ok(found)
+    }
+
+    /// The attributes by which objects of this label or identifier can be found, whoever made them.
+    fn needles(&self, filter: &Filter) -> Vec<AttributeValue> {
+        let mut needles = Vec::new();
+        let mut ours = |key, text: String| {
+            if self.facts.application.may() {
+                needles.extend(record::attribute(Rung::Application, key, text.clone()));
+            }
+            if self.facts.application.known() != Some(true) && self.facts.custom.may() {
+                needles.extend(record::attribute(Rung::Custom, key, text));
+            }
+        };
+        if let Some(id) = &filter.id {
+            ours(record::ID, record::id_text(id));
+        } else if let Some(label) = &filter.label {
+            ours(record::LABEL, record::label_text(label));
+            if let Ok(name) = std::str::from_utf8(label)
+                && !name.is_empty()
+                && name.is_ascii()
+            {
+                needles.push(AttributeValue::Name(Name::from(name)));
+            }
+        }
+        needles
+    }
+
+    /// Every page of a Locate.
+    fn locate_all(&self, call: &Call<'_, T>, attributes: &Attributes) -> Result<Vec<Uid>> {
+        let mut found: Vec<Uid> = Vec::new();
+        let mut seen = HashSet::new();
+        for _ in 0..MAX_PAGES {
+            let request = LocateRequest {
+                offset_items: i32::try_from(found.len()).ok().filter(|offset| *offset > 0),
+                attributes: attributes.clone(),
+                ..LocateRequest::default()
+            };
+            let answer = match call.request(&request) {
+                Err(e) if is_gone(&e) => break,
+                answer => answer?,
+            };
+            let count = answer.unique_identifiers.len();
+            let before = found.len();
+            found.extend(answer.unique_identifiers.into_iter().filter(|uid| seen.insert(uid.clone())).map(Uid));
+            let announced = answer.located_items.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            let more = announced > found.len() || count >= FULL_PAGE;
+            // A server that ignores the offset repeats itself; before 1.3 there is none.
+            if !more || found.len() == before || call.version()? < Version::V1_3 {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is known about the objects, in the order asked, without those that are gone or not shown.
+    pub(super) fn meta(&self, call: &Call<'_, T>, uids: &[Uid]) -> Result<Vec<Meta>> {
+        let mut metas = Vec::with_capacity(uids.len());
+        let mut rest = uids;
+        while let [first, others @ ..] = rest {
+            let answered = match rest.len() >= BATCH_PAYS && self.facts.batch.may() {
+                true => self.ask_batch(call, &rest[..rest.len().min(BATCH)], &mut metas)?,
+                false => 0,
+            };
+            if answered > 0 {
+                rest = &rest[answered..];
+                continue;
+            }
+            match self.attributes(call, first) {
+                Ok(attributes) => metas.extend(attrs::meta(&first.0, &attributes)),
+                Err(e) if is_gone(&e) => {}
+                Err(e) => return Err(e),
+            }
+            rest = others;
+        }
+        Ok(metas)
+    }
+
+    /// Asks about several objects in one message and says how many of them were answered, from the first on.
+    fn ask_batch(&self, call: &Call<'_, T>, uids: &[Uid], metas: &mut Vec<Meta>) -> Result<usize> {
+        let question = usize::from(self.facts.question.load(Relaxed));
+        let names = attrs::question(question, call.version()?, &self.facts);
+        let requests: Vec<GetAttributesRequest> = uids
+            .iter()
+            .map(|uid| GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names: names.clone() })
+            .collect();
+        let answers = match call.batch(&requests) {
+            Ok(answers) => answers,
+            Err(e) if is_refusal(&e) => {
+                self.facts.batch.learn(false);
+                return Ok(0);
+            }
+            Err(e) => return Err(e),
+        };
+        let mut answered = 0;
+        for (uid, answer) in uids.iter().zip(answers) {
+            match answer {
+                Some(Ok(answer)) => {
+                    self.learn_rungs(&answer.attributes);
+                    metas.extend(attrs::meta(&uid.0, &answer.attributes));
+                }
+                Some(Err(e)) if is_gone(&e) => {}
+                // One by one the question is put more simply where it must be.
+                _ => break,
+            }
+            answered += 1;
+        }
+        self.facts.batch.learn(answered > 0);
+        Ok(answered)
+    }
+
+    /// The attributes of one object. A server that refuses a question is asked a simpler one from then on.
+    pub(super) fn attributes(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Attributes> {
+        let version = call.version()?;
+        let mut refused: Option<Error> = None;
+        for number in usize::from(self.facts.question.load(Relaxed))..QUESTIONS {
+            let attribute_names = attrs::question(number, version, &self.facts);
+            let request = GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names };
+            match call.request(&request) {
+                Ok(answer) => {
+                    self.facts.question.store(number as u8, Relaxed);
+                    self.learn_rungs(&answer.attributes);
+                    return Ok(answer.attributes);
+                }
+                Err(e) if is_refusal(&e) => drop(refused.get_or_insert(e)),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(refused.unwrap_or_else(|| crate::ck::CKR_DEVICE_ERROR.into()))
+    }
+
+    /// What came back was kept.
+    fn learn_rungs(&self, attributes: &Attributes) {
+        for value in attributes.iter() {
+            match value {
+                value if record::is_combined(value) => self.facts.combined.learn(true),
+                AttributeValue::ApplicationSpecificInformation(_) if record::holds(value, record::ID) => {
+                    self.facts.application.learn(true);
+                }
+                AttributeValue::Custom(..) if record::holds(value, record::ID) => self.facts.custom.learn(true),
+                _ => {}
+            }
+        }
+    }
+
+    /// The objects that carry this marker: made by a request whose answer was lost. Smallest (initial date, identifier) first.
+    pub(super) fn made(&self, call: &Call<'_, T>, marker: &Marker) -> Result<Vec<Meta>> {
+        let name = || AttributeValue::Name(Name::from(marker.name.as_str()));
+        let found = self.locate_all(call, &Attributes::new().with(name()))?;
+        let mut made = Vec::new();
+        for uid in found {
+            let attributes = match self.attributes(call, &uid) {
+                Err(e) if is_gone(&e) => continue,
+                attributes => attributes?,
+            };
+            let named = !marker.exact && attributes.names().any(|name| name == marker.name);
+            if named || Record::read(&attributes).nonce.as_ref() == Some(&marker.nonce) {
+                made.extend(attrs::meta(&uid.0, &attributes));
+            }
+        }
+        made.sort_by(|a, b| (a.initial_date, &a.uid).cmp(&(b.initial_date, &b.uid)));
+        Ok(made)
+    }
+}

@@ -1,0 +1,285 @@
+//! New objects: made once, whatever the network does, and activated or not left behind.
+
+use std::time::Duration;
+
+use super::KmipStore;
+use super::attrs::{self, Marker, Wishes};
+use super::facts::{either, is_refusal, is_unsupported};
+use super::material;
+use super::record::Record;
+use super::terms;
+use crate::ck::{CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
+use crate::crypto::rng;
+use crate::error::{Error, Kind, Result};
+use crate::kmip::{AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, ObjectType, RegisterRequest, ResultReason};
+use crate::log;
+use crate::net::{Call, Transport};
+use crate::store::{Ability, Algorithm, Class, Meta, Spec, State, Uid};
+
+/// Servers of one group hand new objects on to each other; a short wait before one counts as not made.
+const REPLICATION: Duration = Duration::from_millis(200);
+
+impl<T: Transport> KmipStore<T> {
+    pub(super) fn create(&self, spec: &Spec) -> Result<Uid> {
+        let call = self.client.call();
+        let making = Making::new(spec)?;
+        let made = either_length(self, spec, || {
+            self.once(&call, &making.marker, one, |call| {
+                self.wished(call, spec, |wishes| {
+                    let mut attributes = attrs::of_key(spec, &self.facts, true);
+                    append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
+                    let request = CreateRequest {
+                        object_type: terms::object_type(spec.class),
+                        template_attribute: attributes.into(),
+                        ..CreateRequest::default()
+                    };
+                    call.request(&request).map(|answer| Uid(answer.unique_identifier))
+                })
+            })
+        });
+        let uid = match made {
+            // Many servers make AES keys only. Any other secret is random bytes, which can be made here.
+            Err(e) if is_refusal(&e) && is_plain_secret(spec.algorithm) => {
+                let value = rng::bytes(spec.bits.div_ceil(8) as usize)?;
+                return self.register_in(&call, spec, value.expose()).map_err(|_| e);
+            }
+            made => made.map_err(for_creation)?,
+        };
+        self.start(&call, &uid)?;
+        Ok(uid)
+    }
+
+    pub(super) fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
+        let call = self.client.call();
+        let making = Making::new(private)?;
+        // Both halves carry the nonce, and names of their own.
+        let mut public_marker = Marker::new(public, &making.marker.nonce);
+        if !public_marker.exact {
+            public_marker.name.push_str("-public");
+        }
+        let public_record = Record::new(public, &making.marker.nonce);
+        let pair = |made: &[Meta]| {
+            let half = |class| made.iter().find(|meta| meta.class == class).map(|meta| meta.uid.clone());
+            Some((half(Class::PublicKey).or_else(|| self.other_half(&call, &public_marker))?, half(Class::PrivateKey)?))
+        };
+        let made = either(&self.facts.ecdsa, |ecdsa| {
+            self.once(&call, &making.marker, pair, |call| {
+                self.wished(call, private, |wishes| {
+                    let open = Wishes { sensitive: false, extractable: false, ..wishes };
+                    let request = CreateKeyPairRequest {
+                        common: Some(attrs::of_key(private, &self.facts, ecdsa).into()),
+                        private_key: Some(attrs::of_object(private, &making.marker, &making.record, wishes).into()),
+                        public_key: Some(attrs::of_object(public, &public_marker, &public_record, open).into()),
+                        ..CreateKeyPairRequest::default()
+                    };
+                    let answer = call.request(&request)?;
+                    Ok((Uid(answer.public_key_unique_identifier), Uid(answer.private_key_unique_identifier)))
+                })
+            })
+        });
+        self.note(Ability::CreateKeyPair, &made);
+        let (public, private) = made.map_err(for_creation)?;
+        for (uid, other) in [(&private, &public), (&public, &private)] {
+            if let Err(e) = self.start(&call, uid) {
+                let _ = self.destroy(&call, other);
+                return Err(e);
+            }
+        }
+        Ok((public, private))
+    }
+
+    fn other_half(&self, call: &Call<'_, T>, marker: &Marker) -> Option<Uid> {
+        self.made(call, marker).ok()?.into_iter().find(|meta| meta.class == Class::PublicKey).map(|meta| meta.uid)
+    }
+
+    pub(super) fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
+        self.register_in(&self.client.call(), spec, value).map_err(for_creation)
+    }
+
+    fn register_in(&self, call: &Call<'_, T>, spec: &Spec, value: &[u8]) -> Result<Uid> {
+        let making = Making::new(spec)?;
+        let form = match spec.class {
+            Class::PublicKey => &self.facts.x509_public,
+            Class::PrivateKey => &self.facts.pkcs8_private,
+            Class::Data => &self.facts.opaque_zero,
+            Class::SecretKey | Class::Certificate => &self.facts.one_form,
+        };
+        let uid = either_length(self, spec, || {
+            either(form, |usual| {
+                // The other form may not exist for this value: then there is nothing else to try.
+                let object = || material::object(spec, value, attrs::length(spec, &self.facts), usual);
+                object()?;
+                self.once(call, &making.marker, one, |call| {
+                    self.wished(call, spec, |wishes| {
+                        let object = object()?;
+                        let object_type = object.object_type();
+                        let request = RegisterRequest {
+                            object_type,
+                            template_attribute: self.registered(spec, &making, wishes, object_type).into(),
+                            object: Some(object),
+                            protection_storage_masks: None,
+                        };
+                        call.request(&request).map(|answer| Uid(answer.unique_identifier))
+                    })
+                })
+            })
+        })?;
+        if !matches!(spec.class, Class::Certificate | Class::Data) {
+            self.start(call, &uid)?;
+        }
+        Ok(uid)
+    }
+
+    /// The attributes of an object that is registered.
+    fn registered(&self, spec: &Spec, making: &Making, wishes: Wishes, object_type: ObjectType) -> Attributes {
+        let mut attributes = match object_type {
+            ObjectType::SYMMETRIC_KEY | ObjectType::PUBLIC_KEY | ObjectType::PRIVATE_KEY => {
+                let mut attributes = attrs::of_key(spec, &self.facts, self.facts.ecdsa.may());
+                // The value says which curve.
+                attributes.0.retain(|a| !matches!(a.value, AttributeValue::CryptographicDomainParameters(_)));
+                attributes
+            }
+            _ => Attributes::new(),
+        };
+        append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
+        attributes
+    }
+
+    /// Attempts with everything that is wished, then with less, until the server takes it; what it refused is remembered.
+    fn wished<R>(&self, call: &Call<'_, T>, spec: &Spec, mut attempt: impl FnMut(Wishes) -> Result<R>) -> Result<R> {
+        let full = Wishes::new(spec, call.version()?, &self.facts);
+        let first = match attempt(full) {
+            Err(e) if is_refusal(&e) && e.kind() != Kind::Input && !lacks_operation(&e) => e,
+            done => {
+                if done.is_ok() {
+                    full.learn(full, &self.facts);
+                }
+                return done;
+            }
+        };
+        for wishes in full.lesser(&self.facts) {
+            match attempt(wishes) {
+                Err(e) if is_refusal(&e) => {}
+                Err(e) => return Err(e),
+                Ok(done) => {
+                    log!(Info, "{}: refused {full:?}, took {wishes:?}", self.client.peer());
+                    wishes.learn(full, &self.facts);
+                    return Ok(done);
+                }
+            }
+        }
+        Err(first)
+    }
+
+    /// Makes something exactly once. When the answer is lost it is looked for before it is made again, and a twin that turns up
+    /// afterwards is destroyed.
+    fn once<R>(
+        &self,
+        call: &Call<'_, T>,
+        marker: &Marker,
+        adopt: impl Fn(&[Meta]) -> Option<R>,
+        mut make: impl FnMut(&Call<'_, T>) -> Result<R>,
+    ) -> Result<R> {
+        // Time is kept back for looking.
+        let lost = match make(&call.part(2, 3)) {
+            Err(e) if e.kind() == Kind::Broken => e,
+            done => return done,
+        };
+        log!(Warn, "{lost}; looking for '{}'", marker.name);
+        let uncertain = |e: Error| e.context(format_args!("nobody knows whether '{}' was made on the server", marker.name));
+        for wait in [Duration::ZERO, REPLICATION] {
+            std::thread::sleep(wait);
+            match self.made(call, marker) {
+                Ok(made) => {
+                    if let Some(adopted) = adopt(&made) {
+                        return Ok(adopted);
+                    }
+                }
+                Err(_) => return Err(uncertain(lost)),
+            }
+        }
+        let done = make(call).map_err(|e| if e.kind() == Kind::Broken { uncertain(e) } else { e })?;
+        match self.made(call, marker) {
+            // The first request was executed after all, only late.
+            Ok(made) if made.len() > 1 => {
+                let kept = adopt(&made).unwrap_or(done);
+                for class in [Class::SecretKey, Class::PublicKey, Class::PrivateKey, Class::Certificate, Class::Data] {
+                    for twin in made.iter().filter(|meta| meta.class == class).skip(1) {
+                        self.destroy(call, &twin.uid)?;
+                    }
+                }
+                Ok(kept)
+            }
+            _ => Ok(done),
+        }
+    }
+
+    /// Activates what was just made; what cannot be activated is not left behind.
+    fn start(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
+        let Err(refused) = self.activate(call, uid) else { return Ok(()) };
+        // Some stores have no life cycle: what has no state, or is usable, needs no activation.
+        if is_unsupported(&refused) && self.state(call, uid).is_ok_and(|state| state != Some(State::PreActive)) {
+            return Ok(());
+        }
+        match self.destroy(call, uid) {
+            Ok(()) => Err(refused.context("a key was made, could not be activated, and was destroyed again")),
+            Err(_) => Err(refused.context(format_args!("the key {uid} was made on the server but is not active"))),
+        }
+    }
+}
+
+/// One object in the making.
+struct Making {
+    marker: Marker,
+    record: Record,
+}
+
+impl Making {
+    fn new(spec: &Spec) -> Result<Making> {
+        let nonce: String = rng::bytes(16)?.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce) })
+    }
+}
+
+fn one(made: &[Meta]) -> Option<Uid> {
+    made.first().map(|meta| meta.uid.clone())
+}
+
+/// Without the operation no wish is too much.
+fn lacks_operation(error: &Error) -> bool {
+    error.reason().map(ResultReason) == Some(ResultReason::OPERATION_NOT_SUPPORTED)
+}
+
+/// A Triple DES key has 192 bits with parity and 168 without: servers know one of them.
+fn either_length<T, R>(store: &KmipStore<T>, spec: &Spec, mut make: impl FnMut() -> Result<R>) -> Result<R> {
+    let fact = &store.facts.long_triple_des;
+    if spec.algorithm != Algorithm::TripleDes || fact.known().is_some() {
+        return make();
+    }
+    let first = match make() {
+        Err(e) if is_refusal(&e) => e,
+        done => return done,
+    };
+    fact.learn(false);
+    make().map_err(|e| {
+        fact.forget();
+        if is_refusal(&e) { first } else { e }
+    })
+}
+
+fn is_plain_secret(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::GenericSecret | Algorithm::Hmac(_) | Algorithm::ChaCha20)
+}
+
+fn append(attributes: &mut Attributes, more: Attributes) {
+    more.0.into_iter().for_each(|attribute| attributes.push(attribute.value));
+}
+
+/// What a refusal means when something new was asked for.
+fn for_creation(error: Error) -> Error {
+    match error.reason().map(ResultReason) {
+        Some(ResultReason::PERMISSION_DENIED) => error.with_rv(CKR_TOKEN_WRITE_PROTECTED),
+        Some(ResultReason::INVALID_MESSAGE | ResultReason::GENERAL_FAILURE) => error.with_rv(CKR_TEMPLATE_INCONSISTENT),
+        _ => error,
+    }
+}

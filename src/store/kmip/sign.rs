@@ -1,0 +1,229 @@
+//! Signatures, MACs and random bytes made by the server.
+//!
+//! Algorithm, hash, padding and signature algorithm are sent together: one server needs the padding, another looks only at the
+//! signature algorithm (`kmip-map` §3.5). Whoever uses a signature verifies the first one of a kind.
+
+use std::sync::PoisonError;
+
+use super::KmipStore;
+use super::facts::{either, is_refusal};
+use super::{attrs, terms};
+use crate::ck::{CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID};
+use crate::crypto::hash::digest;
+use crate::crypto::pkey::ecdsa_from_der;
+use crate::error::{Error, Result};
+use crate::kmip::{
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DigitalSignatureAlgorithm, MacRequest, MaskGenerator,
+    PaddingMethod, RngRetrieveRequest, SignRequest,
+};
+use crate::net::{Call, Transport};
+use crate::secret::Secret;
+use crate::store::{Ability, Algorithm, Curve, Hash, Mac, Message, Signing, Uid};
+use crate::version::Version;
+
+/// Keys whose curve is remembered.
+const REMEMBERED: usize = 4096;
+
+/// Random bytes asked for in one request.
+const RANDOM_CHUNK: usize = 4096;
+
+impl<T: Transport> KmipStore<T> {
+    pub(super) fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
+        let call = self.client.call();
+        let outcome = match signing {
+            Signing::RsaPss { .. } => either(&self.facts.plain_pss, |plain| {
+                let name = (!plain).then_some(DigitalSignatureAlgorithm::RSASSA_PSS);
+                self.sign_digest(&call, uid, signing, name, message)
+            }),
+            _ => self.sign_digest(&call, uid, signing, signature_algorithm(signing), message),
+        };
+        self.note(Ability::Sign, &outcome);
+        let signature = outcome.map_err(|e| self.explain(&call, uid, e, Ability::Sign))?;
+        match signing {
+            Signing::Ecdsa(_) => side_by_side(self.curve(&call, uid)?, signature),
+            _ => Ok(signature),
+        }
+    }
+
+    /// The curve of a key, asked for once.
+    fn curve(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Curve> {
+        let known = || self.curves.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(curve) = known().get(uid) {
+            return Ok(*curve);
+        }
+        let attributes = self.attributes(call, uid)?;
+        let Some(Algorithm::Ec(curve)) = attrs::meta(&uid.0, &attributes).map(|meta| meta.algorithm) else {
+            return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+        };
+        let mut map = known();
+        if map.len() >= REMEMBERED {
+            map.clear();
+        }
+        map.insert(uid.clone(), curve);
+        Ok(curve)
+    }
+
+    /// Signs a digest where the server can, since what is hashed there is not always hashed as asked; else the whole message.
+    fn sign_digest(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        signing: Signing,
+        name: Option<DigitalSignatureAlgorithm>,
+        message: Message<'_>,
+    ) -> Result<Vec<u8>> {
+        let request = |data: Option<&[u8]>, digest: Option<Vec<u8>>| -> Result<Vec<u8>> {
+            let request = SignRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+                cryptographic_parameters: Some(parameters(signing, name, call.version()?)?),
+                data: data.map(|data| Secret::new(data.to_vec())),
+                digested_data: digest,
+                ..SignRequest::default()
+            };
+            let signature = call.request(&request)?.signature_data.unwrap_or_default();
+            match signature.is_empty() {
+                true => Err(Error::protocol("the KMIP server made no signature")),
+                false => Ok(signature),
+            }
+        };
+        let hash = match signing {
+            Signing::RsaPkcs1(hash) | Signing::RsaPss { hash, .. } | Signing::Ecdsa(hash) => hash,
+            Signing::EdDsa => {
+                return match message {
+                    Message::Whole(data) => request(Some(data), None),
+                    Message::Digest(_) => Err(CKR_ARGUMENTS_BAD.into()),
+                };
+            }
+        };
+        let digests = call.version()? >= Version::V1_4;
+        match message {
+            Message::Digest(digest) if digest.len() != hash.output_len() => Err(CKR_DATA_LEN_RANGE.into()),
+            Message::Digest(digest) if digests && self.facts.digested.may() => request(None, Some(digest.to_vec())),
+            Message::Digest(_) => {
+                Err(Error::from(CKR_MECHANISM_INVALID).context("this KMIP server signs messages only, no digests"))
+            }
+            Message::Whole(data) if digests => either(&self.facts.digested, |digested| match digested {
+                true => request(None, Some(digest(hash, data)?)),
+                false => request(Some(data), None),
+            }),
+            Message::Whole(data) => request(Some(data), None),
+        }
+    }
+
+    pub(super) fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
+        let call = self.client.call();
+        let mut p = CryptographicParameters::default();
+        let len = match mac {
+            Mac::Hmac(hash) => {
+                p.cryptographic_algorithm = Some(terms::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
+                p.hashing_algorithm = Some(terms::hash(hash));
+                hash.output_len()
+            }
+            Mac::Cmac => {
+                p.block_cipher_mode = Some(BlockCipherMode::CMAC);
+                p.cryptographic_algorithm = Some(CryptographicAlgorithm::AES);
+                16
+            }
+        };
+        let request = MacRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+            cryptographic_parameters: Some(p),
+            data: Some(Secret::new(data.to_vec())),
+            ..MacRequest::default()
+        };
+        let outcome = match call.version()? >= Version::V1_2 {
+            true => call.request(&request).map(|answer| answer.mac_data.unwrap_or_default()),
+            false => Err(CKR_MECHANISM_INVALID.into()),
+        };
+        self.note(Ability::Mac, &outcome);
+        match outcome {
+            Ok(made) if made.len() == len => Ok(made),
+            // One server makes another MAC when it does not know the one that was asked for.
+            Ok(made) => Err(Error::protocol(format!("the KMIP server made a MAC of {} bytes instead of {len}", made.len()))),
+            Err(e) => Err(self.explain(&call, uid, e, Ability::Mac)),
+        }
+    }
+
+    pub(super) fn random(&self, len: usize) -> Result<Secret> {
+        let call = self.client.call();
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(len));
+        while bytes.len() < len {
+            let wanted = (len - bytes.len()).min(RANDOM_CHUNK);
+            let outcome = call.request(&RngRetrieveRequest { data_length: wanted as i32 });
+            self.note(Ability::Random, &outcome);
+            let got = outcome.map_err(|e| if is_refusal(&e) { e.with_rv(crate::ck::CKR_RANDOM_NO_RNG) } else { e })?.data;
+            if got.is_empty() {
+                return Err(Error::protocol("the KMIP server gave no random bytes"));
+            }
+            bytes.extend_from_slice(&got.expose()[..got.len().min(wanted)]);
+        }
+        Ok(Secret::new(std::mem::take(&mut *bytes)))
+    }
+}
+
+/// r and s side by side. Most servers make DER, some this form already; a signature of its length that is also DER is taken for
+/// DER, since one in some 2^40 of the others looks so.
+fn side_by_side(curve: Curve, signature: Vec<u8>) -> Result<Vec<u8>> {
+    match ecdsa_from_der(curve, &signature) {
+        Ok(raw) => Ok(raw),
+        Err(_) if signature.len() == 2 * terms::curve_bits(curve).div_ceil(8) as usize => Ok(signature),
+        Err(e) => Err(Error::protocol("the KMIP server made an ECDSA signature in no known form").because(e)),
+    }
+}
+
+fn parameters(signing: Signing, name: Option<DigitalSignatureAlgorithm>, version: Version) -> Result<CryptographicParameters> {
+    if version < Version::V1_2 {
+        return Err(CKR_MECHANISM_INVALID.into());
+    }
+    let mut p = CryptographicParameters { digital_signature_algorithm: name, ..CryptographicParameters::default() };
+    match signing {
+        Signing::RsaPkcs1(hash) => {
+            p.padding_method = Some(PaddingMethod::PKCS1_V1_5);
+            p.hashing_algorithm = Some(terms::hash(hash));
+            p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);
+        }
+        Signing::RsaPss { hash, mgf, salt_len } => {
+            p.padding_method = Some(PaddingMethod::PSS);
+            p.hashing_algorithm = Some(terms::hash(hash));
+            p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);
+            if version >= Version::V1_4 {
+                p.salt_length = Some(i32::try_from(salt_len).unwrap_or(i32::MAX));
+                p.mask_generator = Some(MaskGenerator::MGF1);
+                p.mask_generator_hashing_algorithm = Some(terms::hash(mgf));
+            }
+        }
+        Signing::Ecdsa(hash) => {
+            p.hashing_algorithm = Some(terms::hash(hash));
+            p.cryptographic_algorithm = Some(CryptographicAlgorithm::ECDSA);
+        }
+        Signing::EdDsa => p.cryptographic_algorithm = Some(CryptographicAlgorithm::ED25519),
+    }
+    Ok(p)
+}
+
+/// The Digital Signature Algorithm of a signature; `None` where there is none, or where it is better left out.
+fn signature_algorithm(signing: Signing) -> Option<DigitalSignatureAlgorithm> {
+    use DigitalSignatureAlgorithm as D;
+    match signing {
+        Signing::RsaPkcs1(hash) => match hash {
+            Hash::Sha1 => Some(D::SHA_1_WITH_RSA_ENCRYPTION),
+            Hash::Sha224 => Some(D::SHA_224_WITH_RSA_ENCRYPTION),
+            Hash::Sha256 => Some(D::SHA_256_WITH_RSA_ENCRYPTION),
+            Hash::Sha384 => Some(D::SHA_384_WITH_RSA_ENCRYPTION),
+            Hash::Sha512 => Some(D::SHA_512_WITH_RSA_ENCRYPTION),
+            Hash::Sha3_256 => Some(D::SHA3_256_WITH_RSA_ENCRYPTION),
+            Hash::Sha3_384 => Some(D::SHA3_384_WITH_RSA_ENCRYPTION),
+            Hash::Sha3_512 => Some(D::SHA3_512_WITH_RSA_ENCRYPTION),
+            _ => None,
+        },
+        Signing::Ecdsa(hash) => match hash {
+            Hash::Sha1 => Some(D::ECDSA_WITH_SHA_1),
+            Hash::Sha224 => Some(D::ECDSA_WITH_SHA224),
+            Hash::Sha256 => Some(D::ECDSA_WITH_SHA256),
+            Hash::Sha384 => Some(D::ECDSA_WITH_SHA384),
+            Hash::Sha512 => Some(D::ECDSA_WITH_SHA512),
+            _ => None,
+        },
+        Signing::RsaPss { .. } | Signing::EdDsa => None,
+    }
+}
