@@ -5,3 +5,4 @@ mod codec;
 mod docs;
 mod ffi;
 mod kmip_server;
+mod tokendir;

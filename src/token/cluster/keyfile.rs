@@ -114,9 +114,9 @@ mod tests {
         }
         // 43 digits without the padding, and a last digit with bits that mean nothing.
         let base64 = BASE64.encode(&[1; 32]);
-        assert!(parsed(base64[..43].as_bytes()).is_err());
+        assert!(parsed(&base64.as_bytes()[..43]).is_err());
         assert!(parsed(format!("{}F=", &base64[..42]).as_bytes()).is_err());
-        assert!(parsed(hex[..32].as_bytes()).unwrap_err().to_string().contains("32 characters of text"));
+        assert!(parsed(&hex.as_bytes()[..32]).unwrap_err().to_string().contains("32 characters of text"));
         assert!(parsed(&[0xff; 31]).unwrap_err().to_string().contains("31 bytes"));
         assert!(parsed(&[]).unwrap().is_none(), "the flag of nodes without the key");
     }

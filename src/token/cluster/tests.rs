@@ -61,7 +61,11 @@ impl Node {
     }
 
     fn edit(&self, change: impl FnOnce(&mut crate::config::TokenConfig)) {
-        self.dir.update(|c| Ok(change(c.by_uuid_mut(&self.uuid).unwrap()))).unwrap();
+        let edited = self.dir.update(|c| {
+            change(c.by_uuid_mut(&self.uuid).unwrap());
+            Ok(())
+        });
+        edited.unwrap();
     }
 
     /// What must be true at every instant: what the file says, the store holds, and it unwraps.

@@ -233,6 +233,12 @@ fn a_path_under_a_file_is_told() {
 }
 
 #[test]
+fn a_place_that_takes_no_files_is_told() {
+    let e = message(TokenDir::at("/proc/self/tokens").update(|_| Ok(())));
+    assert!(e.starts_with("cannot write /proc/self/tokens"), "{e}");
+}
+
+#[test]
 fn paths_in_commands_are_quoted() {
     assert_eq!(shell(Path::new("/opt/mapr/conf")), "/opt/mapr/conf");
     assert_eq!(shell(Path::new("/a b/it's")), r"'/a b/it'\''s'");
