@@ -8,6 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::version::Version;
 
+/// Room beyond what is needed when the buffer grows.
+const SLACK: usize = 512;
+
 /// Builds a message for one protocol version.
 ///
 /// Writing never fails where it happens: what the version cannot say is remembered, and [`Writer::finish`] reports the first.
@@ -170,9 +173,10 @@ impl Writer {
     fn reserve(&mut self, more: usize) {
         let (capacity, used) = (self.buffer.capacity(), self.buffer.len());
         if capacity - used < more {
-            let mut larger = Vec::with_capacity((capacity * 2).max(used + more));
+            // After a long value come a few short ones: they shall not make it move again.
+            let mut larger = Vec::with_capacity((capacity * 2).max(used + more + SLACK));
             larger.extend_from_slice(&self.buffer);
-            self.buffer = Zeroizing::new(larger);
+            drop(Secret::new(std::mem::replace(&mut *self.buffer, larger)));
         }
     }
 
