@@ -234,3 +234,164 @@ impl<S: KeyStore> KeyStore for Cached<S> {
         self.store.random(len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+    use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED};
+    use crate::store::{Class, Usage};
+
+    /// One object, counted and slow.
+    #[derive(Default)]
+    struct Slow {
+        metas: AtomicUsize,
+        fetches: AtomicUsize,
+        state: Mutex<Option<State>>,
+        gone: Mutex<bool>,
+        delay: Duration,
+    }
+
+    impl Slow {
+        fn counts(&self) -> (usize, usize) {
+            (self.metas.load(SeqCst), self.fetches.load(SeqCst))
+        }
+    }
+
+    impl KeyStore for Slow {
+        fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
+            self.metas.fetch_add(1, SeqCst);
+            std::thread::sleep(self.delay);
+            let meta = |uid: &Uid| Meta {
+                uid: uid.clone(),
+                class: Class::SecretKey,
+                algorithm: Algorithm::Aes,
+                bits: 256,
+                usage: Usage(0),
+                state: *lock(&self.state),
+                names: Vec::new(),
+                groups: Vec::new(),
+                label: None,
+                id: None,
+                sensitive: None,
+                extractable: None,
+                initial_date: None,
+                activation_date: None,
+                deactivation_date: None,
+                pair: None,
+                properties: BTreeMap::new(),
+            };
+            Ok(if *lock(&self.gone) { Vec::new() } else { uids.iter().map(meta).collect() })
+        }
+
+        fn fetch(&self, uid: &Uid) -> Result<Secret> {
+            self.fetches.fetch_add(1, SeqCst);
+            std::thread::sleep(self.delay);
+            match *lock(&self.gone) {
+                true => Err(CKR_OBJECT_HANDLE_INVALID.into()),
+                false => Ok(Secret::new(uid.0.clone().into_bytes())),
+            }
+        }
+
+        fn can(&self, _: Ability) -> Result<bool> {
+            Ok(false)
+        }
+        fn locate(&self, _: &Filter) -> Result<Vec<Uid>> {
+            Ok(Vec::new())
+        }
+        fn create(&self, _: &Spec) -> Result<Uid> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn create_pair(&self, _: &Spec, _: &Spec) -> Result<(Uid, Uid)> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn register(&self, _: &Spec, _: &[u8]) -> Result<Uid> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn update(&self, _: &Uid, _: &Changes) -> Result<()> {
+            Err(CKR_DEVICE_ERROR)?
+        }
+        fn activate(&self, _: &Uid) -> Result<()> {
+            Ok(())
+        }
+        fn revoke(&self, _: &Uid, _: Revocation) -> Result<()> {
+            *lock(&self.state) = Some(State::Deactivated);
+            Ok(())
+        }
+        fn destroy(&self, _: &Uid) -> Result<()> {
+            *lock(&self.gone) = true;
+            Ok(())
+        }
+        fn encrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Vec<u8>> {
+            Err(crate::ck::CKR_KEY_HANDLE_INVALID)?
+        }
+        fn decrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Secret> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn sign(&self, _: &Uid, _: Signing, _: Message<'_>) -> Result<Vec<u8>> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn mac(&self, _: &Uid, _: Mac, _: &[u8]) -> Result<Vec<u8>> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+        fn random(&self, _: usize) -> Result<Secret> {
+            Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn uid(text: &str) -> Uid {
+        Uid(text.into())
+    }
+
+    #[test]
+    fn a_value_is_fetched_once_however_many_ask() {
+        let cache = Cached::new(Slow { delay: Duration::from_millis(50), ..Slow::default() }, LONG, LONG);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(cache.value(&uid("a")).unwrap().expose(), b"a"));
+                scope.spawn(|| assert_eq!(cache.meta(&[uid("b")]).unwrap().len(), 1));
+            }
+        });
+        assert_eq!(cache.store().counts(), (2, 1));
+        assert!(start.elapsed() < Duration::from_millis(400));
+        assert_eq!(cache.meta(&[uid("a"), uid("b"), uid("c")]).unwrap().len(), 3);
+        assert_eq!(cache.store().counts(), (3, 1));
+    }
+
+    #[test]
+    fn after_its_time_a_value_is_checked_and_a_changed_one_fetched_again() {
+        let cache = Cached::new(Slow::default(), Duration::ZERO, Duration::from_millis(20));
+        cache.value(&uid("a")).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        cache.value(&uid("a")).unwrap();
+        assert_eq!(cache.store().counts(), (2, 1));
+        *lock(&cache.store().state) = Some(State::Deactivated);
+        std::thread::sleep(Duration::from_millis(30));
+        cache.value(&uid("a")).unwrap();
+        assert_eq!(cache.store().fetches.load(SeqCst), 2);
+        *lock(&cache.store().gone) = true;
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(cache.value(&uid("a")).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+    }
+
+    #[test]
+    fn changes_are_seen_at_once_and_zero_remembers_nothing() {
+        let cache = Cached::new(Slow::default(), LONG, LONG);
+        cache.value(&uid("a")).unwrap();
+        cache.revoke(&uid("a"), Revocation::Unspecified).unwrap();
+        assert_eq!(cache.meta(&[uid("a")]).unwrap()[0].state, Some(State::Deactivated));
+        assert!(cache.encrypt(&uid("a"), Algorithm::Aes, &Cipher::Ecb, &[]).is_err());
+        assert_eq!(lock(&cache.entries).len(), 0, "an object that is gone is forgotten");
+        cache.destroy(&uid("a")).unwrap();
+        assert!(cache.value(&uid("a")).is_err());
+
+        let none = Cached::new(Slow::default(), Duration::ZERO, Duration::ZERO);
+        (0..3).for_each(|_| drop(none.value(&uid("a")).unwrap()));
+        assert_eq!(none.store().counts(), (0, 3));
+    }
+}

@@ -322,7 +322,7 @@ fn without_padding(cipher: &Cipher) -> Cipher {
 }
 
 /// The cipher as it goes on after `ciphertext`.
-fn advance(cipher: &mut Cipher, ciphertext: &[u8], len: usize, block: usize) {
+pub(super) fn advance(cipher: &mut Cipher, ciphertext: &[u8], len: usize, block: usize) {
     match cipher {
         Cipher::Cbc { iv } | Cipher::CbcPad { iv } => *iv = ciphertext[ciphertext.len() - block..].to_vec(),
         Cipher::Ctr { counter } => {

@@ -12,6 +12,8 @@ mod material;
 mod record;
 mod sign;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
