@@ -1,1 +1,202 @@
-//! A session: its rights and the operations that are active in it.
+//! A session: its token, its rights, and the operations that are active in it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::ck::*;
+use crate::error::Result;
+use crate::mech::{CipherOperation, DigestOperation, Key, Output, SignOperation, VerifyOperation};
+use crate::token::object::Object;
+use crate::token::template::Rights;
+use crate::token::{Login, Token, lock};
+
+/// A session. What never changes is outside the lock, so that a session that is busy on the network answers about itself.
+pub struct Session {
+    /// Its handle.
+    pub handle: CK_SESSION_HANDLE,
+    /// The slot it was opened on.
+    pub slot: CK_SLOT_ID,
+    /// The token in that slot.
+    pub token: Arc<Token>,
+    /// Whether it is read/write.
+    pub write: bool,
+    operations: Mutex<Operations>,
+}
+
+/// What is going on in a session. Operations of different kinds may be active together (5.6.1).
+#[derive(Default)]
+pub struct Operations {
+    /// Handles found and not yet fetched.
+    pub find: Option<VecDeque<CK_OBJECT_HANDLE>>,
+    /// `C_Encrypt*`.
+    pub encrypt: Option<Active<CipherOperation>>,
+    /// `C_Decrypt*`.
+    pub decrypt: Option<Active<CipherOperation>>,
+    /// `C_Digest*`.
+    pub digest: Option<Active<DigestOperation>>,
+    /// `C_Sign*`.
+    pub sign: Option<Active<SignOperation>>,
+    /// `C_SignRecover`.
+    pub sign_recover: Option<Active<SignOperation>>,
+    /// `C_Verify*`.
+    pub verify: Option<Active<VerifyOperation>>,
+    /// `C_VerifyRecover`.
+    pub verify_recover: Option<Active<VerifyOperation>>,
+}
+
+/// An active operation.
+pub struct Active<T> {
+    /// The operation.
+    pub operation: T,
+    /// True until the user logs in for it (`CKA_ALWAYS_AUTHENTICATE`).
+    pub locked: bool,
+}
+
+/// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` while it waits for its login.
+///
+/// It is out of its slot while `call` works with it, so that a panic leaves none behind, and goes back when `stays` says so of the
+/// result; an error always ends it.
+fn call<T, R>(slot: &mut Option<Active<T>>, call: impl FnOnce(&mut T) -> Result<R>, stays: impl FnOnce(&R) -> bool) -> Result<R> {
+    let mut active = slot.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+    if active.locked {
+        *slot = Some(active);
+        return Err(CKR_USER_NOT_LOGGED_IN.into());
+    }
+    let result = call(&mut active.operation)?;
+    if stays(&result) {
+        *slot = Some(active);
+    }
+    Ok(result)
+}
+
+/// A call that ends the operation, unless it only told a length.
+pub fn end<T>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<Output>) -> Result<Output> {
+    call(slot, work, |output| !matches!(output, Output::Bytes(_)))
+}
+
+/// A call that ends the operation.
+pub fn end_with<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    call(slot, work, |_| false)
+}
+
+/// A call after which the operation goes on.
+pub fn go_on<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    call(slot, work, |_| true)
+}
+
+impl Operations {
+    /// True when none is active.
+    pub fn is_idle(&self) -> bool {
+        let Operations { find, encrypt, decrypt, digest, sign, sign_recover, verify, verify_recover } = self;
+        find.is_none()
+            && encrypt.is_none()
+            && decrypt.is_none()
+            && digest.is_none()
+            && sign.is_none()
+            && sign_recover.is_none()
+            && verify.is_none()
+            && verify_recover.is_none()
+    }
+
+    /// Ends all.
+    pub fn clear(&mut self) {
+        *self = Operations::default();
+    }
+
+    /// Ends those that `flags` name (`C_SessionCancel`).
+    pub fn cancel(&mut self, flags: CK_FLAGS) {
+        let named = |flag| flags & flag != 0;
+        if named(CKF_FIND_OBJECTS) {
+            self.find = None;
+        }
+        if named(CKF_ENCRYPT) {
+            self.encrypt = None;
+        }
+        if named(CKF_DECRYPT) {
+            self.decrypt = None;
+        }
+        if named(CKF_DIGEST) {
+            self.digest = None;
+        }
+        if named(CKF_SIGN) {
+            self.sign = None;
+        }
+        if named(CKF_SIGN_RECOVER) {
+            self.sign_recover = None;
+        }
+        if named(CKF_VERIFY) {
+            self.verify = None;
+        }
+        if named(CKF_VERIFY_RECOVER) {
+            self.verify_recover = None;
+        }
+    }
+
+    fn locks(&mut self) -> impl Iterator<Item = &mut bool> {
+        let cipher = self.decrypt.as_mut().map(|a| &mut a.locked);
+        let sign = self.sign.as_mut().map(|a| &mut a.locked);
+        let recover = self.sign_recover.as_mut().map(|a| &mut a.locked);
+        cipher.into_iter().chain(sign).chain(recover)
+    }
+
+    /// True when an operation waits for a login of its own.
+    pub fn wants_context_login(&mut self) -> bool {
+        self.locks().any(|locked| *locked)
+    }
+
+    /// The user has logged in for the operation that waits.
+    pub fn context_login(&mut self) {
+        self.locks().for_each(|locked| *locked = false);
+    }
+}
+
+impl Session {
+    /// A session without operations.
+    pub fn new(handle: CK_SESSION_HANDLE, slot: CK_SLOT_ID, token: Arc<Token>, write: bool) -> Session {
+        Session { handle, slot, token, write, operations: Mutex::default() }
+    }
+
+    /// Its operations; one call at a time works on a session, and this lock is the only one held over the network.
+    pub fn operations(&self) -> MutexGuard<'_, Operations> {
+        lock(&self.operations)
+    }
+
+    /// What it may do now.
+    pub fn rights(&self) -> Rights {
+        self.token.rights(self.write)
+    }
+
+    /// `CKS_*`: login belongs to the token, so that all its sessions change state together (5.6).
+    pub fn state(&self) -> CK_STATE {
+        match (self.token.login_state(), self.write) {
+            (Login::Public, false) => CKS_RO_PUBLIC_SESSION,
+            (Login::Public, true) => CKS_RW_PUBLIC_SESSION,
+            (Login::User, false) => CKS_RO_USER_FUNCTIONS,
+            (Login::User, true) => CKS_RW_USER_FUNCTIONS,
+            // A read-only session of the SO cannot exist.
+            (Login::So, _) => CKS_RW_SO_FUNCTIONS,
+        }
+    }
+
+    /// An object that the session sees. `CKR_OBJECT_HANDLE_INVALID` for any other.
+    pub fn object(&self, handle: CK_OBJECT_HANDLE) -> Result<Arc<Object>> {
+        self.token.object(handle, self.rights())
+    }
+
+    /// A key that the session sees, for a mechanism.
+    pub fn mech_key(&self, handle: CK_OBJECT_HANDLE) -> Result<Key> {
+        Ok(Key { token: self.token.clone(), object: self.key(handle)? })
+    }
+
+    /// A key that the session sees. `CKR_KEY_HANDLE_INVALID` for anything else.
+    pub fn key(&self, handle: CK_OBJECT_HANDLE) -> Result<Arc<Object>> {
+        let object = self.object(handle).map_err(|e| match e.rv() {
+            CKR_OBJECT_HANDLE_INVALID => e.with_rv(CKR_KEY_HANDLE_INVALID),
+            _ => e,
+        })?;
+        match object.attributes.class() {
+            CKO_SECRET_KEY | CKO_PUBLIC_KEY | CKO_PRIVATE_KEY => Ok(object),
+            _ => Err(CKR_KEY_HANDLE_INVALID.into()),
+        }
+    }
+}

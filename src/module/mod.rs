@@ -2,6 +2,9 @@
 //!
 //! The methods of [`Module`] are named after the functions. Those that produce bytes take `room`, the length of the caller's
 //! buffer, `None` for a size query, and answer an [`Output`](crate::mech::Output).
+//!
+//! Locks, from the outside in: the slots, the sessions' map, one session, the token's own (see there). None but the session's
+//! is held while a host is asked.
 
 mod keys;
 mod messages;
@@ -9,15 +12,45 @@ mod objects;
 mod operations;
 mod sessions;
 mod slots;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use self::slots::Slots;
+use crate::ck::{CK_SESSION_HANDLE, CKR_FUNCTION_FAILED, CKR_SESSION_HANDLE_INVALID};
+use crate::config;
 use crate::error::Result;
+use crate::session::Session;
+use crate::token::files::TokenDir;
+use crate::token::{Handles, lock};
 
 /// The module between `C_Initialize` and `C_Finalize`.
-pub struct Module {}
+pub struct Module {
+    dir: TokenDir,
+    handles: Arc<Handles>,
+    slots: Mutex<Slots>,
+    sessions: Mutex<HashMap<CK_SESSION_HANDLE, Arc<Session>>>,
+    closed: AtomicBool,
+}
 
 impl Module {
     /// Reads the token directory of the environment. No network.
     pub fn open() -> Result<Module> {
-        Ok(Module {})
+        let dir = config::token_dir(None).map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))?;
+        Module::at(TokenDir::at(dir)).map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))
+    }
+
+    /// Reads a token directory. No network.
+    pub fn at(dir: TokenDir) -> Result<Module> {
+        let handles = Arc::new(Handles::default());
+        let slots = Slots::read(&dir, &handles)?;
+        Ok(Module { dir, handles, slots: Mutex::new(slots), sessions: Mutex::default(), closed: AtomicBool::new(false) })
+    }
+
+    fn session(&self, h: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
+        Ok(lock(&self.sessions).get(&h).cloned().ok_or(CKR_SESSION_HANDLE_INVALID)?)
     }
 }

@@ -1,33 +1,71 @@
 //! Objects: making, finding, reading and changing them.
 
 use super::Module;
-use crate::ck::{CK_ATTRIBUTE_TYPE, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_ULONG, CKR_FUNCTION_NOT_SUPPORTED};
+use crate::ck::*;
+use crate::config::CryptoPolicy;
 use crate::error::Result;
+use crate::session::Session;
+use crate::token::attr::Purpose;
+use crate::token::object::Object;
+use crate::token::objects::Source;
 use crate::token::template::{Answer, Template};
+use crate::token::value;
 
 impl Module {
     /// `C_CreateObject`.
     pub fn create_object(&self, h: CK_SESSION_HANDLE, template: Template) -> Result<CK_OBJECT_HANDLE> {
-        let _ = (h, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let rights = session.rights();
+        let mut draft = template.draft(Purpose::Create, None, None, rights)?;
+        let value = value::assemble(&mut draft)?;
+        draft.complete();
+        rights.check(&draft.attributes)?;
+        let _operations = session.operations();
+        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }
 
     /// `C_CopyObject`.
     pub fn copy_object(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: Template) -> Result<CK_OBJECT_HANDLE> {
-        let _ = (h, object, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let _operations = session.operations();
+        let object = session.object(object)?;
+        let rights = session.rights();
+        if !object.attributes.flag(CKA_COPYABLE) {
+            return Err(CKR_ACTION_PROHIBITED.into());
+        }
+        let mut attributes = template.changes(Purpose::Copy, &object.attributes, rights)?;
+        rights.check(&attributes)?;
+        // A key that does not leave the store cannot be copied there: KMIP has no such operation.
+        let bound = object.is_token() && object.is_hidden() && !object.attributes.flag(CKA_EXTRACTABLE);
+        if bound && session.token.policy() != CryptoPolicy::Local {
+            return Err(CKR_FUNCTION_REJECTED.into());
+        }
+        let value = session.token.value(&object)?;
+        let facts: Vec<_> = attributes.iter().map(|(kind, _)| kind).filter(|kind| kind & CKA_VENDOR_DEFINED != 0).collect();
+        for kind in facts {
+            attributes.remove(kind);
+        }
+        Ok(session.token.add(attributes, Source::Given(value.duplicate()), h)?.handle)
     }
 
     /// `C_DestroyObject`.
     pub fn destroy_object(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<()> {
-        let _ = (h, object);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let _operations = session.operations();
+        let object = session.object(object)?;
+        check_writable(&session, &object)?;
+        if !object.attributes.flag(CKA_DESTROYABLE) {
+            return Err(CKR_ACTION_PROHIBITED.into());
+        }
+        session.token.destroy(&object)
     }
 
-    /// `C_GetObjectSize`.
+    /// `C_GetObjectSize`: of what is known here.
     pub fn object_size(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<CK_ULONG> {
-        let _ = (h, object);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let _operations = session.operations();
+        let object = session.object(object)?;
+        Ok(object.attributes.iter().map(|(_, value)| value.len() as CK_ULONG).sum())
     }
 
     /// `C_GetAttributeValue`: an answer for each of `kinds`, in order.
@@ -37,31 +75,56 @@ impl Module {
         object: CK_OBJECT_HANDLE,
         kinds: &[CK_ATTRIBUTE_TYPE],
     ) -> Result<Vec<Answer>> {
-        let _ = (h, object, kinds);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let _operations = session.operations();
+        let object = session.object(object)?;
+        kinds.iter().map(|kind| session.token.attribute(&object, *kind)).collect()
     }
 
     /// `C_SetAttributeValue`.
     pub fn set_attribute_values(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: Template) -> Result<()> {
-        let _ = (h, object, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let _operations = session.operations();
+        let object = session.object(object)?;
+        check_writable(&session, &object)?;
+        if !object.attributes.flag(CKA_MODIFIABLE) {
+            return Err(CKR_ACTION_PROHIBITED.into());
+        }
+        let new = template.changes(Purpose::Set, &object.attributes, session.rights())?;
+        if new == object.attributes { Ok(()) } else { session.token.change(&object, new) }
     }
 
     /// `C_FindObjectsInit`.
     pub fn find_objects_init(&self, h: CK_SESSION_HANDLE, template: Template) -> Result<()> {
-        let _ = (h, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let mut operations = session.operations();
+        if operations.find.is_some() {
+            return Err(CKR_OPERATION_ACTIVE.into());
+        }
+        operations.find = Some(session.token.find(&template, session.rights())?.into());
+        Ok(())
     }
 
     /// `C_FindObjects`: at most `max` handles.
     pub fn find_objects(&self, h: CK_SESSION_HANDLE, max: usize) -> Result<Vec<CK_OBJECT_HANDLE>> {
-        let _ = (h, max);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        let mut operations = session.operations();
+        let found = operations.find.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+        let count = max.min(found.len());
+        Ok(found.drain(..count).collect())
     }
 
     /// `C_FindObjectsFinal`.
     pub fn find_objects_final(&self, h: CK_SESSION_HANDLE) -> Result<()> {
-        let _ = (h,);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        self.session(h)?.operations().find.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+        Ok(())
     }
+}
+
+/// A token object is changed in read/write sessions only.
+fn check_writable(session: &Session, object: &Object) -> Result<()> {
+    if object.is_token() && !session.write {
+        return Err(CKR_SESSION_READ_ONLY.into());
+    }
+    Ok(())
 }

@@ -1,13 +1,91 @@
 //! Slots and tokens, as `C_GetInfo` to `C_InitToken` show them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::Module;
-use crate::ck::{
-    CK_FLAGS, CK_INFO, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_VERSION,
-    CKR_FUNCTION_NOT_SUPPORTED,
-};
-use crate::error::Result;
+use crate::ck::*;
+use crate::config::{StoreKind, TokenConfig};
+use crate::error::{Error, Result};
+use crate::mech;
+use crate::secret::Secret;
+use crate::token::files::TokenDir;
+use crate::token::pin::{PIN_MAX, PIN_MIN, Who};
+use crate::token::secrets::{IdentityChange, NewToken, UserPin, create_token};
+use crate::token::{Handles, Token, lock};
+
+/// How often a blocking `C_WaitForSlotEvent` looks at the token directory.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// The slots: one for each token, and at the end a free one that a token can be made in (SoftHSM's rule).
+pub struct Slots {
+    tokens: Vec<(CK_SLOT_ID, Arc<Token>)>,
+    free: CK_SLOT_ID,
+    /// What `C_WaitForSlotEvent` has told so far: the slots with an initialised token.
+    told: Vec<CK_SLOT_ID>,
+}
+
+/// What is in a slot.
+enum Slot {
+    Token(Arc<Token>),
+    Free,
+}
+
+impl Slots {
+    /// The slots of a token directory.
+    pub fn read(dir: &TokenDir, handles: &Arc<Handles>) -> Result<Slots> {
+        let mut slots = Slots { tokens: Vec::new(), free: 0, told: Vec::new() };
+        slots.refresh(dir.load()?.tokens, dir, handles);
+        slots.told = slots.ids().collect();
+        Ok(slots)
+    }
+
+    /// Takes over what the token directory says now. A token keeps what it knows; one that is gone lives on in its sessions.
+    fn refresh(&mut self, configs: Vec<TokenConfig>, dir: &TokenDir, handles: &Arc<Handles>) {
+        let old = std::mem::take(&mut self.tokens);
+        self.free = configs.len() as CK_SLOT_ID;
+        for config in configs {
+            let slot = CK_SLOT_ID::from(config.slot());
+            let token = match old.iter().find(|(_, token)| token.uuid() == config.uuid) {
+                Some((_, token)) => {
+                    token.set_config(config);
+                    token.clone()
+                }
+                None => Arc::new(Token::new(dir, config, handles.clone())),
+            };
+            self.tokens.push((slot, token));
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = CK_SLOT_ID> {
+        self.tokens.iter().map(|(slot, _)| *slot)
+    }
+
+    fn get(&self, slot: CK_SLOT_ID) -> Result<Slot> {
+        match self.tokens.iter().find(|(id, _)| *id == slot) {
+            Some((_, token)) => Ok(Slot::Token(token.clone())),
+            None if slot == self.free => Ok(Slot::Free),
+            None => Err(CKR_SLOT_ID_INVALID.into()),
+        }
+    }
+}
 
 impl Module {
+    /// The token in a slot. `CKR_SLOT_ID_INVALID`; `CKR_TOKEN_NOT_RECOGNIZED` where it is not initialised.
+    pub(super) fn token(&self, slot: CK_SLOT_ID) -> Result<Arc<Token>> {
+        match lock(&self.slots).get(slot)? {
+            Slot::Token(token) => Ok(token),
+            Slot::Free => Err(CKR_TOKEN_NOT_RECOGNIZED.into()),
+        }
+    }
+
+    fn refresh_slots(&self) -> Result<()> {
+        let tokens = self.dir.load().map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))?.tokens;
+        lock(&self.slots).refresh(tokens, &self.dir, &self.handles);
+        Ok(())
+    }
+
     /// `C_GetInfo`.
     pub fn info(&self) -> CK_INFO {
         CK_INFO {
@@ -15,52 +93,162 @@ impl Module {
             manufacturerID: padded("mrhsm"),
             flags: 0,
             libraryDescription: padded("PKCS#11 on KMIP"),
-            libraryVersion: CK_VERSION { major: 0, minor: 1 },
+            libraryVersion: VERSION,
         }
     }
 
     /// `C_GetSlotList`, on the size query (`refresh`) after reading the token directory again. No network.
     pub fn slot_list(&self, token_present: bool, refresh: bool) -> Result<Vec<CK_SLOT_ID>> {
-        let _ = (token_present, refresh);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        // Every slot has a token, the free one an uninitialised one.
+        let _ = token_present;
+        if refresh {
+            self.refresh_slots()?;
+        }
+        let slots = lock(&self.slots);
+        Ok(slots.ids().chain([slots.free]).collect())
     }
 
     /// `C_GetSlotInfo`. No network.
     pub fn slot_info(&self, slot: CK_SLOT_ID) -> Result<CK_SLOT_INFO> {
-        let _ = (slot,);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        lock(&self.slots).get(slot)?;
+        Ok(CK_SLOT_INFO {
+            slotDescription: padded(&format!("mrhsm slot ID {slot:#x}")),
+            manufacturerID: padded("mrhsm"),
+            flags: CKF_TOKEN_PRESENT,
+            hardwareVersion: VERSION,
+            firmwareVersion: VERSION,
+        })
     }
 
     /// `C_GetTokenInfo`. No network.
     pub fn token_info(&self, slot: CK_SLOT_ID) -> Result<CK_TOKEN_INFO> {
-        let _ = (slot,);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let mut info = CK_TOKEN_INFO {
+            label: padded(""),
+            manufacturerID: padded("mrhsm"),
+            model: padded("mrhsm"),
+            serialNumber: padded(""),
+            flags: CKF_RNG | CKF_LOGIN_REQUIRED | CKF_DUAL_CRYPTO_OPERATIONS,
+            ulMaxSessionCount: CK_EFFECTIVELY_INFINITE,
+            ulSessionCount: 0,
+            ulMaxRwSessionCount: CK_EFFECTIVELY_INFINITE,
+            ulRwSessionCount: 0,
+            ulMaxPinLen: PIN_MAX as CK_ULONG,
+            ulMinPinLen: PIN_MIN as CK_ULONG,
+            ulTotalPublicMemory: CK_UNAVAILABLE_INFORMATION,
+            ulFreePublicMemory: CK_UNAVAILABLE_INFORMATION,
+            ulTotalPrivateMemory: CK_UNAVAILABLE_INFORMATION,
+            ulFreePrivateMemory: CK_UNAVAILABLE_INFORMATION,
+            hardwareVersion: VERSION,
+            firmwareVersion: VERSION,
+            utcTime: padded(""),
+        };
+        let found = lock(&self.slots).get(slot)?;
+        let Slot::Token(token) = found else { return Ok(info) };
+        let config = token.config();
+        info.label = padded(&config.label);
+        info.model = padded(match config.settings.store {
+            StoreKind::Kmip => "KMIP token",
+            StoreKind::File => "file token",
+        });
+        info.serialNumber = padded(&config.serial);
+        info.flags |= CKF_TOKEN_INITIALIZED;
+        if token.files().has_user_pin().unwrap_or(false) {
+            info.flags |= CKF_USER_PIN_INITIALIZED;
+        }
+        for session in lock(&self.sessions).values().filter(|s| s.token.uuid() == token.uuid()) {
+            info.ulSessionCount += 1;
+            info.ulRwSessionCount += CK_ULONG::from(session.write);
+        }
+        Ok(info)
     }
 
-    /// `C_WaitForSlotEvent`: `CKR_NO_EVENT` when it must not block and nothing happened.
+    /// `C_WaitForSlotEvent`: `CKR_NO_EVENT` when it must not block and nothing happened; `CKR_CRYPTOKI_NOT_INITIALIZED` when the module
+    /// is finalised meanwhile. An event is a token made or removed, by whatever process.
     pub fn wait_for_slot_event(&self, flags: CK_FLAGS) -> Result<CK_SLOT_ID> {
-        let _ = (flags,);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        loop {
+            self.refresh_slots()?;
+            if let Some(slot) = lock(&self.slots).event() {
+                return Ok(slot);
+            }
+            if flags & CKF_DONT_BLOCK != 0 {
+                return Err(CKR_NO_EVENT.into());
+            }
+            std::thread::sleep(WAIT);
+            if self.closed.load(Ordering::Relaxed) {
+                return Err(CKR_CRYPTOKI_NOT_INITIALIZED.into());
+            }
+        }
+    }
+
+    /// Ends blocking calls: `C_Finalize`.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     /// `C_GetMechanismList`.
     pub fn mechanism_list(&self, slot: CK_SLOT_ID) -> Result<Vec<CK_MECHANISM_TYPE>> {
-        let _ = (slot,);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        lock(&self.slots).get(slot)?;
+        Ok(mech::MECHANISMS.iter().map(|m| m.kind).collect())
     }
 
     /// `C_GetMechanismInfo`.
     pub fn mechanism_info(&self, slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_INFO> {
-        let _ = (slot, kind);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        lock(&self.slots).get(slot)?;
+        let entry = mech::entry(kind)?;
+        Ok(CK_MECHANISM_INFO { ulMinKeySize: entry.min, ulMaxKeySize: entry.max, flags: entry.flags })
     }
 
     /// `C_InitToken`; `so_pin` is `None` for a NULL pointer, `label` as given, blank padded.
+    ///
+    /// A token made in the free slot stays in it until the slots are listed anew. A token that exists loses the objects it made
+    /// and its user PIN; its hosts and the cluster's keys stay.
     pub fn init_token(&self, slot: CK_SLOT_ID, so_pin: Option<&[u8]>, label: &[u8; 32]) -> Result<()> {
-        let _ = (slot, so_pin, label);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let found = lock(&self.slots).get(slot)?;
+        let so_pin = so_pin.ok_or(CKR_ARGUMENTS_BAD)?;
+        let label = std::str::from_utf8(label).map_err(|_| CKR_ARGUMENTS_BAD)?.trim_end_matches([' ', '\0']);
+        match found {
+            Slot::Free => {
+                let so_pin = Secret::new(so_pin.to_vec());
+                let settings = self.dir.load()?.defaults;
+                let (user_pin, identity) = (UserPin::None, IdentityChange::default());
+                let config = create_token(&self.dir, &NewToken { label, so_pin: &so_pin, user_pin, settings, identity })?;
+                let token = Arc::new(Token::new(&self.dir, config, self.handles.clone()));
+                let mut slots = lock(&self.slots);
+                slots.tokens.push((slot, token));
+                slots.free += 1;
+            }
+            Slot::Token(token) => {
+                if lock(&self.sessions).values().any(|s| s.token.uuid() == token.uuid()) {
+                    return Err(CKR_SESSION_EXISTS.into());
+                }
+                token.login(Who::So, so_pin)?;
+                let done = token.destroy_all().and_then(|()| token.files().reinit(so_pin, label));
+                let _ = token.logout();
+                done?;
+                let mut config = token.config();
+                config.label = label.into();
+                token.set_config(config);
+            }
+        }
+        Ok(())
     }
 }
+
+impl Slots {
+    /// The next slot whose token came or went since the last was told.
+    fn event(&mut self) -> Option<CK_SLOT_ID> {
+        let now: Vec<CK_SLOT_ID> = self.ids().collect();
+        if let Some(i) = self.told.iter().position(|slot| !now.contains(slot)) {
+            return Some(self.told.remove(i));
+        }
+        let new = now.into_iter().find(|slot| !self.told.contains(slot))?;
+        self.told.push(new);
+        Some(new)
+    }
+}
+
+/// The version of this library, as PKCS#11 shows it.
+const VERSION: CK_VERSION = CK_VERSION { major: 0, minor: 1 };
 
 /// `text` in a field of `N` bytes, blank padded and cut where a character ends (PKCS#11 never uses a NUL there).
 fn padded<const N: usize>(text: &str) -> [u8; N] {
@@ -71,6 +259,12 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
     }
     field[..end].copy_from_slice(&text.as_bytes()[..end]);
     field
+}
+
+/// The error of a PIN that is refused as an argument (`C_InitPIN`, `C_SetPIN`): its length is the only rule.
+pub(super) fn pin_of(pin: Option<&[u8]>) -> Result<&[u8], Error> {
+    // There is no protected authentication path that a NULL PIN would mean.
+    pin.ok_or_else(|| CKR_ARGUMENTS_BAD.into())
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub use crate::crypto::{Curve, Hash};
 pub mod cache;
 pub mod file;
 pub mod kmip;
+mod open;
+
+pub use open::{Access, network, open};
 
 /// The identifier a store gave an object. Free text: not every server uses UUIDs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

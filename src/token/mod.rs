@@ -5,7 +5,223 @@ pub mod cluster;
 mod fault;
 pub mod files;
 pub mod object;
+pub mod objects;
 pub mod pin;
 pub mod secrets;
 pub mod spec;
 pub mod template;
+pub mod value;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::files::TokenDir;
+use self::object::ObjectTable;
+use self::objects::FindCache;
+use self::pin::{TokenKey, Who};
+use self::secrets::TokenFiles;
+use self::template::Rights;
+use crate::ck::*;
+use crate::config::{CryptoPolicy, TokenConfig};
+use crate::crypto::{Hash, kdf};
+use crate::error::Result;
+use crate::store::{self, KeyStore};
+
+/// Takes a lock, also after a panic in a thread that held it: what is guarded here is never left half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where handles come from: one counter for sessions and objects of all tokens, so that none is ever used twice.
+#[derive(Debug, Default)]
+pub struct Handles(AtomicU64);
+
+impl Handles {
+    /// The next handle; never 0, which is `CK_INVALID_HANDLE`.
+    pub fn next(&self) -> CK_ULONG {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Who is logged in to a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody.
+    #[default]
+    Public,
+    /// The user.
+    User,
+    /// The security officer.
+    So,
+}
+
+/// What opens with a PIN, and who opened it.
+#[derive(Default)]
+struct Access {
+    login: Login,
+    key: Option<Arc<TokenKey>>,
+    store: Option<Arc<dyn KeyStore>>,
+}
+
+/// A token: a group of hosts, or the token directory, that keeps objects.
+pub struct Token {
+    dir: TokenDir,
+    uuid: String,
+    config: Mutex<TokenConfig>,
+    handles: Arc<Handles>,
+    access: Mutex<Access>,
+    objects: Mutex<ObjectTable>,
+    found: Mutex<FindCache>,
+    refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
+}
+
+impl Token {
+    /// The token that `config` describes. Reads nothing and sends nothing.
+    pub fn new(dir: &TokenDir, config: TokenConfig, handles: Arc<Handles>) -> Token {
+        Token {
+            dir: dir.clone(),
+            uuid: config.uuid.clone(),
+            config: Mutex::new(config),
+            handles,
+            access: Mutex::default(),
+            objects: Mutex::default(),
+            found: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Name of the token's folder.
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// What the token directory says of it.
+    pub fn config(&self) -> TokenConfig {
+        lock(&self.config).clone()
+    }
+
+    /// Takes over what the token directory says now.
+    pub fn set_config(&self, config: TokenConfig) {
+        *lock(&self.config) = config;
+    }
+
+    /// Its folder.
+    pub fn files(&self) -> TokenFiles {
+        TokenFiles::of(&self.dir, &self.uuid)
+    }
+
+    /// Who is logged in.
+    pub fn login_state(&self) -> Login {
+        lock(&self.access).login
+    }
+
+    /// What a session may do that is read/write or not.
+    pub fn rights(&self, write: bool) -> Rights {
+        let login = self.login_state();
+        Rights { write, user: login == Login::User, so: login == Login::So }
+    }
+
+    /// Checks a PIN and logs its owner in (`C_Login`).
+    ///
+    /// `CKR_USER_ALREADY_LOGGED_IN`, `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`.
+    pub fn login(&self, who: Who, pin: &[u8]) -> Result<()> {
+        let wanted = if who == Who::So { Login::So } else { Login::User };
+        let check = |login| match login {
+            Login::Public => Ok(()),
+            same if same == wanted => Err(CKR_USER_ALREADY_LOGGED_IN),
+            _ => Err(CKR_USER_ANOTHER_ALREADY_LOGGED_IN),
+        };
+        check(self.login_state())?;
+        // Slow on purpose, so not under the lock.
+        let key = self.files().unlock(who, pin)?;
+        let mut access = lock(&self.access);
+        check(access.login)?;
+        access.login = wanted;
+        access.key = Some(Arc::new(key));
+        Ok(())
+    }
+
+    /// Checks the user's PIN without logging in (`CKU_CONTEXT_SPECIFIC`).
+    pub fn check_user_pin(&self, pin: &[u8]) -> Result<()> {
+        self.files().unlock(Who::User, pin).map(|_| ())
+    }
+
+    /// Logs out: private objects lose their handles, private session objects their lives, and the token key is forgotten.
+    /// `CKR_USER_NOT_LOGGED_IN` when nobody was logged in.
+    pub fn logout(&self) -> Result<()> {
+        let mut access = lock(&self.access);
+        if access.login == Login::Public {
+            return Err(CKR_USER_NOT_LOGGED_IN.into());
+        }
+        *access = Access::default();
+        drop(access);
+        lock(&self.objects).retain(|o| !o.is_private());
+        self.forget_finds();
+        Ok(())
+    }
+
+    /// The token key, while somebody is logged in.
+    pub fn key(&self) -> Result<Arc<TokenKey>> {
+        Ok(lock(&self.access).key.clone().ok_or(CKR_USER_NOT_LOGGED_IN)?)
+    }
+
+    /// The store, opened when it is first needed: with the token key of who is logged in, or with the user PIN where that is kept for
+    /// unattended use. `CKR_USER_NOT_LOGGED_IN` where neither is there. Sends nothing.
+    pub fn store(&self) -> Result<Arc<dyn KeyStore>> {
+        let access = lock(&self.access);
+        if let Some(store) = &access.store {
+            return Ok(store.clone());
+        }
+        let key = access.key.clone();
+        drop(access);
+        let key = match key {
+            Some(key) => key,
+            None => {
+                let pin = self.files().kept_user_pin()?.ok_or(CKR_USER_NOT_LOGGED_IN)?;
+                Arc::new(self.files().unlock(Who::User, pin.expose())?)
+            }
+        };
+        let store = open_store(&self.dir, &self.config(), &key)?;
+        Ok(lock(&self.access).store.get_or_insert(store).clone())
+    }
+
+    /// Where keys are used.
+    pub fn policy(&self) -> CryptoPolicy {
+        lock(&self.config).settings.crypto
+    }
+
+    /// True when the store has refused a mechanism before, so that it is not asked again.
+    pub fn refused(&self, mechanism: CK_MECHANISM_TYPE) -> bool {
+        lock(&self.refused).contains(&mechanism)
+    }
+
+    /// Remembers that the store refuses a mechanism.
+    pub fn refuse(&self, mechanism: CK_MECHANISM_TYPE) {
+        lock(&self.refused).insert(mechanism);
+    }
+
+    /// How long what was read about a key is good enough to use it.
+    fn key_age(&self) -> Duration {
+        Duration::from_millis(lock(&self.config).settings.key_cache_millis)
+    }
+
+    /// A token over another store, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_store(self, store: Arc<dyn KeyStore>) -> Token {
+        lock(&self.access).store = Some(store);
+        self
+    }
+}
+
+/// Opens the store of a token with its key. Sends nothing.
+pub fn open_store(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+    let identity = TokenFiles::of(dir, &config.uuid).identity(key)?;
+    let access =
+        store::Access { certificate: identity.certificate, key: identity.key, ca: identity.ca, password: identity.password };
+    let objects = dir.path().join(&config.uuid).join("objects");
+    // The token key itself seals the files of the folder; the objects have a key of their own.
+    let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm objects", 32)?;
+    store::open(config, access, &objects, &seal)
+}

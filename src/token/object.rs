@@ -14,6 +14,11 @@ use crate::store::{State, Uid};
 pub struct Attributes(BTreeMap<CK_ATTRIBUTE_TYPE, Vec<u8>>);
 
 impl Attributes {
+    /// No attributes.
+    pub const fn none() -> Attributes {
+        Attributes(BTreeMap::new())
+    }
+
     /// The bytes of an attribute, if the object has it.
     pub fn bytes(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
         self.0.get(&kind).map(Vec::as_slice)

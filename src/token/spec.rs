@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+
 use super::attr::vendor;
+use super::cluster::Role;
 use super::object::Attributes;
 use crate::ck::*;
 use crate::crypto::hash::digest;
@@ -14,6 +17,9 @@ use crate::store::{Algorithm, Changes, Class, Curve, Hash, Meta, Spec, Usage};
 
 /// The property that marks the cluster's own keys, with their role as its value.
 pub const ROLE: &str = "role";
+
+/// Length of the identifiers that objects without one are shown with.
+pub const MADE_UP_ID_LEN: usize = 20;
 
 /// Flags kept as properties: the key, and what an object without the property shows.
 const FLAGS: &[(CK_ATTRIBUTE_TYPE, &str, bool)] = &[
@@ -45,6 +51,7 @@ const BYTES: &[(CK_ATTRIBUTE_TYPE, &str)] = &[
     (CKA_DERIVE_TEMPLATE, "dt"),
     (CKA_ALLOWED_MECHANISMS, "mech"),
     (CKA_CHECK_VALUE, "kcv"),
+    (CKA_PUBLIC_KEY_INFO, "spki"),
 ];
 
 /// Numbers kept as properties, in hexadecimal: the key, and what an object without the property shows.
@@ -83,32 +90,6 @@ const HMACS: &[(CK_KEY_TYPE, Hash)] = &[
     (CKK_SHA3_512_HMAC, Hash::Sha3_512),
 ];
 
-/// Curves, each with the `CKA_EC_PARAMS` we show first and others that mean the same.
-const CURVES: &[(Curve, u32, &[&[u8]])] = &[
-    (Curve::P224, 224, &[b"\x06\x05\x2b\x81\x04\x00\x21", b"\x13\x09secp224r1"]),
-    (Curve::P256, 256, &[b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x13\x09secp256r1", b"\x13\x0aprime256v1"]),
-    (Curve::P384, 384, &[b"\x06\x05\x2b\x81\x04\x00\x22", b"\x13\x09secp384r1"]),
-    (Curve::P521, 521, &[b"\x06\x05\x2b\x81\x04\x00\x23", b"\x13\x09secp521r1"]),
-    (Curve::Secp256k1, 256, &[b"\x06\x05\x2b\x81\x04\x00\x0a", b"\x13\x09secp256k1"]),
-    (Curve::Ed25519, 255, &[b"\x06\x03\x2b\x65\x70", b"\x13\x0cedwards25519", b"\x06\x09\x2b\x06\x01\x04\x01\xda\x47\x0f\x01"]),
-    (Curve::X25519, 255, &[b"\x06\x03\x2b\x65\x6e", b"\x13\x0acurve25519", b"\x06\x0a\x2b\x06\x01\x04\x01\x97\x55\x01\x05\x01"]),
-];
-
-/// The curve that `CKA_EC_PARAMS` names.
-pub fn curve_of(params: &[u8]) -> Option<Curve> {
-    CURVES.iter().find(|(_, _, names)| names.contains(&params)).map(|(curve, _, _)| *curve)
-}
-
-/// The `CKA_EC_PARAMS` of a curve.
-pub fn params_of(curve: Curve) -> &'static [u8] {
-    CURVES.iter().find(|row| row.0 == curve).map_or(&[], |row| row.2[0])
-}
-
-/// The length of a curve's keys in bits.
-pub fn curve_bits(curve: Curve) -> u32 {
-    CURVES.iter().find(|row| row.0 == curve).map_or(0, |row| row.1)
-}
-
 /// The `CKA_KEY_TYPE` of a curve's keys.
 pub fn key_type_of(curve: Curve) -> CK_KEY_TYPE {
     match curve {
@@ -135,7 +116,7 @@ pub fn algorithm(attributes: &Attributes) -> Result<Algorithm> {
         Some(CKK_RSA) => Algorithm::Rsa,
         Some(key_type @ (CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY)) => {
             let params = attributes.bytes(CKA_EC_PARAMS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;
-            let curve = curve_of(params).ok_or(CKR_CURVE_NOT_SUPPORTED)?;
+            let curve = Curve::from_params(params).ok_or(CKR_CURVE_NOT_SUPPORTED)?;
             if key_type_of(curve) != key_type {
                 return Err(CKR_TEMPLATE_INCONSISTENT.into());
             }
@@ -194,8 +175,12 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
         }
     }
     for (kind, key) in BYTES {
+        // What follows from the value need not be kept beside it, but for the public half of a private key.
+        if *kind == CKA_PUBLIC_KEY_INFO && class != CKO_PRIVATE_KEY {
+            continue;
+        }
         if let Some(value) = attributes.bytes(*kind).filter(|v| !v.is_empty()) {
-            keep(key, hex(value));
+            keep(key, HEXLOWER.encode(value));
         }
     }
     for (kind, key, absent) in NUMBERS {
@@ -283,7 +268,7 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
         a.set_flag(*kind, property(key).map_or(*absent, |v| v == "1"));
     }
     for (kind, key) in BYTES.iter().filter(|row| applies(row.0)) {
-        match property(key).and_then(unhex) {
+        match property(key).and_then(|v| HEXLOWER_PERMISSIVE.decode(v.as_bytes()).ok()) {
             Some(value) => a.set(*kind, value),
             // Certificates say most of these themselves; a restriction that was not set does not exist.
             None if matches!(*kind, CKA_START_DATE | CKA_END_DATE | CKA_APPLICATION | CKA_OBJECT_ID | CKA_URL) => {
@@ -314,8 +299,8 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
     match (class, meta.algorithm) {
         (CKO_SECRET_KEY, Algorithm::TripleDes) => a.set_number(CKA_VALUE_LEN, 24),
         (CKO_SECRET_KEY, _) if meta.bits > 0 => a.set_number(CKA_VALUE_LEN, u64::from(meta.bits).div_ceil(8)),
-        (CKO_PUBLIC_KEY, Algorithm::Rsa) if meta.bits > 0 => a.set_number(CKA_MODULUS_BITS, meta.bits.into()),
-        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Ec(curve)) => a.set(CKA_EC_PARAMS, params_of(curve)),
+        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Rsa) if meta.bits > 0 => a.set_number(CKA_MODULUS_BITS, meta.bits.into()),
+        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Ec(curve)) => a.set(CKA_EC_PARAMS, curve.params()),
         _ => {}
     }
     show_vendor(&mut a, meta);
@@ -348,13 +333,7 @@ fn show_vendor(a: &mut Attributes, meta: &Meta) {
 
 /// The cluster's keys are shown under their titles, and nobody reads, changes or destroys them through PKCS#11.
 fn show_role(a: &mut Attributes, role: &str) {
-    let title = match role {
-        "core" => "Core KEK",
-        "common" => "Common KEK",
-        "cldb" => "CLDB key",
-        "dare" => "DARE key",
-        other => other,
-    };
+    let title = Role::from_word(role).map_or(role, |r| r.label());
     a.set(CKA_LABEL, title.as_bytes());
     a.set(CKA_ID, role.as_bytes());
     for (kind, value) in [
@@ -382,7 +361,7 @@ pub fn changes(old: &Attributes, new: &Attributes) -> Changes {
         keep(key, flag_text(new.flag(*kind)));
     }
     for (kind, key) in BYTES.iter().filter(|row| changed(row.0)) {
-        keep(key, hex(new.bytes(*kind).unwrap_or_default()));
+        keep(key, HEXLOWER.encode(new.bytes(*kind).unwrap_or_default()));
     }
     if usage_flags(old) != usage_flags(new) {
         keep("use", format!("{:x}", usage_flags(new)));
@@ -404,25 +383,12 @@ fn private_by_default(class: CK_OBJECT_CLASS) -> bool {
 fn made_up_id(meta: &Meta) -> Vec<u8> {
     let uid = meta.pair.as_ref().map_or(&meta.uid, |pair| pair.min(&meta.uid));
     let mut id = digest(Hash::Sha256, uid.0.as_bytes()).unwrap_or_default();
-    id.truncate(20);
+    id.truncate(MADE_UP_ID_LEN);
     id
 }
 
 fn flag_text(value: bool) -> String {
     if value { "1" } else { "0" }.to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16);
-    digits.chunks(2).map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect()
 }
 
 #[cfg(test)]
@@ -433,9 +399,11 @@ mod tests {
     use crate::token::attr::Purpose;
     use crate::token::template::{Attribute, Rights, Template, Value};
 
+    type Rows<'a> = &'a [(CK_ATTRIBUTE_TYPE, &'a [u8])];
+
     const ALL: Rights = Rights { write: true, user: true, so: true };
 
-    fn drafted(class: CK_OBJECT_CLASS, key_type: Option<CK_KEY_TYPE>, rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Attributes {
+    fn drafted(class: CK_OBJECT_CLASS, key_type: Option<CK_KEY_TYPE>, rows: Rows<'_>) -> Attributes {
         let rows = rows.iter().map(|(kind, v)| Attribute { kind: *kind, value: Value::Bytes(Secret::new(v.to_vec())) });
         let mut draft = Template(rows.collect()).draft(Purpose::Create, Some(class), key_type, ALL).unwrap();
         draft.complete();
@@ -469,7 +437,7 @@ mod tests {
     fn attributes_survive_the_store() {
         let no: &[u8] = &[CK_FALSE];
         let yes: &[u8] = &[CK_TRUE];
-        let cases: &[(CK_OBJECT_CLASS, Option<CK_KEY_TYPE>, &[(CK_ATTRIBUTE_TYPE, &[u8])])] = &[
+        let cases: &[(CK_OBJECT_CLASS, Option<CK_KEY_TYPE>, Rows<'_>)] = &[
             (
                 CKO_SECRET_KEY,
                 Some(CKK_AES),
@@ -486,7 +454,7 @@ mod tests {
             (
                 CKO_PRIVATE_KEY,
                 Some(CKK_EC),
-                &[(CKA_EC_PARAMS, params_of(Curve::P384)), (CKA_WRAP_WITH_TRUSTED, yes), (CKA_MODIFIABLE, no)],
+                &[(CKA_EC_PARAMS, Curve::P384.params()), (CKA_WRAP_WITH_TRUSTED, yes), (CKA_MODIFIABLE, no)],
             ),
             (CKO_DATA, None, &[(CKA_APPLICATION, b"app"), (CKA_OBJECT_ID, b"\x06\x01\x01")]),
             (
@@ -563,20 +531,5 @@ mod tests {
         meta.properties.extend(delta.properties);
         let read = attributes(&meta).unwrap();
         assert!(!read.flag(CKA_DESTROYABLE) && !read.flag(CKA_ENCRYPT) && read.flag(CKA_DECRYPT));
-    }
-
-    #[test]
-    fn curves_have_several_names() {
-        assert_eq!(curve_of(b"\x13\x0cedwards25519"), Some(Curve::Ed25519));
-        assert_eq!(curve_of(params_of(Curve::P521)), Some(Curve::P521));
-        assert_eq!(curve_of(b"\x06\x01\x00"), None);
-    }
-
-    #[test]
-    fn odd_hexadecimal_is_refused() {
-        assert_eq!(unhex("00ff"), Some(vec![0, 255]));
-        assert_eq!(unhex("0"), None);
-        assert_eq!(unhex("zz"), None);
-        assert_eq!(unhex("\u{e9}"), None);
     }
 }

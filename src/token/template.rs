@@ -181,18 +181,6 @@ impl Template {
         Ok(new)
     }
 
-    /// True when an object matches all attributes; `value_of` gives what the object shows of each.
-    pub fn matches<'a>(&self, mut value_of: impl FnMut(CK_ATTRIBUTE_TYPE) -> Option<Cow<'a, [u8]>>) -> bool {
-        self.0.iter().all(|attribute| {
-            let Some(value) = value_of(attribute.kind) else { return false };
-            let wanted = attribute.flat();
-            match rule(attribute.kind).map(|r| r.form) {
-                Some(Form::Flag) => wanted.len() == 1 && (wanted[0] != CK_FALSE) == value.iter().any(|&b| b != CK_FALSE),
-                _ => *value == *wanted,
-            }
-        })
-    }
-
     /// The class or key type that a template and a function agree on.
     fn settle(&self, kind: CK_ATTRIBUTE_TYPE, decided: Option<CK_ULONG>) -> Result<Option<CK_ULONG>> {
         let given = match self.0.iter().find(|a| a.kind == kind) {
@@ -207,6 +195,16 @@ impl Template {
 }
 
 impl Attribute {
+    /// True when an object that shows what `value_of` gives has this attribute with this value.
+    pub fn matches<'a>(&self, value_of: impl FnOnce(CK_ATTRIBUTE_TYPE) -> Option<Cow<'a, [u8]>>) -> bool {
+        let Some(value) = value_of(self.kind) else { return false };
+        let wanted = self.flat();
+        match rule(self.kind).map(|r| r.form) {
+            Some(Form::Flag) => wanted.len() == 1 && (wanted[0] != CK_FALSE) == value.iter().any(|&b| b != CK_FALSE),
+            _ => *value == *wanted,
+        }
+    }
+
     /// The value as it is kept: a flag as `CK_TRUE` or `CK_FALSE`, a template flat.
     fn flat(&self) -> Vec<u8> {
         match &self.value {
@@ -319,7 +317,8 @@ mod tests {
     #[test]
     fn bad_templates_and_their_return_values() {
         let t = CK_TRUE;
-        let cases: &[(&str, Purpose, &[(CK_ATTRIBUTE_TYPE, &[u8])], CK_RV)] = &[
+        type Row<'a> = (CK_ATTRIBUTE_TYPE, &'a [u8]);
+        let cases: &[(&str, Purpose, &[Row<'_>], CK_RV)] = &[
             ("no class", Purpose::Create, &[(CKA_LABEL, b"x")], CKR_TEMPLATE_INCOMPLETE),
             ("no key type", Purpose::Create, &[(CKA_CLASS, SECRET)], CKR_TEMPLATE_INCOMPLETE),
             ("short class", Purpose::Create, &[(CKA_CLASS, &[4])], CKR_ATTRIBUTE_VALUE_INVALID),
@@ -429,7 +428,9 @@ mod tests {
         let mut a = Attributes::default();
         a.set(CKA_LABEL, *b"x");
         a.set_flag(CKA_TOKEN, true);
-        let matches = |rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]| template(rows).matches(|kind| a.bytes(kind).map(Cow::Borrowed));
+        let matches = |rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+            template(rows).0.iter().all(|row| row.matches(|kind| a.bytes(kind).map(Cow::Borrowed)))
+        };
         assert!(matches(&[]));
         assert!(matches(&[(CKA_LABEL, b"x"), (CKA_TOKEN, &[7])]));
         assert!(!matches(&[(CKA_LABEL, b"xy")]));

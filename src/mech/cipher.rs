@@ -1,0 +1,532 @@
+//! Encryption and decryption, whole or in parts, here or in the store.
+
+use std::sync::Arc;
+
+use super::remote::Remote;
+use super::table::{Mode, Work, serving};
+use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash};
+use crate::ck::*;
+use crate::crypto::Hash;
+use crate::crypto::cipher::{Cipher, Direction, Key as CipherKey, Mode as CipherMode};
+use crate::crypto::hash::digest;
+use crate::crypto::pkey::{Padding, PrivateKey, PublicKey};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::store::{self, Ability, Algorithm, KeyStore, Uid};
+use crate::token::objects::Material;
+
+/// A mode with its parameters, taken out of a mechanism and checked.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "the names are the standard's")]
+pub(super) enum Setup {
+    Ecb,
+    Cbc { iv: Vec<u8> },
+    CbcPad { iv: Vec<u8> },
+    Ctr { counter: [u8; 16], bits: u32 },
+    Gcm { iv: Vec<u8>, aad: Vec<u8>, tag_len: usize },
+    Ccm { nonce: Vec<u8>, aad: Vec<u8>, tag_len: usize, data_len: usize },
+    Ofb { iv: Vec<u8> },
+    Cfb8 { iv: Vec<u8> },
+    Cfb128 { iv: Vec<u8> },
+    Poly1305 { nonce: Vec<u8>, aad: Vec<u8> },
+}
+
+impl Setup {
+    /// The parameters of a mode with blocks of `block` bytes. `CKR_MECHANISM_PARAM_INVALID` when they do not fit it.
+    fn parse(mode: Mode, block: usize, params: &Params) -> Result<Setup> {
+        let iv = |len| match params {
+            Params::Raw(iv) if iv.len() == len => Ok(iv.clone()),
+            _ => Err(Error::from(CKR_MECHANISM_PARAM_INVALID)),
+        };
+        Ok(match (mode, params) {
+            (Mode::Ecb, Params::None) => Setup::Ecb,
+            (Mode::Cbc, _) => Setup::Cbc { iv: iv(block)? },
+            (Mode::CbcPad, _) => Setup::CbcPad { iv: iv(block)? },
+            (Mode::Ofb, _) => Setup::Ofb { iv: iv(block)? },
+            (Mode::Cfb8, _) => Setup::Cfb8 { iv: iv(block)? },
+            (Mode::Cfb128, _) => Setup::Cfb128 { iv: iv(block)? },
+            (Mode::Ctr, Params::Ctr { bits: bits @ 1..=128, counter }) => Setup::Ctr { counter: *counter, bits: *bits as u32 },
+            // `ulIvBits` is often 0 or wrong in practice; `ulIvLen` counts.
+            (Mode::Gcm, Params::Gcm { iv, aad, tag_bits, .. }) if !iv.is_empty() => {
+                Setup::Gcm { iv: iv.clone(), aad: aad.clone(), tag_len: gcm_tag(*tag_bits)? }
+            }
+            (Mode::Ccm, Params::Ccm { data_len, nonce, aad, mac_len }) => Setup::Ccm {
+                nonce: nonce.clone(),
+                aad: aad.clone(),
+                tag_len: usize::try_from(*mac_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?,
+                data_len: usize::try_from(*data_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?,
+            },
+            (Mode::Poly1305, Params::ChaCha20Poly1305 { nonce, aad }) => {
+                Setup::Poly1305 { nonce: nonce.clone(), aad: aad.clone() }
+            }
+            _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        })
+    }
+
+    fn local(&self) -> CipherMode<'_> {
+        match self {
+            Setup::Ecb => CipherMode::Ecb,
+            Setup::Cbc { iv } => CipherMode::Cbc { iv },
+            Setup::CbcPad { iv } => CipherMode::CbcPad { iv },
+            Setup::Ctr { counter, bits } => CipherMode::Ctr { counter, bits: *bits },
+            Setup::Gcm { iv, aad, tag_len } => CipherMode::Gcm { iv, aad, tag_len: *tag_len },
+            Setup::Ccm { nonce, aad, tag_len, .. } => CipherMode::Ccm { nonce, aad, tag_len: *tag_len },
+            Setup::Ofb { iv } => CipherMode::Ofb { iv },
+            Setup::Cfb8 { iv } => CipherMode::Cfb8 { iv },
+            Setup::Cfb128 { iv } => CipherMode::Cfb128 { iv },
+            Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 { nonce, aad },
+        }
+    }
+
+    /// The mode in the store's words, if it has words for it.
+    pub(super) fn remote(&self) -> Option<store::Cipher> {
+        Some(match self.clone() {
+            Setup::Ecb => store::Cipher::Ecb,
+            Setup::Cbc { iv } => store::Cipher::Cbc { iv },
+            Setup::CbcPad { iv } => store::Cipher::CbcPad { iv },
+            Setup::Ctr { counter, .. } => store::Cipher::Ctr { counter: counter.to_vec() },
+            Setup::Gcm { iv, aad, tag_len } => store::Cipher::Gcm { iv, aad, tag_len },
+            _ => return None,
+        })
+    }
+
+    /// Length of the tag that follows the ciphertext.
+    fn tag_len(&self) -> usize {
+        match self {
+            Setup::Gcm { tag_len, .. } | Setup::Ccm { tag_len, .. } => *tag_len,
+            Setup::Poly1305 { .. } => 16,
+            _ => 0,
+        }
+    }
+
+    /// Length of the result of `len` bytes: exact but for padding taken off, where it is the most that can be.
+    pub(super) fn output_len(&self, direction: Direction, block: usize, len: usize) -> usize {
+        match (self, direction) {
+            (Setup::CbcPad { .. }, Direction::Encrypt) => (len / block + 1) * block,
+            (Setup::CbcPad { .. }, Direction::Decrypt) => len.saturating_sub(1),
+            (_, Direction::Encrypt) => len + self.tag_len(),
+            (_, Direction::Decrypt) => len.saturating_sub(self.tag_len()),
+        }
+    }
+
+    /// Refuses lengths that the mode cannot have.
+    pub(super) fn check_len(&self, direction: Direction, block: usize, len: usize) -> Result<()> {
+        let whole = len.is_multiple_of(block);
+        let fits = match (self, direction) {
+            (Setup::Ecb | Setup::Cbc { .. }, _) => whole,
+            (Setup::CbcPad { .. }, Direction::Decrypt) => whole && len > 0,
+            (Setup::Ccm { data_len, .. }, Direction::Encrypt) => len == *data_len,
+            (Setup::Ccm { data_len, tag_len, .. }, Direction::Decrypt) => len == data_len.saturating_add(*tag_len),
+            (_, Direction::Decrypt) => len >= self.tag_len(),
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(bad_len(direction)) }
+    }
+}
+
+/// The error of data whose length a mechanism cannot take.
+pub(super) fn bad_len(direction: Direction) -> Error {
+    match direction {
+        Direction::Encrypt => CKR_DATA_LEN_RANGE.into(),
+        Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE.into(),
+    }
+}
+
+/// Length of a GCM tag in bytes (SP 800-38D, 5.2.1.2).
+fn gcm_tag(bits: CK_ULONG) -> Result<usize> {
+    match bits {
+        32 | 64 | 96 | 104 | 112 | 120 | 128 => Ok(bits as usize / 8),
+        _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+    }
+}
+
+/// Block length of a cipher in bytes; 1 for stream ciphers.
+fn block_len(key_type: CK_KEY_TYPE) -> usize {
+    match key_type {
+        CKK_AES => 16,
+        CKK_DES3 => 8,
+        _ => 1,
+    }
+}
+
+fn cipher_key(key_type: CK_KEY_TYPE, value: &[u8]) -> CipherKey<'_> {
+    match key_type {
+        CKK_DES3 => CipherKey::TripleDes(value),
+        CKK_CHACHA20 => CipherKey::ChaCha20(value),
+        _ => CipherKey::Aes(value),
+    }
+}
+
+/// An encryption or decryption.
+pub struct CipherOperation {
+    direction: Direction,
+    engine: Engine,
+    /// A result that did not fit into the caller's buffer, with the digest of what it is the result of.
+    stash: Option<(Vec<u8>, Secret)>,
+    /// True once a part was taken.
+    parts: bool,
+}
+
+enum Engine {
+    Local(Local),
+    Remote(Remote),
+    Rsa(Rsa),
+}
+
+/// A symmetric cipher at work here.
+struct Local {
+    key: Arc<Secret>,
+    key_type: CK_KEY_TYPE,
+    setup: Setup,
+    direction: Direction,
+    /// `None` once it has ended, until it is wanted again for other data.
+    cipher: Option<Cipher>,
+    taken: usize,
+}
+
+impl Local {
+    fn new(key: Arc<Secret>, key_type: CK_KEY_TYPE, setup: Setup, direction: Direction) -> Result<Local> {
+        let mut local = Local { key, key_type, setup, direction, cipher: None, taken: 0 };
+        local.cipher = Some(local.start()?);
+        Ok(local)
+    }
+
+    fn start(&self) -> Result<Cipher> {
+        Cipher::new(self.direction, cipher_key(self.key_type, self.key.expose()), self.setup.local())
+    }
+
+    fn take(&mut self) -> Result<Cipher> {
+        self.cipher.take().map_or_else(|| self.start(), Ok)
+    }
+}
+
+/// RSA: one block, whose parts wait until it is whole.
+struct Rsa {
+    side: Side,
+    padding: RsaPadding,
+    /// Length of the modulus in bytes.
+    len: usize,
+    held: Vec<u8>,
+    key: Key,
+    mechanism: CK_MECHANISM_TYPE,
+}
+
+enum Side {
+    Public(PublicKey),
+    Private(PrivateKey),
+    Remote(Arc<dyn KeyStore>, Uid, store::Cipher),
+}
+
+#[derive(Clone)]
+enum RsaPadding {
+    Pkcs1,
+    Raw,
+    Oaep { hash: Hash, mgf: Hash, label: Vec<u8> },
+}
+
+impl RsaPadding {
+    fn parse(work: Work, params: &Params) -> Result<RsaPadding> {
+        match (work, params) {
+            (Work::RsaPkcs, Params::None) => Ok(RsaPadding::Pkcs1),
+            (Work::RsaRaw, Params::None) => Ok(RsaPadding::Raw),
+            (Work::RsaOaep, Params::Oaep { hash, mgf, source, label }) => {
+                if *source != CKZ_DATA_SPECIFIED && !(*source == 0 && label.is_empty()) {
+                    return Err(CKR_MECHANISM_PARAM_INVALID.into());
+                }
+                Ok(RsaPadding::Oaep { hash: hash_of(*hash)?, mgf: mgf_hash(*mgf)?, label: label.clone() })
+            }
+            _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        }
+    }
+
+    fn local(&self) -> Padding<'_> {
+        match self {
+            RsaPadding::Pkcs1 => Padding::Pkcs1,
+            RsaPadding::Raw => Padding::Raw,
+            RsaPadding::Oaep { hash, mgf, label } => Padding::Oaep { hash: *hash, mgf: *mgf, label },
+        }
+    }
+
+    fn remote(&self) -> Option<store::Cipher> {
+        match self {
+            RsaPadding::Pkcs1 => Some(store::Cipher::RsaPkcs1),
+            RsaPadding::Raw => None,
+            RsaPadding::Oaep { hash, mgf, label } => {
+                Some(store::Cipher::RsaOaep { hash: *hash, mgf: *mgf, label: label.clone() })
+            }
+        }
+    }
+}
+
+impl Rsa {
+    fn run(&mut self, data: &[u8]) -> Result<Secret> {
+        match &self.side {
+            Side::Public(key) => {
+                // CKM_RSA_X_509 takes a number, however many leading zeros it is written with.
+                let padded;
+                let mut data = data;
+                if matches!(self.padding, RsaPadding::Raw) && data.len() < self.len {
+                    let mut number = vec![0; self.len - data.len()];
+                    number.extend_from_slice(data);
+                    padded = Secret::new(number);
+                    data = padded.expose();
+                }
+                key.encrypt(self.padding.local(), data).map(Secret::new)
+            }
+            Side::Private(key) => {
+                if data.len() != self.len {
+                    return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
+                }
+                key.decrypt(self.padding.local(), data)
+            }
+            Side::Remote(store, uid, cipher) => {
+                if data.len() != self.len {
+                    return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
+                }
+                match store.decrypt(uid, Algorithm::Rsa, cipher, data) {
+                    Err(e) => {
+                        let value = self.key.instead(self.mechanism, e)?;
+                        self.side = Side::Private(PrivateKey::from_pkcs8(value.expose())?);
+                        self.run(data)
+                    }
+                    done => done,
+                }
+            }
+        }
+    }
+}
+
+impl CipherOperation {
+    /// An operation for `C_EncryptInit` or `C_DecryptInit`.
+    pub fn new(direction: Direction, mechanism: &Mechanism, key: Key) -> Result<CipherOperation> {
+        let (function, usage) = match direction {
+            Direction::Encrypt => (CKF_ENCRYPT, CKA_ENCRYPT),
+            Direction::Decrypt => (CKF_DECRYPT, CKA_DECRYPT),
+        };
+        let work = serving(mechanism.kind, function)?.work;
+        CipherOperation::for_usage(direction, work, mechanism, key, usage)
+    }
+
+    /// The same for another use of the key, which `usage` names (wrapping and unwrapping).
+    pub(super) fn for_usage(
+        direction: Direction,
+        work: Work,
+        mechanism: &Mechanism,
+        key: Key,
+        usage: CK_ATTRIBUTE_TYPE,
+    ) -> Result<CipherOperation> {
+        let engine = match work {
+            Work::Cipher(key_type, mode) => {
+                if key.class() != CKO_SECRET_KEY || key.key_type() != key_type {
+                    return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+                }
+                key.check(mechanism.kind, usage)?;
+                let block = block_len(key_type);
+                let setup = Setup::parse(mode, block, &mechanism.params)?;
+                let ability = match direction {
+                    Direction::Encrypt => Ability::Encrypt,
+                    Direction::Decrypt => Ability::Decrypt,
+                };
+                let ability = setup.remote().map(|_| ability);
+                match key.material(mechanism.kind, ability)? {
+                    Material::Local(value) => Engine::Local(Local::new(value, key_type, setup, direction)?),
+                    Material::Remote(store, uid) => {
+                        Engine::Remote(Remote::new(store, uid, key, mechanism.kind, setup, direction, block))
+                    }
+                }
+            }
+            Work::RsaPkcs | Work::RsaRaw | Work::RsaOaep => {
+                let class = if direction == Direction::Encrypt { CKO_PUBLIC_KEY } else { CKO_PRIVATE_KEY };
+                if key.key_type() != CKK_RSA || key.class() != class {
+                    return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+                }
+                key.check(mechanism.kind, usage)?;
+                let padding = RsaPadding::parse(work, &mechanism.params)?;
+                let side = if direction == Direction::Encrypt {
+                    Side::Public(key.token.public_key(&key.object)?)
+                } else {
+                    let cipher = padding.remote();
+                    match (key.material(mechanism.kind, cipher.as_ref().map(|_| Ability::Decrypt))?, cipher) {
+                        (Material::Remote(store, uid), Some(cipher)) => Side::Remote(store, uid, cipher),
+                        (Material::Local(value), _) => Side::Private(PrivateKey::from_pkcs8(value.expose())?),
+                        _ => return Err(CKR_MECHANISM_INVALID.into()),
+                    }
+                };
+                let len = key.modulus_len()?;
+                Engine::Rsa(Rsa { side, padding, len, held: Vec::new(), key, mechanism: mechanism.kind })
+            }
+            _ => return Err(CKR_MECHANISM_INVALID.into()),
+        };
+        Ok(CipherOperation { direction, engine, stash: None, parts: false })
+    }
+
+    /// Length of the result of `len` bytes at once, and whether it is that exactly.
+    fn whole_len(&self, len: usize) -> (usize, bool) {
+        match &self.engine {
+            Engine::Local(local) => {
+                let padded = self.direction == Direction::Decrypt && matches!(local.setup, Setup::CbcPad { .. });
+                (local.setup.output_len(self.direction, block_len(local.key_type), len), !padded)
+            }
+            Engine::Remote(remote) => remote.whole_len(len),
+            Engine::Rsa(rsa) => (rsa.len, self.direction == Direction::Encrypt || matches!(rsa.padding, RsaPadding::Raw)),
+        }
+    }
+
+    /// All data at once: `C_Encrypt`, `C_Decrypt`.
+    pub fn run(&mut self, data: &[u8], room: Option<usize>) -> Result<Output> {
+        if self.parts {
+            return Err(CKR_OPERATION_NOT_INITIALIZED.into());
+        }
+        if let Some(output) = self.stashed(data, room)? {
+            return Ok(output);
+        }
+        let (bound, exact) = self.whole_len(data.len());
+        match room {
+            None => return Ok(Output::Length(bound)),
+            Some(room) if exact && room < bound => return Ok(Output::TooSmall(bound)),
+            Some(_) => {}
+        }
+        let result = match &mut self.engine {
+            Engine::Local(local) => {
+                local.setup.check_len(local.direction, block_len(local.key_type), data.len())?;
+                Secret::new(local.take()?.run(data)?)
+            }
+            Engine::Remote(remote) => match remote.run(data) {
+                Ok(result) => result,
+                Err(e) => {
+                    let mut local = self.fall_back(e)?;
+                    let result = Secret::new(local.take()?.run(data)?);
+                    self.engine = Engine::Local(local);
+                    result
+                }
+            },
+            Engine::Rsa(rsa) => rsa.run(data)?,
+        };
+        self.deliver(data, result, room)
+    }
+
+    /// The next part: `C_EncryptUpdate`, `C_DecryptUpdate`. Nothing is taken unless the result fits.
+    pub fn update(&mut self, part: &[u8], room: Option<usize>) -> Result<Output> {
+        if self.stash.is_some() {
+            return Err(CKR_OPERATION_NOT_INITIALIZED.into());
+        }
+        let len = match &self.engine {
+            Engine::Local(local) => local.cipher.as_ref().map_or(0, |c| c.update_len(part.len())),
+            Engine::Remote(remote) => remote.update_len(part.len()),
+            Engine::Rsa(_) => 0,
+        };
+        if let Some(output) = Output::early(len, room) {
+            return Ok(output);
+        }
+        self.parts = true;
+        let result = match &mut self.engine {
+            Engine::Local(local) => {
+                local.taken = local.taken.saturating_add(part.len());
+                local.cipher.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)?
+            }
+            Engine::Remote(remote) => match remote.update(part) {
+                Ok(result) => result,
+                Err(e) => {
+                    let held = remote.held().to_vec();
+                    let mut local = self.fall_back(e)?;
+                    let cipher = local.cipher.as_mut().ok_or(CKR_FUNCTION_FAILED)?;
+                    let mut result = cipher.update(&held)?;
+                    cipher.update_into(part, &mut result)?;
+                    local.taken = held.len() + part.len();
+                    self.engine = Engine::Local(local);
+                    result
+                }
+            },
+            Engine::Rsa(rsa) => {
+                if rsa.held.len() + part.len() > rsa.len {
+                    return Err(bad_len(self.direction));
+                }
+                rsa.held.extend_from_slice(part);
+                Vec::new()
+            }
+        };
+        Ok(Output::Bytes(Secret::new(result)))
+    }
+
+    /// The end: `C_EncryptFinal`, `C_DecryptFinal`.
+    pub fn finish(&mut self, room: Option<usize>) -> Result<Output> {
+        if let Some(output) = self.stashed(&[], room)? {
+            return Ok(output);
+        }
+        let (bound, exact) = match &self.engine {
+            Engine::Local(local) => (
+                local.cipher.as_ref().map_or(0, |c| c.finish_len(0)),
+                !(self.direction == Direction::Decrypt && matches!(local.setup, Setup::CbcPad { .. })),
+            ),
+            Engine::Remote(remote) => remote.finish_len(),
+            Engine::Rsa(_) => self.whole_len(0),
+        };
+        match room {
+            None => return Ok(Output::Length(bound)),
+            Some(room) if exact && room < bound => return Ok(Output::TooSmall(bound)),
+            Some(_) => {}
+        }
+        let result = match &mut self.engine {
+            Engine::Local(local) => {
+                if let Setup::Ccm { .. } = local.setup {
+                    local.setup.check_len(local.direction, 1, local.taken)?;
+                }
+                Secret::new(local.cipher.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?)
+            }
+            Engine::Remote(remote) => match remote.finish() {
+                Ok(result) => result,
+                Err(e) => {
+                    let held = remote.held().to_vec();
+                    Secret::new(self.fall_back(e)?.take()?.run(&held)?)
+                }
+            },
+            Engine::Rsa(rsa) => {
+                let held = std::mem::take(&mut rsa.held);
+                rsa.run(&held)?
+            }
+        };
+        self.deliver(&[], result, room)
+    }
+
+    /// A local cipher in the place of a store that refused the mechanism at the first request.
+    fn fall_back(&self, error: Error) -> Result<Local> {
+        let Engine::Remote(remote) = &self.engine else { return Err(error) };
+        let value = remote.instead(error)?;
+        Local::new(value, remote.key.key_type(), remote.setup.clone(), self.direction)
+    }
+
+    /// The result kept from a call whose buffer was too small, when this call is for the same data.
+    fn stashed(&mut self, data: &[u8], room: Option<usize>) -> Result<Option<Output>> {
+        let Some((of, result)) = &self.stash else { return Ok(None) };
+        if let Some(output) = Output::early(result.len(), room) {
+            return Ok(Some(output));
+        }
+        let same = *of == digest(Hash::Sha256, data)?;
+        let result = self.stash.take().map(|(_, result)| result);
+        Ok(result.filter(|_| same).map(Output::Bytes))
+    }
+
+    fn deliver(&mut self, data: &[u8], result: Secret, room: Option<usize>) -> Result<Output> {
+        match room {
+            Some(room) if result.len() > room => {
+                let len = result.len();
+                self.stash = Some((digest(Hash::Sha256, data)?, result));
+                Ok(Output::TooSmall(len))
+            }
+            _ => Ok(Output::Bytes(result)),
+        }
+    }
+}
+
+impl Key {
+    /// Length of an RSA key's modulus in bytes.
+    pub(super) fn modulus_len(&self) -> Result<usize> {
+        if let Some(bits) = self.object.attributes.number(CKA_MODULUS_BITS) {
+            return Ok(bits.div_ceil(8) as usize);
+        }
+        match self.token.public_key(&self.object)?.kind() {
+            crate::crypto::pkey::Kind::Rsa { bits } => Ok(bits.div_ceil(8) as usize),
+            crate::crypto::pkey::Kind::Ec(_) => Err(CKR_KEY_TYPE_INCONSISTENT.into()),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Message digests, always here.
+
+use super::table::{Work, serving};
+use super::{Key, Mechanism, Output, Params};
+use crate::ck::*;
+use crate::crypto::hash::Digest;
+use crate::error::Result;
+use crate::secret::Secret;
+use crate::token::objects::Material;
+
+/// A digest being made.
+pub struct DigestOperation {
+    digest: Option<Digest>,
+    len: usize,
+    parts: bool,
+}
+
+impl DigestOperation {
+    /// An operation for `C_DigestInit`.
+    pub fn new(mechanism: &Mechanism) -> Result<DigestOperation> {
+        let Work::Digest(hash) = serving(mechanism.kind, CKF_DIGEST)?.work else { return Err(CKR_MECHANISM_INVALID.into()) };
+        if !matches!(mechanism.params, Params::None) {
+            return Err(CKR_MECHANISM_PARAM_INVALID.into());
+        }
+        Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false })
+    }
+
+    fn take(&mut self, part: &[u8]) -> Result<()> {
+        self.digest.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)
+    }
+
+    /// The whole message at once: `C_Digest`.
+    pub fn run(&mut self, data: &[u8], room: Option<usize>) -> Result<Output> {
+        if self.parts {
+            return Err(CKR_OPERATION_NOT_INITIALIZED.into());
+        }
+        if let Some(output) = Output::early(self.len, room) {
+            return Ok(output);
+        }
+        self.take(data)?;
+        self.finish(room)
+    }
+
+    /// The next part: `C_DigestUpdate`.
+    pub fn update(&mut self, part: &[u8]) -> Result<()> {
+        self.parts = true;
+        self.take(part)
+    }
+
+    /// The value of a secret key as the next part: `C_DigestKey`. `CKR_KEY_INDIGESTIBLE` for one that stays in its store.
+    pub fn update_key(&mut self, key: &Key) -> Result<()> {
+        if key.class() != CKO_SECRET_KEY {
+            return Err(CKR_KEY_INDIGESTIBLE.into());
+        }
+        let extractable = key.object.attributes.flag(CKA_EXTRACTABLE) || !key.object.is_token();
+        match key.token.material(&key.object, None) {
+            Ok(Material::Local(value)) if extractable => self.update(value.expose()),
+            _ => Err(CKR_KEY_INDIGESTIBLE.into()),
+        }
+    }
+
+    /// The end: `C_DigestFinal`.
+    pub fn finish(&mut self, room: Option<usize>) -> Result<Output> {
+        if let Some(output) = Output::early(self.len, room) {
+            return Ok(output);
+        }
+        let digest = self.digest.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?;
+        Ok(Output::Bytes(Secret::new(digest)))
+    }
+}

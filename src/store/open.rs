@@ -1,0 +1,60 @@
+//! Opening a token's store, whichever kind it is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::KeyStore;
+use super::file::FileStore;
+use super::kmip::KmipStore;
+use crate::config::{StoreKind, TokenConfig};
+use crate::error::{Error, Result};
+use crate::net;
+use crate::secret::Secret;
+
+/// What a token shows to its hosts.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Certificate chain, PEM.
+    pub certificate: Option<Vec<u8>>,
+    /// Private key.
+    pub key: Option<Secret>,
+    /// Certificates of the servers' authority, PEM; `None` trusts the system's.
+    pub ca: Option<Vec<u8>>,
+    /// Password of the configured user name.
+    pub password: Option<Secret>,
+}
+
+/// How the token's hosts are reached. Errors: no hosts, a certificate or key that cannot be used.
+pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
+    let settings = &token.settings;
+    if settings.hosts.is_empty() {
+        return Err(Error::input(format!("token '{}' has no hosts yet: mrhsm set -ip HOST", token.label))
+            .with_rv(crate::ck::CKR_DEVICE_ERROR));
+    }
+    let client = match (&access.certificate, &access.key) {
+        (Some(certificate), Some(key)) => Some(net::Identity::from_pem(certificate, key.expose(), None)?),
+        _ => None,
+    };
+    let trust = access.ca.map_or(net::Trust::System, net::Trust::Pem);
+    let tls = net::Tls::new(client.as_ref(), &trust, None)?;
+    let hosts = settings.addresses().map(|(name, port)| net::Host { name: name.into(), port }).collect();
+    let password = access.password;
+    let credential = token.username.clone().map(|username| net::Credential { username, password: password.unwrap_or_default() });
+    Ok(net::Config {
+        version: settings.kmip_version,
+        credential,
+        connect_timeout: Duration::from_millis(settings.connect_millis),
+        deadline: Duration::from_millis(settings.deadline_millis),
+        ..net::Config::new(hosts, tls)
+    })
+}
+
+/// Opens the store of a token; nothing is sent to a host yet. `objects` is the file of a file token's objects and `seal` the
+/// 32-byte key that they are sealed with.
+pub fn open(token: &TokenConfig, access: Access, objects: &Path, seal: &Secret) -> Result<Arc<dyn KeyStore>> {
+    Ok(match token.settings.store {
+        StoreKind::File => Arc::new(FileStore::open(objects, seal.expose())?),
+        StoreKind::Kmip => Arc::new(KmipStore::open(network(token, access)?)?),
+    })
+}

@@ -1,0 +1,452 @@
+//! The objects of a token, wherever they live: finding, making, reading, changing and destroying them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::attr::{Form, rule, vendor};
+use super::cluster::Role;
+use super::object::{Attributes, Home, Object, unflatten};
+use super::template::{Answer, Rights, Template};
+use super::{Token, lock, spec, value};
+use crate::ck::*;
+use crate::config::CryptoPolicy;
+use crate::crypto::pkey::PublicKey;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid};
+
+/// How long the answer to a search may be given again.
+const FIND_AGE: Duration = Duration::from_secs(2);
+/// How long what was read about an object is good enough to show it in a search.
+const SHOW_AGE: Duration = Duration::from_secs(5);
+/// How many objects' attributes are asked for at once.
+const META_BATCH: usize = 64;
+/// The property that marks the objects this token made, with its serial number as its value.
+const MADE_BY: &str = "tok";
+
+/// Searches answered lately.
+#[derive(Default)]
+pub(super) struct FindCache {
+    answers: HashMap<String, (Instant, Vec<Uid>)>,
+    /// Counts changes, so that an answer that was on its way during one is not kept.
+    changes: u64,
+}
+
+/// Where a key can be used.
+#[derive(Clone)]
+pub enum Material {
+    /// Here: its value, as [`value`] describes it.
+    Local(Arc<Secret>),
+    /// In the store.
+    Remote(Arc<dyn KeyStore>, Uid),
+}
+
+/// Where a new object's value comes from.
+pub enum Source {
+    /// From the caller.
+    Given(Secret),
+    /// Made by the store: a secret key of so many bits.
+    Made(u32),
+}
+
+impl Token {
+    /// Forgets what was found, because something changed.
+    pub(super) fn forget_finds(&self) {
+        let mut found = lock(&self.found);
+        found.answers.clear();
+        found.changes += 1;
+    }
+
+    /// Forgets the objects of a closed session.
+    pub fn close_session(&self, session: CK_SESSION_HANDLE) {
+        lock(&self.objects).retain(|o| !matches!(o.home, Home::Session { session: s, .. } if s == session));
+    }
+
+    /// The object of a handle, as `rights` see it. `CKR_OBJECT_HANDLE_INVALID` when there is none.
+    pub fn object(&self, handle: CK_OBJECT_HANDLE, rights: Rights) -> Result<Arc<Object>> {
+        let object = lock(&self.objects).get(handle).filter(|o| !o.is_private() || rights.user);
+        let object = object.ok_or(CKR_OBJECT_HANDLE_INVALID)?;
+        match object.uid() {
+            Some(uid) if object.read_at.elapsed() >= self.key_age().max(SHOW_AGE) => {
+                let found = self.read(std::slice::from_ref(uid), Duration::ZERO)?.pop();
+                Ok(found.filter(|o| !o.is_private() || rights.user).ok_or_else(|| {
+                    lock(&self.objects).remove(handle);
+                    CKR_OBJECT_HANDLE_INVALID
+                })?)
+            }
+            _ => Ok(object),
+        }
+    }
+
+    /// Handles of the objects that match a template, oldest handle first.
+    pub fn find(&self, template: &Template, rights: Rights) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        let mut candidates = lock(&self.objects).session_objects();
+        let only_session = template.bytes(CKA_TOKEN).is_some_and(|v| v == [CK_FALSE]);
+        if !only_session {
+            candidates.extend(self.stored(template)?);
+        }
+        let mut handles = Vec::new();
+        for object in candidates {
+            if (!object.is_private() || rights.user) && self.matches(&object, template) {
+                handles.push(object.handle);
+            }
+        }
+        handles.sort_unstable();
+        handles.dedup();
+        Ok(handles)
+    }
+
+    /// The stored objects that may match.
+    fn stored(&self, template: &Template) -> Result<Vec<Arc<Object>>> {
+        let store = match self.store() {
+            Ok(store) => store,
+            // Before login a token whose PIN is not kept shows what this process has.
+            Err(e) if e.rv() == CKR_USER_NOT_LOGGED_IN => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let text = |kind| template.bytes(kind).and_then(|v| std::str::from_utf8(v).ok());
+        if let Some(uid) = text(CKA_UNIQUE_ID).or_else(|| text(vendor::UID)) {
+            return self.read(&[Uid(uid.into())], SHOW_AGE);
+        }
+        let mut filter = filter(template);
+        let mut uids = self.locate(store.as_ref(), &filter)?;
+        // Objects of other clients have no label that we set, but names; and no identifier, but one that we made up.
+        if let Some(name) = filter.label.take().and_then(|label| String::from_utf8(label).ok()) {
+            if uids.is_empty() {
+                filter.name = Some(name);
+                uids = self.locate(store.as_ref(), &filter)?;
+            }
+        } else if uids.is_empty() && filter.id.as_ref().is_some_and(|id| id.len() == spec::MADE_UP_ID_LEN) {
+            filter.id = None;
+            uids = self.locate(store.as_ref(), &filter)?;
+        }
+        self.read(&uids, SHOW_AGE)
+    }
+
+    /// Asks the store, unless it was asked the same just before.
+    fn locate(&self, store: &dyn KeyStore, filter: &Filter) -> Result<Vec<Uid>> {
+        let key = format!("{filter:?}");
+        let changes = {
+            let mut found = lock(&self.found);
+            found.answers.retain(|_, (when, _)| when.elapsed() < FIND_AGE);
+            if let Some((_, uids)) = found.answers.get(&key) {
+                return Ok(uids.clone());
+            }
+            found.changes
+        };
+        let uids = store.locate(filter)?;
+        let mut found = lock(&self.found);
+        if found.changes == changes {
+            found.answers.insert(key, (Instant::now(), uids.clone()));
+        }
+        Ok(uids)
+    }
+
+    /// The objects with these identifiers, read from the store where they were last read longer than `age` ago. Objects that are gone
+    /// or cannot be shown are left out.
+    fn read(&self, uids: &[Uid], age: Duration) -> Result<Vec<Arc<Object>>> {
+        let mut objects = Vec::with_capacity(uids.len());
+        let mut stale = Vec::new();
+        {
+            let table = lock(&self.objects);
+            for uid in uids {
+                match table.fresh(uid, age) {
+                    Some(object) => objects.push(object),
+                    None => stale.push(uid.clone()),
+                }
+            }
+        }
+        if stale.is_empty() {
+            return Ok(objects);
+        }
+        let store = self.store()?;
+        for batch in stale.chunks(META_BATCH) {
+            let metas = store.meta(batch)?;
+            let mut table = lock(&self.objects);
+            for meta in &metas {
+                let Some(attributes) = shown(meta) else { continue };
+                let handle = table.handle_of(&meta.uid, || self.handles.next());
+                let home = Home::Store { uid: meta.uid.clone(), state: meta.state, pair: meta.pair.clone() };
+                let derived = table.get(handle).map_or_else(OnceLock::new, |old| old.derived.clone());
+                objects.push(table.put(Object { handle, attributes, home, read_at: Instant::now(), derived }));
+            }
+        }
+        Ok(objects)
+    }
+
+    /// True when an object matches a template. What costs a request is compared last, and only when all else matches.
+    fn matches(&self, object: &Object, template: &Template) -> bool {
+        let known = |kind| object.attributes.bytes(kind).map(Cow::Borrowed);
+        let (cheap, dear): (Vec<_>, Vec<_>) = template.0.iter().partition(|a| object.attributes.has(a.kind));
+        if !cheap.iter().all(|a| a.matches(known)) {
+            return false;
+        }
+        dear.iter().all(|a| {
+            a.matches(|kind| match self.attribute(object, kind) {
+                Ok(Answer::Value(value)) => Some(Cow::Owned(value.expose().to_vec())),
+                _ => None,
+            })
+        })
+    }
+
+    /// What an object shows of an attribute (`C_GetAttributeValue`).
+    pub fn attribute(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
+        let attributes = &object.attributes;
+        let (class, key_type) = (attributes.class(), attributes.key_type());
+        let Some(rule) = rule(kind).filter(|r| r.applies(class, key_type)) else { return Ok(Answer::Unknown) };
+        if rule.secret {
+            return match class {
+                _ if object.is_hidden() => Ok(Answer::Sensitive),
+                CKO_SECRET_KEY | CKO_PRIVATE_KEY => Ok(Answer::Value(value::part(attributes, &*self.value(object)?, kind)?)),
+                _ => Ok(Answer::Value(self.value(object)?.duplicate())),
+            };
+        }
+        if let Some(bytes) = attributes.bytes(kind) {
+            return Ok(match rule.form {
+                Form::Template => Answer::Nested(unflatten(bytes)),
+                _ => Answer::Value(Secret::new(bytes.to_vec())),
+            });
+        }
+        match rule.form {
+            Form::Template => return Ok(Answer::Nested(Template::default())),
+            // No restriction, which the standard has no other way to say.
+            Form::Mechanisms => return Ok(Answer::Value(Secret::default())),
+            _ => {}
+        }
+        if rule.is_read_only() {
+            return Ok(Answer::Unknown);
+        }
+        Ok(self.derived(object).bytes(kind).map_or(Answer::Unknown, |bytes| Answer::Value(Secret::new(bytes.to_vec()))))
+    }
+
+    /// The attributes that follow from an object's value, read once. Where they cannot be had, none.
+    fn derived<'a>(&self, object: &'a Object) -> &'a Attributes {
+        if let Some(derived) = object.derived.get() {
+            return derived;
+        }
+        match self.read_derived(object) {
+            Ok(derived) => object.derived.get_or_init(|| derived),
+            Err(e) => {
+                crate::log!(Warn, "token {}: attributes of object {}: {e}", self.uuid(), object.handle);
+                static NONE: Attributes = Attributes::none();
+                &NONE
+            }
+        }
+    }
+
+    fn read_derived(&self, object: &Object) -> Result<Attributes> {
+        let attributes = &object.attributes;
+        if attributes.class() == CKO_PRIVATE_KEY {
+            return value::public_facts(&self.public_key(object)?);
+        }
+        if attributes.class() == CKO_SECRET_KEY && object.is_token() && object.is_hidden() {
+            return self.remote_check_value(object);
+        }
+        value::derived(attributes, self.value(object)?.expose())
+    }
+
+    /// The check value of a key that stays in the store.
+    fn remote_check_value(&self, object: &Object) -> Result<Attributes> {
+        let mut facts = Attributes::default();
+        let algorithm = spec::algorithm(&object.attributes)?;
+        if let Material::Remote(store, uid) = self.material(object, Some(Ability::Encrypt))? {
+            let block: &[u8] = if algorithm == crate::store::Algorithm::TripleDes { &[0; 8] } else { &[0; 16] };
+            let mut check = store.encrypt(&uid, algorithm, &crate::store::Cipher::Ecb, block)?;
+            check.truncate(3);
+            facts.set(CKA_CHECK_VALUE, check);
+            return Ok(facts);
+        }
+        value::derived(&object.attributes, self.value(object)?.expose())
+    }
+
+    /// The public half of a key pair, found from either: verification and public-key encryption are local.
+    pub fn public_key(&self, object: &Object) -> Result<PublicKey> {
+        if object.attributes.class() == CKO_PUBLIC_KEY {
+            return PublicKey::from_spki(self.value(object)?.expose());
+        }
+        if let Some(spki) = object.attributes.bytes(CKA_PUBLIC_KEY_INFO).filter(|v| !v.is_empty()) {
+            return PublicKey::from_spki(spki);
+        }
+        if let Home::Store { pair: Some(pair), .. } = &object.home {
+            return PublicKey::from_spki(self.store()?.fetch(pair)?.expose());
+        }
+        if object.is_token() {
+            let id = object.attributes.bytes(CKA_ID).filter(|id| !id.is_empty()).map(<[u8]>::to_vec);
+            if id.is_some() {
+                let filter = Filter { class: Some(Class::PublicKey), id: id.clone(), ..Filter::default() };
+                let uids = self.locate(self.store()?.as_ref(), &filter)?;
+                let twin = self.read(&uids, SHOW_AGE)?.into_iter().find(|o| {
+                    o.attributes.class() == CKO_PUBLIC_KEY
+                        && o.attributes.key_type() == object.attributes.key_type()
+                        && o.attributes.bytes(CKA_ID) == id.as_deref()
+                });
+                if let Some(twin) = twin {
+                    return PublicKey::from_spki(self.value(&twin)?.expose());
+                }
+            }
+            if object.is_hidden() && self.policy() == CryptoPolicy::Server {
+                return Err(CKR_KEY_UNEXTRACTABLE.into());
+            }
+        }
+        crate::crypto::pkey::PrivateKey::from_pkcs8(self.value(object)?.expose())?.public()
+    }
+
+    /// The value of an object, fetched where it lives in the store.
+    pub fn value(&self, object: &Object) -> Result<Arc<Secret>> {
+        match &object.home {
+            Home::Session { value, .. } => Ok(value.clone()),
+            Home::Store { uid, .. } => Ok(Arc::new(self.store()?.fetch(uid)?)),
+        }
+    }
+
+    /// Where a key is used, by the token's policy (`ARCHITECTURE.md`, decision 9). `ability` is what the store would have to do, `None`
+    /// where no store can.
+    pub fn material(&self, object: &Object, ability: Option<Ability>) -> Result<Material> {
+        let Home::Store { uid, .. } = &object.home else { return Ok(Material::Local(self.value(object)?)) };
+        let private = matches!(object.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY);
+        let store = self.store()?;
+        let remote = match self.policy() {
+            _ if !private => false,
+            CryptoPolicy::Local => false,
+            CryptoPolicy::Server => match ability {
+                Some(ability) if store.can(ability)? => true,
+                _ => return Err(CKR_MECHANISM_INVALID.into()),
+            },
+            CryptoPolicy::Auto => {
+                !object.attributes.flag(CKA_EXTRACTABLE) && ability.map_or(Ok(false), |ability| store.can(ability))?
+            }
+        };
+        if remote { Ok(Material::Remote(store, uid.clone())) } else { Ok(Material::Local(self.value(object)?)) }
+    }
+
+    /// Makes an object: in the store when it is a token object, else in this process for as long as `session` lives.
+    pub fn add(&self, attributes: Attributes, source: Source, session: CK_SESSION_HANDLE) -> Result<Arc<Object>> {
+        if attributes.flag(CKA_TOKEN) {
+            let (bits, given) = match source {
+                Source::Given(value) => (value::bits(&attributes, &value)?, Some(value)),
+                Source::Made(bits) => (bits, None),
+            };
+            let spec = self.spec(&attributes, bits)?;
+            let store = self.store()?;
+            let uid = match given {
+                Some(value) => store.register(&spec, value.expose())?,
+                None => store.create(&spec)?,
+            };
+            return Ok(self.adopt(attributes, uid, None));
+        }
+        let value = match source {
+            Source::Given(value) => value,
+            Source::Made(bits) => crate::crypto::rng::bytes(bits as usize / 8)?,
+        };
+        let mut attributes = attributes;
+        value::adopt(&mut attributes, &value)?;
+        let handle = self.handles.next();
+        attributes.set(CKA_UNIQUE_ID, format!("session-{handle}"));
+        let home = Home::Session { session, value: Arc::new(value) };
+        let object = Object { handle, attributes, home, read_at: Instant::now(), derived: OnceLock::new() };
+        Ok(lock(&self.objects).put(object))
+    }
+
+    /// Makes a key pair in the store: (public, private).
+    pub fn add_pair(&self, public: Attributes, private: Attributes, bits: u32) -> Result<(Arc<Object>, Arc<Object>)> {
+        let (public_spec, private_spec) = (self.spec(&public, bits)?, self.spec(&private, bits)?);
+        let (public_uid, private_uid) = self.store()?.create_pair(&public_spec, &private_spec)?;
+        let public = self.adopt(public, public_uid.clone(), Some(private_uid.clone()));
+        Ok((public, self.adopt(private, private_uid, Some(public_uid))))
+    }
+
+    fn spec(&self, attributes: &Attributes, bits: u32) -> Result<Spec> {
+        let mut spec = spec::spec(attributes, bits)?;
+        spec.properties.insert(MADE_BY.into(), self.config().serial);
+        Ok(spec)
+    }
+
+    /// Gives a new stored object its handle, without asking the store for what we just told it.
+    fn adopt(&self, mut attributes: Attributes, uid: Uid, pair: Option<Uid>) -> Arc<Object> {
+        let is_key = attributes.key_type().is_some();
+        attributes.set(CKA_UNIQUE_ID, uid.0.as_bytes());
+        attributes.set(vendor::UID, uid.0.as_bytes());
+        if is_key {
+            attributes.set_number(vendor::STATE, State::Active as CK_ULONG + 1);
+        }
+        let home = Home::Store { uid, state: is_key.then_some(State::Active), pair };
+        let handle = self.handles.next();
+        self.forget_finds();
+        lock(&self.objects).put(Object { handle, attributes, home, read_at: Instant::now(), derived: OnceLock::new() })
+    }
+
+    /// Gives an object new attributes.
+    pub fn change(&self, object: &Object, new: Attributes) -> Result<()> {
+        if let Some(uid) = object.uid() {
+            self.store()?.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
+            self.forget_finds();
+        }
+        let (handle, home) = (object.handle, object.home.clone());
+        let derived = object.derived.clone();
+        lock(&self.objects).put(Object { handle, attributes: new, home, read_at: object.read_at, derived });
+        Ok(())
+    }
+
+    /// Destroys an object.
+    pub fn destroy(&self, object: &Object) -> Result<()> {
+        if let Some(uid) = object.uid() {
+            self.store()?.destroy(uid).map_err(|e| self.gone(object, e))?;
+            self.forget_finds();
+        }
+        lock(&self.objects).remove(object.handle);
+        Ok(())
+    }
+
+    /// Destroys every object that this token made, but the cluster's keys (`C_InitToken`).
+    pub fn destroy_all(&self) -> Result<()> {
+        let store = self.store()?;
+        let serial = self.config().serial;
+        let uids = store.locate(&Filter::default())?;
+        for batch in uids.chunks(META_BATCH) {
+            for meta in store.meta(batch)? {
+                if meta.properties.get(MADE_BY) == Some(&serial) && !meta.properties.contains_key(spec::ROLE) {
+                    store.destroy(&meta.uid)?;
+                }
+            }
+        }
+        self.forget_finds();
+        *lock(&self.objects) = super::object::ObjectTable::default();
+        Ok(())
+    }
+
+    /// An error of the store about an object; one that is gone loses its handle.
+    pub fn gone(&self, object: &Object, error: Error) -> Error {
+        if error.rv() == CKR_OBJECT_HANDLE_INVALID {
+            lock(&self.objects).remove(object.handle);
+            self.forget_finds();
+        }
+        error
+    }
+}
+
+/// The part of a template that a store can look for.
+fn filter(template: &Template) -> Filter {
+    let class = match template.number(CKA_CLASS) {
+        Some(CKO_SECRET_KEY) => Some(Class::SecretKey),
+        Some(CKO_PUBLIC_KEY) => Some(Class::PublicKey),
+        Some(CKO_PRIVATE_KEY) => Some(Class::PrivateKey),
+        Some(CKO_CERTIFICATE) => Some(Class::Certificate),
+        Some(CKO_DATA) => Some(Class::Data),
+        _ => None,
+    };
+    let given = |kind| template.bytes(kind).filter(|v| !v.is_empty()).map(<[u8]>::to_vec);
+    // The cluster's keys are shown under titles that their store knows nothing of.
+    let label = given(CKA_LABEL).filter(|label| !Role::ALL.iter().any(|r| r.label().as_bytes() == label));
+    let id = given(CKA_ID).filter(|id| !Role::ALL.iter().any(|r| r.word().as_bytes() == id));
+    Filter { class, label, id, ..Filter::default() }
+}
+
+/// The attributes of a stored object, if it is to be shown.
+fn shown(meta: &Meta) -> Option<Attributes> {
+    match meta.state {
+        Some(State::Destroyed | State::DestroyedCompromised) => None,
+        _ => spec::attributes(meta),
+    }
+}
