@@ -51,6 +51,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let identity = given.complete(&TokenFiles::of(&dir, &token.uuid).identity(&key)?)?;
     let changed = store(&dir, token, &key, &identity, &args.settings, args.active)?;
     match changed {
+        true if args.settings.is_empty() => note(format!("Token '{}' is changed.", token.label)),
         true => note(format!("Token '{}' is changed. Check its servers with: mrhsm info -config", token.label)),
         false => note(format!("Token '{}' had these settings already; nothing is changed.", token.label)),
     }

@@ -132,7 +132,9 @@ impl<T: Transport> Call<'_, T> {
         if let Some(whole) = message.items.first().filter(|item| message.items.len() == 1 && item.operation.is_none()) {
             whole.check(O::CODE)?;
         }
-        Ok((0..operations.len()).map(|index| message.item(index).map(|_| message.get::<O>(index))).collect())
+        Ok((0..operations.len())
+            .map(|index| message.item(index).map(|_| message.get::<O>(index).map_err(|e| e.context(self.client.peer()))))
+            .collect())
     }
 
     /// The same call with only a part of the time that is left, so that something can follow.
@@ -149,7 +151,8 @@ impl<T: Transport> Call<'_, T> {
     fn request_as<O: Operation>(&self, version: Version, operation: &O) -> Result<O::Response> {
         let frame = encode_request(version, self.authentication().as_ref(), operation)?;
         let answer = self.exchange::<O>(&frame)?;
-        decode_response::<O>(answer.expose())
+        // A person who reads the refusal must know whose it is.
+        decode_response::<O>(answer.expose()).map_err(|e| e.context(self.client.peer()))
     }
 
     fn exchange<O: Operation>(&self, frame: &Secret) -> Result<Secret> {

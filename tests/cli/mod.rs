@@ -1,5 +1,6 @@
 //! The `mrhsm` command, as people and scripts use it.
 
+mod cluster;
 mod input;
 mod output;
 mod support;
