@@ -119,7 +119,7 @@ impl Config {
             credential: None,
             connect_timeout: Duration::from_secs(5),
             deadline: Duration::from_secs(10),
-            max_response: 16 << 20,
+            max_response: crate::ttlv::MAX_MESSAGE,
         }
     }
 }

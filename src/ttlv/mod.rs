@@ -23,7 +23,7 @@ pub use writer::Writer;
 pub const MAX_DEPTH: u8 = 32;
 
 /// The longest message read or written unless the configuration says less, in bytes (header of the outer item included).
-pub const MAX_MESSAGE: usize = 64 << 20;
+pub const MAX_MESSAGE: usize = 16 << 20;
 
 /// Bytes before a value: tag (3), type (1), length (4).
 pub const HEADER_LEN: usize = 8;
