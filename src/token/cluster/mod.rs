@@ -138,7 +138,7 @@ pub struct Options {
 /// What happens on the way, for whoever prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Work on this cluster begins.
+    /// `enable` begins its work on this cluster.
     Begin {
         /// Its name.
         cluster: &'a str,

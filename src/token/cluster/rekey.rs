@@ -26,7 +26,6 @@ pub fn rekey(ctx: &Context<'_>, role: Role, on_event: &mut dyn FnMut(Event<'_>))
     let (Some(cluster), Some(old)) = (before.cluster.as_deref(), before.keys.get(role)) else {
         return Err(Error::input(format!("token '{}' has no {} yet: run mrhsm enable first", before.label, role.label())));
     };
-    on_event(Event::Begin { cluster });
     let values = if role == Role::Core { wrapped_values(ctx, &before.keys)? } else { Vec::new() };
 
     let ring = Ring::new(ctx.store, cluster);
