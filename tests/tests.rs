@@ -5,4 +5,5 @@ mod codec;
 mod docs;
 mod ffi;
 mod kmip_server;
+mod store_kmip;
 mod tokendir;

@@ -69,7 +69,6 @@ fn mode<'a>(engine: &Engine, parameters: &Parameters, iv: &'a [u8], aad: &'a [u8
         Some(other) => return Err(invalid(format!("{other} is not supported"))),
     };
     match parameters.block_cipher_mode {
-        Some(BlockCipherMode::ECB) if padded => unsupported("ECB without padding only"),
         Some(BlockCipherMode::ECB) => Ok(Mode::Ecb),
         Some(BlockCipherMode::CBC) if padded => Ok(Mode::CbcPad { iv }),
         Some(BlockCipherMode::CBC) => Ok(Mode::Cbc { iv }),
@@ -139,8 +138,13 @@ pub fn encrypt(engine: &mut Engine, context: &mut Context, request: EncryptReque
         let iv = request.iv_counter_nonce.or(made.clone()).unwrap_or_default();
         let aad = request.additional_data.unwrap_or_default();
         let mode = mode(engine, &parameters, &iv, &aad)?;
+        let mut text = plain.expose().to_vec();
+        if matches!(mode, Mode::Ecb) && parameters.padding_method == Some(PaddingMethod::PKCS5) {
+            let padding = block - text.len() % block;
+            text.resize(text.len() + padding, padding as u8);
+        }
         let cipher = Cipher::new(Direction::Encrypt, cipher_key, mode).map_err(failure)?;
-        let mut out = cipher.run(plain.expose()).map_err(failure)?;
+        let mut out = cipher.run(&text).map_err(failure)?;
         if let Mode::Gcm { tag_len, .. } = mode
             && context.version >= Version::V1_4
         {
@@ -168,7 +172,13 @@ pub fn decrypt(engine: &mut Engine, context: &mut Context, request: DecryptReque
         let mode = mode(engine, &parameters, &iv, &aad)?;
         text.extend(request.authentication_tag.unwrap_or_default());
         let cipher = Cipher::new(Direction::Decrypt, cipher_key, mode).map_err(failure)?;
-        Secret::new(cipher.run(&text).map_err(failure)?)
+        let mut plain = cipher.run(&text).map_err(failure)?;
+        if matches!(mode, Mode::Ecb) && parameters.padding_method == Some(PaddingMethod::PKCS5) {
+            let padding = plain.last().copied().unwrap_or(0) as usize;
+            let len = plain.len().checked_sub(padding).filter(|_| (1..=16).contains(&padding));
+            plain.truncate(len.ok_or_else(|| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, "wrong padding"))?);
+        }
+        Secret::new(plain)
     };
     context.placeholder = Some(uid.clone());
     Ok(DecryptResponse { unique_identifier: uid, data: Some(plain), correlation_value: None })

@@ -102,7 +102,9 @@ impl Engine {
                 return Err((ResultReason::AUTHENTICATION_NOT_SUCCESSFUL, "user name or password is wrong".to_owned()));
             }
         }
-        let unknown = |item: &RequestItem<'_>| !self.personality.operations.contains(&item.operation);
+        let unknown = |item: &RequestItem<'_>| {
+            !self.personality.operations.contains(&item.operation) || header.protocol_version < since(item.operation)
+        };
         if self.personality.unknown_operation_breaks && items.iter().any(unknown) {
             return invalid("unknown operation");
         }
@@ -111,11 +113,7 @@ impl Engine {
 
     fn run(&mut self, message: &RequestMessage<'_>, fault: Option<&Fault>) -> Result<Secret, (ResultReason, String)> {
         let version = message.header.protocol_version;
-        let shown = match fault {
-            Some(Fault::WrongVersion(other)) => *other,
-            _ => version,
-        };
-        let mut batch = ResponseBatch::new(shown, now());
+        let mut batch = ResponseBatch::new(version, now());
         let mut context = Context { version, placeholder: None };
         let goes_on = message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::CONTINUE)
             || !self.personality.stops_batch;
@@ -141,14 +139,18 @@ impl Engine {
         }
         let mut answer = batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
         if self.personality.announces_all_items {
-            answer = announce(answer, message.items.len());
+            answer = with_number(answer, COUNT_AT, message.items.len() as i32);
+        }
+        if let Some(Fault::WrongVersion(other)) = fault {
+            answer = with_number(answer, MAJOR_AT, other.major.into());
+            answer = with_number(answer, MINOR_AT, other.minor.into());
         }
         Ok(answer)
     }
 
     fn perform(&mut self, item: &RequestItem<'_>, context: &mut Context) -> Outcome<Response> {
         let version = context.version;
-        if !self.personality.operations.contains(&item.operation) {
+        if !self.personality.operations.contains(&item.operation) || version < since(item.operation) {
             let text = format!("{} is not supported", item.operation);
             return Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text));
         }
@@ -198,10 +200,7 @@ impl Engine {
         for function in &request.query_functions {
             match *function {
                 QueryFunction::QUERY_OPERATIONS => {
-                    let announced = |op: &&OperationCode| {
-                        !self.personality.unannounced.contains(op)
-                            && (**op != OperationCode::SET_ATTRIBUTE || version >= Version::V2_0)
-                    };
+                    let announced = |op: &&OperationCode| !self.personality.unannounced.contains(op) && version >= since(**op);
                     answer.operations = self.personality.operations.iter().filter(announced).copied().collect();
                 }
                 QueryFunction::QUERY_OBJECTS => {
@@ -248,11 +247,31 @@ impl Engine {
     }
 }
 
-/// The answer with another Batch Count: Vault's, when a batch ends early.
-fn announce(answer: Secret, count: usize) -> Secret {
-    // Message and header (8 bytes each), version (40), time stamp (16), and Batch Count's own header (8).
-    const COUNT_AT: usize = 80;
+/// Where the numbers of a response's header lie: behind the headers (8 bytes each) of message, header and version come major
+/// and minor (16 each), then the time stamp (16) and Batch Count.
+const MAJOR_AT: usize = 32;
+const MINOR_AT: usize = 48;
+const COUNT_AT: usize = 80;
+
+/// The answer with another number in its header.
+fn with_number(answer: Secret, at: usize, number: i32) -> Secret {
     let mut bytes = answer.expose().to_vec();
-    bytes[COUNT_AT..COUNT_AT + 4].copy_from_slice(&(count as i32).to_be_bytes());
+    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
     Secret::new(bytes)
+}
+
+/// The version that brought an operation.
+fn since(operation: OperationCode) -> Version {
+    match operation {
+        OperationCode::DISCOVER_VERSIONS => Version::V1_1,
+        OperationCode::SET_ATTRIBUTE => Version::V2_0,
+        OperationCode::ENCRYPT
+        | OperationCode::DECRYPT
+        | OperationCode::SIGN
+        | OperationCode::SIGNATURE_VERIFY
+        | OperationCode::MAC
+        | OperationCode::MAC_VERIFY
+        | OperationCode::RNG_RETRIEVE => Version::V1_2,
+        _ => Version::V1_0,
+    }
 }

@@ -120,7 +120,7 @@ fn a_key_lives_and_dies() {
             let mut client = Client::new(&server, version);
             let uid = client.create("k1");
             let by_name = locate(Attributes::new().with(AttributeValue::Name("k1".into())));
-            assert_eq!(client.ask(&by_name).unwrap().unique_identifiers, [uid.clone()]);
+            assert_eq!(client.ask(&by_name).unwrap().unique_identifiers, std::slice::from_ref(&uid));
             assert_eq!(client.state(&uid), State::PRE_ACTIVE);
             client.activate(&uid);
             assert_eq!(client.state(&uid), State::ACTIVE);
