@@ -68,11 +68,14 @@ pub fn initialize(args: InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// `C_Finalize`: calls that are under way in other threads end as they would; the last one frees the module.
+/// `C_Finalize`: whoever waits for a slot event stops waiting; other calls that are under way in other threads end as they
+/// would, and the last one frees the module.
 pub fn finalize() -> Result<()> {
     let module = root().module.write().unwrap_or_else(PoisonError::into_inner).take();
-    // Dropped here, after the lock was given back: closing connections takes time.
-    module.map(drop).ok_or_else(|| ck::CKR_CRYPTOKI_NOT_INITIALIZED.into())
+    // The lock is given back: closing connections takes time.
+    let module = module.ok_or(ck::CKR_CRYPTOKI_NOT_INITIALIZED)?;
+    module.close();
+    Ok(())
 }
 
 /// The module, or `CKR_CRYPTOKI_NOT_INITIALIZED`.

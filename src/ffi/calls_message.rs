@@ -5,7 +5,6 @@ use std::ffi::c_void;
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::process;
 
 use super::module_of;
 use super::raw::{Buffer, Ptr};
@@ -66,7 +65,7 @@ pub fn encrypt_message_next(
 }
 
 pub fn message_encrypt_final(session: CK_SESSION_HANDLE) -> Result<()> {
-    process::module()?.message_encrypt_final(session)
+    module_of(session)?.message_encrypt_final(session)
 }
 
 pub fn message_decrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
@@ -122,7 +121,7 @@ pub fn decrypt_message_next(
 }
 
 pub fn message_decrypt_final(session: CK_SESSION_HANDLE) -> Result<()> {
-    process::module()?.message_decrypt_final(session)
+    module_of(session)?.message_decrypt_final(session)
 }
 
 pub fn message_sign_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
@@ -147,7 +146,7 @@ pub fn sign_message(
 }
 
 pub fn sign_message_begin(session: CK_SESSION_HANDLE, _parameter: Ptr<'_, c_void>, _parameter_len: CK_ULONG) -> Result<()> {
-    process::module()?.sign_message_begin(session)
+    module_of(session)?.sign_message_begin(session)
 }
 
 /// NULL for the length says that more parts follow.
@@ -170,7 +169,7 @@ pub fn sign_message_next(
 }
 
 pub fn message_sign_final(session: CK_SESSION_HANDLE) -> Result<()> {
-    process::module()?.message_sign_final(session)
+    module_of(session)?.message_sign_final(session)
 }
 
 pub fn message_verify_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
@@ -190,7 +189,7 @@ pub fn verify_message(
 }
 
 pub fn verify_message_begin(session: CK_SESSION_HANDLE, _parameter: Ptr<'_, c_void>, _parameter_len: CK_ULONG) -> Result<()> {
-    process::module()?.verify_message_begin(session)
+    module_of(session)?.verify_message_begin(session)
 }
 
 /// NULL for the signature says that more parts follow.
@@ -209,5 +208,5 @@ pub fn verify_message_next(
 }
 
 pub fn message_verify_final(session: CK_SESSION_HANDLE) -> Result<()> {
-    process::module()?.message_verify_final(session)
+    module_of(session)?.message_verify_final(session)
 }

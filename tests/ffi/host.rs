@@ -1,8 +1,10 @@
 //! An application: loads the module by its path, in a process of its own, and calls it through its tables.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, OsStr, c_void};
+use std::fs::Permissions;
 use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +12,13 @@ use std::time::{Duration, Instant};
 
 use libloading::Library;
 use mrhsm_pkcs11::ck::*;
+use mrhsm_pkcs11::config::{self, Settings, StoreKind};
 use mrhsm_pkcs11::ffi::Function;
+use mrhsm_pkcs11::secret::Secret;
+use mrhsm_pkcs11::token::files::TokenDir;
+use mrhsm_pkcs11::token::secrets::{IdentityChange, NewToken, Part, UserPin, create_token};
+
+use crate::kmip_server::Pki;
 
 /// Longest time that a test in a process of its own may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,12 +45,17 @@ pub(super) use ck;
 /// Runs the body of the test in a process of its own, because a module is one per process, with an empty token directory; the
 /// module must write nothing to stdout and stderr.
 pub fn alone<F: FnOnce(&Host)>(body: F) {
+    alone_with(&[], body);
+}
+
+/// The same, with these variables in its environment.
+pub fn alone_with<F: FnOnce(&Host)>(environment: &[(&str, &OsStr)], body: F) {
     let name = std::any::type_name::<F>();
     let name = name.split_once("::").unwrap().1.trim_end_matches("::{{closure}}");
     if std::env::var(ALONE).as_deref() == Ok(name) {
         return silently(|| body(&Host::load()));
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
     let mut printed = tempfile::tempfile().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--test-threads=1"])
@@ -50,6 +63,7 @@ pub fn alone<F: FnOnce(&Host)>(body: F) {
         .env("MRHSM_TOKEN_DIR", directory.path())
         .env_remove("MRHSM_LOG")
         .env_remove("MRHSM_PIN_FILE")
+        .envs(environment.iter().copied())
         .stdout(printed.try_clone().unwrap())
         .stderr(printed.try_clone().unwrap())
         .spawn()
@@ -198,6 +212,32 @@ impl Host {
         assert_eq!(ck!(self.C_GenerateKey(session, &mut mechanism, template.as_mut_ptr(), 1, &mut key)), CKR_OK);
         key
     }
+}
+
+/// A token whose keys are on a port of 127.0.0.1, made as `mrhsm init` and `mrhsm set` make one. Returns its slot.
+pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
+    let pki = Pki::shared();
+    let [certificate, key, ca] = [&pki.client.cert, &pki.client.key, &pki.ca].map(|path| std::fs::read(path).unwrap());
+    let settings = Settings {
+        store: StoreKind::Kmip,
+        hosts: vec![config::Host { name: "127.0.0.1".into(), port: Some(port) }],
+        deadline_millis: deadline.as_millis() as u64,
+        ..Settings::default()
+    };
+    let token = NewToken {
+        label: "kmip token",
+        so_pin: &Secret::new(SO_PIN.to_vec()),
+        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
+        settings,
+        identity: IdentityChange {
+            certificate: Part::Set(&certificate),
+            key: Part::Set(&key),
+            ca: Part::Set(&ca),
+            password: Part::Keep,
+        },
+    };
+    let directory = TokenDir::at(std::env::var_os("MRHSM_TOKEN_DIR").unwrap());
+    create_token(&directory, &token).unwrap().slot().into()
 }
 
 pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {

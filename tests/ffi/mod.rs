@@ -1,7 +1,14 @@
 //! The C ABI, as applications see it: the built `.so`, loaded by path, and its function tables.
 #![allow(unsafe_code, reason = "an application in C is what these tests play")]
 
+mod arguments;
+mod client;
 mod documents;
 mod exports;
+mod fork;
 mod general;
 mod host;
+mod hostile;
+mod log;
+mod requests;
+mod threads;

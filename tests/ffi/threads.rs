@@ -1,0 +1,100 @@
+//! Many threads in one module.
+
+use std::ptr::null_mut;
+use std::sync::Barrier;
+use std::thread;
+
+use mrhsm_pkcs11::ck::*;
+
+use super::host::{USER_PIN, alone, ck, mechanism};
+
+const THREADS: usize = 16;
+
+#[test]
+fn of_many_that_initialize_one_does() {
+    alone(|host| {
+        for _ in 0..50 {
+            let start = Barrier::new(THREADS);
+            let results: Vec<CK_RV> = thread::scope(|scope| {
+                let race = || {
+                    start.wait();
+                    ck!(host.C_Initialize(null_mut()))
+                };
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(race)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(results.iter().filter(|rv| **rv == CKR_OK).count(), 1);
+            assert_eq!(results.iter().filter(|rv| **rv == CKR_CRYPTOKI_ALREADY_INITIALIZED).count(), THREADS - 1);
+            host.finalize();
+        }
+    });
+}
+
+#[test]
+fn calls_under_way_outlive_finalize() {
+    alone(|host| {
+        host.initialize();
+        let slot = host.make_token();
+        host.finalize();
+        for _ in 0..10 {
+            host.initialize();
+            let start = Barrier::new(5);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        loop {
+                            let (mut info, mut session) = (CK_TOKEN_INFO::default(), 0);
+                            let rv = ck!(host.C_GetTokenInfo(slot, &mut info));
+                            if rv == CKR_CRYPTOKI_NOT_INITIALIZED {
+                                break;
+                            }
+                            assert_eq!(rv, CKR_OK);
+                            let rv = ck!(host.C_OpenSession(slot, CKF_SERIAL_SESSION, null_mut(), None, &mut session));
+                            assert!([CKR_OK, CKR_CRYPTOKI_NOT_INITIALIZED].contains(&rv), "{rv:#x}");
+                        }
+                    });
+                }
+                start.wait();
+                thread::sleep(std::time::Duration::from_millis(5));
+                host.finalize();
+            });
+        }
+    });
+}
+
+#[test]
+fn threads_with_sessions_of_their_own_do_not_see_each_other() {
+    alone(|host| {
+        host.initialize();
+        let slot = host.make_token();
+        let keeper = host.open(slot);
+        assert_eq!(host.login(keeper, CKU_USER, USER_PIN), CKR_OK);
+        thread::scope(|scope| {
+            for number in 0..THREADS {
+                scope.spawn(move || {
+                    let session = host.open(slot);
+                    let key = host.aes_key(session);
+                    for round in 0..50u8 {
+                        let mut iv = [round; 16];
+                        let mut cbc =
+                            CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC_PAD) };
+                        let mut text = [number as u8; 100];
+                        let (mut secret, mut plain) = ([0u8; 112], [0u8; 112]);
+                        let (mut len, mut plain_len) = (112, 112);
+                        assert_eq!(ck!(host.C_EncryptInit(session, &mut cbc, key)), CKR_OK);
+                        assert_eq!(ck!(host.C_Encrypt(session, text.as_mut_ptr(), 100, secret.as_mut_ptr(), &mut len)), CKR_OK);
+                        assert_eq!(ck!(host.C_DecryptInit(session, &mut cbc, key)), CKR_OK);
+                        assert_eq!(
+                            ck!(host.C_Decrypt(session, secret.as_mut_ptr(), len, plain.as_mut_ptr(), &mut plain_len)),
+                            CKR_OK
+                        );
+                        assert_eq!((plain_len, &plain[..100]), (100, &text[..]));
+                    }
+                    assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
+                });
+            }
+        });
+        host.finalize();
+    });
+}
