@@ -16,7 +16,7 @@ finish() {
   local status=$?
   "$root/scripts/pykmip" stop "$work/server"
   rm -rf "$work"
-  if [ $status != 0 ] && [ $failed = 0 ]; then say "FAILED ${0##*/} stopped with exit code $status"; failed=1; fi
+  if [ $status != 0 ]; then say "FAILED ${0##*/} stopped with exit code $status"; failed=$((failed + 1)); fi
   say "$passed passed, $failed failed"
   [ $failed = 0 ] && [ $passed -gt 0 ] || exit 1
 }
@@ -56,6 +56,6 @@ else
   "$root/scripts/pykmip" start "$work/server" >/dev/null
   export MRHSM_TOKEN_DIR=$work/tokens
   so_pin=$so_pin pin=$pin "$mrhsm" init -label $label -sopin env:so_pin -userpin env:pin -ip localhost -port "$(cat "$work/server/port")" \
-    -cacert "$work/server/certs/ca.pem" -clientcert "$work/server/certs/client.pem" -clientkey "$work/server/certs/client.key" >/dev/null
+    -cacert "$work/server/certs/ca.pem" -clientcert "$work/server/certs/client.pem" -clientkey "$work/server/certs/client.key" >"$work/output" 2>&1 || { cat "$work/output"; exit 1; }
 fi
 cd "$work"

@@ -19,6 +19,20 @@ role() { on "$1" info -kmip | sed -n "/^$2/,/checksum/p" | sed -n "s/.*$3 *: *//
 same() { [ -n "$1" ] && [ "$1" = "$2" ] || { say "'$1' is not '$2'"; return 1; }; }
 different() { [ -n "$1" ] && [ "$1" != "$2" ] || { say "'$1' is '$2'"; return 1; }; }
 
+# How many keys of a cluster the server holds, counted by PyKMIP's own client.
+held() {
+  "$venv/bin/python" - $1 <<END
+import logging, sys
+from kmip.core import enums
+from kmip.core.factories.attributes import AttributeFactory
+from kmip.pie.client import ProxyKmipClient
+logging.disable(logging.CRITICAL)
+group = AttributeFactory().create_attribute(enums.AttributeType.OBJECT_GROUP, "mrhsm:" + sys.argv[1])
+with ProxyKmipClient("127.0.0.1", $port, "$certs/client.pem", "$certs/client.key", "$certs/ca.pem") as client:
+    print(len(client.locate(attributes=[group])))
+END
+}
+
 # Every form of client identity reaches the server.
 identity() {
   rm -rf forms
@@ -53,6 +67,7 @@ check "set" on a set $server $client
 check "enable -dare" on a enable -dare -cluster fresh
 check "it is enabled" prints '^Enabled *: Yes' keys a
 keys a >before
+check "the server holds four keys" same "$(held fresh)" 4
 check "enable again" on a enable -dare -cluster fresh
 check "it changed nothing" sh -c "'$mrhsm' info -kmip -tokendir '$work/a' | cmp - before"
 
@@ -92,25 +107,27 @@ for form in raw hex base64; do
 done
 
 # Two at once end with one set of keys.
-for node in left right; do on $node init -label $node $server $client; done
+for node in left right; do on $node init -label $node $server $client >/dev/null 2>&1; done
 on left enable -dare -cluster race >left.log 2>&1 </dev/null & first=$!
 on right enable -dare -cluster race >right.log 2>&1 </dev/null & second=$!
 check "two enables at once: the first" wait $first
 check "two enables at once: the second" wait $second
 check "two enables at once: one set of keys" same "$(checksums left)" "$(checksums right)"
+check "two enables at once: four keys are left on the server" same "$(held race)" 4
 
-# Killed at any point, the next run completes it; another node agrees.
-for delay in 0.02 0.05 0.1 0.15 0.2 0.3; do
+# Killed at any point, the next run completes it: no second key, no key that nobody uses; another node agrees.
+for delay in 0.03 0.06 0.08 0.10 0.12 0.14 0.17 0.20 1; do
   rm -rf killed witness
-  on killed init -label killed $server $client
-  on killed enable -dare -cluster "killed-$delay" >/dev/null 2>&1 </dev/null & run=$!
+  on killed init -label killed $server $client >/dev/null 2>&1
+  on killed enable -dare -cluster killed-$delay >/dev/null 2>&1 </dev/null & run=$!
   sleep $delay
   kill -KILL $run 2>/dev/null || true
   wait $run 2>/dev/null || true
-  check "killed after $delay s: enable completes" on killed enable -dare -cluster "killed-$delay"
-  check "killed after $delay s: it is enabled" prints '^Enabled *: Yes' keys killed
-  on witness configure -label witness -dare -cluster "killed-$delay" $server $client >/dev/null
-  check "killed after $delay s: another node finds the same keys" same "$(checksums killed)" "$(checksums witness)"
+  left=$(held killed-$delay)
+  check "killed after $delay s, $left keys made: enable completes" on killed enable -dare -cluster killed-$delay
+  check "killed after $delay s: the server holds four keys" same "$(held killed-$delay)" 4
+  on witness configure -label witness -dare -cluster killed-$delay $server $client >/dev/null 2>&1
+  check "killed after $delay s: another node finds the same" same "$(checksums killed)" "$(checksums witness)"
 done
 
 check "sopin" on a sopin -newsopin pass:another-pin
