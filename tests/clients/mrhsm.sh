@@ -119,7 +119,7 @@ check "two enables at once: four keys are left on the server" same "$(held race)
 for delay in 0.03 0.06 0.08 0.10 0.12 0.14 0.17 0.20 1; do
   rm -rf killed witness
   on killed init -label killed $server $client >/dev/null 2>&1
-  on killed enable -dare -cluster killed-$delay >/dev/null 2>&1 </dev/null & run=$!
+  "$mrhsm" enable -tokendir "$work/killed" -dare -cluster killed-$delay >/dev/null 2>&1 </dev/null & run=$! # the command itself, no shell
   sleep $delay
   kill -KILL $run 2>/dev/null || true
   wait $run 2>/dev/null || true
