@@ -412,7 +412,7 @@ impl CipherOperation {
         }
         let len = match &self.engine {
             Engine::Local(local) => local.cipher.as_ref().map_or(0, |c| c.update_len(part.len())),
-            Engine::Remote(remote) => remote.update_len(part.len()),
+            Engine::Remote(remote) => remote.update_len(part.len(), room),
             Engine::Rsa(_) => 0,
         };
         if let Some(output) = Output::early(len, room) {
@@ -424,7 +424,7 @@ impl CipherOperation {
                 local.taken = local.taken.saturating_add(part.len());
                 local.cipher.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)?
             }
-            Engine::Remote(remote) => match remote.update(part) {
+            Engine::Remote(remote) => match remote.update(part, len) {
                 Ok(result) => result,
                 Err(e) => {
                     let held = remote.held().to_vec();

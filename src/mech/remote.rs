@@ -86,8 +86,11 @@ impl Remote {
         (self.setup.output_len(self.direction, self.block, len), exact)
     }
 
-    /// How many bytes are sent, and come back, when `len` more are taken.
-    pub(super) fn update_len(&self, len: usize) -> usize {
+    /// How many bytes are sent, and come back into `room`, when `len` more are taken.
+    ///
+    /// Small parts are collected, but only as long as the caller's buffer could take them later: some callers have one buffer for
+    /// all parts and never a larger one (OpenSC's pkcs11-tool: 1 KiB).
+    pub(super) fn update_len(&self, len: usize, room: Option<usize>) -> usize {
         let total = self.held.len() + len;
         let ready = match self.setup {
             Setup::Ctr { .. } => total,
@@ -96,7 +99,8 @@ impl Remote {
             _ if self.is_divisible() => total / self.block * self.block,
             _ => 0,
         };
-        if ready < COLLECT { 0 } else { ready }
+        let fits_later = room.is_none_or(|room| ready > room || ready + len + self.block <= room);
+        if ready < COLLECT && fits_later { 0 } else { ready }
     }
 
     /// Length of what [`Remote::finish`] gives, and whether it is that exactly.
@@ -110,12 +114,12 @@ impl Remote {
         self.send(data, true).map(Secret::new)
     }
 
-    /// Takes a part; on an error at the first request it is not taken.
-    pub(super) fn update(&mut self, part: &[u8]) -> Result<Vec<u8>> {
+    /// Takes a part, and sends `ready` bytes of what there is ([`Remote::update_len`]); on an error at the first request the part is
+    /// not taken.
+    pub(super) fn update(&mut self, part: &[u8], ready: usize) -> Result<Vec<u8>> {
         if !self.is_divisible() && self.held.len() + part.len() > WHOLE_MAX {
             return Err(bad_len(self.direction));
         }
-        let ready = self.update_len(part.len());
         if ready == 0 {
             self.held.extend_from_slice(part);
             return Ok(Vec::new());
