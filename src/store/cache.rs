@@ -1,152 +1,99 @@
-//! A cache in front of a store: what is known about objects, and the values of keys that may leave it.
+//! A cache in front of a store: the values of keys that may leave it, in locked memory.
 //!
-//! The map is locked to look up, never over the network. An object's own locks are: whoever wants the same object waits for the
-//! one request that is under way, and nobody else does.
+//! What is known about objects is remembered by the token, which knows how old it may be. The map here is locked to look up, never
+//! over the network. A value's own lock is: whoever wants the same value waits for the one request that is under way, and nobody
+//! else does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid};
-use crate::ck::CKR_OBJECT_HANDLE_INVALID;
-use crate::error::Result;
+use crate::ck::{CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
+use crate::error::{Error, Result};
 use crate::secret::{LockedSecret, Secret};
 
-/// Objects remembered; beyond it those whose time is over are forgotten.
-const ROOM: usize = 4096;
+/// Values remembered; beyond it those whose time is over are forgotten.
+const ROOM: usize = 1024;
 
-/// A store with a memory.
+/// A store that remembers values.
 #[derive(Debug)]
 pub struct Cached<S> {
     store: S,
-    meta_ttl: Duration,
-    value_ttl: Duration,
-    entries: Mutex<HashMap<Uid, Arc<Entry>>>,
+    /// How long a value is given out without asking whether it still may be.
+    age: Duration,
+    values: Mutex<HashMap<Uid, Arc<Slot>>>,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
-    meta: Mutex<Option<(Instant, Meta)>>,
-    value: Mutex<Option<Value>>,
-}
-
-#[derive(Debug)]
-struct Value {
-    checked: Instant,
-    state: Option<State>,
-    bytes: Arc<LockedSecret>,
-}
+/// The place of a value: empty until it was fetched.
+type Slot = Mutex<Option<(Instant, LockedSecret)>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: KeyStore> Cached<S> {
-    /// Remembers what is known about objects for `meta_ttl` and values for `value_ttl`; zero remembers nothing.
-    pub fn new(store: S, meta_ttl: Duration, value_ttl: Duration) -> Cached<S> {
-        Cached { store, meta_ttl, value_ttl, entries: Mutex::default() }
+    /// Remembers values for `age`, and longer where the store says that they are still good; zero remembers nothing.
+    pub fn new(store: S, age: Duration) -> Cached<S> {
+        Cached { store, age, values: Mutex::default() }
     }
 
-    /// The store itself.
-    pub fn store(&self) -> &S {
-        &self.store
-    }
-
-    /// The value of an object in locked memory, fetched at most once at a time.
+    /// The value of an object.
     ///
-    /// A value never changes under its identifier; but after its time is over it is given out again only when the store still
-    /// has the object in the same state. Otherwise it is fetched anew, so that the store can refuse.
-    pub fn value(&self, uid: &Uid) -> Result<Arc<LockedSecret>> {
-        let entry = self.entry(uid);
-        let mut slot = lock(&entry.value);
-        if let Some(value) = slot.as_mut() {
-            if value.checked.elapsed() < self.value_ttl {
-                return Ok(Arc::clone(&value.bytes));
-            }
-            let state = self.fresh_meta(uid, &entry)?.map(|meta| meta.state);
-            if state == Some(value.state) && !self.value_ttl.is_zero() {
-                value.checked = Instant::now();
-                return Ok(Arc::clone(&value.bytes));
+    /// A value never changes under its identifier. After its time is over it is given out again when the store still has the object
+    /// in an ordinary state; else it is fetched anew, so that the store can refuse.
+    fn value(&self, uid: &Uid) -> Result<Secret> {
+        let slot = self.slot(uid);
+        let mut slot = lock(&slot);
+        if let Some((checked, bytes)) = slot.as_mut() {
+            if checked.elapsed() < self.age || self.is_good(uid)? {
+                if checked.elapsed() >= self.age {
+                    *checked = Instant::now();
+                }
+                return Ok(Secret::new(bytes.expose().to_vec()));
             }
             *slot = None;
         }
-        // The state first: a key that is revoked in between is noticed at the next check.
-        let state = match self.value_ttl.is_zero() {
-            true => None,
-            false => self.meta_of(uid, &entry)?.ok_or(CKR_OBJECT_HANDLE_INVALID)?.state,
-        };
         let fetched = self.store.fetch(uid).inspect_err(|e| self.note(uid, e))?;
-        let bytes = Arc::new(LockedSecret::new(fetched.expose())?);
-        if !self.value_ttl.is_zero() {
-            *slot = Some(Value { checked: Instant::now(), state, bytes: Arc::clone(&bytes) });
-        }
-        Ok(bytes)
+        *slot = Some((Instant::now(), LockedSecret::new(fetched.expose())?));
+        Ok(fetched)
     }
 
-    /// Forgets everything about an object.
-    pub fn forget(&self, uid: &Uid) {
-        lock(&self.entries).remove(uid);
+    /// Whether the store still has the object, Active where it has states.
+    fn is_good(&self, uid: &Uid) -> Result<bool> {
+        let meta = self.store.meta(std::slice::from_ref(uid))?.pop();
+        Ok(meta.is_some_and(|meta| meta.state.is_none_or(|state| state == State::Active)))
     }
 
-    /// Forgets everything, as after a logout.
-    pub fn clear(&self) {
-        lock(&self.entries).clear();
-    }
-
-    fn entry(&self, uid: &Uid) -> Arc<Entry> {
-        let mut entries = lock(&self.entries);
-        if entries.len() >= ROOM {
-            let now = Instant::now();
-            // An entry somebody waits for is in use, and its locks may be held: it stays.
-            entries.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_over(now, self.meta_ttl, self.value_ttl));
-            if entries.len() >= ROOM {
-                entries.clear();
+    fn slot(&self, uid: &Uid) -> Arc<Slot> {
+        let mut values = lock(&self.values);
+        if values.len() >= ROOM {
+            // A slot that somebody holds is in use, and its lock may be held: it stays.
+            let over = |slot: &Slot| lock(slot).as_ref().is_none_or(|(checked, _)| checked.elapsed() >= self.age);
+            values.retain(|_, slot| Arc::strong_count(slot) > 1 || !over(slot));
+            if values.len() >= ROOM {
+                values.clear();
             }
         }
-        Arc::clone(entries.entry(uid.clone()).or_default())
+        Arc::clone(values.entry(uid.clone()).or_default())
     }
 
-    /// What is known about one object, asked for at most once at a time; `None` when it is gone.
-    fn meta_of(&self, uid: &Uid, entry: &Entry) -> Result<Option<Meta>> {
-        let mut slot = lock(&entry.meta);
-        if let Some((_, meta)) = slot.as_ref().filter(|(since, _)| since.elapsed() < self.meta_ttl) {
-            return Ok(Some(meta.clone()));
-        }
-        self.ask(uid, &mut slot)
+    fn forget(&self, uid: &Uid) {
+        lock(&self.values).remove(uid);
     }
 
-    fn fresh_meta(&self, uid: &Uid, entry: &Entry) -> Result<Option<Meta>> {
-        self.ask(uid, &mut lock(&entry.meta))
-    }
-
-    fn ask(&self, uid: &Uid, slot: &mut Option<(Instant, Meta)>) -> Result<Option<Meta>> {
-        let meta = self.store.meta(std::slice::from_ref(uid))?.pop();
-        *slot = meta.clone().map(|meta| (Instant::now(), meta));
-        if meta.is_none() {
-            self.forget(uid);
-        }
-        Ok(meta)
-    }
-
-    /// Forgets an object that the store says is gone.
-    fn note(&self, uid: &Uid, error: &crate::error::Error) {
-        if matches!(error.rv(), CKR_OBJECT_HANDLE_INVALID | crate::ck::CKR_KEY_HANDLE_INVALID) {
+    /// Forgets a value whose object the store says is gone.
+    fn note(&self, uid: &Uid, error: &Error) {
+        if matches!(error.rv(), CKR_OBJECT_HANDLE_INVALID | CKR_KEY_HANDLE_INVALID) {
             self.forget(uid);
         }
     }
 
-    /// Runs something that changes an object, and forgets what was known about it whether it worked or not.
+    /// Changes an object, and forgets its value whether that worked or not.
     fn changing<T>(&self, uid: &Uid, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let changed = change();
         self.forget(uid);
         changed
-    }
-}
-
-impl Entry {
-    fn is_over(&self, now: Instant, meta_ttl: Duration, value_ttl: Duration) -> bool {
-        lock(&self.meta).as_ref().is_none_or(|(since, _)| now.duration_since(*since) >= meta_ttl)
-            && lock(&self.value).as_ref().is_none_or(|value| now.duration_since(value.checked) >= value_ttl)
     }
 }
 
@@ -160,26 +107,7 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
-        if let [uid] = uids {
-            return Ok(self.meta_of(uid, &self.entry(uid))?.into_iter().collect());
-        }
-        let known: Vec<Option<Meta>> = uids
-            .iter()
-            .map(|uid| {
-                let entry = self.entry(uid);
-                let slot = lock(&entry.meta);
-                slot.as_ref().filter(|(since, _)| since.elapsed() < self.meta_ttl).map(|(_, meta)| meta.clone())
-            })
-            .collect();
-        let missing: Vec<Uid> = uids.iter().zip(&known).filter(|(_, meta)| meta.is_none()).map(|(uid, _)| uid.clone()).collect();
-        let mut asked: HashMap<Uid, Meta> = HashMap::new();
-        if !missing.is_empty() {
-            for meta in self.store.meta(&missing)? {
-                *lock(&self.entry(&meta.uid).meta) = Some((Instant::now(), meta.clone()));
-                asked.insert(meta.uid.clone(), meta);
-            }
-        }
-        Ok(uids.iter().zip(known).filter_map(|(uid, meta)| meta.or_else(|| asked.get(uid).cloned())).collect())
+        self.store.meta(uids)
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
@@ -195,7 +123,7 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        Ok(Secret::new(self.value(uid)?.expose().to_vec()))
+        if self.age.is_zero() { self.store.fetch(uid) } else { self.value(uid) }
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
@@ -325,7 +253,7 @@ mod tests {
             Ok(())
         }
         fn encrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Vec<u8>> {
-            Err(crate::ck::CKR_KEY_HANDLE_INVALID)?
+            Err(CKR_KEY_HANDLE_INVALID)?
         }
         fn decrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Secret> {
             Err(CKR_FUNCTION_NOT_SUPPORTED)?
@@ -342,6 +270,7 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(20);
 
     fn uid(text: &str) -> Uid {
         Uid(text.into())
@@ -349,49 +278,61 @@ mod tests {
 
     #[test]
     fn a_value_is_fetched_once_however_many_ask() {
-        let cache = Cached::new(Slow { delay: Duration::from_millis(50), ..Slow::default() }, LONG, LONG);
+        let cache = Cached::new(Slow { delay: Duration::from_millis(50), ..Slow::default() }, LONG);
         let start = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert_eq!(cache.value(&uid("a")).unwrap().expose(), b"a"));
-                scope.spawn(|| assert_eq!(cache.meta(&[uid("b")]).unwrap().len(), 1));
+                scope.spawn(|| assert_eq!(cache.fetch(&uid("a")).unwrap().expose(), b"a"));
+                scope.spawn(|| assert_eq!(cache.fetch(&uid("b")).unwrap().expose(), b"b"));
             }
         });
-        assert_eq!(cache.store().counts(), (2, 1));
-        assert!(start.elapsed() < Duration::from_millis(400));
-        assert_eq!(cache.meta(&[uid("a"), uid("b"), uid("c")]).unwrap().len(), 3);
-        assert_eq!(cache.store().counts(), (3, 1));
+        assert_eq!(cache.store.counts(), (0, 2));
+        assert!(start.elapsed() < Duration::from_millis(400), "one waits for another's value");
     }
 
     #[test]
-    fn after_its_time_a_value_is_checked_and_a_changed_one_fetched_again() {
-        let cache = Cached::new(Slow::default(), Duration::ZERO, Duration::from_millis(20));
-        cache.value(&uid("a")).unwrap();
-        std::thread::sleep(Duration::from_millis(30));
-        cache.value(&uid("a")).unwrap();
-        assert_eq!(cache.store().counts(), (2, 1));
-        *lock(&cache.store().state) = Some(State::Deactivated);
-        std::thread::sleep(Duration::from_millis(30));
-        cache.value(&uid("a")).unwrap();
-        assert_eq!(cache.store().fetches.load(SeqCst), 2);
-        *lock(&cache.store().gone) = true;
-        std::thread::sleep(Duration::from_millis(30));
-        assert_eq!(cache.value(&uid("a")).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+    fn after_its_time_a_value_is_checked_and_one_no_longer_active_fetched_again() {
+        let cache = Cached::new(Slow::default(), SHORT);
+        cache.fetch(&uid("a")).unwrap();
+        std::thread::sleep(2 * SHORT);
+        cache.fetch(&uid("a")).unwrap();
+        cache.fetch(&uid("a")).unwrap();
+        assert_eq!(cache.store.counts(), (1, 1));
+        *lock(&cache.store.state) = Some(State::Deactivated);
+        std::thread::sleep(2 * SHORT);
+        cache.fetch(&uid("a")).unwrap();
+        assert_eq!(cache.store.counts(), (2, 2));
+        *lock(&cache.store.gone) = true;
+        std::thread::sleep(2 * SHORT);
+        assert_eq!(cache.fetch(&uid("a")).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
     }
 
     #[test]
-    fn changes_are_seen_at_once_and_zero_remembers_nothing() {
-        let cache = Cached::new(Slow::default(), LONG, LONG);
-        cache.value(&uid("a")).unwrap();
-        cache.revoke(&uid("a"), Revocation::Unspecified).unwrap();
-        assert_eq!(cache.meta(&[uid("a")]).unwrap()[0].state, Some(State::Deactivated));
-        assert!(cache.encrypt(&uid("a"), Algorithm::Aes, &Cipher::Ecb, &[]).is_err());
-        assert_eq!(lock(&cache.entries).len(), 0, "an object that is gone is forgotten");
-        cache.destroy(&uid("a")).unwrap();
-        assert!(cache.value(&uid("a")).is_err());
+    fn what_is_changed_or_gone_is_forgotten_and_zero_remembers_nothing() {
+        let cache = Cached::new(Slow::default(), LONG);
+        for forget in [
+            |c: &Cached<Slow>| drop(c.revoke(&uid("a"), Revocation::Unspecified)),
+            |c: &Cached<Slow>| drop(c.update(&uid("a"), &Changes::default())),
+            |c: &Cached<Slow>| drop(c.encrypt(&uid("a"), Algorithm::Aes, &Cipher::Ecb, &[])),
+            |c: &Cached<Slow>| drop(c.destroy(&uid("a"))),
+        ] {
+            cache.fetch(&uid("a")).unwrap();
+            forget(&cache);
+            assert_eq!(lock(&cache.values).len(), 0);
+        }
+        assert!(cache.fetch(&uid("a")).is_err());
 
-        let none = Cached::new(Slow::default(), Duration::ZERO, Duration::ZERO);
-        (0..3).for_each(|_| drop(none.value(&uid("a")).unwrap()));
-        assert_eq!(none.store().counts(), (0, 3));
+        let none = Cached::new(Slow::default(), Duration::ZERO);
+        (0..3).for_each(|_| drop(none.fetch(&uid("a")).unwrap()));
+        assert_eq!(none.store.counts(), (0, 3));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let cache = Cached::new(Slow::default(), LONG);
+        for number in 0..2 * ROOM {
+            cache.fetch(&uid(&number.to_string())).unwrap();
+            assert!(lock(&cache.values).len() <= ROOM);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::KeyStore;
+use super::cache::Cached;
 use super::file::FileStore;
 use super::kmip::KmipStore;
 use crate::config::{StoreKind, TokenConfig};
@@ -37,7 +38,7 @@ pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
         _ => None,
     };
     let trust = access.ca.map_or(net::Trust::System, net::Trust::Pem);
-    let tls = net::Tls::new(client.as_ref(), &trust, None)?;
+    let tls = net::Tls::new(client.as_ref(), &trust, settings.server_name.as_deref())?;
     let hosts = settings.addresses().map(|(name, port)| net::Host { name: name.into(), port }).collect();
     let password = access.password;
     let credential = token.username.clone().map(|username| net::Credential { username, password: password.unwrap_or_default() });
@@ -55,6 +56,9 @@ pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
 pub fn open(token: &TokenConfig, access: Access, objects: &Path, seal: &Secret) -> Result<Arc<dyn KeyStore>> {
     Ok(match token.settings.store {
         StoreKind::File => Arc::new(FileStore::open(objects, seal.expose())?),
-        StoreKind::Kmip => Arc::new(KmipStore::open(network(token, access)?)?),
+        StoreKind::Kmip => {
+            let age = Duration::from_millis(token.settings.key_cache_millis);
+            Arc::new(Cached::new(KmipStore::open(network(token, access)?)?, age))
+        }
     })
 }

@@ -2,9 +2,9 @@
 
 use std::sync::PoisonError;
 
-use super::KmipStore;
 use super::facts::{either, is_gone, is_refusal, is_unsupported};
 use super::terms;
+use super::{KmipStore, same};
 use crate::ck::{
     CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_KEY_FUNCTION_NOT_PERMITTED,
     CKR_KEY_HANDLE_INVALID, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
@@ -222,6 +222,7 @@ impl<T: Transport> KmipStore<T> {
             ..EncryptRequest::default()
         };
         let answer = call.request(&request)?;
+        same(uid, &answer.unique_identifier)?;
         let mut output = answer.data.unwrap_or_default();
         if let Cipher::Gcm { tag_len, .. } = cipher {
             match answer.authentication_tag {
@@ -260,7 +261,9 @@ impl<T: Transport> KmipStore<T> {
             authentication_tag: tag,
             ..DecryptRequest::default()
         };
-        Ok(call.request(&request)?.data.unwrap_or_default())
+        let answer = call.request(&request)?;
+        same(uid, &answer.unique_identifier)?;
+        Ok(answer.data.unwrap_or_default())
     }
 
     /// What a failure of a cryptographic operation means to the application. A refusal that may be about the key's state costs

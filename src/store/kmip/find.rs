@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::KmipStore;
 use super::attrs::{self, Marker, QUESTIONS};
 use super::facts::{is_gone, is_refusal};
 use super::record::{self, Record, Rung};
 use super::terms;
+use super::{KmipStore, same};
 use crate::error::{Error, Result};
-use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name};
+use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name, ObjectType};
 use crate::net::{Call, Transport};
 use crate::store::{Class, Filter, Meta, Uid};
 use crate::version::Version;
@@ -30,11 +30,13 @@ impl<T: Transport> KmipStore<T> {
     /// The objects that may match, without doubles.
     pub(super) fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
         let call = self.client.call();
-        let mut sure = Attributes::new();
         // Object Type first: one server fails on other filters as soon as it holds a certificate.
-        if let Some(class) = filter.class.filter(|class| *class != Class::SecretKey) {
-            sure.push(AttributeValue::ObjectType(terms::object_type(class)));
-        }
+        let typed = |object_type| Attributes::new().with(AttributeValue::ObjectType(object_type));
+        let mut sure = match filter.class {
+            // Two types are secret keys to us: what else is asked for selects better.
+            Some(Class::SecretKey) | None => Attributes::new(),
+            Some(class) => typed(terms::object_type(class)),
+        };
         if let Some(name) = &filter.name {
             sure.push(AttributeValue::Name(Name::from(name.as_str())));
         }
@@ -51,7 +53,11 @@ impl<T: Transport> KmipStore<T> {
         }
         // Labels and identifiers of objects that others made may be derived from what only the token knows: everything is a
         // candidate then.
-        if found.is_empty() {
+        if found.is_empty() && sure.is_empty() && filter.class.is_some() {
+            for object_type in [ObjectType::SYMMETRIC_KEY, ObjectType::SECRET_DATA] {
+                found.extend(self.locate_all(&call, &typed(object_type))?);
+            }
+        } else if found.is_empty() {
             found = self.locate_all(&call, &sure)?;
         }
         let mut seen = HashSet::new();
@@ -154,6 +160,7 @@ impl<T: Transport> KmipStore<T> {
         for (uid, answer) in uids.iter().zip(answers) {
             match answer {
                 Some(Ok(answer)) => {
+                    same(uid, &answer.unique_identifier)?;
                     self.learn_rungs(&answer.attributes);
                     metas.extend(attrs::meta(&uid.0, &answer.attributes));
                 }
@@ -176,6 +183,7 @@ impl<T: Transport> KmipStore<T> {
             let request = GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names };
             match call.request(&request) {
                 Ok(answer) => {
+                    same(uid, &answer.unique_identifier)?;
                     self.facts.question.store(number as u8, Relaxed);
                     self.learn_rungs(&answer.attributes);
                     return Ok(answer.attributes);

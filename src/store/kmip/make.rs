@@ -236,7 +236,7 @@ struct Making {
 
 impl Making {
     fn new(spec: &Spec) -> Result<Making> {
-        let nonce: String = rng::bytes(16)?.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+        let nonce = data_encoding::HEXLOWER.encode(rng::bytes(16)?.expose());
         Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce) })
     }
 }

@@ -1,8 +1,8 @@
 //! Values: in the one form per class that the store speaks, and in the many that servers keep and return.
 
-use super::KmipStore;
 use super::facts::is_refusal;
 use super::terms;
+use super::{KmipStore, same};
 use crate::ck::{CKR_ATTRIBUTE_VALUE_INVALID, CKR_FUNCTION_FAILED, CKR_KEY_UNEXTRACTABLE};
 use crate::crypto::pkey::{PrivateKey, PublicKey, RsaParts};
 use crate::error::{Error, Kind, Result};
@@ -19,10 +19,13 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn fetch(&self, uid: &Uid) -> Result<Secret> {
         let call = self.client.call();
         let get = |key_format_type| {
-            call.request(&GetRequest { unique_identifier: Some(uid.0.as_str().into()), key_format_type, ..GetRequest::default() })
+            let request = GetRequest { unique_identifier: Some(uid.0.as_str().into()), key_format_type, ..GetRequest::default() };
+            let answer = call.request(&request)?;
+            same(uid, &answer.unique_identifier)?;
+            Ok::<_, Error>(answer.object)
         };
         // The form the object is kept in: many servers convert nothing.
-        let got = get(None)?.object;
+        let got = get(None)?;
         match value(&got) {
             Err(e) if e.kind() == Kind::Protocol => {
                 let other = match got {
@@ -31,7 +34,7 @@ impl<T: Transport> KmipStore<T> {
                     _ => return Err(e),
                 };
                 match get(Some(other)) {
-                    Ok(got) => value(&got.object),
+                    Ok(got) => value(&got),
                     Err(refused) if is_refusal(&refused) => Err(e),
                     Err(failed) => Err(failed),
                 }

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
 use super::{Ability, Algorithm, Changes, Cipher, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kmip::{OperationCode, QueryFunction, QueryRequest};
 use crate::net::{Call, Client, Config, Pool, Transport};
 use crate::secret::Secret;
@@ -97,6 +97,14 @@ impl<T: Transport> KmipStore<T> {
             Err(e) if facts::is_unsupported(e) => fact.learn(false),
             Err(_) => {}
         }
+    }
+}
+
+/// Refuses an answer about another object than was asked about. Some servers name none.
+fn same(uid: &Uid, answered: &str) -> Result<()> {
+    match answered.is_empty() || answered == uid.0 {
+        true => Ok(()),
+        false => Err(Error::protocol(format!("the KMIP server answered about {answered} where {uid} was asked about"))),
     }
 }
 

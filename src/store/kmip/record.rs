@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+
 use crate::kmip::{ApplicationSpecificInformation, AttributeName, AttributeValue, Attributes};
 use crate::store::{Changes, Spec};
 use crate::ttlv::Value;
@@ -196,17 +198,14 @@ fn find<'a>(attributes: &'a Attributes, key: &str) -> Option<&'a str> {
 pub(super) fn id_text(id: &[u8]) -> String {
     match id.is_empty() {
         true => EMPTY.into(),
-        false => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        false => HEXLOWER.encode(id),
     }
 }
 
 fn id_bytes(text: &str) -> Option<Vec<u8>> {
     match text {
         EMPTY => Some(Vec::new()),
-        text if text.is_ascii() && text.len().is_multiple_of(2) => {
-            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
-        }
-        _ => None,
+        text => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
     }
 }
 

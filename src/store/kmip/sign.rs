@@ -5,8 +5,8 @@
 
 use std::sync::PoisonError;
 
-use super::KmipStore;
 use super::facts::{either, is_refusal};
+use super::{KmipStore, same};
 use super::{attrs, terms};
 use crate::ck::{CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID};
 use crate::crypto::hash::digest;
@@ -80,7 +80,9 @@ impl<T: Transport> KmipStore<T> {
                 digested_data: digest,
                 ..SignRequest::default()
             };
-            let signature = call.request(&request)?.signature_data.unwrap_or_default();
+            let answer = call.request(&request)?;
+            same(uid, &answer.unique_identifier)?;
+            let signature = answer.signature_data.unwrap_or_default();
             match signature.is_empty() {
                 true => Err(Error::protocol("the KMIP server made no signature")),
                 false => Ok(signature),
@@ -132,7 +134,10 @@ impl<T: Transport> KmipStore<T> {
             ..MacRequest::default()
         };
         let outcome = match call.version()? >= Version::V1_2 {
-            true => call.request(&request).map(|answer| answer.mac_data.unwrap_or_default()),
+            true => call.request(&request).and_then(|answer| {
+                same(uid, &answer.unique_identifier)?;
+                Ok(answer.mac_data.unwrap_or_default())
+            }),
             false => Err(CKR_MECHANISM_INVALID.into()),
         };
         self.note(Ability::Mac, &outcome);
