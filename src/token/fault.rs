@@ -47,6 +47,11 @@ mod scripted {
     #[derive(Debug)]
     pub(in crate::token) struct Kill(#[allow(dead_code, reason = "shown by Debug when a test fails")] pub String);
 
+    /// A directory for one test, in memory where the system has a place for it: tests sync files by the thousand.
+    pub(in crate::token) fn scratch() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    }
+
     /// Runs `work`, ending it at step `at`. Gives its result (`None` when it was killed) and how many steps it took.
     pub(in crate::token) fn run<T>(plan: Option<(usize, End)>, work: impl FnOnce() -> T) -> (Option<T>, usize) {
         PLAN.set(plan);

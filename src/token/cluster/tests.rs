@@ -24,7 +24,7 @@ struct Node {
 
 impl Node {
     fn new() -> Node {
-        let tmp = tempfile::tempdir().unwrap();
+        let tmp = fault::scratch();
         let dir = TokenDir::at(tmp.path().join("tokens"));
         let pin = Secret::new(b"so pin".to_vec());
         let new = NewToken {

@@ -4,12 +4,12 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use super::*;
 use crate::ck::{CKR_DEVICE_MEMORY, CKR_TOKEN_WRITE_PROTECTED};
 use crate::config::{Settings, TokenConfig};
-use crate::token::fault::{End, run};
+use crate::token::fault::{End, run, scratch};
 
 const UUID: &str = "69255cf4-0ac3-8d22-b12c-fd503a740cda";
 
 fn no_dir() -> (tempfile::TempDir, TokenDir) {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let dir = TokenDir::at(tmp.path().join("conf/tokens"));
     (tmp, dir)
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ck::{CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::Config;
-use crate::token::fault::{End, run};
+use crate::token::fault::{End, run, scratch};
 
 const SO: &[u8] = b"so pin";
 
@@ -22,7 +22,7 @@ fn make(dir: &TokenDir, user_pin: UserPin<'_>) -> Result<TokenFiles> {
 }
 
 fn node(user_pin: UserPin<'_>) -> (tempfile::TempDir, TokenDir, TokenFiles) {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let dir = TokenDir::at(tmp.path().join("tokens"));
     let files = make(&dir, user_pin).unwrap();
     (tmp, dir, files)
@@ -149,7 +149,7 @@ fn a_copied_directory_works_elsewhere() {
 
 #[test]
 fn refused_before_anything_is_written() {
-    let tmp = tempfile::tempdir().unwrap();
+    let tmp = scratch();
     let dir = TokenDir::at(tmp.path().join("tokens"));
     let (short, good) = (secret(b"123"), secret(SO));
     let attempt = |label: &str, so_pin: &Secret, user_pin: UserPin<'_>| {
