@@ -1,7 +1,8 @@
 //! Hash functions: SHA-1, SHA-2 and SHA-3, whole or in parts.
 
 use super::{Hash, evp};
-use crate::error::Result;
+use crate::ck;
+use crate::error::{Error, Result};
 
 /// A hash being computed, in constant memory however long the message is.
 pub struct Digest {
@@ -28,6 +29,24 @@ impl Digest {
     /// The digest of all parts, [`Hash::output_len`] bytes.
     pub fn finish(self) -> Result<Vec<u8>> {
         self.state.finish()
+    }
+
+    /// All there is to know of the hash so far, for [`Digest::restore`] of the same build. `CKR_STATE_UNSAVEABLE` for SHA-3,
+    /// whose state the library does not show.
+    pub fn state(&self) -> Result<Vec<u8>> {
+        let mut bytes = self.state.state(self.hash).ok_or_else(|| Error::from(ck::CKR_STATE_UNSAVEABLE))?;
+        bytes.insert(0, self.hash as u8);
+        Ok(bytes)
+    }
+
+    /// A hash that goes on from a saved state. `CKR_SAVED_STATE_INVALID` for bytes that are none.
+    pub fn restore(state: &[u8]) -> Result<Digest> {
+        let known =
+            state.split_first().and_then(|(&first, rest)| Some((Hash::ALL.into_iter().find(|h| *h as u8 == first)?, rest)));
+        let (hash, rest) = known.ok_or_else(|| Error::from(ck::CKR_SAVED_STATE_INVALID))?;
+        let mut digest = Digest::new(hash)?;
+        digest.state.restore(hash, rest)?;
+        Ok(digest)
     }
 
     /// A second hash that goes on from here by itself.
@@ -87,5 +106,37 @@ mod tests {
             assert_eq!(fork.finish().unwrap(), expected, "{hash:?}");
         }
         assert_eq!(ABC.map(|(hash, _)| hash), Hash::ALL);
+    }
+
+    #[test]
+    fn a_saved_state_goes_on_and_a_forged_one_does_not() {
+        for hash in Hash::ALL {
+            for len in [0, 1, 63, 64, 127, 128, 200] {
+                let mut begun = Digest::new(hash).unwrap();
+                begun.update(&vec![7; len]).unwrap();
+                let state = match begun.state() {
+                    Ok(state) => state,
+                    Err(e) => {
+                        assert!(e.rv() == ck::CKR_STATE_UNSAVEABLE && hash >= Hash::Sha3_224);
+                        continue;
+                    }
+                };
+                let mut resumed = Digest::restore(&state).unwrap();
+                assert_eq!(resumed.hash(), hash);
+                resumed.update(b"rest").unwrap();
+                begun.update(b"rest").unwrap();
+                assert_eq!(resumed.finish().unwrap(), begun.finish().unwrap(), "{hash:?} {len}");
+
+                let refused = |state: &[u8]| Digest::restore(state).err().expect("an error").rv();
+                assert_eq!(refused(&state[..state.len() - 1]), ck::CKR_SAVED_STATE_INVALID);
+                assert_eq!(refused(&[&state[..], &[0]].concat()), ck::CKR_SAVED_STATE_INVALID);
+                let mut forged = state.clone();
+                forged[state.len() - 8..].fill(0xff);
+                assert_eq!(refused(&forged), ck::CKR_SAVED_STATE_INVALID);
+                forged[0] = 0xff;
+                assert_eq!(refused(&forged), ck::CKR_SAVED_STATE_INVALID);
+                assert_eq!(refused(&[]), ck::CKR_SAVED_STATE_INVALID);
+            }
+        }
     }
 }
