@@ -26,6 +26,7 @@ pub struct Connection {
     tcp: TcpStream,
     /// The server answered at least once, so it accepts our certificate.
     answered: bool,
+    opened: Instant,
 }
 
 /// Why bytes stopped moving.
@@ -51,7 +52,7 @@ impl Connection {
         let session = tls.start(host)?;
         let tcp = connect(host, timeout, until)?;
         tcp.set_nodelay(true).map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
-        let mut connection = Connection { host: host.clone(), session, tcp, answered: false };
+        let mut connection = Connection { host: host.clone(), session, tcp, answered: false, opened: Instant::now() };
         let until = until.min(Instant::now() + timeout);
         connection.handshake(until).map_err(|fault| connection.handshake_failed(fault, timeout))?;
         Ok(connection)
@@ -103,6 +104,11 @@ impl Connection {
         }
         let quiet = self.is_quiet();
         self.tcp.set_nonblocking(false).is_ok() && quiet
+    }
+
+    /// How long ago it was opened.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Forgets a connection that was inherited by fork: not a byte is sent, not even the descriptor is closed.

@@ -19,6 +19,9 @@ const COOL_DOWN: Duration = Duration::from_secs(5);
 /// Firewalls and servers forget silent connections, the quickest known after 30 s; ours are dropped before.
 const MAX_IDLE: Duration = Duration::from_secs(25);
 
+/// Servers may give a connection's login an end, the shortest known after a day, and go on to refuse every request on it.
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+
 /// Idle connections kept per host.
 const KEPT: usize = 32;
 
@@ -77,7 +80,7 @@ impl Peer {
     fn take(&self) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.idle().pop_back()?;
-            if since.elapsed() < MAX_IDLE && connection.is_usable() {
+            if since.elapsed() < MAX_IDLE && connection.age() < MAX_AGE && connection.is_usable() {
                 return Some(connection);
             }
             log!(Info, "{}: an idle connection is replaced", self.host);

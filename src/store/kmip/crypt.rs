@@ -19,98 +19,50 @@ use crate::secret::Secret;
 use crate::store::{Ability, Algorithm, Cipher, State, Uid};
 use crate::version::Version;
 
-/// One request carries at most this much where the mode lets data be cut: a server in common use needs time that grows with the
-/// square of the length.
-const CHUNK: usize = 64 << 10;
-
 /// Keys whose padding block in ECB mode is remembered.
 const REMEMBERED: usize = 256;
 
 impl<T: Transport> KmipStore<T> {
     pub(super) fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
-        let call = self.client.call();
-        let block = block_len(algorithm);
-        if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. }) && !data.len().is_multiple_of(block) {
+        if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. }) && !data.len().is_multiple_of(block_len(algorithm)) {
             return Err(CKR_DATA_LEN_RANGE.into());
         }
-        let mut cipher = cipher.clone();
-        let mut rest = data;
-        let mut output = Vec::with_capacity(data.len() + 2 * block);
-        while rest.len() > CHUNK && can_cut(&cipher) {
-            let (chunk, tail) = rest.split_at(CHUNK);
-            let part = self.encrypt_whole(&call, uid, algorithm, &without_padding(&cipher), chunk)?;
-            advance(&mut cipher, &part, chunk.len(), block);
-            output.extend(part);
-            rest = tail;
-        }
-        output.extend(self.encrypt_whole(&call, uid, algorithm, &cipher, rest)?);
-        Ok(output)
+        let call = self.client.call();
+        let send = |usual| self.send_encrypt(&call, uid, algorithm, cipher, usual, data);
+        let outcome = match cipher {
+            // Without padding nothing stays nothing; servers differ about an empty request.
+            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Vec::new()),
+            Cipher::Ecb | Cipher::Cbc { .. } => self.encrypt_blocks(&call, uid, algorithm, cipher, data),
+            Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
+            Cipher::Gcm { .. } => either(&self.facts.plain_gcm, send),
+            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
+        };
+        self.note(Ability::Encrypt, &outcome);
+        outcome.map_err(|e| self.explain(&call, uid, e, Ability::Encrypt))
     }
 
     pub(super) fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
-        let call = self.client.call();
-        let block = block_len(algorithm);
-        let blocks_only = matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::CbcPad { .. });
-        if blocks_only && !data.len().is_multiple_of(block) || matches!(cipher, Cipher::CbcPad { .. }) && data.is_empty() {
+        let whole_blocks = data.len().is_multiple_of(block_len(algorithm));
+        let impossible = match cipher {
+            Cipher::Ecb | Cipher::Cbc { .. } => !whole_blocks,
+            Cipher::CbcPad { .. } => !whole_blocks || data.is_empty(),
+            _ => false,
+        };
+        if impossible {
             return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
         }
-        if data.len() <= CHUNK || !can_cut(cipher) {
-            return self.decrypt_whole(&call, uid, algorithm, cipher, data);
-        }
-        let mut cipher = cipher.clone();
-        let mut rest = data;
-        let mut output = zeroize::Zeroizing::new(Vec::with_capacity(data.len()));
-        while rest.len() > CHUNK {
-            let (chunk, tail) = rest.split_at(CHUNK);
-            output.extend_from_slice(self.decrypt_whole(&call, uid, algorithm, &without_padding(&cipher), chunk)?.expose());
-            advance(&mut cipher, chunk, chunk.len(), block);
-            rest = tail;
-        }
-        output.extend_from_slice(self.decrypt_whole(&call, uid, algorithm, &cipher, rest)?.expose());
-        Ok(Secret::new(std::mem::take(&mut *output)))
-    }
-
-    fn encrypt_whole(
-        &self,
-        call: &Call<'_, T>,
-        uid: &Uid,
-        algorithm: Algorithm,
-        cipher: &Cipher,
-        data: &[u8],
-    ) -> Result<Vec<u8>> {
-        let outcome = match cipher {
-            // Nothing to encrypt without padding is nothing; servers differ about an empty request.
-            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Vec::new()),
-            Cipher::Ecb | Cipher::Cbc { .. } => self.encrypt_blocks(call, uid, algorithm, cipher, data),
-            Cipher::Ctr { .. } => {
-                either(&self.facts.plain_counter, |plain| self.send_encrypt(call, uid, algorithm, cipher, plain, data))
-            }
-            Cipher::Gcm { .. } => {
-                either(&self.facts.plain_gcm, |plain| self.send_encrypt(call, uid, algorithm, cipher, plain, data))
-            }
-            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => {
-                self.send_encrypt(call, uid, algorithm, cipher, true, data)
-            }
-        };
-        self.note(Ability::Encrypt, &outcome);
-        outcome.map_err(|e| self.explain(call, uid, e, Ability::Encrypt))
-    }
-
-    fn decrypt_whole(&self, call: &Call<'_, T>, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+        let call = self.client.call();
+        let send = |usual| self.send_decrypt(&call, uid, algorithm, cipher, usual, data);
         let outcome = match cipher {
             Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Secret::default()),
-            Cipher::Ecb | Cipher::Cbc { .. } => self.decrypt_blocks(call, uid, algorithm, cipher, data),
-            Cipher::Ctr { .. } => {
-                either(&self.facts.plain_counter, |plain| self.send_decrypt(call, uid, algorithm, cipher, plain, data))
-            }
+            Cipher::Ecb | Cipher::Cbc { .. } => self.decrypt_blocks(&call, uid, algorithm, cipher, data),
+            Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
             // A wrong tag may look like a refused form: the form is learnt by encrypting only.
-            Cipher::Gcm { .. } => self.send_decrypt(call, uid, algorithm, cipher, self.facts.plain_gcm.may(), data),
-            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => {
-                self.send_decrypt(call, uid, algorithm, cipher, true, data)
-            }
+            Cipher::Gcm { .. } => send(self.facts.plain_gcm.may()),
+            Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
         };
         self.note(Ability::Decrypt, &outcome);
-        outcome.map_err(|e| self.explain(call, uid, e, Ability::Decrypt))
+        outcome.map_err(|e| self.explain(&call, uid, e, Ability::Decrypt))
     }
 
     /// Whole blocks without padding. A server that only knows padding gets to pad, and the block it adds is dropped.
@@ -309,35 +261,6 @@ fn is_bad_data(error: &Error) -> bool {
 /// Block of a cipher in bytes.
 fn block_len(algorithm: Algorithm) -> usize {
     if algorithm == Algorithm::TripleDes { 8 } else { 16 }
-}
-
-/// Data in this mode may be sent in parts.
-fn can_cut(cipher: &Cipher) -> bool {
-    matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::CbcPad { .. } | Cipher::Ctr { .. })
-}
-
-/// The mode of all parts but the last.
-fn without_padding(cipher: &Cipher) -> Cipher {
-    match cipher {
-        Cipher::CbcPad { iv } => Cipher::Cbc { iv: iv.clone() },
-        other => other.clone(),
-    }
-}
-
-/// The cipher as it goes on after `ciphertext`.
-pub(super) fn advance(cipher: &mut Cipher, ciphertext: &[u8], len: usize, block: usize) {
-    match cipher {
-        Cipher::Cbc { iv } | Cipher::CbcPad { iv } => *iv = ciphertext[ciphertext.len() - block..].to_vec(),
-        Cipher::Ctr { counter } => {
-            let mut carry = len.div_ceil(block);
-            for byte in counter.iter_mut().rev() {
-                let sum = usize::from(*byte) + (carry & 0xff);
-                *byte = (sum & 0xff) as u8;
-                carry = (carry >> 8) + (sum >> 8);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// A cipher in KMIP's words, complete in every request: what is left out each server guesses differently.
