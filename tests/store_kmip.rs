@@ -9,7 +9,7 @@ use mrhsm_pkcs11::crypto::pkey::{PrivateKey, PublicKey, Scheme};
 use mrhsm_pkcs11::crypto::{mac, rng};
 use mrhsm_pkcs11::error::Kind;
 use mrhsm_pkcs11::kmip::{OperationCode, ResultReason, State as ServerState};
-use mrhsm_pkcs11::net::{Config, Host, Identity, Tls, Trust};
+use mrhsm_pkcs11::net::{Config, Credential, Host, Identity, Tls, Trust};
 use mrhsm_pkcs11::store::kmip::KmipStore;
 use mrhsm_pkcs11::store::{
     Ability, Algorithm, Changes, Cipher, Class, Curve, Filter, Hash, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec,
@@ -17,7 +17,7 @@ use mrhsm_pkcs11::store::{
 };
 use mrhsm_pkcs11::version::Version;
 
-use crate::kmip_server::{Fault, Personality, Policy, Script, Server};
+use crate::kmip_server::{Fault, Pair, Personality, Pki, Policy, Script, Server, Setup};
 
 fn config(servers: &[&Server]) -> Config {
     let pki = servers[0].pki();
@@ -575,6 +575,53 @@ fn a_host_that_dies_in_a_create_leaves_one_key() {
         let uid = store.create(&aes("k")).unwrap();
         assert_eq!(alive(&second), [uid.0], "{fault:?}");
     }
+}
+
+/// Each bad certificate ends the call at once, with its own sentence, and nothing is asked of the server.
+#[test]
+fn bad_server_certificates_are_told_apart() {
+    let bad: [(fn(&Pki) -> &Pair, &str); 3] =
+        [(|pki| &pki.server_expired, "expired"), (|pki| &pki.server_other_name, "127.0.0.1"), (|pki| &pki.server_other_ca, "CA")];
+    for (certificate, word) in bad {
+        let server = Setup { certificate, ..Setup::new(Personality::standard()) }.start();
+        let start = Instant::now();
+        let error = store(&server).create(&aes("k")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Tls, "{error:?}");
+        assert!(error.to_string().contains(word), "'{word}' is not in: {error}");
+        assert!(start.elapsed() < Duration::from_secs(2));
+        assert_eq!(server.count(), 0);
+    }
+}
+
+#[test]
+fn clients_that_the_server_does_not_trust_are_told_so() {
+    for tls13 in [true, false] {
+        let server = Setup { tls13, ..Setup::new(Personality::standard()) }.start();
+        store(&server).create(&aes("good")).unwrap();
+        let mut config = config(&[&server]);
+        let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+        let pair = &server.pki().client_other_ca;
+        let identity = Identity::from_pem(&read(&pair.cert), &read(&pair.key), None).unwrap();
+        config.tls = Tls::new(Some(&identity), &Trust::Pem(read(&server.pki().ca)), None).unwrap();
+        let requests = server.count();
+        let error = KmipStore::open(config).unwrap().create(&aes("bad")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Tls, "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+        assert_eq!((server.count(), alive(&server).len()), (requests, 1));
+    }
+}
+
+#[test]
+fn a_password_is_sent_with_every_request() {
+    let credential = Some(("me".to_owned(), "secret".to_owned()));
+    let server = Setup { credential, ..Setup::new(Personality::standard()) }.start();
+    let refused = store(&server).create(&aes("k")).unwrap_err();
+    assert_eq!(refused.rv(), ck::CKR_USER_NOT_LOGGED_IN, "{refused:?}");
+    let credential = Credential { username: "me".into(), password: b"secret".to_vec().into() };
+    let store = KmipStore::open(Config { credential: Some(credential), ..config(&[&server]) }).unwrap();
+    let uid = store.create(&aes("k")).unwrap();
+    let metas = store.meta(&[uid.clone(), uid.clone(), uid]).unwrap();
+    assert_eq!(metas.len(), 3);
 }
 
 #[test]

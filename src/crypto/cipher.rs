@@ -238,11 +238,27 @@ impl Cipher {
 
     /// The whole message at once: `update` and `finish`.
     pub fn run(mut self, input: &[u8]) -> Result<Vec<u8>> {
+        if let (Shape::Tagged(tag_len), Direction::Decrypt) = (self.shape, self.direction)
+            && self.waiting.is_empty()
+        {
+            return self.open(tag_len, input);
+        }
         let mut output = Vec::new();
         output.try_reserve_exact(self.update_len(input.len()) + 32).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
         self.update_into(input, &mut output)?;
         self.finish_into(&mut output)?;
         Ok(output)
+    }
+
+    /// Decrypts a whole message: nothing waits, and what was decrypted is wiped unless the tag is right.
+    fn open(mut self, tag_len: usize, input: &[u8]) -> Result<Vec<u8>> {
+        let len = input.len().checked_sub(tag_len).ok_or_else(|| self.bad_length())?;
+        let Engine::Stream(evp) = &mut self.engine else { return Err(ck::CKR_GENERAL_ERROR.into()) };
+        let mut output = Zeroizing::new(Vec::new());
+        evp.expect_tag(&input[len..])?;
+        evp.update(&input[..len], &mut output)?;
+        evp.finish(&mut output, ck::CKR_ENCRYPTED_DATA_INVALID)?;
+        Ok(std::mem::take(&mut *output))
     }
 
     fn finish_into(&mut self, output: &mut Vec<u8>) -> Result<()> {

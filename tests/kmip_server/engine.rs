@@ -1,8 +1,10 @@
 //! Requests in, responses out: the message around the operations.
 
+use mrhsm_pkcs11::error::Error;
 use mrhsm_pkcs11::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
 use mrhsm_pkcs11::kmip::*;
 use mrhsm_pkcs11::secret::Secret;
+use mrhsm_pkcs11::ttlv::{ItemType, Tag};
 use mrhsm_pkcs11::version::Version;
 
 use super::objects::{Objects, Outcome, Refusal, now};
@@ -29,6 +31,8 @@ pub struct Context {
     pub version: Version,
     /// ID placeholder: the object that the last item was about.
     pub placeholder: Option<String>,
+    /// There will be no answer.
+    pub silent: bool,
 }
 
 impl Engine {
@@ -48,7 +52,7 @@ impl Engine {
         }
     }
 
-    /// Does what a request asks, and answers. `fault` changes the answer where it is one of the answer's faults.
+    /// Does what a request asks, and answers; nothing where this server would fall silent. `fault` changes the answer where it is one of the answer's faults.
     pub fn answer(&mut self, frame: &[u8], fault: Option<&Fault>) -> Secret {
         let message = match RequestMessage::decode(frame) {
             Ok(message) => message,
@@ -114,7 +118,7 @@ impl Engine {
     fn run(&mut self, message: &RequestMessage<'_>, fault: Option<&Fault>) -> Result<Secret, (ResultReason, String)> {
         let version = message.header.protocol_version;
         let mut batch = ResponseBatch::new(version, now());
-        let mut context = Context { version, placeholder: None };
+        let mut context = Context { version, placeholder: None, silent: false };
         let goes_on = message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::CONTINUE)
             || !self.personality.stops_batch;
         for item in &message.items {
@@ -137,9 +141,15 @@ impl Engine {
                 }
             }
         }
+        if context.silent {
+            return Ok(Secret::default());
+        }
         let mut answer = batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
         if self.personality.announces_all_items {
             answer = with_number(answer, COUNT_AT, message.items.len() as i32);
+        }
+        if self.personality.long_time_stamp {
+            answer = with_byte(answer, STAMP_TYPE_AT, ItemType::LONG_INTEGER.0);
         }
         if let Some(Fault::WrongVersion(other)) = fault {
             answer = with_number(answer, MAJOR_AT, other.major.into());
@@ -154,8 +164,12 @@ impl Engine {
             let text = format!("{} is not supported", item.operation);
             return Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text));
         }
-        let request = Request::decode(item.operation, &item.payload)
-            .map_err(|e| Refusal::Message(ResultReason::INVALID_MESSAGE, e.to_string()))?;
+        let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, e.to_string());
+        let request = Request::decode(item.operation, &item.payload).map_err(invalid)?;
+        let no_filters = || item.payload.find(Tag::ATTRIBUTES).map(|found| found.is_none()).map_err(invalid);
+        if item.operation == OperationCode::LOCATE && version.typed_attributes() && no_filters()? {
+            return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, "Locate without Attributes".into()));
+        }
         match request {
             Request::DiscoverVersions(request) => Ok(self.discover(&request).into()),
             Request::Query(request) => Ok(self.query(&request, version).into()),
@@ -166,7 +180,12 @@ impl Engine {
             Request::Locate(request) => super::locate::locate(self, context, *request).map(Into::into),
             Request::Check(request) => lifecycle::check(self, context, *request).map(Into::into),
             Request::Get(request) => lifecycle::get(self, context, *request).map(Into::into),
-            Request::GetAttributes(request) => attributes::get(self, context, *request).map(Into::into),
+            Request::GetAttributes(request) => {
+                let answer = attributes::get(self, context, *request)?;
+                let nothing = answer.attributes.is_empty() && version.typed_attributes();
+                context.silent |= nothing && self.personality.silent_on_nothing;
+                Ok(answer.into())
+            }
             Request::GetAttributeList(request) => attributes::list(self, context, *request).map(Into::into),
             Request::AddAttribute(request) => attributes::add(self, context, *request).map(Into::into),
             Request::ModifyAttribute(request) => attributes::modify(self, context, *request).map(Into::into),
@@ -251,12 +270,20 @@ impl Engine {
 /// and minor (16 each), then the time stamp (16) and Batch Count.
 const MAJOR_AT: usize = 32;
 const MINOR_AT: usize = 48;
+const STAMP_TYPE_AT: usize = 59;
 const COUNT_AT: usize = 80;
 
 /// The answer with another number in its header.
 fn with_number(answer: Secret, at: usize, number: i32) -> Secret {
     let mut bytes = answer.expose().to_vec();
     bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    Secret::new(bytes)
+}
+
+/// The answer with another byte in its header.
+fn with_byte(answer: Secret, at: usize, byte: u8) -> Secret {
+    let mut bytes = answer.expose().to_vec();
+    bytes[at] = byte;
     Secret::new(bytes)
 }
 

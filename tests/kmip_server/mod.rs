@@ -381,6 +381,7 @@ fn converse(stream: &mut Stream, connection: usize, shared: &Shared) -> std::io:
                 }
                 return Ok(());
             }
+            _ if answer.is_empty() => return hold(stream),
             _ => send(stream, &answer)?,
         }
     }

@@ -120,6 +120,10 @@ pub struct Personality {
     pub deactivated_decrypts: bool,
     /// Destroyed objects disappear; else they stay, Destroyed.
     pub forgets_destroyed: bool,
+    /// The header's Time Stamp is a Long Integer, as one server sends it.
+    pub long_time_stamp: bool,
+    /// Get Attributes that finds none of those asked for is never answered (2.0).
+    pub silent_on_nothing: bool,
     /// Longer requests are refused, in bytes.
     pub largest_request: usize,
 }
@@ -219,6 +223,8 @@ impl Personality {
             attributes_in_key_value: false,
             deactivated_decrypts: true,
             forgets_destroyed: false,
+            long_time_stamp: false,
+            silent_on_nothing: false,
             largest_request: 1 << 20,
         }
     }
@@ -276,6 +282,7 @@ impl Personality {
             public_format: KeyFormatType::PKCS_1,
             deactivated_decrypts: false,
             forgets_destroyed: true,
+            silent_on_nothing: true,
             ..Personality::standard()
         }
     }
@@ -298,6 +305,7 @@ impl Personality {
             converts_formats: false,
             private_format: KeyFormatType::PKCS_1,
             public_format: KeyFormatType::PKCS_1,
+            long_time_stamp: true,
             ..Personality::standard()
         }
     }

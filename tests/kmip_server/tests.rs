@@ -306,6 +306,22 @@ fn pykmip_is_as_strict_as_it_is() {
 }
 
 #[test]
+fn version_2_has_its_own_traps() {
+    let server = Server::start(Personality::pykmip_like(), Script::none());
+    let mut client = Client::new(&server, Version::V2_0);
+    let uid = client.create("k");
+    client.stream.sock.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let nothing = GetAttributesRequest {
+        unique_identifier: Some(uid.into()),
+        attribute_names: vec![AttributeName::Standard(mrhsm_pkcs11::ttlv::Tag::CONTACT_INFORMATION)],
+    };
+    let frame = encode_request(Version::V2_0, None, &nothing).unwrap();
+    assert_eq!(client.exchange(frame.expose()).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    // In 1.4 the same question has an empty answer.
+    assert!(Client::new(&server, Version::V1_4).ask(&nothing).unwrap().attributes.is_empty());
+}
+
+#[test]
 fn locate_filters_and_pages() {
     let server = Server::start(Personality::standard(), Script::none());
     let mut client = Client::new(&server, Version::V1_4);
