@@ -26,25 +26,18 @@ pub struct Protected {
 /// Prints what happens while it happens.
 pub struct Report<'a> {
     out: &'a mut Output,
-    /// What is done to the cluster.
-    action: String,
 }
 
 impl Report<'_> {
-    /// A report of `enable`.
-    pub fn of_enable(out: &mut Output) -> Report<'_> {
-        Report { out, action: "Enabling mrhsm on".into() }
-    }
-
-    /// A report of `rekey`.
-    pub fn of_rekey(out: &mut Output, role: Role) -> Report<'_> {
-        Report { out, action: format!("Making a new {} for", role.label()) }
+    /// A report on `out`.
+    pub fn new(out: &mut Output) -> Report<'_> {
+        Report { out }
     }
 
     /// The line of one event.
     pub fn event(&mut self, event: Event<'_>) {
         let line = match event {
-            Event::Begin { cluster } => format!("{} cluster {cluster}", self.action),
+            Event::Begin { cluster } => format!("Enabling mrhsm on cluster {cluster}"),
             Event::Made { role, uid } => format!("Successfully generated {}, UUID {uid}", role.label()),
             Event::Adopted { role, uid } => format!("Found existing {} on the key manager, UUID {uid}", role.label()),
             Event::Imported { role, uid, path } => {

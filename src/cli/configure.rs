@@ -49,7 +49,6 @@ pub struct Args {
 /// Does whatever is not done yet. Each step leaves a state that the next run goes on from.
 pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let dir = tokens::directory(global)?;
-    tokens::check_store(args.settings.storetype.unwrap_or(StoreKind::Kmip))?;
     let so_pin = prompt::given(args.sopin.as_ref(), "-sopin", prompt::SO_PIN_FILE)?.ok_or_else(|| {
         Failure::new(
             Exit::Pin,
@@ -113,7 +112,10 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
 
 /// Says how every server answers; at least one must.
 fn check_servers(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome {
-    let network = tokens::network(token, TokenFiles::of(dir, &token.uuid).identity(key)?)?;
+    if token.settings.store == StoreKind::File {
+        return Ok(());
+    }
+    let network = tokens::network(dir, token, key)?;
     let answers = info::ask_all(token, &network);
     for server in &answers {
         note(server.sentence());

@@ -174,6 +174,8 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             }
             vec![format!("{what}, sealed under the token key, not shown")]
         }
+        "objects" => vec!["objects of a file token, sealed, not shown".into()],
+        "objects.lock" => vec!["lock file of the objects".into()],
         ".lock" => {
             let pid = String::from_utf8_lossy(bytes);
             vec![format!("lock file, last taken by process {}", pid.trim().escape_debug())]
@@ -187,7 +189,7 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
 fn configuration(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::input("not UTF-8 text; restore it from a backup"))?;
     let config = Config::parse(text, path)?;
-    let settings = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+    let settings = text.trim_end().lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
     Ok(std::iter::once(format!("configuration of {} token(s)", config.tokens.len())).chain(settings).collect())
 }
 

@@ -94,7 +94,7 @@ impl Plan {
             out.line(format!("Obtained cluster name {} from mapr-clusters.conf", self.options.cluster));
         }
         let context = Context { dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
-        let mut report = Report::of_enable(out);
+        let mut report = Report::new(out);
         let outcome = cluster::enable(&context, &self.options, &mut |event| report.event(event))?;
         if outcome.changed {
             let holds_key = |file: &Option<KeyFile>| file.as_ref().is_some_and(|f| f.key.is_some());

@@ -159,6 +159,8 @@ fn padded(text: &str, bytes: usize) -> String {
 /// The KMIP configuration and the state of its servers.
 #[derive(Serialize)]
 struct ConfigView {
+    #[serde(skip)]
+    store: StoreKind,
     token: TokenView,
     hosts: Vec<HostView>,
     port: u16,
@@ -192,6 +194,7 @@ impl ConfigView {
         let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
         let settings = &token.settings;
         Ok(ConfigView {
+            store: settings.store,
             token: TokenView::of(token),
             hosts: probe(dir, token, &identity)?,
             port: settings.port,
@@ -211,6 +214,9 @@ impl ConfigView {
 
     fn print(&self, out: &mut Output) {
         heading(&self.token, out);
+        if self.store == StoreKind::File {
+            return field(out, "Keys", "in the token directory");
+        }
         out.line("IPs");
         for (i, host) in self.hosts.iter().enumerate() {
             field(out, &format!("  IP {}", i + 1), &host.sentence());
@@ -235,7 +241,7 @@ impl ConfigView {
 }
 
 fn heading(token: &TokenView, out: &mut Output) {
-    out.line(format!("Displaying information for {} token with serial {}", token.store().to_uppercase(), token.serial()));
+    out.line(format!("Displaying information for {} token with serial {}", token.store(), token.serial()));
 }
 
 /// The name in 23 columns, then the value.
@@ -263,7 +269,7 @@ fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
 
 /// Asks all servers at once; each ends by the token's deadline.
 fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcome<Vec<HostView>> {
-    if token.settings.hosts.is_empty() {
+    if token.settings.hosts.is_empty() || token.settings.store == StoreKind::File {
         return Ok(Vec::new());
     }
     let not_asked = |reason: &str| {
@@ -273,7 +279,7 @@ fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcom
         return Ok(not_asked("the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)"));
     }
     let key = tokens::unlock_as_user(dir, token)?;
-    match tokens::network(token, TokenFiles::of(dir, &token.uuid).identity(&key)?) {
+    match tokens::network(dir, token, &key) {
         Ok(network) => Ok(ask_all(token, &network)),
         // An expired certificate, for one: the rest of the configuration is worth showing all the same.
         Err(Failure { message, .. }) => Ok(not_asked(&message)),

@@ -52,7 +52,6 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
             ),
         ));
     }
-    tokens::check_store(args.settings.storetype.unwrap_or(StoreKind::Kmip))?;
     let identity = Given::read(&args.settings)?.complete(&Identity::default())?;
     let so_pin = prompt::new_so_pin(args.sopin.as_ref())?;
     let user_pin = new_user_pin(args.userpin.as_ref())?;

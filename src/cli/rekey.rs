@@ -45,7 +45,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         KeyType::Common => Role::Common,
     };
     let context = Context { dir: &dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
-    let mut report = Report::of_rekey(out, role);
+    let mut report = Report::new(out);
     let outcome = cluster::rekey(&context, role, &mut |event| report.event(event))?;
     report.copy_directory(&dir);
     out.object(&KeysView::of(token, &outcome));

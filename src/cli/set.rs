@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::identity::{Given, NewIdentity, is_nothing};
 use super::output::{Output, note};
 use super::tokens::{self, TokenView};
-use crate::config::TokenConfig;
+use crate::config::{StoreKind, TokenConfig};
 use crate::error::{Error, Kind};
 use crate::token::files::TokenDir;
 use crate::token::pin::TokenKey;
@@ -44,7 +44,6 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let dir = tokens::directory(global)?;
     let config = dir.load()?;
     let token = tokens::choose(&dir, &config, &args.choice)?;
-    tokens::check_store(args.settings.storetype.unwrap_or(token.settings.store))?;
     check_active(token, args.active)?;
     let given = Given::read(&args.settings)?;
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
@@ -101,10 +100,16 @@ pub fn store(
     Ok(settings_changed || identity_changed)
 }
 
-/// Keys that were never made cannot be put in use.
+/// Keys that were never made cannot be put in use; those of a file token cannot be put out of use.
 fn check_active(token: &TokenConfig, active: Option<bool>) -> Outcome {
     if active == Some(true) && token.keys.core.is_none() {
         return Err(Failure::not_ready("There are no keys of a cluster yet. Make them with: mrhsm enable"));
+    }
+    if active == Some(false) && token.enabled && token.settings.store == StoreKind::File {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("The keys of token '{}' are in the token directory itself: their use cannot be switched off.", token.label),
+        ));
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
 //! The token a command works on: found, opened with a PIN, connected to its servers.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{Global, TokenChoice};
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{Failure, Outcome};
 use super::prompt::{self, SecretArg};
 use crate::config::{self, Config, StoreKind, TokenConfig};
 use crate::net;
-use crate::store::KeyStore;
-use crate::store::kmip::KmipStore;
+use crate::store::{self, Access, KeyStore};
 use crate::token::files::TokenDir;
+use crate::token::open_store;
 use crate::token::pin::{TokenKey, Who};
 use crate::token::secrets::{Identity, TokenFiles};
 
@@ -45,9 +45,9 @@ impl TokenView {
         &self.serial
     }
 
-    /// Its store type.
+    /// Its store type, as a title shows it.
     pub fn store(&self) -> &str {
-        &self.store
+        if self.store == "kmip" { "KMIP" } else { &self.store }
     }
 }
 
@@ -109,7 +109,9 @@ pub fn unlock_as_user(dir: &TokenDir, token: &TokenConfig) -> Outcome<TokenKey> 
 
 /// Whether everything is set that a connection needs; the refusal names what to set.
 pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
-    check_store(token.settings.store)?;
+    if token.settings.store == StoreKind::File {
+        return Ok(());
+    }
     let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
     let missing: Vec<&str> = [
         ("-ip HOST", token.settings.hosts.is_empty()),
@@ -129,40 +131,14 @@ pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
     )))
 }
 
-/// Refuses the store types that this command cannot open yet.
-pub fn check_store(kind: StoreKind) -> Outcome {
-    match kind {
-        StoreKind::Kmip => Ok(()),
-        StoreKind::File => {
-            Err(Failure::new(Exit::Failed, "The file store comes with a later version of mrhsm. Use -storetype kmip."))
-        }
-    }
-}
-
 /// How the token's servers are reached.
-pub fn network(token: &TokenConfig, identity: Identity) -> Outcome<net::Config> {
-    let settings = &token.settings;
-    let client = match (&identity.certificate, &identity.key) {
-        (Some(certificate), Some(key)) => Some(net::Identity::from_pem(certificate, key.expose(), None)?),
-        _ => None,
-    };
-    let trust = identity.ca.map_or(net::Trust::System, net::Trust::Pem);
-    let tls = net::Tls::new(client.as_ref(), &trust, settings.server_name.as_deref())?;
-    let hosts = settings.addresses().map(|(name, port)| net::Host { name: name.to_owned(), port }).collect();
-    let credential =
-        token.username.clone().map(|username| net::Credential { username, password: identity.password.unwrap_or_default() });
-    Ok(net::Config {
-        version: settings.kmip_version,
-        credential,
-        connect_timeout: Duration::from_millis(settings.connect_millis),
-        deadline: Duration::from_millis(settings.deadline_millis),
-        ..net::Config::new(hosts, tls)
-    })
+pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<net::Config> {
+    let Identity { certificate, key, ca, password } = TokenFiles::of(dir, &token.uuid).identity(key)?;
+    Ok(store::network(token, Access { certificate, key, ca, password })?)
 }
 
-/// The keys on the token's servers. Nothing is sent yet.
-pub fn store(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Box<dyn KeyStore>> {
+/// Whoever holds the token's keys. Nothing is sent yet.
+pub fn store(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Arc<dyn KeyStore>> {
     check_settings(dir, token)?;
-    let identity = TokenFiles::of(dir, &token.uuid).identity(key)?;
-    Ok(Box::new(KmipStore::open(network(token, identity)?)?))
+    Ok(open_store(dir, token, key)?)
 }

@@ -381,3 +381,21 @@ fn the_next_server_serves() {
     home.mrhsm(ENABLE).done();
     four_keys_and_no_more(&server);
 }
+
+#[test]
+fn a_file_token_keeps_the_keys_itself() {
+    let home = Home::new();
+    home.mrhsm(["init", "-label", "demo", "-storetype", "file"]).done();
+    home.mrhsm(ENABLE).done();
+    let before = keys(&home);
+    assert!(home.mrhsm(ENABLE).done().out.contains("nothing is changed"));
+    home.mrhsm(["rekey", "-keytype", "core"]).done();
+    let after = keys(&home);
+    assert_eq!((&before["cldb"], &before["dare"]), (&after["cldb"], &after["dare"]));
+    assert_ne!(before["core"], after["core"]);
+    home.refuses(["set", "-active", "false"], 1, "cannot be switched off");
+    home.refuses(["set", "-storetype", "kmip"], 1, "they do not move");
+    let shown = home.mrhsm(["info"]).done().out;
+    assert!(shown.contains("Displaying information for file token with serial "), "{shown}");
+    assert!(home.mrhsm(["dump"]).done().out.contains("objects of a file token, sealed"));
+}
