@@ -111,7 +111,11 @@ impl Remote {
     /// The whole message.
     pub(super) fn run(&mut self, data: &[u8]) -> Result<Secret> {
         self.setup.check_len(self.direction, self.block, data.len())?;
-        self.send(data, true).map(Secret::new)
+        let start = (self.setup.clone(), self.skip, self.left);
+        let result = self.send(data, true).map(Secret::new);
+        // A result that does not fit leaves the operation active, from its start.
+        (self.setup, self.skip, self.left) = start;
+        result
     }
 
     /// Takes a part, and sends `ready` bytes of what there is ([`Remote::update_len`]); on an error at the first request the part is

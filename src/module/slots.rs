@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Module;
 use crate::ck::*;
-use crate::config::{StoreKind, TokenConfig};
+use crate::config::{self, StoreKind, TokenConfig};
 use crate::error::{Error, Result};
 use crate::mech;
 use crate::secret::Secret;
@@ -206,6 +206,7 @@ impl Module {
         let found = lock(&self.slots).get(slot)?;
         let so_pin = so_pin.ok_or(CKR_ARGUMENTS_BAD)?;
         let label = std::str::from_utf8(label).map_err(|_| CKR_ARGUMENTS_BAD)?.trim_end_matches([' ', '\0']);
+        config::check_label(label).map_err(Error::input)?;
         match found {
             Slot::Free => {
                 let so_pin = Secret::new(so_pin.to_vec());

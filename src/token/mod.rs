@@ -2,6 +2,8 @@
 
 pub mod attr;
 pub mod cluster;
+#[cfg(test)]
+pub(crate) mod double;
 mod fault;
 pub mod files;
 pub mod object;
@@ -75,6 +77,9 @@ pub struct Token {
     objects: Mutex<ObjectTable>,
     found: Mutex<FindCache>,
     refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
+    /// A store of a test's own, instead of the one that the configuration names.
+    #[cfg(test)]
+    pub(crate) double: Mutex<Option<Arc<double::Double>>>,
 }
 
 impl Token {
@@ -89,6 +94,8 @@ impl Token {
             objects: Mutex::default(),
             found: Mutex::default(),
             refused: Mutex::default(),
+            #[cfg(test)]
+            double: Mutex::default(),
         }
     }
 
@@ -176,6 +183,10 @@ impl Token {
         }
         let key = access.key.clone();
         drop(access);
+        #[cfg(test)]
+        if let (Some(double), Some(_)) = (&*lock(&self.double), &key) {
+            return Ok(double.clone());
+        }
         let key = match key {
             Some(key) => key,
             None => {
@@ -205,13 +216,6 @@ impl Token {
     /// How long what was read about a key is good enough to use it.
     fn key_age(&self) -> Duration {
         Duration::from_millis(lock(&self.config).settings.key_cache_millis)
-    }
-
-    /// A token over another store, for tests.
-    #[cfg(test)]
-    pub(crate) fn with_store(self, store: Arc<dyn KeyStore>) -> Token {
-        lock(&self.access).store = Some(store);
-        self
     }
 }
 

@@ -110,18 +110,7 @@ impl Token {
         if let Some(uid) = text(CKA_UNIQUE_ID).or_else(|| text(vendor::UID)) {
             return self.read(&[Uid(uid.into())], SHOW_AGE);
         }
-        let mut filter = filter(template);
-        let mut uids = self.locate(store.as_ref(), &filter)?;
-        // Objects of other clients have no label that we set, but names; and no identifier, but one that we made up.
-        if let Some(name) = filter.label.take().and_then(|label| String::from_utf8(label).ok()) {
-            if uids.is_empty() {
-                filter.name = Some(name);
-                uids = self.locate(store.as_ref(), &filter)?;
-            }
-        } else if uids.is_empty() && filter.id.as_ref().is_some_and(|id| id.len() == spec::MADE_UP_ID_LEN) {
-            filter.id = None;
-            uids = self.locate(store.as_ref(), &filter)?;
-        }
+        let uids = self.locate(store.as_ref(), &filter(template))?;
         self.read(&uids, SHOW_AGE)
     }
 

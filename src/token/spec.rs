@@ -18,9 +18,6 @@ use crate::store::{Algorithm, Changes, Class, Curve, Hash, Meta, Spec, Usage};
 /// The property that marks the cluster's own keys, with their role as its value.
 pub const ROLE: &str = "role";
 
-/// Length of the identifiers that objects without one are shown with.
-pub const MADE_UP_ID_LEN: usize = 20;
-
 /// Flags kept as properties: the key, and what an object without the property shows.
 const FLAGS: &[(CK_ATTRIBUTE_TYPE, &str, bool)] = &[
     (CKA_MODIFIABLE, "mod", true),
@@ -383,7 +380,7 @@ fn private_by_default(class: CK_OBJECT_CLASS) -> bool {
 fn made_up_id(meta: &Meta) -> Vec<u8> {
     let uid = meta.pair.as_ref().map_or(&meta.uid, |pair| pair.min(&meta.uid));
     let mut id = digest(Hash::Sha256, uid.0.as_bytes()).unwrap_or_default();
-    id.truncate(MADE_UP_ID_LEN);
+    id.truncate(20);
     id
 }
 
