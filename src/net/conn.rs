@@ -9,9 +9,7 @@ use super::tls::{self, Tls};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
-
-/// First bytes of every answer: tag Response Message, type Structure.
-const RESPONSE: [u8; 4] = [0x42, 0x00, 0x7b, 0x01];
+use crate::ttlv::{HEADER_LEN, frame_length};
 
 /// Answers up to this length get their whole buffer at once; beyond it the buffer grows as bytes really come.
 const TRUSTED_LEN: usize = 1 << 20;
@@ -73,24 +71,14 @@ impl Connection {
             };
             return Err(self.lost(fault, false));
         }
-        let mut head = [0u8; 8];
+        let mut head = [0u8; HEADER_LEN];
         self.read_exact(&mut head, until).map_err(|fault| self.lost(fault, true))?;
-        let len = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        if head[..4] != RESPONSE {
-            return Err(Error::protocol(format!(
-                "{} answers, but not in KMIP: is it really the port of a KMIP server?",
-                self.host
-            )));
-        }
-        if len > max {
-            return Err(Error::protocol(format!("{} announced an answer of {len} bytes; at most {max} are taken", self.host)));
-        }
-        let mut answer = Vec::with_capacity(head.len() + len.min(TRUSTED_LEN));
+        let total = frame_length(&head, max).map_err(|e| e.context(&self.host))?;
+        let mut answer = Vec::with_capacity(total.min(TRUSTED_LEN));
         answer.extend_from_slice(&head);
-        while answer.len() < head.len() + len {
+        while answer.len() < total {
             let start = answer.len();
-            let step = (head.len() + len - start).min(TRUSTED_LEN);
-            answer.resize(start + step, 0);
+            answer.resize(total.min(start + TRUSTED_LEN), 0);
             self.read_exact(&mut answer[start..], until).map_err(|fault| self.lost(fault, true))?;
         }
         self.answered = true;

@@ -154,25 +154,28 @@ impl Pool {
         opened
     }
 
-    /// One attempt at one host: on an idle connection, and if that turns out dead on a new one.
+    /// One attempt at one host: on an idle connection, and if that turns out dead on a new one. A silent host leaves time for the
+    /// `hosts_left` (it included), unless only an answer can tell whether the request was executed.
     fn attempt(&self, peer: &Peer, frame: &[u8], replay: Replay, until: Instant, hosts_left: u32) -> Result<Secret> {
+        let share = || {
+            let now = Instant::now();
+            now + until.saturating_duration_since(now) / hosts_left.max(1)
+        };
+        let patience = if replay == Replay::Safe { share() } else { until };
         if let Some(mut connection) = peer.take() {
-            match connection.exchange(frame, self.max_response, until) {
+            match connection.exchange(frame, self.max_response, patience) {
                 Ok(answer) => {
                     peer.put(connection);
                     return Ok(answer);
                 }
-                Err(e) if may_repeat(&e, replay) && Instant::now() < until => {
+                Err(e) if may_repeat(&e, replay) && Instant::now() < patience => {
                     log!(Warn, "{e}; sent again on a new connection");
                 }
                 Err(e) => return Err(e),
             }
         }
-        // A silent host must leave time for those after it.
-        let now = Instant::now();
-        let share = now + until.saturating_duration_since(now) / hosts_left.max(1);
-        let mut connection = self.open(peer, share)?;
-        let answer = connection.exchange(frame, self.max_response, until)?;
+        let mut connection = self.open(peer, share())?;
+        let answer = connection.exchange(frame, self.max_response, patience)?;
         peer.put(connection);
         Ok(answer)
     }

@@ -146,7 +146,9 @@ fn not_tls_and_not_kmip() {
         std::thread::sleep(Duration::from_millis(100));
     });
     says(&failure(&authority.config(&[http.port])), Kind::Tls, "not with TLS");
-    for (reply, words) in [(&b"HTTP/1.1 400 Bad"[..], "not in KMIP"), (b"\x42\x00\x7b\x01\x7f\xff\xff\xf8", "2147483640 bytes")] {
+    for (reply, words) in
+        [(&b"HTTP/1.1 400 Bad"[..], "this is not a KMIP message"), (b"\x42\x00\x7b\x01\x7f\xff\xff\xf8", "2147483640 bytes")]
+    {
         let pair = authority.server(&["127.0.0.1"]);
         let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), move |_, mut session| {
             read_frame(&mut session);
@@ -255,6 +257,22 @@ fn the_next_host_takes_over_and_stays() {
     }
     assert!(start.elapsed() < Duration::from_millis(800));
     assert_eq!((silent.connections(), good.connections()), (1, 1));
+}
+
+#[test]
+fn a_host_that_falls_silent_leaves_time_for_the_next_when_the_request_may_be_repeated() {
+    let authority = Authority::new("ca");
+    let pair = authority.server(&["127.0.0.1"]);
+    let silent = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut session| {
+        read_frame(&mut session);
+        std::thread::sleep(Duration::from_secs(5));
+    });
+    let good = Server::echo(&authority);
+    let config = authority.config(&[silent.port, good.port]);
+    exchange(&Pool::new(&config), Replay::Safe).unwrap();
+    let error = exchange(&Pool::new(&config), Replay::OnlyIfUnsent).unwrap_err();
+    says(&error, Kind::Broken, "did not answer in time");
+    assert_eq!((silent.connections(), good.connections()), (2, 1));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum Trust {
 /// A TLS client: who we are, whom we trust, and under which name servers must present themselves.
 ///
 /// Sessions are resumed as long as it lives, so it is made once per identity and shared.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
@@ -80,6 +80,13 @@ impl Tls {
         // A frame is handed over whole, so that it leaves in as few writes as TLS records allow.
         session.set_buffer_limit(None);
         Ok(session)
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    /// Nothing of the configuration: it holds a private key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
 

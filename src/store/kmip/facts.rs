@@ -73,6 +73,8 @@ pub(super) struct Facts {
     pub(super) one_form: Fact,
     /// Which attributes may be asked for: an index into `attrs::QUESTIONS`.
     pub(super) question: AtomicU8,
+    /// That question was answered.
+    pub(super) answered: Fact,
     /// Operations proven or disproven, by ability.
     pub(super) encrypt: Fact,
     pub(super) decrypt: Fact,
@@ -120,6 +122,12 @@ pub(super) fn is_refusal(error: &Error) -> bool {
         ),
         _ => false,
     }
+}
+
+/// A question was refused, or the server hung up instead: some do on what they do not know. For questions only, which may be
+/// asked again, and only until one was answered.
+pub(super) fn is_refused_question(error: &Error, answered: &Fact) -> bool {
+    is_refusal(error) || (answered.known().is_none() && matches!(error.kind(), Kind::Broken | Kind::Protocol))
 }
 
 /// The server does not have the operation at all.

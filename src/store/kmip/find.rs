@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::attrs::{self, Marker, QUESTIONS};
-use super::facts::{is_gone, is_refusal};
+use super::facts::{is_gone, is_refusal, is_refused_question};
 use super::record::{self, Record, Rung};
 use super::terms;
 use super::{KmipStore, same};
@@ -150,7 +150,7 @@ impl<T: Transport> KmipStore<T> {
             .collect();
         let answers = match call.batch(&requests) {
             Ok(answers) => answers,
-            Err(e) if is_refusal(&e) => {
+            Err(e) if is_refused_question(&e, &self.facts.batch) && !call.is_over() => {
                 self.facts.batch.learn(false);
                 return Ok(0);
             }
@@ -185,10 +185,11 @@ impl<T: Transport> KmipStore<T> {
                 Ok(answer) => {
                     same(uid, &answer.unique_identifier)?;
                     self.facts.question.store(number as u8, Relaxed);
+                    self.facts.answered.learn(true);
                     self.learn_rungs(&answer.attributes);
                     return Ok(answer.attributes);
                 }
-                Err(e) if is_refusal(&e) => drop(refused.get_or_insert(e)),
+                Err(e) if is_refused_question(&e, &self.facts.answered) && !call.is_over() => drop(refused.get_or_insert(e)),
                 Err(e) => return Err(e),
             }
         }

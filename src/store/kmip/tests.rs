@@ -39,6 +39,8 @@ struct World {
     refuses: Option<fn(&Attributes) -> bool>,
     /// Only messages with one item.
     single: bool,
+    /// Hangs up on messages with several items, and on questions for more than so many attributes.
+    hangs_up: Option<usize>,
     /// At most this many identifiers in an answer.
     page: Option<usize>,
     ignores_offset: bool,
@@ -241,6 +243,10 @@ impl Transport for Fake {
         }
         for item in &message.items {
             world.log.push(item.operation);
+            let questions = item.request::<GetAttributesRequest>().map_or(0, |request| request.attribute_names.len());
+            if world.hangs_up.is_some_and(|most| questions > most || message.items.len() > 1) {
+                return Err(broken());
+            }
             let loss = world.losses.iter().position(|(operation, _)| *operation == item.operation);
             let loss = loss.map(|at| world.losses.remove(at).1);
             if loss.is_some() {
@@ -419,6 +425,14 @@ fn many_objects_in_few_messages_whatever_is_missing() {
     assert_eq!(metas.iter().map(|m| &m.uid).collect::<Vec<_>>(), expected);
     fake.world().single = true;
     assert_eq!(KeyStore::meta(&fake.store(), &uids).unwrap().len(), 19);
+    fake.world().single = false;
+    fake.world().hangs_up = Some(9);
+    let store = fake.store();
+    fake.asked();
+    for tries in [22, 19] {
+        assert_eq!(KeyStore::meta(&store, &uids[6..]).unwrap().len(), 14);
+        assert!(fake.asked().len() <= tries);
+    }
 }
 
 #[test]
