@@ -580,7 +580,8 @@ fn a_host_that_dies_in_a_create_leaves_one_key() {
 /// Each bad certificate ends the call at once, with its own sentence, and nothing is asked of the server.
 #[test]
 fn bad_server_certificates_are_told_apart() {
-    let bad: [(fn(&Pki) -> &Pair, &str); 3] =
+    type Choice = fn(&Pki) -> &Pair;
+    let bad: [(Choice, &str); 3] =
         [(|pki| &pki.server_expired, "expired"), (|pki| &pki.server_other_name, "127.0.0.1"), (|pki| &pki.server_other_ca, "CA")];
     for (certificate, word) in bad {
         let server = Setup { certificate, ..Setup::new(Personality::standard()) }.start();
@@ -680,4 +681,107 @@ fn threads_do_not_wait_for_each_other() {
         }
     });
     assert!(start.elapsed() < 4 * delay, "{:?}", start.elapsed());
+}
+
+/// A failure that passes must not cost what is kept with a key, now or later.
+#[test]
+fn a_passing_failure_costs_no_metadata() {
+    for personality in Personality::all() {
+        for reason in [ResultReason::GENERAL_FAILURE, ResultReason::PERMISSION_DENIED] {
+            println!("{} {reason}", personality.name);
+            let server = Server::start(personality.clone(), Script::none());
+            let store = store(&server);
+            store.version().unwrap();
+            server.script(Script::none().at_operation(OperationCode::CREATE, 1, Fault::Fail(reason)));
+            let made = store.create(&aes("first"));
+            let later = store.create(&aes("later")).unwrap();
+            for (uid, label) in made.iter().map(|uid| (uid, "first")).chain([(&later, "later")]) {
+                let known = meta(&store, uid);
+                assert_eq!(known.label.as_deref(), Some(label.as_bytes()));
+                assert_eq!(known.properties.get("note").map(String::as_str), Some("kept"), "{label}");
+            }
+        }
+    }
+}
+
+/// Anything may break at any time, on any of two hosts: what was promised is there, once, and what was destroyed is gone.
+#[test]
+fn promises_are_kept_in_a_storm() {
+    let (mut kept, mut broken) = (0, 0);
+    for seed in 1..=12u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize % below
+        };
+        let personality = Personality::all()[random(5)].clone();
+        println!("seed {seed}: {}", personality.name);
+        let first = Server::start(personality, Script::none());
+        let second = first.sibling(Script::none());
+        let store = KmipStore::open(Config { deadline: Duration::from_secs(2), ..config(&[&first, &second]) }).unwrap();
+        let (mut promised, mut doomed): (Vec<Uid>, Vec<Uid>) = (Vec::new(), Vec::new());
+        for step in 0..40 {
+            for server in [&first, &second] {
+                let fault = [
+                    Fault::ResetBefore,
+                    Fault::ResetAfter,
+                    Fault::ResetWithin,
+                    Fault::CloseAfter,
+                    Fault::Garbage,
+                    Fault::Fail(ResultReason::GENERAL_FAILURE),
+                ][random(6)]
+                .clone();
+                server.script(if random(2) == 0 { Script::none().at(1 + random(4), fault) } else { Script::none() });
+                if random(10) == 0 {
+                    server.drop_connections();
+                }
+            }
+            let label = format!("{seed}-{step}");
+            match random(4) {
+                0 | 1 => {
+                    let made = store.create(&Spec { name: Some(label.clone()), ..aes(&label) });
+                    let twins =
+                        first.objects().iter().filter(|o| o.names.contains(&label) && alive(&first).contains(&o.uid)).count();
+                    match made {
+                        Ok(uid) => {
+                            assert_eq!(twins, 1, "{label}");
+                            promised.push(uid);
+                            kept += 1;
+                        }
+                        Err(e) => {
+                            assert!(twins <= 1, "{label}: {twins} after {e}");
+                            broken += 1;
+                        }
+                    }
+                }
+                2 if !promised.is_empty() => {
+                    let uid = promised[random(promised.len())].clone();
+                    if store.destroy(&uid).is_ok() {
+                        assert!(!alive(&first).contains(&uid.0), "{label}: destroyed and alive");
+                        promised.retain(|other| *other != uid);
+                    } else {
+                        // It may be gone, its answer lost, or revoked and not yet destroyed.
+                        promised.retain(|other| *other != uid);
+                        doomed.push(uid);
+                    }
+                }
+                _ => drop(store.locate(&Filter::default())),
+            }
+        }
+        first.script(Script::none());
+        second.script(Script::none());
+        let there = alive(&first);
+        assert!(promised.iter().all(|uid| there.contains(&uid.0)), "seed {seed}");
+        for meta in store.meta(&promised).unwrap() {
+            assert_eq!(meta.state, Some(State::Active), "seed {seed}: {}", meta.uid);
+        }
+        for uid in &doomed {
+            let gone = |rv| rv == ck::CKR_OBJECT_HANDLE_INVALID;
+            assert!(store.destroy(uid).err().is_none_or(|e| gone(e.rv())), "seed {seed}");
+            assert!(!alive(&first).contains(&uid.0), "seed {seed}");
+        }
+    }
+    assert!(kept > 20 && broken > 0, "a storm that breaks nothing proves nothing: {kept} kept, {broken} broken");
 }
