@@ -62,5 +62,10 @@ fn man_page(mut command: clap::Command) -> Outcome<String> {
         Ok(())
     };
     render().map_err(|e| Failure::new(Exit::Failed, format!("cannot make the man page: {e}")))?;
-    Ok(String::from_utf8_lossy(&page).replace("\\-\\-", "\\-"))
+    let mut page = String::from_utf8_lossy(&page).replace("\\-\\-", "\\-").replace(".SH EXTRA", ".SH NOTES");
+    for sub in command.get_subcommands() {
+        // There is one page, so the list of commands must not point to others.
+        page = page.replace(&format!("mrhsm\\-{}(1)", sub.get_name()), &format!("\\fBmrhsm {}\\fR", sub.get_name()));
+    }
+    Ok(page)
 }

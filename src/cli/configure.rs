@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     pub dare: bool,
 
-    /// Name of the cluster [default: the first word of mapr-clusters.conf]
+    /// Name of the cluster [default: the first word of mapr-clusters.conf, else the cluster it was enabled for before]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 
@@ -57,7 +57,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     })?;
     let (token, key) = token(args, &dir, &so_pin)?;
     // Read now, so that a missing -dare is told before any server is asked.
-    let plan = Plan::make(args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
+    let plan = Plan::make(&token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
     tokens::check_settings(&dir, &token)?;
     check_servers(&dir, &token, &key)?;
     plan.carry_out(&dir, &token, &key, out)

@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     pub dare: bool,
 
-    /// Name of the cluster [default: the first word of mapr-clusters.conf]
+    /// Name of the cluster [default: the first word of mapr-clusters.conf, else the cluster it was enabled for before]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 
@@ -46,7 +46,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     if !args.active {
         return disable(args, &dir, token, out);
     }
-    let plan = Plan::make(args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
+    let plan = Plan::make(token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
     tokens::check_settings(&dir, token)?;
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     plan.carry_out(&dir, token, &key, out)
@@ -72,15 +72,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads the cluster's name and its key files.
-    pub fn make(confdir: Option<&Path>, name: Option<&str>, dare: bool) -> Outcome<Plan> {
+    /// Reads the cluster's name and its key files. A token that was enabled before knows its cluster where there is no file.
+    pub fn make(token: &TokenConfig, confdir: Option<&Path>, name: Option<&str>, dare: bool) -> Outcome<Plan> {
         let confdir = confdir.map_or_else(default_confdir, Path::to_path_buf);
         let dare_file = KeyFile::read(&confdir.join("dare.master.key"))?;
         let cldb_file = KeyFile::read(&confdir.join("cldb.key"))?;
-        let from_file = name.is_none();
-        let cluster = match name {
-            Some(name) => name.to_owned(),
-            None => cluster::cluster_of_file(&confdir.join("mapr-clusters.conf"))?,
+        let clusters = confdir.join("mapr-clusters.conf");
+        let mut from_file = false;
+        let cluster = match (name, &token.cluster) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(known)) if !clusters.exists() => known.clone(),
+            _ => {
+                from_file = true;
+                cluster::cluster_of_file(&clusters)?
+            }
         };
         let options = Options { cluster, dare, cldb_file, dare_file };
         options.check().map_err(|e| Failure::not_ready(e.to_string()))?;

@@ -276,6 +276,7 @@ fn a_damaged_configuration_is_refused_and_left_alone() {
     for (text, mode, sentence) in [
         (good.clone(), 0o644, "is open to other users (mode 0644); close it with: chmod 600"),
         (good[..good.find("serial =").unwrap() + 12].to_string(), 0o600, "mrhsm.conf, line "),
+        (good[..good.find("[[token]]").unwrap()].to_string(), 0o600, "was cut off"),
         (good.replace("version = 1", "version = 7"), 0o600, "has format version 7"),
         (good.replace("version = 1", ""), 0o600, "does not begin with 'version = 1'"),
         (good.replace("port =", "prot ="), 0o600, "unknown field"),
