@@ -419,3 +419,90 @@ fn only_good_clients_are_heard() {
     let answer = client.exchange(frame.expose()).unwrap();
     message::decode_response::<QueryRequest>(&answer).unwrap();
 }
+
+#[test]
+fn keys_are_replaced_checked_wrapped_and_authenticate() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let mut client = Client::new(&server, Version::V1_4);
+    let uid = client.create("k1");
+    let id = |uid: &str| Some(UniqueIdentifier::from(uid));
+
+    let new = client.ask(&ReKeyRequest { unique_identifier: id(&uid), ..ReKeyRequest::default() }).unwrap().unique_identifier;
+    assert_ne!(server.value(&new), server.value(&uid));
+    let objects = server.objects();
+    assert!(objects[0].names.is_empty(), "the name goes over to the new key");
+    assert_eq!(objects[1].names, ["k1"]);
+    assert_eq!(objects[0].attributes.linked(LinkType::REPLACEMENT_OBJECT_LINK), Some(new.as_str()));
+
+    let check =
+        |mask| CheckRequest { unique_identifier: id(&new), cryptographic_usage_mask: Some(mask), ..CheckRequest::default() };
+    assert_eq!(client.ask(&check(CryptographicUsageMask::ENCRYPT)).unwrap().cryptographic_usage_mask, None);
+    assert!(client.ask(&check(CryptographicUsageMask::SIGN)).unwrap().cryptographic_usage_mask.is_some());
+
+    let mut kek = aes("kek");
+    kek.template_attribute.attributes.0.retain(|attribute| !matches!(attribute.value, AttributeValue::CryptographicUsageMask(_)));
+    let masks = CryptographicUsageMask::WRAP_KEY | CryptographicUsageMask::MAC_GENERATE | CryptographicUsageMask::MAC_VERIFY;
+    kek.template_attribute.attributes.push(AttributeValue::CryptographicUsageMask(masks));
+    let kek = client.ask(&kek).unwrap().unique_identifier;
+    client.activate(&kek);
+    let wrapped = GetRequest {
+        unique_identifier: id(&new),
+        key_wrapping_specification: Some(KeyWrappingSpecification {
+            wrapping_method: WrappingMethod::ENCRYPT,
+            encryption_key_information: Some(KeyInformation {
+                unique_identifier: kek.as_str().into(),
+                cryptographic_parameters: Some(CryptographicParameters {
+                    block_cipher_mode: Some(BlockCipherMode::NIST_KEY_WRAP),
+                    ..CryptographicParameters::default()
+                }),
+            }),
+            encoding_option: Some(EncodingOption::NO_ENCODING),
+            ..KeyWrappingSpecification::default()
+        }),
+        ..GetRequest::default()
+    };
+    let got = client.ask(&wrapped).unwrap();
+    let Some(KeyValue::Wrapped(bytes)) = &got.object.key_block().unwrap().key_value else { panic!("in the clear") };
+    let kw = mrhsm_pkcs11::crypto::kw::unwrap(mrhsm_pkcs11::crypto::kw::Wrapping::Kw, &server.value(&kek).unwrap(), bytes);
+    assert_eq!(kw.unwrap().expose(), server.value(&new).unwrap());
+
+    let data = || Some(b"message".to_vec().into());
+    let mac = client.ask(&MacRequest { unique_identifier: id(&kek), data: data(), ..MacRequest::default() }).unwrap().mac_data;
+    let verify =
+        |mac_data| MacVerifyRequest { unique_identifier: id(&kek), data: data(), mac_data, ..MacVerifyRequest::default() };
+    assert_eq!(client.ask(&verify(mac)).unwrap().validity_indicator, Some(ValidityIndicator::VALID));
+    assert_eq!(client.ask(&verify(Some(vec![0; 16]))).unwrap().validity_indicator, Some(ValidityIndicator::INVALID));
+    assert_eq!(client.ask(&RngRetrieveRequest { data_length: 40 }).unwrap().data.len(), 40);
+    assert_eq!(client.refused(&RngRetrieveRequest { data_length: -1 }), ResultReason::INVALID_FIELD);
+}
+
+#[test]
+fn set_attribute_sets_whether_it_was_there_or_not() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let mut client = Client::new(&server, Version::V2_1);
+    let uid = client.create("k");
+    for text in ["one", "two"] {
+        let attribute = AttributeValue::Description(text.into()).into();
+        client.ask(&SetAttributeRequest { unique_identifier: Some(uid.as_str().into()), attribute }).unwrap();
+        assert_eq!(server.objects()[0].attributes.description().map(String::as_str), Some(text));
+    }
+    let many = AttributeValue::Name("another".into()).into();
+    let request = SetAttributeRequest { unique_identifier: Some(uid.as_str().into()), attribute: many };
+    assert_eq!(client.refused(&request), ResultReason::MULTI_VALUED_ATTRIBUTE);
+}
+
+/// Whatever arrives, the server answers or hangs up, and goes on.
+#[test]
+fn nonsense_does_not_stop_the_server() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let frame = encode_request(Version::V1_4, None, &aes("k")).unwrap();
+    let frame = frame.expose();
+    for at in (0..frame.len()).step_by(3) {
+        let mut broken = frame.to_vec();
+        broken[at] ^= 0x55;
+        let mut client = Client::new(&server, Version::V1_4);
+        client.stream.sock.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let _ = client.exchange(&broken);
+    }
+    Client::new(&server, Version::V1_4).create("alive");
+}
