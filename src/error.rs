@@ -127,7 +127,11 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?}): {self}", ck::rv_name(self.0.rv), self.0.kind)
+        f.write_str(&ck::rv_name(self.0.rv))?;
+        if self.0.message.is_empty() && self.0.source.is_none() {
+            return Ok(());
+        }
+        write!(f, " ({:?}): {self}", self.0.kind)
     }
 }
 
@@ -141,6 +145,7 @@ mod tests {
     fn a_bare_value_shows_its_name_and_context_comes_first() {
         let bare: Error = ck::CKR_PIN_INCORRECT.into();
         assert_eq!(bare.to_string(), "CKR_PIN_INCORRECT");
+        assert_eq!(format!("{bare:?}"), "CKR_PIN_INCORRECT");
         let e =
             Error::file("cannot write mrhsm.conf", std::io::Error::from(std::io::ErrorKind::StorageFull)).context("token demo");
         assert!(e.to_string().starts_with("token demo: cannot write mrhsm.conf: "), "{e}");

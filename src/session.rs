@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::mech::{CipherOperation, DigestOperation, Key, Output, SignOperation, VerifyOperation};
+use crate::mech::{
+    CipherOperation, DigestOperation, Key, MessageCipher, MessageSigner, MessageVerifier, Output, SignOperation, VerifyOperation,
+};
 use crate::token::object::Object;
 use crate::token::template::Rights;
 use crate::token::{Login, Token, lock};
@@ -42,6 +44,14 @@ pub struct Operations {
     pub verify: Option<Active<VerifyOperation>>,
     /// `C_VerifyRecover`.
     pub verify_recover: Option<Active<VerifyOperation>>,
+    /// `C_EncryptMessage*`.
+    pub message_encrypt: Option<Active<MessageCipher>>,
+    /// `C_DecryptMessage*`.
+    pub message_decrypt: Option<Active<MessageCipher>>,
+    /// `C_SignMessage*`.
+    pub message_sign: Option<Active<MessageSigner>>,
+    /// `C_VerifyMessage*`.
+    pub message_verify: Option<Active<MessageVerifier>>,
 }
 
 /// An active operation.
@@ -55,23 +65,27 @@ pub struct Active<T> {
 /// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` while it waits for its login.
 ///
 /// It is out of its slot while `call` works with it, so that a panic leaves none behind, and goes back when `stays` says so of the
-/// result; an error always ends it.
-fn call<T, R>(slot: &mut Option<Active<T>>, call: impl FnOnce(&mut T) -> Result<R>, stays: impl FnOnce(&R) -> bool) -> Result<R> {
+/// result.
+fn call<T, R>(
+    slot: &mut Option<Active<T>>,
+    call: impl FnOnce(&mut T) -> Result<R>,
+    stays: impl FnOnce(&Result<R>) -> bool,
+) -> Result<R> {
     let mut active = slot.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
     if active.locked {
         *slot = Some(active);
         return Err(CKR_USER_NOT_LOGGED_IN.into());
     }
-    let result = call(&mut active.operation)?;
+    let result = call(&mut active.operation);
     if stays(&result) {
         *slot = Some(active);
     }
-    Ok(result)
+    result
 }
 
 /// A call that ends the operation, unless it only told a length.
 pub fn end<T>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<Output>) -> Result<Output> {
-    call(slot, work, |output| !matches!(output, Output::Bytes(_)))
+    call(slot, work, |result| matches!(result, Ok(Output::Length(_) | Output::TooSmall(_))))
 }
 
 /// A call that ends the operation.
@@ -79,15 +93,21 @@ pub fn end_with<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) ->
     call(slot, work, |_| false)
 }
 
-/// A call after which the operation goes on.
+/// A call after which the operation goes on; an error ends it.
 pub fn go_on<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    call(slot, work, Result::is_ok)
+}
+
+/// A call after which the operation goes on whatever came of it: one message fails, others follow.
+pub fn keep<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
     call(slot, work, |_| true)
 }
 
 impl Operations {
     /// True when none is active.
     pub fn is_idle(&self) -> bool {
-        let Operations { find, encrypt, decrypt, digest, sign, sign_recover, verify, verify_recover } = self;
+        let Operations { find, encrypt, decrypt, digest, sign, sign_recover, verify, verify_recover, .. } = self;
+        let Operations { message_encrypt, message_decrypt, message_sign, message_verify, .. } = self;
         find.is_none()
             && encrypt.is_none()
             && decrypt.is_none()
@@ -96,6 +116,10 @@ impl Operations {
             && sign_recover.is_none()
             && verify.is_none()
             && verify_recover.is_none()
+            && message_encrypt.is_none()
+            && message_decrypt.is_none()
+            && message_sign.is_none()
+            && message_verify.is_none()
     }
 
     /// Ends all.
@@ -130,13 +154,27 @@ impl Operations {
         if named(CKF_VERIFY_RECOVER) {
             self.verify_recover = None;
         }
+        if named(CKF_MESSAGE_ENCRYPT) {
+            self.message_encrypt = None;
+        }
+        if named(CKF_MESSAGE_DECRYPT) {
+            self.message_decrypt = None;
+        }
+        if named(CKF_MESSAGE_SIGN) {
+            self.message_sign = None;
+        }
+        if named(CKF_MESSAGE_VERIFY) {
+            self.message_verify = None;
+        }
     }
 
     fn locks(&mut self) -> impl Iterator<Item = &mut bool> {
         let cipher = self.decrypt.as_mut().map(|a| &mut a.locked);
         let sign = self.sign.as_mut().map(|a| &mut a.locked);
         let recover = self.sign_recover.as_mut().map(|a| &mut a.locked);
-        cipher.into_iter().chain(sign).chain(recover)
+        let message_cipher = self.message_decrypt.as_mut().map(|a| &mut a.locked);
+        let message_sign = self.message_sign.as_mut().map(|a| &mut a.locked);
+        cipher.into_iter().chain(sign).chain(recover).chain(message_cipher).chain(message_sign)
     }
 
     /// True when an operation waits for a login of its own.

@@ -85,8 +85,8 @@ pub fn decrypt_message(
 ) -> Result<()> {
     let module = module_of(session)?;
     let out = out.buffer(out_len)?;
-    let (params, _) = parameter.message(parameter_len)?;
-    let output = module.decrypt_message(session, &params, aad.bytes(aad_len)?, data.bytes(data_len)?, out.room())?;
+    let (mut params, _) = parameter.message(parameter_len)?;
+    let output = module.decrypt_message(session, &mut params, aad.bytes(aad_len)?, data.bytes(data_len)?, out.room())?;
     out.put(output)
 }
 
@@ -98,8 +98,8 @@ pub fn decrypt_message_begin(
     aad_len: CK_ULONG,
 ) -> Result<()> {
     let module = module_of(session)?;
-    let (params, _) = parameter.message(parameter_len)?;
-    module.decrypt_message_begin(session, &params, aad.bytes(aad_len)?)
+    let (mut params, _) = parameter.message(parameter_len)?;
+    module.decrypt_message_begin(session, &mut params, aad.bytes(aad_len)?)
 }
 
 pub fn decrypt_message_next(
@@ -114,9 +114,9 @@ pub fn decrypt_message_next(
 ) -> Result<()> {
     let module = module_of(session)?;
     let out = out.buffer(out_len)?;
-    let (params, _) = parameter.message(parameter_len)?;
+    let (mut params, _) = parameter.message(parameter_len)?;
     let end = flags & CKF_END_OF_MESSAGE != 0;
-    let output = module.decrypt_message_next(session, &params, part.bytes(part_len)?, out.room(), end)?;
+    let output = module.decrypt_message_next(session, &mut params, part.bytes(part_len)?, out.room(), end)?;
     out.put(output)
 }
 

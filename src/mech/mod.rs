@@ -5,6 +5,7 @@
 
 mod cipher;
 mod digest;
+mod message;
 mod params;
 mod remote;
 mod sign;
@@ -12,6 +13,7 @@ mod table;
 
 pub use cipher::CipherOperation;
 pub use digest::DigestOperation;
+pub use message::{MessageCipher, MessageSigner, MessageVerifier};
 pub use params::{Mechanism, MessageParams, Output, Params, PrfPart};
 pub use sign::{SignOperation, VerifyOperation};
 pub use table::{Entry, MECHANISMS, Work, entry, serving};

@@ -374,7 +374,8 @@ impl SignOperation {
         Ok(SignOperation { engine, parts: false })
     }
 
-    fn len(&self) -> usize {
+    /// Length of the result in bytes.
+    pub(super) fn len(&self) -> usize {
         match &self.engine {
             SignEngine::Mac(mac) => mac.len,
             SignEngine::Key(signer) => signer.len,

@@ -85,7 +85,8 @@ pub struct Entry {
 
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAPS: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
-const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF_MULTI_MESSAGE;
+const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 const CURVE: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
 const AES: (CK_ULONG, CK_ULONG) = (16, 32);
@@ -186,8 +187,8 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_AES_CBC, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cbc)),
     row(CKM_AES_CBC_PAD, AES, CRYPT, Work::Cipher(CKK_AES, Mode::CbcPad)),
     row(CKM_AES_CTR, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ctr)),
-    row(CKM_AES_GCM, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Gcm)),
-    row(CKM_AES_CCM, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ccm)),
+    row(CKM_AES_GCM, AES, CRYPT | MESSAGES, Work::Cipher(CKK_AES, Mode::Gcm)),
+    row(CKM_AES_CCM, AES, CRYPT | MESSAGES, Work::Cipher(CKK_AES, Mode::Ccm)),
     row(CKM_AES_CMAC, AES, SIGNS, Work::Cmac(CKK_AES, false)),
     row(CKM_AES_CMAC_GENERAL, AES, SIGNS, Work::Cmac(CKK_AES, true)),
     row(CKM_AES_GMAC, AES, SIGNS, Work::Gmac),
@@ -195,7 +196,7 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_AES_OFB, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ofb)),
     row(CKM_AES_CFB8, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cfb8)),
     row(CKM_AES_CFB128, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cfb128)),
-    row(CKM_CHACHA20_POLY1305, CHACHA, CRYPT, Work::Cipher(CKK_CHACHA20, Mode::Poly1305)),
+    row(CKM_CHACHA20_POLY1305, CHACHA, CRYPT | MESSAGES, Work::Cipher(CKK_CHACHA20, Mode::Poly1305)),
 ];
 
 /// The mechanism with this number. `CKR_MECHANISM_INVALID` when there is none.

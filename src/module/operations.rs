@@ -8,24 +8,24 @@ use crate::mech::{CipherOperation, DigestOperation, Key, Mechanism, Output, Sign
 use crate::session::{Active, Operations, end, end_with, go_on};
 
 /// Which operation of a session.
-type Slot<T> = fn(&mut Operations) -> &mut Option<Active<T>>;
+pub(super) type Slot<T> = fn(&mut Operations) -> &mut Option<Active<T>>;
 
 impl Module {
-    /// Starts an operation with a key: built whole first, so that a failure leaves nothing active. `None` for the mechanism ends one.
-    fn start<T>(
+    /// Starts an operation with a key: built whole first, so that a failure leaves nothing active. `None` for the mechanism ends one
+    /// that is active (3.0); where none is, it is what it was before 3.0: `CKR_ARGUMENTS_BAD`.
+    pub(super) fn start<T>(
         &self,
         h: CK_SESSION_HANDLE,
         mechanism: Option<Mechanism>,
         key: CK_OBJECT_HANDLE,
         slot: Slot<T>,
-        new: impl FnOnce(&Mechanism, Key) -> Result<T>,
+        new: impl FnOnce(Mechanism, Key) -> Result<T>,
     ) -> Result<()> {
         let session = self.session(h)?;
         let mut operations = session.operations();
         let slot = slot(&mut operations);
         let Some(mechanism) = mechanism else {
-            *slot = None;
-            return Ok(());
+            return Ok(slot.take().map(drop).ok_or(CKR_ARGUMENTS_BAD)?);
         };
         if slot.is_some() {
             return Err(CKR_OPERATION_ACTIVE.into());
@@ -33,7 +33,7 @@ impl Module {
         crate::mech::entry(mechanism.kind)?;
         let key = session.mech_key(key)?;
         let locked = key.object.attributes.flag(CKA_ALWAYS_AUTHENTICATE);
-        *slot = Some(Active { operation: new(&mechanism, key)?, locked });
+        *slot = Some(Active { operation: new(mechanism, key)?, locked });
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl Module {
 
     /// `C_EncryptInit`; `None` (a NULL mechanism, 3.0) ends an active operation.
     pub fn encrypt_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.encrypt, |m, key| CipherOperation::new(Direction::Encrypt, m, key))
+        self.start(h, mechanism, key, |o| &mut o.encrypt, |m, key| CipherOperation::new(Direction::Encrypt, &m, key))
     }
 
     /// `C_Encrypt`.
@@ -67,7 +67,7 @@ impl Module {
 
     /// `C_DecryptInit`; `None` ends an active operation.
     pub fn decrypt_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.decrypt, |m, key| CipherOperation::new(Direction::Decrypt, m, key))
+        self.start(h, mechanism, key, |o| &mut o.decrypt, |m, key| CipherOperation::new(Direction::Decrypt, &m, key))
     }
 
     /// `C_Decrypt`.
@@ -90,8 +90,7 @@ impl Module {
         let session = self.session(h)?;
         let mut operations = session.operations();
         let Some(mechanism) = mechanism else {
-            operations.digest = None;
-            return Ok(());
+            return Ok(operations.digest.take().map(drop).ok_or(CKR_ARGUMENTS_BAD)?);
         };
         if operations.digest.is_some() {
             return Err(CKR_OPERATION_ACTIVE.into());
@@ -128,7 +127,7 @@ impl Module {
 
     /// `C_SignInit`; `None` ends an active operation.
     pub fn sign_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.sign, |m, key| SignOperation::new(m, key, false))
+        self.start(h, mechanism, key, |o| &mut o.sign, |m, key| SignOperation::new(&m, key, false))
     }
 
     /// `C_Sign`.
@@ -148,7 +147,7 @@ impl Module {
 
     /// `C_SignRecoverInit`; `None` ends an active operation.
     pub fn sign_recover_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.sign_recover, |m, key| SignOperation::new(m, key, true))
+        self.start(h, mechanism, key, |o| &mut o.sign_recover, |m, key| SignOperation::new(&m, key, true))
     }
 
     /// `C_SignRecover`.
@@ -158,7 +157,7 @@ impl Module {
 
     /// `C_VerifyInit`; `None` ends an active operation.
     pub fn verify_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.verify, |m, key| VerifyOperation::new(m, key, false))
+        self.start(h, mechanism, key, |o| &mut o.verify, |m, key| VerifyOperation::new(&m, key, false))
     }
 
     /// `C_Verify`.
@@ -178,7 +177,7 @@ impl Module {
 
     /// `C_VerifyRecoverInit`; `None` ends an active operation.
     pub fn verify_recover_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.verify_recover, |m, key| VerifyOperation::new(m, key, true))
+        self.start(h, mechanism, key, |o| &mut o.verify_recover, |m, key| VerifyOperation::new(&m, key, true))
     }
 
     /// `C_VerifyRecover`.

@@ -21,6 +21,23 @@ fn a_bad_session_comes_before_bad_arguments() {
     });
 }
 
+/// What the list, and with it docs/PKCS11.md, says of a function is what it does.
+#[test]
+fn functions_are_declined_as_the_list_says() {
+    alone(|host| {
+        host.initialize();
+        let (_, session) = host.logged_in();
+        let called = FUNCTIONS.iter().filter(|function| !is_state(function));
+        let declined = |rv: CK_RV| rv == CKR_FUNCTION_NOT_SUPPORTED;
+        let wrong: Vec<_> = called
+            .filter(|f| declined(host.call(f, &arguments(f, session, 0, 0))) != f.declined.is_some())
+            .map(|f| f.name)
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        host.finalize();
+    });
+}
+
 /// Arguments for `function`: `session` where it takes one, pointers from `pointer`, lengths and counts from `length`.
 fn arguments(function: &Function, session: CK_SESSION_HANDLE, pointer: usize, length: usize) -> Vec<usize> {
     let argument = |(name, kind): &(&str, &str)| match *name {

@@ -10,5 +10,6 @@ mod general;
 mod host;
 mod hostile;
 mod log;
+mod messages;
 mod requests;
 mod threads;

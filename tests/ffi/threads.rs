@@ -3,6 +3,7 @@
 use std::ptr::null_mut;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::ck::*;
 
@@ -56,10 +57,28 @@ fn calls_under_way_outlive_finalize() {
                     });
                 }
                 start.wait();
-                thread::sleep(std::time::Duration::from_millis(5));
+                thread::sleep(Duration::from_millis(5));
                 host.finalize();
             });
         }
+    });
+}
+
+#[test]
+fn finalize_ends_a_wait_for_a_slot_event() {
+    alone(|host| {
+        host.initialize();
+        let mut slot = 0;
+        assert_eq!(ck!(host.C_WaitForSlotEvent(CKF_DONT_BLOCK, &mut slot, null_mut())), CKR_NO_EVENT);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| ck!(host.C_WaitForSlotEvent(0, &mut 0, null_mut())));
+            thread::sleep(Duration::from_millis(100));
+            assert!(!waiting.is_finished());
+            let started = Instant::now();
+            host.finalize();
+            assert_eq!(waiting.join().unwrap(), CKR_CRYPTOKI_NOT_INITIALIZED);
+            assert!(started.elapsed() < Duration::from_secs(5));
+        });
     });
 }
 
