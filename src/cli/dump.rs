@@ -131,10 +131,15 @@ fn describe(entry: &mut Entry, path: &Path, meta: &Metadata) {
         entry.faults.push("neither a file nor a folder; nothing of mrhsm's".into());
     } else {
         match read(path) {
-            Ok(bytes) => match content(&name, bytes.expose(), path) {
-                Ok(lines) => entry.content = lines,
-                Err(e) => entry.faults.push(e.to_string()),
-            },
+            Ok(bytes) => {
+                if name == FILE_NAME {
+                    entry.content = settings(bytes.expose());
+                }
+                match content(&name, bytes.expose(), path) {
+                    Ok(lines) => entry.content.splice(..0, lines).for_each(drop),
+                    Err(e) => entry.faults.push(e.to_string()),
+                }
+            }
             Err(e) => entry.faults.push(format!("cannot be read: {e}")),
         }
     }
@@ -185,12 +190,17 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
     })
 }
 
-/// The configuration as it is, without its comments: nothing in it is secret.
 fn configuration(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::input("not UTF-8 text; restore it from a backup"))?;
     let config = Config::parse(text, path)?;
-    let settings = text.trim_end().lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
-    Ok(std::iter::once(format!("configuration of {} token(s)", config.tokens.len())).chain(settings).collect())
+    Ok(vec![format!("configuration of {} token(s)", config.tokens.len())])
+}
+
+/// The configuration as it is, damaged or not, without its comments: nothing in it is secret.
+fn settings(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let shown = text.trim_end().lines().filter(|line| !line.starts_with('#'));
+    shown.map(|line| line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()).collect()
 }
 
 fn certificates(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {

@@ -286,7 +286,9 @@ fn a_damaged_configuration_is_refused_and_left_alone() {
         for command in [&["info"][..], &["set", "-port", "1"], &["enable", "-cluster", "c"], &["init", "-label", "b"]] {
             home.refuses(command, 1, sentence);
         }
-        home.mrhsm(["dump"]).done();
+        let dump = home.mrhsm(["dump"]).done().out;
+        assert!(dump.contains("FAULT: "), "{dump}");
+        assert!(text.is_empty() || dump.contains("[defaults]"), "{dump}");
     }
     home.write("tokens/mrhsm.conf", good.as_bytes(), 0o600);
     std::fs::set_permissions(home.path("tokens"), PermissionsExt::from_mode(0o755)).unwrap();
