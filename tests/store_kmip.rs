@@ -274,6 +274,42 @@ fn ciphers_agree_with_the_local_ones() {
 }
 
 #[test]
+fn every_page_of_a_long_list_is_read() {
+    let server = Server::start(Personality { locate_limit: 3, ..Personality::standard() }, Script::none());
+    let store = store(&server);
+    let mut made: Vec<Uid> = (0..8).map(|n| store.create(&aes(&format!("k{n}"))).unwrap()).collect();
+    let mut located = store.locate(&Filter::default()).unwrap();
+    made.sort();
+    located.sort();
+    assert_eq!(located, made);
+    // In the order asked, without the one that is gone.
+    made.reverse();
+    store.destroy(&made[3]).unwrap();
+    let known = store.meta(&made).unwrap();
+    let alive: Vec<Uid> = known.into_iter().filter(|meta| meta.state == Some(State::Active)).map(|meta| meta.uid).collect();
+    made.remove(3);
+    assert_eq!(alive, made);
+}
+
+/// A message of half a mebibyte travels; one that the server hangs up on is an error, not a wait.
+#[test]
+fn long_messages_travel_or_fail_at_once() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let store = store(&server);
+    let uid = store.create(&aes("k")).unwrap();
+    let cipher = Cipher::Gcm { iv: vec![9; 12], aad: Vec::new(), tag_len: 16 };
+    let text = vec![0x5a; 512 << 10];
+    let encrypted = store.encrypt(&uid, Algorithm::Aes, &cipher, &text).unwrap();
+    assert_eq!(encrypted, locally(&server.value(&uid.0).unwrap(), &cipher, &text));
+    assert_eq!(store.decrypt(&uid, Algorithm::Aes, &cipher, &encrypted).unwrap().expose(), text);
+    let start = Instant::now();
+    let error = store.encrypt(&uid, Algorithm::Aes, &cipher, &vec![0; 4 << 20]).unwrap_err();
+    assert!(matches!(error.kind(), Kind::Broken | Kind::Unreachable), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+    meta(&store, &uid);
+}
+
+#[test]
 fn a_revoked_key_protects_no_more() {
     everywhere(|personality, version, _, store| {
         if !personality.operations.contains(&OperationCode::ENCRYPT) || version < Version::V1_2 {
