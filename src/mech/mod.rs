@@ -4,12 +4,14 @@
 //! failed `C_*Init` leaves nothing behind; it runs in an engine, here with the key's value or in the store with its identifier.
 
 mod cipher;
+pub mod derive;
 mod digest;
 mod message;
 mod params;
 mod remote;
 mod sign;
 mod table;
+pub mod wrap;
 
 pub use cipher::CipherOperation;
 pub use digest::DigestOperation;

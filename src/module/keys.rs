@@ -2,16 +2,16 @@
 
 use super::Module;
 use crate::ck::*;
-use crate::crypto::pkey::PrivateKey;
+use crate::crypto::pkey::{Kind, PrivateKey};
 use crate::crypto::rng;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
 use crate::token::attr::Purpose;
-use crate::token::object::Attributes;
+use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
 use crate::token::template::{Draft, Template};
-use crate::token::value;
+use crate::token::{spec, value};
 
 /// The most random bytes that one call makes.
 const RANDOM_MAX: usize = 1 << 28;
@@ -20,10 +20,14 @@ impl Module {
     /// `C_GenerateKey`.
     pub fn generate_key(&self, h: CK_SESSION_HANDLE, mechanism: Mechanism, template: Template) -> Result<CK_OBJECT_HANDLE> {
         let session = self.session(h)?;
-        let Work::KeyGen(key_type) = mech::serving(mechanism.kind, CKF_GENERATE)?.work else {
-            return Err(CKR_MECHANISM_INVALID.into());
+        let key_type = match mech::serving(mechanism.kind, CKF_GENERATE)?.work {
+            Work::KeyGen(key_type) => {
+                check_bare(&mechanism)?;
+                key_type
+            }
+            Work::Pbkdf2 => template.number(CKA_KEY_TYPE).unwrap_or(CKK_GENERIC_SECRET),
+            _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
-        check_bare(&mechanism)?;
         let rights = session.rights();
         let mut draft = template.draft(Purpose::Generate, Some(CKO_SECRET_KEY), Some(key_type), rights)?;
         let (from, to, _) = value::key_lengths(key_type);
@@ -39,7 +43,11 @@ impl Module {
         generated(&mut draft, mechanism.kind);
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
-        Ok(session.token.add(draft.attributes, Source::Made(len as u32 * 8), h)?.handle)
+        let source = match mechanism.params {
+            Params::None => Source::Made(len as u32 * 8),
+            params => Source::Given(mech::derive::from_password(&params, len)?),
+        };
+        Ok(session.token.add(draft.attributes, source, h)?.handle)
     }
 
     /// `C_GenerateKeyPair`: (public, private).
@@ -101,8 +109,12 @@ impl Module {
         key: CK_OBJECT_HANDLE,
         room: Option<usize>,
     ) -> Result<Output> {
-        let _ = (h, mechanism, wrapping, key, room);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        mech::serving(mechanism.kind, CKF_WRAP)?;
+        let _operations = session.operations();
+        let wrapping = session.mech_key(wrapping).map_err(|e| handle_error(e, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
+        let key = session.mech_key(key)?;
+        mech::wrap::wrap(&mechanism, &wrapping, &key, room)
     }
 
     /// `C_UnwrapKey`.
@@ -114,8 +126,28 @@ impl Module {
         wrapped: &[u8],
         template: Template,
     ) -> Result<CK_OBJECT_HANDLE> {
-        let _ = (h, mechanism, unwrapping, wrapped, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        mech::serving(mechanism.kind, CKF_UNWRAP)?;
+        let rights = session.rights();
+        let _operations = session.operations();
+        let unwrapping = session.mech_key(unwrapping).map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
+        let mut draft = template.draft(Purpose::Unwrap, None, None, rights)?;
+        if let Some(imposed) = unwrapping.object.attributes.bytes(CKA_UNWRAP_TEMPLATE) {
+            draft.impose(&unflatten(imposed))?;
+        }
+        if !matches!(draft.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
+            return Err(CKR_TEMPLATE_INCONSISTENT.into());
+        }
+        if !draft.attributes.has(CKA_EXTRACTABLE) {
+            // 5.14: "by default set to CK_TRUE".
+            draft.attributes.set_flag(CKA_EXTRACTABLE, true);
+        }
+        draft.complete();
+        rights.check(&draft.attributes)?;
+        let value = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped)?;
+        let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(CKR_WRAPPED_KEY_INVALID))?;
+        value::adopt(&mut draft.attributes, &value)?;
+        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }
 
     /// `C_DeriveKey`.
@@ -126,8 +158,44 @@ impl Module {
         base: CK_OBJECT_HANDLE,
         template: Template,
     ) -> Result<CK_OBJECT_HANDLE> {
-        let _ = (h, mechanism, base, template);
-        Err(CKR_FUNCTION_NOT_SUPPORTED)?
+        let session = self.session(h)?;
+        mech::serving(mechanism.kind, CKF_DERIVE)?;
+        let rights = session.rights();
+        let _operations = session.operations();
+        let base = session.mech_key(base)?;
+        let data = mechanism.kind == CKM_HKDF_DATA;
+        let class = if data { CKO_DATA } else { CKO_SECRET_KEY };
+        let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(CKK_GENERIC_SECRET);
+        let mut draft = template.draft(Purpose::Derive, Some(class), key_type, rights)?;
+        if let Some(imposed) = base.object.attributes.bytes(CKA_DERIVE_TEMPLATE) {
+            draft.impose(&unflatten(imposed))?;
+        }
+        let len = match draft.attributes.number(CKA_VALUE_LEN) {
+            Some(len) => Some(usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?),
+            None => draft.attributes.key_type().and_then(mech::derive::usual_len),
+        };
+        let lookup = |handle| session.mech_key(handle);
+        let derived = mech::derive::derive(&mechanism, &base, len, &lookup)?;
+        let parent = &base.object.attributes;
+        if derived.inherits {
+            inherit(&mut draft, parent)?;
+        }
+        draft.complete();
+        rights.check(&draft.attributes)?;
+        if data {
+            return Ok(session.token.add(draft.attributes, Source::Given(derived.value), h)?.handle);
+        }
+        let attributes = &mut draft.attributes;
+        attributes.set_flag(CKA_ALWAYS_SENSITIVE, parent.flag(CKA_ALWAYS_SENSITIVE) && attributes.flag(CKA_SENSITIVE));
+        attributes.set_flag(CKA_NEVER_EXTRACTABLE, parent.flag(CKA_NEVER_EXTRACTABLE) && !attributes.flag(CKA_EXTRACTABLE));
+        let len = len.unwrap_or(derived.value.len());
+        if len > derived.value.len() {
+            return Err(CKR_KEY_SIZE_RANGE.into());
+        }
+        let value = Secret::new(derived.value.expose()[..len].to_vec());
+        let value = fitted(attributes, value)?;
+        value::adopt(attributes, &value)?;
+        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }
 
     /// `C_SeedRandom`: the generator is seeded by the operating system.
@@ -145,6 +213,43 @@ impl Module {
         }
         rng::bytes(len)
     }
+}
+
+/// A handle that is no key, in the words of a function with several.
+fn handle_error(error: Error, rv: CK_RV) -> Error {
+    if error.rv() == CKR_KEY_HANDLE_INVALID { error.with_rv(rv) } else { error }
+}
+
+/// A value for a key of these attributes: of a length that its type has, cut to `CKA_VALUE_LEN` where padding made it longer.
+/// `CKR_TEMPLATE_INCONSISTENT` when it is no such key.
+fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
+    let key_type = attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+    if attributes.class() == CKO_PRIVATE_KEY {
+        let fits = match PrivateKey::from_pkcs8(value.expose())?.kind() {
+            Kind::Rsa { .. } => key_type == CKK_RSA,
+            Kind::Ec(curve) => key_type == spec::key_type_of(curve),
+        };
+        return if fits { Ok(value) } else { Err(CKR_TEMPLATE_INCONSISTENT.into()) };
+    }
+    let len = attributes.number(CKA_VALUE_LEN).map_or(Some(value.len()), |len| usize::try_from(len).ok());
+    match len {
+        Some(len) if len <= value.len() && value::is_key_length(key_type, len) => Ok(Secret::new(value.expose()[..len].to_vec())),
+        _ => Err(CKR_TEMPLATE_INCONSISTENT.into()),
+    }
+}
+
+/// A key made of another is guarded at least as well; a template that says otherwise is refused.
+fn inherit(draft: &mut Draft, parent: &Attributes) -> Result<()> {
+    for (kind, guarded) in [(CKA_SENSITIVE, true), (CKA_EXTRACTABLE, false)] {
+        if parent.flag(kind) != guarded {
+            continue;
+        }
+        if draft.attributes.has(kind) && draft.attributes.flag(kind) != guarded {
+            return Err(CKR_TEMPLATE_INCONSISTENT.into());
+        }
+        draft.attributes.set_flag(kind, guarded);
+    }
+    Ok(())
 }
 
 /// Key generation mechanisms take no parameter.

@@ -1,0 +1,277 @@
+//! Deriving keys from keys.
+
+use std::sync::Arc;
+
+use super::cipher::CipherOperation;
+use super::table::{Mode, Work, entry, serving};
+use super::{Key, Mechanism, Output, Params, PrfPart, hash_of};
+use crate::ck::*;
+use crate::crypto::cipher::Direction;
+use crate::crypto::hash::Digest;
+use crate::crypto::pkey::PrivateKey;
+use crate::crypto::{Hash, kdf};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::token::objects::Material;
+use crate::token::value::public_from_point;
+use crate::token::{spec, value};
+
+/// Finds another key that a mechanism's parameter names.
+pub type Lookup<'a> = &'a dyn Fn(CK_OBJECT_HANDLE) -> Result<Key>;
+
+/// What is derived.
+pub struct Derived {
+    /// At least as many bytes as were asked for, or all there are.
+    pub value: Secret,
+    /// The new key must be as well guarded as what it is made of.
+    pub inherits: bool,
+}
+
+/// Derives key material from `base`: `C_DeriveKey`. `len` is the length of the new key, where that is known.
+pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Lookup<'_>) -> Result<Derived> {
+    let work = serving(mechanism.kind, CKF_DERIVE)?.work;
+    let wanted = || len.ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE));
+    let secret_key = |key: &Key| if key.class() == CKO_SECRET_KEY { Ok(()) } else { Err(CKR_KEY_TYPE_INCONSISTENT) };
+    match work {
+        Work::Ecdh => {
+            if base.class() != CKO_PRIVATE_KEY || !matches!(base.key_type(), CKK_EC | CKK_EC_MONTGOMERY) {
+                return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+            }
+        }
+        _ => secret_key(base)?,
+    }
+    base.check(mechanism.kind, CKA_DERIVE)?;
+    let guarded = |value| Ok(Derived { value, inherits: true });
+    let free = |value| Ok(Derived { value, inherits: false });
+    match (work, &mechanism.params) {
+        (Work::Ecdh, Params::Ecdh1 { kdf, shared, public }) => {
+            let secret = agree(mechanism, base, public)?;
+            match x963_hash(*kdf)? {
+                None if shared.is_empty() => free(tail(secret, len)),
+                None => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+                Some(hash) => free(x963(hash, secret.expose(), shared, wanted()?)?),
+            }
+        }
+        (Work::Hkdf, Params::Hkdf { extract, expand, prf, salt_type, salt, salt_key, info }) => {
+            let hash = hash_of(*prf)?;
+            let key = material(mechanism, base)?;
+            let salted;
+            let salt: &[u8] = match *salt_type {
+                CKF_HKDF_SALT_NULL => &[],
+                CKF_HKDF_SALT_DATA => salt,
+                CKF_HKDF_SALT_KEY => {
+                    let other = lookup(*salt_key)?;
+                    secret_key(&other)?;
+                    salted = material(mechanism, &other)?;
+                    salted.expose()
+                }
+                _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+            };
+            match (extract, expand) {
+                (true, true) => free(kdf::hkdf(hash, salt, key.expose(), info, wanted()?)?),
+                (true, false) => free(kdf::hkdf_extract(hash, salt, key.expose())?),
+                (false, true) => free(kdf::hkdf_expand(hash, key.expose(), info, wanted()?)?),
+                (false, false) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+            }
+        }
+        (Work::Sp800108Counter, Params::Sp800108 { prf, parts, more_keys: false }) => {
+            let Ok(Work::Hmac(hash, false)) = entry(*prf).map(|e| e.work) else {
+                return Err(CKR_MECHANISM_PARAM_INVALID.into());
+            };
+            let len = wanted()?;
+            let info = counter_info(parts, len)?;
+            free(kdf::kbkdf_counter(hash, material(mechanism, base)?.expose(), &info, len)?)
+        }
+        (Work::ConcatenateBaseAndKey, Params::Key(other)) => {
+            let other = lookup(*other)?;
+            secret_key(&other)?;
+            let (first, second) = (material(mechanism, base)?, material(mechanism, &other)?);
+            guarded(Secret::new([first.expose(), second.expose()].concat()))
+        }
+        (Work::ConcatenateBaseAndData, Params::DerivationString(data)) => {
+            guarded(Secret::new([material(mechanism, base)?.expose(), data.expose()].concat()))
+        }
+        (Work::ConcatenateDataAndBase, Params::DerivationString(data)) => {
+            guarded(Secret::new([data.expose(), material(mechanism, base)?.expose()].concat()))
+        }
+        (Work::XorBaseAndData, Params::DerivationString(data)) => {
+            let base = material(mechanism, base)?;
+            guarded(Secret::new(base.expose().iter().zip(data.expose()).map(|(a, b)| a ^ b).collect()))
+        }
+        (Work::ExtractKeyFromKey, Params::Number(bit)) => {
+            guarded(extract_bits(material(mechanism, base)?.expose(), *bit, wanted()?)?)
+        }
+        (Work::HashKey(hash), Params::None) => {
+            guarded(Secret::new(crate::crypto::hash::digest(hash, material(mechanism, base)?.expose())?))
+        }
+        (Work::EcbEncryptData(key_type), Params::DerivationString(data)) => {
+            free(encrypt(mechanism, base, Work::Cipher(key_type, Mode::Ecb), Params::None, data)?)
+        }
+        (Work::CbcEncryptData(key_type), Params::CbcEncryptData { iv, data }) => {
+            free(encrypt(mechanism, base, Work::Cipher(key_type, Mode::Cbc), Params::Raw(iv.clone()), data)?)
+        }
+        _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+    }
+}
+
+/// The key of a password: `CKM_PKCS5_PBKD2`.
+pub fn from_password(params: &Params, len: usize) -> Result<Secret> {
+    let Params::Pbkdf2 { salt_source: CKZ_SALT_SPECIFIED, salt, iterations, prf, password } = params else {
+        return Err(CKR_MECHANISM_PARAM_INVALID.into());
+    };
+    let hash = match *prf {
+        CKP_PKCS5_PBKD2_HMAC_SHA1 => Hash::Sha1,
+        CKP_PKCS5_PBKD2_HMAC_SHA224 => Hash::Sha224,
+        CKP_PKCS5_PBKD2_HMAC_SHA256 => Hash::Sha256,
+        CKP_PKCS5_PBKD2_HMAC_SHA384 => Hash::Sha384,
+        CKP_PKCS5_PBKD2_HMAC_SHA512 => Hash::Sha512,
+        CKP_PKCS5_PBKD2_HMAC_SHA512_224 => Hash::Sha512_224,
+        CKP_PKCS5_PBKD2_HMAC_SHA512_256 => Hash::Sha512_256,
+        _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+    };
+    let iterations = u32::try_from(*iterations).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
+    kdf::pbkdf2(hash, password.expose(), salt, iterations, len)
+}
+
+fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> {
+    match key.material(mechanism.kind, None)? {
+        Material::Local(value) => Ok(value),
+        Material::Remote(..) => Err(CKR_MECHANISM_INVALID.into()),
+    }
+}
+
+fn agree(mechanism: &Mechanism, base: &Key, public: &[u8]) -> Result<Secret> {
+    let key = PrivateKey::from_pkcs8(material(mechanism, base)?.expose())?;
+    let curve = value::curve(&base.object.attributes)?;
+    let peer = public_from_point(curve, public).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
+    key.agree(&peer.point()?)
+}
+
+/// Without a derivation function the key is the end of the shared secret (leading bytes are removed, 3.0 section 2.3.9).
+fn tail(secret: Secret, len: Option<usize>) -> Secret {
+    match len {
+        Some(len) if len < secret.len() => Secret::new(secret.expose()[secret.len() - len..].to_vec()),
+        _ => secret,
+    }
+}
+
+fn x963_hash(kdf: CK_ULONG) -> Result<Option<Hash>> {
+    Ok(Some(match kdf {
+        CKD_NULL => return Ok(None),
+        CKD_SHA1_KDF => Hash::Sha1,
+        CKD_SHA224_KDF => Hash::Sha224,
+        CKD_SHA256_KDF => Hash::Sha256,
+        CKD_SHA384_KDF => Hash::Sha384,
+        CKD_SHA512_KDF => Hash::Sha512,
+        CKD_SHA3_224_KDF => Hash::Sha3_224,
+        CKD_SHA3_256_KDF => Hash::Sha3_256,
+        CKD_SHA3_384_KDF => Hash::Sha3_384,
+        CKD_SHA3_512_KDF => Hash::Sha3_512,
+        _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+    }))
+}
+
+/// The key derivation function of ANSI X9.63: digests of the secret, a counter and what both sides know.
+fn x963(hash: Hash, secret: &[u8], shared: &[u8], len: usize) -> Result<Secret> {
+    let mut out = Vec::with_capacity(len + hash.output_len());
+    for counter in 1u32.. {
+        if out.len() >= len {
+            break;
+        }
+        let mut digest = Digest::new(hash)?;
+        digest.update(secret)?;
+        digest.update(&counter.to_be_bytes())?;
+        digest.update(shared)?;
+        out.extend(digest.finish()?);
+    }
+    let mut out = Secret::new(out);
+    if out.len() > len {
+        out = Secret::new(out.expose()[..len].to_vec());
+    }
+    Ok(out)
+}
+
+/// What follows the counter in each block of SP 800-108 in counter mode.
+fn counter_info(parts: &[PrfPart], len: usize) -> Result<Vec<u8>> {
+    let invalid = || Error::from(CKR_MECHANISM_PARAM_INVALID);
+    // The library's counter has 32 bits and comes first, as everybody has it.
+    let Some((PrfPart::Counter { little_endian: false, bits: 32 }, rest)) = parts.split_first() else { return Err(invalid()) };
+    let mut info = Vec::new();
+    for part in rest {
+        match part {
+            PrfPart::Bytes(bytes) => info.extend_from_slice(bytes),
+            PrfPart::Length { sum_of_segments: false, little_endian, bits: bits @ (8 | 16 | 24 | 32 | 40 | 48 | 56 | 64) } => {
+                let mut number = (len as u64 * 8).to_be_bytes()[8 - *bits as usize / 8..].to_vec();
+                if *little_endian {
+                    number.reverse();
+                }
+                info.extend(number);
+            }
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(info)
+}
+
+/// `len` bytes from the bit `start` on, bit 0 being the first byte's highest; the key is a ring.
+fn extract_bits(key: &[u8], start: CK_ULONG, len: usize) -> Result<Secret> {
+    let total = key.len() * 8;
+    let start = usize::try_from(start).ok().filter(|s| *s < total).ok_or(CKR_MECHANISM_PARAM_INVALID)?;
+    if len > key.len() {
+        return Err(CKR_KEY_SIZE_RANGE.into());
+    }
+    let bit = |i: usize| key[i % total / 8] >> (7 - i % 8) & 1;
+    let byte = |n: usize| (0..8).fold(0, |byte, i| byte << 1 | bit(start + n * 8 + i));
+    Ok(Secret::new((0..len).map(byte).collect()))
+}
+
+fn encrypt(mechanism: &Mechanism, base: &Key, work: Work, params: Params, data: &Secret) -> Result<Secret> {
+    let inner = Mechanism { kind: mechanism.kind, params };
+    let mut cipher = CipherOperation::for_usage(Direction::Encrypt, work, &inner, base.clone(), CKA_DERIVE)?;
+    match cipher.run(data.expose(), Some(usize::MAX))? {
+        Output::Bytes(value) => Ok(value),
+        _ => Err(CKR_FUNCTION_FAILED.into()),
+    }
+}
+
+/// The length that a key of this type has when a template does not say it.
+pub fn usual_len(key_type: CK_KEY_TYPE) -> Option<usize> {
+    match spec::hmac_hash(key_type) {
+        Some(hash) => Some(hash.output_len()),
+        None => match value::key_lengths(key_type) {
+            (from, to, _) if from == to => Some(from),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_taken_from_a_ring() {
+        let key = [0x32, 0x9f, 0x84, 0xa9];
+        // The example of PKCS#11, 2.36.8: bit 21, two bytes.
+        assert_eq!(extract_bits(&key, 21, 2).unwrap().expose(), [0x95, 0x26]);
+        assert_eq!(extract_bits(&key, 0, 4).unwrap().expose(), key);
+        assert!(extract_bits(&key, 32, 1).is_err() && extract_bits(&key, 0, 5).is_err());
+    }
+
+    #[test]
+    fn x963_goes_on_with_its_counter() {
+        let long = x963(Hash::Sha256, b"secret", b"info", 70).unwrap();
+        assert_eq!(long.len(), 70);
+        assert_eq!(&long.expose()[..10], x963(Hash::Sha256, b"secret", b"info", 10).unwrap().expose());
+    }
+
+    #[test]
+    fn counter_mode_wants_its_counter_first() {
+        let counter = || PrfPart::Counter { little_endian: false, bits: 32 };
+        let length = PrfPart::Length { sum_of_segments: false, little_endian: false, bits: 32 };
+        let info = counter_info(&[counter(), PrfPart::Bytes(b"x".to_vec()), length], 32).unwrap();
+        assert_eq!(info, b"x\x00\x00\x01\x00");
+        assert!(counter_info(&[PrfPart::Bytes(b"x".to_vec()), counter()], 32).is_err());
+        assert!(counter_info(&[], 32).is_err());
+    }
+}
