@@ -157,7 +157,9 @@ impl<T: Transport> KmipStore<T> {
                 return done;
             }
         };
-        for wishes in full.lesser(&self.facts) {
+        // A general failure may pass: what protects the key is not given up for it.
+        let again = (first.reason().map(ResultReason) == Some(ResultReason::GENERAL_FAILURE)).then_some(full);
+        for wishes in again.into_iter().chain(full.lesser(&self.facts)) {
             match attempt(wishes) {
                 Err(e) if is_refusal(&e) => {}
                 Err(e) => return Err(e),

@@ -37,6 +37,8 @@ struct World {
     late: Vec<Attributes>,
     /// Whether it refuses these attributes for a new object.
     refuses: Option<fn(&Attributes) -> bool>,
+    /// The next Create fails for a reason that passes.
+    hiccup: bool,
     /// Only messages with one item.
     single: bool,
     /// Hangs up on messages with several items, and on questions for more than so many attributes.
@@ -115,6 +117,9 @@ impl World {
         let attributes = request.template_attribute.attributes;
         if self.refuses.is_some_and(|refuses| refuses(&attributes)) {
             return Err(ResultReason::INVALID_FIELD);
+        }
+        if std::mem::take(&mut self.hiccup) {
+            return Err(ResultReason::GENERAL_FAILURE);
         }
         for late in std::mem::take(&mut self.late) {
             self.add(late, request.object_type);
@@ -374,6 +379,16 @@ fn refused_attributes_are_left_out_and_stay_left_out() {
         assert_eq!(meta.label.is_some(), number != 4, "case {number}");
         assert_eq!(meta.extractable, if number == 4 { None } else { Some(false) }, "case {number}");
     }
+}
+
+#[test]
+fn a_failure_that_passes_costs_no_protection() {
+    let fake = Fake::default();
+    fake.world().hiccup = true;
+    let uid = fake.store().create(&spec("Key")).unwrap();
+    let world = fake.world();
+    assert_eq!((world.objects[&uid.0].sensitive(), world.objects[&uid.0].extractable()), (Some(&true), Some(&false)));
+    assert_eq!(world.objects[&uid.0].application_data("pkcs11.label"), Some("Key"));
 }
 
 #[test]
