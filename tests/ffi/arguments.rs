@@ -27,12 +27,14 @@ fn functions_are_declined_as_the_list_says() {
     alone(|host| {
         host.initialize();
         let (_, session) = host.logged_in();
+        let is_declined = |function: &Function| {
+            let mut zeros = vec![0u8; 1 << 16];
+            [0, zeros.as_mut_ptr() as usize]
+                .into_iter()
+                .any(|pointer| host.call(function, &arguments(function, session, pointer, 0)) == CKR_FUNCTION_NOT_SUPPORTED)
+        };
         let called = FUNCTIONS.iter().filter(|function| !is_state(function));
-        let declined = |rv: CK_RV| rv == CKR_FUNCTION_NOT_SUPPORTED;
-        let wrong: Vec<_> = called
-            .filter(|f| declined(host.call(f, &arguments(f, session, 0, 0))) != f.declined.is_some())
-            .map(|f| f.name)
-            .collect();
+        let wrong: Vec<_> = called.filter(|f| is_declined(f) != f.declined.is_some()).map(|f| f.name).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         host.finalize();
     });
