@@ -104,22 +104,20 @@ pub fn keep<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Res
 }
 
 impl Operations {
-    /// True when none is active.
-    pub fn is_idle(&self) -> bool {
-        let Operations { find, encrypt, decrypt, digest, sign, sign_recover, verify, verify_recover, .. } = self;
+    /// True when a cryptographic operation other than a digest is active.
+    pub fn uses_keys(&self) -> bool {
+        let Operations { encrypt, decrypt, sign, sign_recover, verify, verify_recover, .. } = self;
         let Operations { message_encrypt, message_decrypt, message_sign, message_verify, .. } = self;
-        find.is_none()
-            && encrypt.is_none()
-            && decrypt.is_none()
-            && digest.is_none()
-            && sign.is_none()
-            && sign_recover.is_none()
-            && verify.is_none()
-            && verify_recover.is_none()
-            && message_encrypt.is_none()
-            && message_decrypt.is_none()
-            && message_sign.is_none()
-            && message_verify.is_none()
+        encrypt.is_some()
+            || decrypt.is_some()
+            || sign.is_some()
+            || sign_recover.is_some()
+            || verify.is_some()
+            || verify_recover.is_some()
+            || message_encrypt.is_some()
+            || message_decrypt.is_some()
+            || message_sign.is_some()
+            || message_verify.is_some()
     }
 
     /// Ends all.

@@ -25,6 +25,20 @@ impl DigestOperation {
         Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false })
     }
 
+    /// All there is to know of the digest so far (`C_GetOperationState`).
+    pub fn state(&self) -> Result<Vec<u8>> {
+        let mut state = vec![u8::from(self.parts)];
+        state.extend(self.digest.as_ref().ok_or(CKR_STATE_UNSAVEABLE)?.state()?);
+        Ok(state)
+    }
+
+    /// A digest that goes on from there. `CKR_SAVED_STATE_INVALID` for bytes that are no state.
+    pub fn restore(state: &[u8]) -> Result<DigestOperation> {
+        let (parts, state) = state.split_first().filter(|(parts, _)| **parts < 2).ok_or(CKR_SAVED_STATE_INVALID)?;
+        let digest = Digest::restore(state)?;
+        Ok(DigestOperation { len: digest.hash().output_len(), digest: Some(digest), parts: *parts == 1 })
+    }
+
     fn take(&mut self, part: &[u8]) -> Result<()> {
         self.digest.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)
     }

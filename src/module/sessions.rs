@@ -6,9 +6,9 @@ use super::Module;
 use super::slots::pin_of;
 use crate::ck::*;
 use crate::error::Result;
-use crate::mech::Output;
+use crate::mech::{DigestOperation, Output};
 use crate::secret::Secret;
-use crate::session::Session;
+use crate::session::{Active, Session};
 use crate::token::pin::Who;
 use crate::token::secrets::UserPin;
 use crate::token::{Login, Token, lock};
@@ -154,13 +154,15 @@ impl Module {
         Ok(())
     }
 
-    /// `C_GetOperationState`: no operation's state can be saved.
+    /// `C_GetOperationState`: of a digest, and of nothing else. What else is active keeps its key to itself.
     pub fn operation_state(&self, h: CK_SESSION_HANDLE, room: Option<usize>) -> Result<Output> {
-        let _ = room;
-        match self.session(h)?.operations().is_idle() {
-            true => Err(CKR_OPERATION_NOT_INITIALIZED.into()),
-            false => Err(CKR_STATE_UNSAVEABLE.into()),
+        let session = self.session(h)?;
+        let operations = session.operations();
+        if operations.uses_keys() {
+            return Err(CKR_STATE_UNSAVEABLE.into());
         }
+        let state = operations.digest.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.operation.state()?;
+        Ok(Output::early(state.len(), room).unwrap_or(Output::Bytes(Secret::new(state))))
     }
 
     /// `C_SetOperationState`; a key handle of 0 is none.
@@ -171,8 +173,14 @@ impl Module {
         encryption_key: CK_OBJECT_HANDLE,
         authentication_key: CK_OBJECT_HANDLE,
     ) -> Result<()> {
-        let _ = (state, encryption_key, authentication_key);
-        self.session(h)?;
-        Err(CKR_SAVED_STATE_INVALID.into())
+        let session = self.session(h)?;
+        let operation = DigestOperation::restore(state)?;
+        if encryption_key != 0 || authentication_key != 0 {
+            return Err(CKR_KEY_NOT_NEEDED.into());
+        }
+        let mut operations = session.operations();
+        operations.clear();
+        operations.digest = Some(Active { operation, locked: false });
+        Ok(())
     }
 }

@@ -443,7 +443,6 @@ fn a_key_in_the_store_encrypts_there_with_one_request_and_to_the_same_bytes() {
                 out.extend(bytes(m.encrypt_update(h, &[*byte], Some(32)).unwrap()));
             }
             refused(m.encrypt(h, &text, Some(1000)), CKR_OPERATION_NOT_INITIALIZED);
-            m.encrypt_init(h, None, 0).unwrap();
             out.clear();
             m.encrypt_init(h, mechanism(), key).unwrap();
             for part in text.chunks(7) {
@@ -634,7 +633,22 @@ fn digests_whole_and_in_parts() {
     m.digest_update(h, b"abc").unwrap();
     assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
     refused(m.digest_final(h, Some(32)), CKR_OPERATION_NOT_INITIALIZED);
-    refused(m.digest_init(h, Some(Mechanism { kind: CKM_SHA256, params: Params::Raw(vec![1]) })), CKR_MECHANISM_PARAM_INVALID);
+    let odd = Mechanism { kind: CKM_SHA256, params: Params::Raw(vec![1]) };
+    refused(m.digest_init(h, Some(odd)), CKR_MECHANISM_PARAM_INVALID);
+    refused(m.operation_state(h, None), CKR_OPERATION_NOT_INITIALIZED);
+    m.digest_init(h, sha()).unwrap();
+    m.digest_update(h, b"ab").unwrap();
+    let Output::Length(len) = m.operation_state(h, None).unwrap() else { panic!() };
+    let state = bytes(m.operation_state(h, Some(len)).unwrap());
+    let other = m.open_session(bench.slot, RO).unwrap();
+    refused(m.set_operation_state(other, &state, 1, 0), CKR_KEY_NOT_NEEDED);
+    refused(m.set_operation_state(other, &state[..9], 0, 0), CKR_SAVED_STATE_INVALID);
+    refused(m.set_operation_state(other, b"", 0, 0), CKR_SAVED_STATE_INVALID);
+    m.set_operation_state(other, &state, 0, 0).unwrap();
+    for h in [h, other] {
+        m.digest_update(h, b"c").unwrap();
+        assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
+    }
     assert_eq!(m.generate_random(h, 40).unwrap().len(), 40);
     refused(m.generate_random(h, usize::MAX), CKR_ARGUMENTS_BAD);
     refused(m.seed_random(h, b"x"), CKR_RANDOM_SEED_NOT_SUPPORTED);
