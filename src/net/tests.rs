@@ -226,19 +226,26 @@ fn a_safe_request_is_sent_again_once_the_connection_broke() {
 }
 
 #[test]
-fn a_stale_idle_connection_is_replaced_unnoticed() {
+fn a_stale_idle_connection_is_replaced_unnoticed_and_its_session_resumed() {
     let authority = Authority::new("ca");
-    let pair = authority.server(&["127.0.0.1"]);
-    let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut session| {
-        let request = read_frame(&mut session).unwrap();
-        answer(&mut session, &request);
-    });
-    let pool = Pool::new(&authority.config(&[server.port]));
-    for _ in 0..3 {
-        exchange(&pool, Replay::OnlyIfUnsent).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let pair = authority.server(&["127.0.0.1"]);
+        let resumed = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&resumed);
+        let server = Server::tls(authority.server_config(&pair, &authority, &[version]), move |_, mut session| {
+            let request = read_frame(&mut session).unwrap();
+            if session.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+                seen.fetch_add(1, SeqCst);
+            }
+            answer(&mut session, &request);
+        });
+        let pool = Pool::new(&authority.config(&[server.port]));
+        for _ in 0..3 {
+            exchange(&pool, Replay::OnlyIfUnsent).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!((server.connections(), resumed.load(SeqCst)), (3, 2));
     }
-    assert_eq!(server.connections(), 3);
 }
 
 #[test]

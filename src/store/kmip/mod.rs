@@ -1,6 +1,6 @@
 //! A [`KeyStore`] over KMIP: whatever vendor, version 1.0 to 2.1.
 //!
-//! Nothing is known of a server before it was tried ([`facts`]): an optional field that is refused is left out from then on.
+//! Nothing is known of a server before it was tried (`facts`): an optional field that is refused is left out from then on.
 
 mod attrs;
 mod crypt;
