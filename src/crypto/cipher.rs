@@ -304,6 +304,13 @@ impl Cipher {
     }
 }
 
+/// Sets the lowest bit of each byte of a Triple DES key so that the number of its bits that are set is odd.
+pub fn set_parity(key: &mut [u8]) {
+    for byte in key {
+        *byte ^= u8::from(byte.count_ones().is_multiple_of(2));
+    }
+}
+
 /// Appends to a buffer that may hold plaintext: a buffer that must move is wiped where it lay.
 fn append(buffer: &mut Zeroizing<Vec<u8>>, data: &[u8]) -> Result<()> {
     let len = buffer.len() + data.len();

@@ -1,5 +1,9 @@
 //! Key derivation functions.
 
+use zeroize::Zeroizing;
+
+use super::hash::Digest;
+use super::mac::Mac;
 use super::{Hash, evp};
 use crate::ck;
 use crate::error::Result;
@@ -31,10 +35,69 @@ pub fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], iterations: u32, len: us
     evp::kdf::pbkdf2(hash, password, salt, iterations, checked(len)?)
 }
 
-/// SP 800-108 in counter mode with HMAC: a counter of 32 bits from 1, then `info` (label, zero, context and length in bits,
-/// as the application composed them).
-pub fn kbkdf_counter(hash: Hash, key: &[u8], info: &[u8], len: usize) -> Result<Secret> {
-    evp::kdf::kbkdf_counter(hash, key, info, checked(len)?)
+/// The counter of SP 800-108's counter mode, as it stands in the input of each block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Width in bits: 8, 16, 24 or 32.
+    pub bits: u32,
+    /// Least significant byte first.
+    pub little_endian: bool,
+}
+
+impl Counter {
+    /// The usual: 32 bits, most significant byte first.
+    pub const USUAL: Counter = Counter { bits: 32, little_endian: false };
+
+    fn write(self, value: u32) -> Result<Vec<u8>> {
+        if !matches!(self.bits, 8 | 16 | 24 | 32) {
+            return Err(ck::CKR_MECHANISM_PARAM_INVALID.into());
+        }
+        let len = self.bits as usize / 8;
+        if self.bits < 32 && value >> self.bits != 0 {
+            return Err(ck::CKR_KEY_SIZE_RANGE.into());
+        }
+        Ok(match self.little_endian {
+            true => value.to_le_bytes()[..len].to_vec(),
+            false => value.to_be_bytes()[4 - len..].to_vec(),
+        })
+    }
+}
+
+/// SP 800-108 in counter mode: as many blocks of `prf` as `len` bytes take, each over `before`, the counter from 1, `after`.
+///
+/// `prf` makes a fresh HMAC or CMAC under the key. `CKR_KEY_SIZE_RANGE` when the counter is too narrow for so many blocks.
+pub fn kbkdf_counter(prf: impl Fn() -> Result<Mac>, before: &[u8], counter: Counter, after: &[u8], len: usize) -> Result<Secret> {
+    expand(checked(len)?, |i| {
+        let mut mac = prf()?;
+        mac.update(before)?;
+        mac.update(&counter.write(i)?)?;
+        mac.update(after)?;
+        mac.finish()
+    })
+}
+
+/// The KDF of ANSI X9.63 (SEC 1, 3.6.1): hashes of the shared `secret`, a counter of 32 bits from 1, and `info`.
+pub fn x9_63(hash: Hash, secret: &[u8], info: &[u8], len: usize) -> Result<Secret> {
+    expand(checked(len)?, |i| {
+        let mut digest = Digest::new(hash)?;
+        digest.update(secret)?;
+        digest.update(&i.to_be_bytes())?;
+        digest.update(info)?;
+        digest.finish()
+    })
+}
+
+/// The first `len` bytes of `block(1)`, `block(2)`, …
+fn expand(len: usize, block: impl Fn(u32) -> Result<Vec<u8>>) -> Result<Secret> {
+    // With the room of one block more it never moves, and leaves no copy behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(len + 64));
+    let mut i = 1;
+    while out.len() < len {
+        out.extend_from_slice(&Zeroizing::new(block(i)?));
+        i += 1;
+    }
+    out.truncate(len);
+    Ok(Secret::new(std::mem::take(&mut *out)))
 }
 
 fn checked(len: usize) -> Result<usize> {
@@ -73,11 +136,41 @@ mod tests {
         assert_eq!(pbkdf2(Hash::Sha1, b"p", b"s", 1, 0).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
     }
 
-    /// SP 800-108, section 4.1: K(i) = HMAC(key, i || info).
+    /// NIST's CAVP vectors for SP 800-108 (KDFCTR, HMAC-SHA256, 32 bits before the fixed data), the first.
     #[test]
-    fn kbkdf_is_its_definition() {
-        let block = |i: u32| mac::hmac(Hash::Sha256, b"key", &[&i.to_be_bytes()[..], b"info"].concat()).unwrap();
-        let expected = [block(1), block(2)].concat();
-        assert_eq!(kbkdf_counter(Hash::Sha256, b"key", b"info", 50).unwrap().expose(), &expected[..50]);
+    fn kbkdf_vectors() {
+        let key = unhex("dd1d91b7d90b2bd3138533ce92b272fbf8a369316aefe242e659cc0ae238afe0");
+        let fixed = unhex(
+            "01322b96b30acd197979444e468e1c5c6859bf1b1cf951b7e725303e237e46b8\
+             64a145fab25e517b08f8683d0315bb2911d80a0e8aba17f3b413faac",
+        );
+        let prf = || Mac::hmac(Hash::Sha256, &key);
+        let made = kbkdf_counter(prf, &[], Counter::USUAL, &fixed, 16).unwrap();
+        assert_eq!(made.expose(), unhex("10621342bfb0fd40046c0e29f2cfdbf0"));
+
+        let block = |i: &[u8]| mac::hmac(Hash::Sha256, &key, &[b"a", i, b"z"].concat()).unwrap();
+        let counter = Counter { bits: 16, little_endian: true };
+        let made = kbkdf_counter(prf, b"a", counter, b"z", 50).unwrap();
+        assert_eq!(made.expose(), &[block(&[1, 0]), block(&[2, 0])].concat()[..50]);
+
+        let narrow = Counter { bits: 8, little_endian: false };
+        assert_eq!(kbkdf_counter(prf, &[], narrow, &[], 255 * 32).unwrap().len(), 255 * 32);
+        assert_eq!(kbkdf_counter(prf, &[], narrow, &[], 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
+        let odd = Counter { bits: 12, little_endian: false };
+        assert_eq!(kbkdf_counter(prf, &[], odd, &[], 16).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    }
+
+    /// NIST's CAVP vectors for ANSI X9.63 with SHA-1, the first.
+    #[test]
+    fn x9_63_vectors() {
+        let secret = unhex("fd17198b89ab39c4ab5d7cca363b82f9fd7e23c3984dc8a2");
+        let info = unhex("856a53f3e36a26bbc5792879f307cce2");
+        let expected = "6e5fad865cb4a51c95209b16df0cc490bc2c9064405c5bccd4ee4832a531fbe7f10cb79e2eab6ab1149fbd5a23cfdabc4\
+                        1242269c9df22f628c4424333855b64e95e2d4fb8469c669f17176c07d103376b10b384ec5763d8b8c610409f19aca8eb3\
+                        1f9d85cc61a8d6d4a03d03e5a506b78d6847e93d295ee548c65afedd2efec";
+        assert_eq!(x9_63(Hash::Sha1, &secret, &info, 128).unwrap().expose(), unhex(expected));
+        let block = |i: u8| crate::crypto::hash::digest(Hash::Sha256, &[b"zz", &[0, 0, 0, i][..], b"info"].concat()).unwrap();
+        let made = x9_63(Hash::Sha256, b"zz", b"info", 40).unwrap();
+        assert_eq!(made.expose(), &[block(1), block(2)].concat()[..40]);
     }
 }

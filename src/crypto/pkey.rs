@@ -328,6 +328,18 @@ impl PublicKey {
         }
     }
 
+    /// What a signature of [`Scheme::RsaPkcs1Raw`] or [`Scheme::RsaRaw`] covers. `CKR_SIGNATURE_INVALID` when it is another's.
+    pub fn recover(&self, scheme: Scheme, signature: &[u8]) -> Result<Vec<u8>> {
+        match (scheme, self.kind) {
+            (Scheme::RsaPkcs1Raw | Scheme::RsaRaw, Kind::Rsa { bits }) if signature.len() != bits.div_ceil(8) as usize => {
+                Err(ck::CKR_SIGNATURE_LEN_RANGE.into())
+            }
+            (Scheme::RsaPkcs1Raw, Kind::Rsa { .. }) => self.key.recover(RsaPadding::Pkcs1(None), signature),
+            (Scheme::RsaRaw, Kind::Rsa { .. }) => self.key.recover(RsaPadding::None, signature),
+            _ => Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()),
+        }
+    }
+
     /// Encrypts with RSA. `CKR_DATA_LEN_RANGE` when the data are too long for the padding.
     pub fn encrypt(&self, padding: Padding<'_>, data: &[u8]) -> Result<Vec<u8>> {
         self.key.encrypt(padding.into(), data)

@@ -295,3 +295,12 @@ fn a_counter_may_reach_its_end_but_not_pass_it() {
     assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 32]).unwrap().len(), 32);
     assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 33]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
 }
+
+#[test]
+fn parity_is_odd_and_changes_nothing_else() {
+    let mut key: Vec<u8> = (0..=255).collect();
+    set_parity(&mut key);
+    for (byte, before) in key.iter().zip(0..=255u8) {
+        assert_eq!((byte.count_ones() % 2, byte & 0xfe), (1, before & 0xfe));
+    }
+}

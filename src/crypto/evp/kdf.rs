@@ -43,14 +43,3 @@ pub(in crate::crypto) fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], iterat
     check(ok, ck::CKR_FUNCTION_FAILED)?;
     Ok(Secret::new(out))
 }
-
-pub(in crate::crypto) fn kbkdf_counter(hash: Hash, key: &[u8], info: &[u8], len: usize) -> Result<Secret> {
-    let mut out = vec![0; len];
-    // SAFETY: pointers and lengths are slices'.
-    let ok = unsafe {
-        let (key, key_len) = (key.as_ptr(), key.len());
-        sys::KBKDF_ctr_hmac(out.as_mut_ptr(), len, md(hash), key, key_len, info.as_ptr(), info.len())
-    };
-    check(ok, ck::CKR_KEY_SIZE_RANGE)?;
-    Ok(Secret::new(out))
-}

@@ -453,6 +453,22 @@ impl PKey {
         check(ok, ck::CKR_SIGNATURE_INVALID)
     }
 
+    /// What an RSA signature covers, with the padding taken off; `CKR_SIGNATURE_INVALID` when it is not of this key.
+    pub(in crate::crypto) fn recover(&self, padding: RsaPadding<'_>, signature: &[u8]) -> Result<Vec<u8>> {
+        let ctx = self.context()?;
+        // SAFETY: a live context.
+        check(unsafe { sys::EVP_PKEY_verify_recover_init(ctx.get()) }, ck::CKR_KEY_TYPE_INCONSISTENT)?;
+        PKey::pad(&ctx, padding)?;
+        let mut out = self.room();
+        let mut len = out.len();
+        let (at, signature_len) = (signature.as_ptr(), signature.len());
+        // SAFETY: a begun operation; pointers and lengths are two slices'; `len` becomes what was written.
+        let ok = unsafe { sys::EVP_PKEY_verify_recover(ctx.get(), out.as_mut_ptr(), &mut len, at, signature_len) };
+        check(ok, ck::CKR_SIGNATURE_INVALID)?;
+        out.truncate(len);
+        Ok(out)
+    }
+
     /// Ed25519 of a whole message.
     pub(in crate::crypto) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>> {
         let mut out = self.room();

@@ -60,6 +60,11 @@ fn rsa_signatures_agree_with_openssl() {
     number[127] = 9;
     let signed = key.sign(Scheme::RsaRaw, &number).unwrap();
     assert_eq!(public.encrypt(Padding::Raw, &signed).unwrap(), number);
+    assert_eq!(public.recover(Scheme::RsaRaw, &signed).unwrap(), number);
+    assert_eq!(public.recover(Scheme::RsaPkcs1Raw, &unhex(PKCS1_RAW)).unwrap(), b"abc");
+    assert_eq!(rv(public.recover(Scheme::RsaPkcs1Raw, &unhex(PSS))), ck::CKR_SIGNATURE_INVALID);
+    assert_eq!(rv(public.recover(Scheme::RsaPkcs1Raw, &[0; 127])), ck::CKR_SIGNATURE_LEN_RANGE);
+    assert_eq!(rv(public.recover(Scheme::Ecdsa, &unhex(PSS))), ck::CKR_KEY_TYPE_INCONSISTENT);
     assert_eq!(key.decrypt(Padding::Raw, &public.encrypt(Padding::Raw, &number).unwrap()).unwrap().expose(), number);
 }
 
