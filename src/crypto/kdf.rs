@@ -66,7 +66,7 @@ impl Counter {
 /// SP 800-108 in counter mode: as many blocks of `prf` as `len` bytes take, each over `before`, the counter from 1, `after`.
 ///
 /// `prf` makes a fresh HMAC or CMAC under the key. `CKR_KEY_SIZE_RANGE` when the counter is too narrow for so many blocks.
-pub fn kbkdf_counter(prf: impl Fn() -> Result<Mac>, before: &[u8], counter: Counter, after: &[u8], len: usize) -> Result<Secret> {
+pub fn kbkdf(prf: impl Fn() -> Result<Mac>, before: &[u8], counter: Counter, after: &[u8], len: usize) -> Result<Secret> {
     expand(checked(len)?, |i| {
         let mut mac = prf()?;
         mac.update(before)?;
@@ -74,6 +74,12 @@ pub fn kbkdf_counter(prf: impl Fn() -> Result<Mac>, before: &[u8], counter: Coun
         mac.update(after)?;
         mac.finish()
     })
+}
+
+/// SP 800-108 in counter mode with HMAC and the usual counter, then `info` (label, zero, context and length in bits, as the
+/// application composed them).
+pub fn kbkdf_counter(hash: Hash, key: &[u8], info: &[u8], len: usize) -> Result<Secret> {
+    kbkdf(|| Mac::hmac(hash, key), &[], Counter::USUAL, info, len)
 }
 
 /// The KDF of ANSI X9.63 (SEC 1, 3.6.1): hashes of the shared `secret`, a counter of 32 bits from 1, and `info`.
@@ -145,19 +151,19 @@ mod tests {
              64a145fab25e517b08f8683d0315bb2911d80a0e8aba17f3b413faac",
         );
         let prf = || Mac::hmac(Hash::Sha256, &key);
-        let made = kbkdf_counter(prf, &[], Counter::USUAL, &fixed, 16).unwrap();
+        let made = kbkdf_counter(Hash::Sha256, &key, &fixed, 16).unwrap();
         assert_eq!(made.expose(), unhex("10621342bfb0fd40046c0e29f2cfdbf0"));
 
         let block = |i: &[u8]| mac::hmac(Hash::Sha256, &key, &[b"a", i, b"z"].concat()).unwrap();
         let counter = Counter { bits: 16, little_endian: true };
-        let made = kbkdf_counter(prf, b"a", counter, b"z", 50).unwrap();
+        let made = kbkdf(prf, b"a", counter, b"z", 50).unwrap();
         assert_eq!(made.expose(), &[block(&[1, 0]), block(&[2, 0])].concat()[..50]);
 
         let narrow = Counter { bits: 8, little_endian: false };
-        assert_eq!(kbkdf_counter(prf, &[], narrow, &[], 255 * 32).unwrap().len(), 255 * 32);
-        assert_eq!(kbkdf_counter(prf, &[], narrow, &[], 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
+        assert_eq!(kbkdf(prf, &[], narrow, &[], 255 * 32).unwrap().len(), 255 * 32);
+        assert_eq!(kbkdf(prf, &[], narrow, &[], 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
         let odd = Counter { bits: 12, little_endian: false };
-        assert_eq!(kbkdf_counter(prf, &[], odd, &[], 16).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(kbkdf(prf, &[], odd, &[], 16).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
     }
 
     /// NIST's CAVP vectors for ANSI X9.63 with SHA-1, the first.
