@@ -7,7 +7,6 @@ use super::table::{Mode, Work, entry, serving};
 use super::{Key, Mechanism, Output, Params, PrfPart, hash_of};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
-use crate::crypto::hash::Digest;
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Hash, kdf};
 use crate::error::{Error, Result};
@@ -49,7 +48,7 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
             match x963_hash(*kdf)? {
                 None if shared.is_empty() => free(tail(secret, len)),
                 None => Err(CKR_MECHANISM_PARAM_INVALID.into()),
-                Some(hash) => free(x963(hash, secret.expose(), shared, wanted()?)?),
+                Some(hash) => free(kdf::x9_63(hash, secret.expose(), shared, wanted()?)?),
             }
         }
         (Work::Hkdf, Params::Hkdf { extract, expand, prf, salt_type, salt, salt_key, info }) => {
@@ -171,26 +170,6 @@ fn x963_hash(kdf: CK_ULONG) -> Result<Option<Hash>> {
     }))
 }
 
-/// The key derivation function of ANSI X9.63: digests of the secret, a counter and what both sides know.
-fn x963(hash: Hash, secret: &[u8], shared: &[u8], len: usize) -> Result<Secret> {
-    let mut out = Vec::with_capacity(len + hash.output_len());
-    for counter in 1u32.. {
-        if out.len() >= len {
-            break;
-        }
-        let mut digest = Digest::new(hash)?;
-        digest.update(secret)?;
-        digest.update(&counter.to_be_bytes())?;
-        digest.update(shared)?;
-        out.extend(digest.finish()?);
-    }
-    let mut out = Secret::new(out);
-    if out.len() > len {
-        out = Secret::new(out.expose()[..len].to_vec());
-    }
-    Ok(out)
-}
-
 /// What follows the counter in each block of SP 800-108 in counter mode.
 fn counter_info(parts: &[PrfPart], len: usize) -> Result<Vec<u8>> {
     let invalid = || Error::from(CKR_MECHANISM_PARAM_INVALID);
@@ -256,13 +235,6 @@ mod tests {
         assert_eq!(extract_bits(&key, 21, 2).unwrap().expose(), [0x95, 0x26]);
         assert_eq!(extract_bits(&key, 0, 4).unwrap().expose(), key);
         assert!(extract_bits(&key, 32, 1).is_err() && extract_bits(&key, 0, 5).is_err());
-    }
-
-    #[test]
-    fn x963_goes_on_with_its_counter() {
-        let long = x963(Hash::Sha256, b"secret", b"info", 70).unwrap();
-        assert_eq!(long.len(), 70);
-        assert_eq!(&long.expose()[..10], x963(Hash::Sha256, b"secret", b"info", 10).unwrap().expose());
     }
 
     #[test]
