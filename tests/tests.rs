@@ -5,5 +5,6 @@ mod codec;
 mod docs;
 mod ffi;
 mod kmip_server;
+mod objects;
 mod store_kmip;
 mod tokendir;

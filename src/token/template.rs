@@ -289,6 +289,8 @@ impl Draft {
             }
             match rule.preset {
                 Preset::None => {}
+                // What a certificate says itself needs no saying.
+                Preset::Empty if rule.kind == CKA_SUBJECT && class == CKO_CERTIFICATE => {}
                 Preset::Flag(value) => self.attributes.set_flag(rule.kind, value),
                 Preset::Usable => {
                     self.attributes.set_flag(rule.kind, usable(rule.kind, class, key_type.unwrap_or(CK_UNAVAILABLE_INFORMATION)))

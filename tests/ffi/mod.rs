@@ -7,7 +7,7 @@ mod documents;
 mod exports;
 mod fork;
 mod general;
-mod host;
+pub mod host;
 mod hostile;
 mod log;
 mod messages;
