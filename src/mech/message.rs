@@ -1,7 +1,7 @@
 //! One key, many messages, each with a parameter of its own: the message-based functions of PKCS#11 3.0.
 
 use super::table::{Mode, Work, serving};
-use super::{CipherOperation, Key, Mechanism, MessageParams, Output, Params, SignOperation, VerifyOperation};
+use super::{CipherOperation, Key, Mechanism, MessageForm, MessageParams, Output, Params, SignOperation, VerifyOperation};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::crypto::rng;
@@ -50,10 +50,10 @@ impl MessageCipher {
     /// A message at once: `C_EncryptMessage`, `C_DecryptMessage`.
     pub fn run(&mut self, params: &mut MessageParams, aad: &[u8], data: &[u8], room: Option<usize>) -> Result<Output> {
         self.idle()?;
-        let tag_len = tag_len(params)?;
         if let Some(output) = Output::early(data.len(), room) {
             return Ok(output);
         }
+        let tag_len = tag_len(params)?;
         let mut operation = self.operation(params, aad)?;
         match self.direction {
             Direction::Encrypt => split(bytes(operation.run(data, ALL)?)?, tag_len, params),
@@ -111,6 +111,14 @@ impl MessageCipher {
 
     /// The operation of one message, whose IV is made first where the application wants that.
     fn operation(&mut self, params: &mut MessageParams, aad: &[u8]) -> Result<CipherOperation> {
+        let form = match self.work {
+            Work::Cipher(_, Mode::Gcm) => MessageForm::Gcm,
+            Work::Cipher(_, Mode::Ccm) => MessageForm::Ccm,
+            _ => MessageForm::ChaCha20Poly1305,
+        };
+        if params.form != form || params.tag_bits % 8 != 0 {
+            return Err(CKR_MECHANISM_PARAM_INVALID.into());
+        }
         if self.direction == Direction::Encrypt {
             self.ivs.make(params)?;
         }
@@ -156,19 +164,24 @@ struct Ivs {
     /// The next counter. It begins anywhere: two operations with one key must not count through the same IVs.
     counter: u64,
     made: u64,
+    /// The application's IV that numbers are combined with: the first it gave, for it may leave the last one made in its place.
+    base: Option<Vec<u8>>,
 }
 
 impl Ivs {
     fn new() -> Result<Ivs> {
         let mut start = [0; 8];
         rng::fill(&mut start)?;
-        Ok(Ivs { counter: u64::from_le_bytes(start), made: 0 })
+        Ok(Ivs { counter: u64::from_le_bytes(start), made: 0, base: None })
     }
 
     /// Makes the bits of the IV that the application did not fix, as it wishes (`CKG_*`).
     fn make(&mut self, params: &mut MessageParams) -> Result<()> {
         let len = params.iv.len();
         let free = (8 * len as CK_ULONG).saturating_sub(params.iv_fixed_bits);
+        if params.generator == CKG_GENERATE_COUNTER_XOR && self.base.as_ref().is_none_or(|base| base.len() != len) {
+            self.base = Some(params.iv.clone());
+        }
         let mut made = vec![0; len];
         match params.generator {
             CKG_NO_GENERATE => return Ok(()),
@@ -176,16 +189,17 @@ impl Ivs {
             CKG_GENERATE | CKG_GENERATE_RANDOM => rng::fill(&mut made)?,
             CKG_GENERATE_COUNTER => put_at_end(&mut made, self.counter.wrapping_add(self.count(free)?)),
             // TLS 1.3: the application's own IV and the number of the record.
-            CKG_GENERATE_COUNTER_XOR => put_at_end(&mut made, self.count(free)?),
+            CKG_GENERATE_COUNTER_XOR => {
+                put_at_end(&mut made, self.count(free)?);
+                let base = self.base.as_deref().unwrap_or_default();
+                made.iter_mut().zip(base).for_each(|(made, base)| *made ^= base);
+            }
             _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
         }
         let fixed = params.iv_fixed_bits as usize;
         for (i, (byte, made)) in params.iv.iter_mut().zip(made).enumerate() {
             let mask = (0xff_u16 >> fixed.saturating_sub(8 * i).min(8)) as u8;
-            *byte = match params.generator {
-                CKG_GENERATE_COUNTER_XOR => *byte ^ made & mask,
-                _ => *byte & !mask | made & mask,
-            };
+            *byte = *byte & !mask | made & mask;
         }
         Ok(())
     }
@@ -219,6 +233,11 @@ pub struct MessageSigner {
 }
 
 impl MessageSigner {
+    /// True when the user has to log in for every signature (`CKA_ALWAYS_AUTHENTICATE`).
+    pub fn wants_login(&self) -> bool {
+        self.key.object.attributes.flag(CKA_ALWAYS_AUTHENTICATE)
+    }
+
     /// Checks the mechanism, its parameter and the key.
     pub fn new(mechanism: Mechanism, key: Key) -> Result<MessageSigner> {
         serving(mechanism.kind, CKF_MESSAGE_SIGN)?;
@@ -329,7 +348,7 @@ mod tests {
 
     #[test]
     fn fixed_bits_stay_and_the_others_are_made() {
-        let ivs = &mut Ivs { counter: 0x0102_0304_0506_0708, made: 0 };
+        let ivs = &mut Ivs { counter: 0x0102_0304_0506_0708, made: 0, base: None };
         assert_eq!(made(ivs, &[9; 12], 96, CKG_NO_GENERATE).unwrap(), [9; 12]);
         let counted = [9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(made(ivs, &[9; 12], 32, CKG_GENERATE_COUNTER).unwrap(), counted);
@@ -344,8 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_iv_may_stand_where_the_applications_own_stood() {
+        let ivs = &mut Ivs { counter: 0, made: 0, base: None };
+        let mut iv = vec![9; 12];
+        for n in 0..5 {
+            iv = made(ivs, &iv, 32, CKG_GENERATE_COUNTER_XOR).unwrap();
+            assert_eq!(iv, [&[9; 11][..], &[9 ^ n]].concat());
+        }
+    }
+
+    #[test]
     fn a_counter_without_room_ends() {
-        let ivs = &mut Ivs { counter: 0, made: 0 };
+        let ivs = &mut Ivs { counter: 0, made: 0, base: None };
         let made: Vec<_> = (0..4).map(|_| made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap()).collect();
         assert_eq!(made, [[0xf0], [0xf1], [0xf2], [0xf3]]);
         assert_eq!(self::made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap_err().rv(), CKR_KEY_EXHAUSTED);

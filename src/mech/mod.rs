@@ -16,7 +16,7 @@ pub mod wrap;
 pub use cipher::CipherOperation;
 pub use digest::DigestOperation;
 pub use message::{MessageCipher, MessageSigner, MessageVerifier};
-pub use params::{Mechanism, MessageParams, Output, Params, PrfPart};
+pub use params::{Mechanism, MessageForm, MessageParams, Output, Params, PrfPart};
 pub use sign::{SignOperation, VerifyOperation};
 pub use table::{Entry, MECHANISMS, Work, entry, serving};
 

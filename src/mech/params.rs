@@ -117,6 +117,8 @@ impl fmt::Debug for Params {
 /// `CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS`. Encrypting fills in `iv` (where generated) and `tag`; the edge writes them back.
 #[derive(Debug, Default)]
 pub struct MessageParams {
+    /// Which structure it is.
+    pub form: MessageForm,
     /// IV or nonce; its length is the length asked for when it is to be generated.
     pub iv: Vec<u8>,
     /// Leading bits of the IV that stay as they are.
@@ -129,6 +131,20 @@ pub struct MessageParams {
     pub tag: Vec<u8>,
     /// Length of the data, which CCM must know beforehand.
     pub data_len: CK_ULONG,
+}
+
+/// Which structure the parameter of a message is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageForm {
+    /// None.
+    #[default]
+    None,
+    /// `CK_GCM_MESSAGE_PARAMS`.
+    Gcm,
+    /// `CK_CCM_MESSAGE_PARAMS`.
+    Ccm,
+    /// `CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS`.
+    ChaCha20Poly1305,
 }
 
 /// What a function that produces bytes answers; the edge turns it into lengths and return values.

@@ -85,7 +85,9 @@ pub struct Entry {
 
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAPS: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
-const SIGNS: CK_FLAGS = CKF_SIGN | CKF_VERIFY | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF_MULTI_MESSAGE;
+/// GMAC signs no messages: each needs a nonce of its own, and they have no parameter for it.
+const SIGNS_ONCE: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+const SIGNS: CK_FLAGS = SIGNS_ONCE | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF_MULTI_MESSAGE;
 const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 const CURVE: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
@@ -191,7 +193,7 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_AES_CCM, AES, CRYPT | MESSAGES, Work::Cipher(CKK_AES, Mode::Ccm)),
     row(CKM_AES_CMAC, AES, SIGNS, Work::Cmac(CKK_AES, false)),
     row(CKM_AES_CMAC_GENERAL, AES, SIGNS, Work::Cmac(CKK_AES, true)),
-    row(CKM_AES_GMAC, AES, SIGNS, Work::Gmac),
+    row(CKM_AES_GMAC, AES, SIGNS_ONCE, Work::Gmac),
     row(CKM_CHACHA20_KEY_GEN, CHACHA, CKF_GENERATE, Work::KeyGen(CKK_CHACHA20)),
     row(CKM_AES_OFB, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ofb)),
     row(CKM_AES_CFB8, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cfb8)),

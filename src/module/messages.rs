@@ -5,7 +5,7 @@ use crate::ck::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_OPERATION_NOT_INITIALIZ
 use crate::crypto::cipher::Direction;
 use crate::error::Result;
 use crate::mech::{Mechanism, MessageCipher, MessageParams, MessageSigner, MessageVerifier, Output};
-use crate::session::keep;
+use crate::session::{Active, keep};
 
 impl Module {
     /// `C_MessageEncryptInit`; `None` ends an active operation.
@@ -93,7 +93,11 @@ impl Module {
 
     /// `C_SignMessage`.
     pub fn sign_message(&self, h: CK_SESSION_HANDLE, data: &[u8], room: Option<usize>) -> Result<Output> {
-        keep(&mut self.session(h)?.operations().message_sign, |op| op.run(data, room))
+        let session = self.session(h)?;
+        let mut operations = session.operations();
+        let output = keep(&mut operations.message_sign, |op| op.run(data, room))?;
+        lock_after(&mut operations.message_sign, &output);
+        Ok(output)
     }
 
     /// `C_SignMessageBegin`.
@@ -103,7 +107,13 @@ impl Module {
 
     /// `C_SignMessageNext`; an outer `None` (a NULL length pointer) says that more parts follow.
     pub fn sign_message_next(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<Option<usize>>) -> Result<Option<Output>> {
-        keep(&mut self.session(h)?.operations().message_sign, |op| op.next(part, room))
+        let session = self.session(h)?;
+        let mut operations = session.operations();
+        let output = keep(&mut operations.message_sign, |op| op.next(part, room))?;
+        if let Some(output) = &output {
+            lock_after(&mut operations.message_sign, output);
+        }
+        Ok(output)
     }
 
     /// `C_MessageSignFinal`.
@@ -134,5 +144,12 @@ impl Module {
     /// `C_MessageVerifyFinal`.
     pub fn message_verify_final(&self, h: CK_SESSION_HANDLE) -> Result<()> {
         Ok(self.session(h)?.operations().message_verify.take().map(drop).ok_or(CKR_OPERATION_NOT_INITIALIZED)?)
+    }
+}
+
+/// A signature that was made uses up the login that its key asked for.
+fn lock_after(slot: &mut Option<Active<MessageSigner>>, output: &Output) {
+    if let (Some(active), Output::Bytes(_)) = (slot, output) {
+        active.locked = active.operation.wants_login();
     }
 }

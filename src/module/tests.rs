@@ -1,5 +1,7 @@
 //! The module over a store in memory, function by function.
 
+mod messages;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

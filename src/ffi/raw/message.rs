@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::mech::MessageParams;
+use crate::mech::{MessageForm, MessageParams};
 
 use super::mechanism::{Parameter, bytes};
 use super::{Plain, Ptr};
@@ -37,6 +37,7 @@ fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
     } else if at.has_size_of::<CK_GCM_MESSAGE_PARAMS>() {
         let p: CK_GCM_MESSAGE_PARAMS = at.read()?;
         let params = MessageParams {
+            form: MessageForm::Gcm,
             iv: bytes(p.pIv, p.ulIvLen)?,
             iv_fixed_bits: p.ulIvFixedBits,
             generator: p.ivGenerator,
@@ -48,6 +49,7 @@ fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
     } else if at.has_size_of::<CK_CCM_MESSAGE_PARAMS>() {
         let p: CK_CCM_MESSAGE_PARAMS = at.read()?;
         let params = MessageParams {
+            form: MessageForm::Ccm,
             iv: bytes(p.pNonce, p.ulNonceLen)?,
             iv_fixed_bits: p.ulNonceFixedBits,
             generator: p.nonceGenerator,
@@ -59,6 +61,7 @@ fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
     } else {
         let p: CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS = at.read()?;
         let params = MessageParams {
+            form: MessageForm::ChaCha20Poly1305,
             iv: bytes(p.pNonce, p.ulNonceLen)?,
             tag_bits: 128,
             tag: tag(p.pTag, 16)?,
