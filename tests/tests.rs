@@ -2,6 +2,7 @@
 
 mod cli;
 mod codec;
+mod crypt;
 mod docs;
 mod ffi;
 mod kmip_server;

@@ -2,9 +2,10 @@
 
 use super::Module;
 use crate::ck::*;
+use crate::config::CryptoPolicy;
 use crate::crypto::pkey::{Kind, PrivateKey};
 use crate::crypto::rng;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
 use crate::token::attr::Purpose;
@@ -77,8 +78,8 @@ impl Module {
         let token = &session.token;
         if public.attributes.flag(CKA_TOKEN) && private.attributes.flag(CKA_TOKEN) && plan.is_usual() {
             match token.add_pair(public.attributes.clone(), private.attributes.clone(), plan.bits()) {
-                // A server that cannot make such a pair may keep one.
-                Err(e) if matches!(e.rv(), CKR_FUNCTION_NOT_SUPPORTED | CKR_MECHANISM_INVALID) => {
+                // A server that makes no such pair may keep one.
+                Err(e) if is_refusal(&e) && token.policy() != CryptoPolicy::Server => {
                     crate::log!(Warn, "a key pair is made here and registered: {e}");
                 }
                 made => return made.map(|(public, private)| (public.handle, private.handle)),
@@ -213,6 +214,11 @@ impl Module {
         }
         rng::bytes(len)
     }
+}
+
+/// True when a server understood and refused, and not for want of permission.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Pkcs11) && error.rv() != CKR_TOKEN_WRITE_PROTECTED
 }
 
 /// A handle that is no key, in the words of a function with several.

@@ -296,18 +296,26 @@ impl Token {
         let Home::Store { uid, .. } = &object.home else { return Ok(Material::Local(self.value(object)?)) };
         let private = matches!(object.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY);
         let store = self.store()?;
-        let remote = match self.policy() {
-            _ if !private => false,
-            CryptoPolicy::Local => false,
-            CryptoPolicy::Server => match ability {
-                Some(ability) if store.can(ability)? => true,
-                _ => return Err(CKR_MECHANISM_INVALID.into()),
-            },
-            CryptoPolicy::Auto => {
-                !object.attributes.flag(CKA_EXTRACTABLE) && ability.map_or(Ok(false), |ability| store.can(ability))?
+        let remote = || ability.map_or(Ok(false), |ability| store.can(ability));
+        let there = || Ok(Material::Remote(store.clone(), uid.clone()));
+        match self.policy() {
+            _ if !private => {}
+            CryptoPolicy::Local => {}
+            CryptoPolicy::Server => return if remote()? { there() } else { Err(CKR_MECHANISM_INVALID.into()) },
+            CryptoPolicy::Auto if !object.attributes.flag(CKA_EXTRACTABLE) => {
+                if remote()? {
+                    return there();
+                }
             }
-        };
-        if remote { Ok(Material::Remote(store, uid.clone())) } else { Ok(Material::Local(self.value(object)?)) }
+            CryptoPolicy::Auto => {
+                return match self.value(object) {
+                    // Another client's key may be extractable and still not for us.
+                    Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) && remote()? => there(),
+                    value => Ok(Material::Local(value?)),
+                };
+            }
+        }
+        Ok(Material::Local(self.value(object)?))
     }
 
     /// Makes an object: in the store when it is a token object, else in this process for as long as `session` lives.

@@ -18,6 +18,9 @@ use crate::store::{Algorithm, Changes, Class, Curve, Hash, Meta, Spec, Usage};
 /// The property that marks the cluster's own keys, with their role as its value.
 pub const ROLE: &str = "role";
 
+/// The property of a key that is sensitive though its server may give it out.
+const SENSITIVE: &str = "sens";
+
 /// Flags kept as properties: the key, and what an object without the property shows.
 const FLAGS: &[(CK_ATTRIBUTE_TYPE, &str, bool)] = &[
     (CKA_MODIFIABLE, "mod", true),
@@ -150,10 +153,16 @@ pub fn spec(attributes: &Attributes, bits: u32) -> Result<Spec> {
         group: None,
         label: attributes.bytes(CKA_LABEL).unwrap_or_default().to_vec(),
         id: attributes.bytes(CKA_ID).unwrap_or_default().to_vec(),
-        sensitive: attributes.flag(CKA_SENSITIVE),
+        sensitive: withheld(attributes),
         extractable: !matches!(class, Class::SecretKey | Class::PrivateKey) || attributes.flag(CKA_EXTRACTABLE),
         properties: properties(attributes, usage),
     })
+}
+
+/// Whether the server is told to keep the value to itself. KMIP's Sensitive means "never in the clear, to nobody", and a key that
+/// may be wrapped here must come here; of such a key the module alone keeps the secret.
+fn withheld(attributes: &Attributes) -> bool {
+    attributes.flag(CKA_SENSITIVE) && !attributes.flag(CKA_EXTRACTABLE)
 }
 
 /// The properties of an object with these attributes, of which the server is told `usage`.
@@ -165,6 +174,9 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
     let class = attributes.class();
     if attributes.flag(CKA_PRIVATE) != private_by_default(class) {
         keep("priv", flag_text(attributes.flag(CKA_PRIVATE)));
+    }
+    if attributes.flag(CKA_SENSITIVE) && !withheld(attributes) {
+        keep(SENSITIVE, flag_text(true));
     }
     for (kind, key, absent) in FLAGS {
         if attributes.has(*kind) && attributes.flag(*kind) != *absent {
@@ -284,7 +296,8 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
     }
     if matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
         // A server that knows neither gives the value to who asks; what it does not say, the module does not show in the clear.
-        a.set_flag(CKA_SENSITIVE, meta.sensitive.unwrap_or(true));
+        let sensitive = property(SENSITIVE).map(|v| v == "1").unwrap_or_default();
+        a.set_flag(CKA_SENSITIVE, sensitive || meta.sensitive.unwrap_or(true));
         a.set_flag(CKA_EXTRACTABLE, meta.extractable.unwrap_or(true));
     }
     show_usage(&mut a, class, key_type, meta.usage);
@@ -360,13 +373,16 @@ pub fn changes(old: &Attributes, new: &Attributes) -> Changes {
     for (kind, key) in BYTES.iter().filter(|row| changed(row.0)) {
         keep(key, HEXLOWER.encode(new.bytes(*kind).unwrap_or_default()));
     }
+    if changed(CKA_SENSITIVE) && !withheld(new) {
+        keep(SENSITIVE, flag_text(new.flag(CKA_SENSITIVE)));
+    }
     if usage_flags(old) != usage_flags(new) {
         keep("use", format!("{:x}", usage_flags(new)));
     }
     Changes {
         label: bytes(CKA_LABEL),
         id: bytes(CKA_ID),
-        sensitive: flag(CKA_SENSITIVE),
+        sensitive: (withheld(old) != withheld(new)).then(|| withheld(new)),
         extractable: flag(CKA_EXTRACTABLE),
         properties,
     }
@@ -446,7 +462,11 @@ mod tests {
                 Some(CKK_SHA384_HMAC),
                 &[(CKA_START_DATE, b"20240102"), (CKA_ALLOWED_MECHANISMS, &CKM_SHA384_HMAC.to_ne_bytes())],
             ),
-            (CKO_PRIVATE_KEY, Some(CKK_RSA), &[(CKA_SIGN_RECOVER, no), (CKA_ALWAYS_AUTHENTICATE, yes), (CKA_SUBJECT, b"0")]),
+            (
+                CKO_PRIVATE_KEY,
+                Some(CKK_RSA),
+                &[(CKA_EXTRACTABLE, yes), (CKA_SIGN_RECOVER, no), (CKA_ALWAYS_AUTHENTICATE, yes), (CKA_SUBJECT, b"0")],
+            ),
             (CKO_PUBLIC_KEY, Some(CKK_RSA), &[(CKA_VERIFY, no), (CKA_TRUSTED, yes)]),
             (
                 CKO_PRIVATE_KEY,
