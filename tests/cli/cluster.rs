@@ -11,12 +11,12 @@ use crate::kmip_server::{Fault, Pair, Personality, Pki, Script, Server, Setup};
 /// Above and below the advice.
 const RULER: &str = "##############################################################################\n";
 
-fn server() -> Server {
+pub fn server() -> Server {
     Server::start(Personality::pykmip_like(), Script::none())
 }
 
 /// The options that point a token at a server.
-fn options(server: &Server) -> Vec<String> {
+pub fn options(server: &Server) -> Vec<String> {
     options_with(server, &server.pki().client)
 }
 
@@ -31,7 +31,7 @@ fn options_with(server: &Server, client: &Pair) -> Vec<String> {
 }
 
 /// A home with a token that is set up for the server.
-fn node(server: &Server) -> Home {
+pub fn node(server: &Server) -> Home {
     let home = Home::new();
     let mut args = vec!["init".to_string(), "-label".into(), "demo".into()];
     args.extend(options(server));
@@ -39,10 +39,11 @@ fn node(server: &Server) -> Home {
     home
 }
 
-const ENABLE: [&str; 4] = ["enable", "-dare", "-cluster", "my.cluster.com"];
+/// Puts all four keys in use.
+pub const ENABLE: [&str; 4] = ["enable", "-dare", "-cluster", "my.cluster.com"];
 
 /// Checksums and identifiers of the four keys, with the wrapped values left out.
-fn keys(home: &Home) -> serde_json::Value {
+pub fn keys(home: &Home) -> serde_json::Value {
     let mut keys = home.mrhsm(["info", "-kmip", "-json"]).done().json()["kmip"]["keys"].take();
     for key in keys.as_object_mut().unwrap().values_mut().filter_map(|k| k.as_object_mut()) {
         key.remove("wrapped");
@@ -138,13 +139,17 @@ fn a_lost_token_directory_is_made_again_and_adopts_the_keys() {
     four_keys_and_no_more(&server);
 }
 
+/// The CLDB key as `mrhsm.conf` holds it.
+pub fn wrapped(home: &Home) -> serde_json::Value {
+    home.mrhsm(["info", "-kmip", "-json"]).done().json()["kmip"]["keys"]["cldb"]["wrapped"].take()
+}
+
 #[test]
 fn rekey_changes_the_kek_and_only_the_kek() {
     let server = server();
     let home = node(&server);
     home.mrhsm(ENABLE).done();
     let before = keys(&home);
-    let wrapped = |home: &Home| home.mrhsm(["info", "-kmip", "-json"]).done().json()["kmip"]["keys"]["cldb"]["wrapped"].clone();
     let wrapped_before = wrapped(&home);
     home.mrhsm(["rekey", "-keytype", "core"]).done();
     let after = keys(&home);
@@ -214,7 +219,8 @@ fn two_nodes_that_enable_at_once_agree() {
     assert_eq!(keys(&nodes[0]), keys(&nodes[2]));
 }
 
-fn quietly(mut command: Command) -> Command {
+/// Without input, with stderr kept.
+pub fn quietly(mut command: Command) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }

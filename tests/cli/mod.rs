@@ -2,6 +2,7 @@
 
 mod cluster;
 mod input;
+mod interrupted;
 mod output;
 mod support;
 mod terminal;
