@@ -116,7 +116,7 @@ impl MessageCipher {
             Work::Cipher(_, Mode::Ccm) => MessageForm::Ccm,
             _ => MessageForm::ChaCha20Poly1305,
         };
-        if params.form != form || params.tag_bits % 8 != 0 {
+        if params.form != form || !params.tag_bits.is_multiple_of(8) {
             return Err(CKR_MECHANISM_PARAM_INVALID.into());
         }
         if self.direction == Direction::Encrypt {

@@ -34,6 +34,7 @@ fn changes_files(call: &libc::__c_anonymous_ptrace_syscall_info_entry) -> bool {
 }
 
 /// Runs a command and kills it as it is about to make its n-th change, counting from 1. False when it ended before.
+#[expect(clippy::zombie_processes, reason = "waitpid reaps it")]
 fn killed_at_change(mut command: Command, n: usize) -> bool {
     // SAFETY: ptrace and setsid are async-signal-safe and touch no memory here.
     unsafe {
