@@ -1,5 +1,7 @@
 //! New objects: made once, whatever the network does, and activated or not left behind.
 
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::KmipStore;
@@ -8,7 +10,7 @@ use super::facts::{either, is_refusal, is_unsupported};
 use super::material;
 use super::record::Record;
 use super::terms;
-use crate::ck::{CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
+use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, ObjectType, RegisterRequest, ResultReason};
@@ -50,6 +52,10 @@ impl<T: Transport> KmipStore<T> {
     }
 
     pub(super) fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
+        let algorithm = private.algorithm;
+        if self.impossible_pairs().contains(&algorithm) {
+            return Err(Error::from(CKR_MECHANISM_INVALID).context(format_args!("the KMIP server makes no {algorithm:?} key pairs")));
+        }
         let call = self.client.call();
         let making = Making::new(private)?;
         // Both halves carry the nonce, and names of their own.
@@ -77,8 +83,20 @@ impl<T: Transport> KmipStore<T> {
                 })
             })
         });
-        self.note(Ability::CreateKeyPair, &made);
-        let (public, private) = made.map_err(for_creation)?;
+        // Every server makes RSA pairs, if any: what it refuses of another algorithm even in the plainest form, it does not make.
+        let made = match made {
+            Err(e) if is_refusal(&e) && !lacks_operation(&e) && algorithm != Algorithm::Rsa => {
+                if !may_pass(&e) {
+                    self.impossible_pairs().insert(algorithm);
+                }
+                Err(e.with_rv(CKR_MECHANISM_INVALID))
+            }
+            made => {
+                self.note(Ability::CreateKeyPair, &made);
+                made.map_err(for_creation)
+            }
+        };
+        let (public, private) = made?;
         for (uid, other) in [(&private, &public), (&public, &private)] {
             if let Err(e) = self.start(&call, uid) {
                 let _ = self.destroy(&call, other);
@@ -86,6 +104,11 @@ impl<T: Transport> KmipStore<T> {
             }
         }
         Ok((public, private))
+    }
+
+    /// The algorithms that the server has refused to make pairs of.
+    fn impossible_pairs(&self) -> MutexGuard<'_, HashSet<Algorithm>> {
+        self.impossible_pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn other_half(&self, call: &Call<'_, T>, marker: &Marker) -> Option<Uid> {
@@ -158,7 +181,7 @@ impl<T: Transport> KmipStore<T> {
             }
         };
         // A general failure may pass: what protects the key is not given up for it.
-        let again = (first.reason().map(ResultReason) == Some(ResultReason::GENERAL_FAILURE)).then_some(full);
+        let again = may_pass(&first).then_some(full);
         for wishes in again.into_iter().chain(full.lesser(&self.facts)) {
             match attempt(wishes) {
                 Err(e) if is_refusal(&e) => {}
@@ -250,6 +273,11 @@ fn one(made: &[Meta]) -> Option<Uid> {
 /// Without the operation no wish is too much.
 fn lacks_operation(error: &Error) -> bool {
     error.reason().map(ResultReason) == Some(ResultReason::OPERATION_NOT_SUPPORTED)
+}
+
+/// A failure that says nothing about what was asked.
+fn may_pass(error: &Error) -> bool {
+    error.reason().map(ResultReason) == Some(ResultReason::GENERAL_FAILURE)
 }
 
 /// A Triple DES key has 192 bits with parity and 168 without: servers know one of them.

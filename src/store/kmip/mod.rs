@@ -15,7 +15,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
 use super::{Ability, Algorithm, Changes, Cipher, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid};
@@ -37,6 +37,8 @@ pub struct KmipStore<T = Pool> {
     padding: Mutex<HashMap<Uid, Vec<u8>>>,
     /// The curves of keys that signed, see `sign`.
     curves: Mutex<HashMap<Uid, Curve>>,
+    /// The algorithms that the server makes no key pairs of, see `make`.
+    impossible_pairs: Mutex<HashSet<Algorithm>>,
 }
 
 impl KmipStore<Pool> {
@@ -55,6 +57,7 @@ impl<T: Transport> KmipStore<T> {
             operations: OnceLock::new(),
             padding: Mutex::default(),
             curves: Mutex::default(),
+            impossible_pairs: Mutex::default(),
         }
     }
 
