@@ -30,6 +30,12 @@
 #define CKA_MRHSM_NAME (CKA_VENDOR_DEFINED | 0x4d520007UL)
 
 /*
+ * The key was made by the KMIP server with an explicit CKA_EXTRACTABLE = CK_FALSE: it works there and nowhere else. A CK_BBOOL.
+ * Whatever the server cannot do with it is refused; its value is never fetched.
+ */
+#define CKA_MRHSM_KEPT (CKA_VENDOR_DEFINED | 0x4d520008UL)
+
+/*
  * The life of a key, in the numbers of KMIP. Encrypting, signing and wrapping need an Active key; decrypting, verifying and
  * unwrapping also work with a Deactivated or Compromised one.
  */

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
 use crate::crypto::Hash;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::Ability;
 use crate::token::Token;
@@ -83,16 +83,16 @@ impl Key {
 
     /// Where the mechanism uses the key. `ability` is what the store would have to do, `None` where no store can do it.
     fn material(&self, mechanism: CK_MECHANISM_TYPE, ability: Option<Ability>) -> Result<Material> {
-        let ability = ability.filter(|_| !self.token.refused(mechanism));
+        let ability = ability.filter(|_| self.token.keeps(&self.object) || !self.token.refused(mechanism));
         self.token.material(&self.object, ability).map_err(|e| self.explain(e))
     }
 
     /// The value, where the token's policy lets a mechanism have it that the store has refused.
     ///
-    /// Only a refusal of the mechanism counts: any other error is the call's.
+    /// Only a refusal of the mechanism counts: any other error is the call's. A key that its store keeps is never had.
     fn instead(&self, mechanism: CK_MECHANISM_TYPE, error: Error) -> Result<Arc<Secret>> {
         let refused = matches!(error.rv(), CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID | CKR_FUNCTION_NOT_SUPPORTED);
-        if !refused || self.token.policy() != CryptoPolicy::Auto {
+        if !refused || self.token.policy() != CryptoPolicy::Auto || self.token.keeps(&self.object) {
             return Err(self.explain(error));
         }
         crate::log!(Warn, "mechanism {mechanism:#x} is used locally: {error}");
@@ -111,6 +111,8 @@ impl Key {
         match error.rv() {
             CKR_OBJECT_HANDLE_INVALID => error.with_rv(CKR_KEY_HANDLE_INVALID),
             CKR_KEY_UNEXTRACTABLE | CKR_ATTRIBUTE_SENSITIVE => error.with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+            // It did something, but not what was asked.
+            CKR_MECHANISM_INVALID if error.kind() == Kind::Protocol => error.with_rv(CKR_DEVICE_ERROR),
             _ => error,
         }
     }

@@ -8,7 +8,7 @@ use crate::crypto::rng;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
-use crate::token::attr::Purpose;
+use crate::token::attr::{Purpose, vendor};
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
 use crate::token::template::{Draft, Template};
@@ -268,6 +268,8 @@ fn check_bare(mechanism: &Mechanism) -> Result<()> {
 
 /// Completes the attributes of a key that is made here or in the store.
 fn generated(draft: &mut Draft, mechanism: CK_MECHANISM_TYPE) {
+    // Said, not left to the preset: the store that makes such a key keeps it.
+    let kept = draft.attributes.has(CKA_EXTRACTABLE) && !draft.attributes.flag(CKA_EXTRACTABLE);
     draft.complete();
     let attributes = &mut draft.attributes;
     attributes.set_flag(CKA_LOCAL, true);
@@ -275,6 +277,7 @@ fn generated(draft: &mut Draft, mechanism: CK_MECHANISM_TYPE) {
     if attributes.class() != CKO_PUBLIC_KEY {
         attributes.set_flag(CKA_ALWAYS_SENSITIVE, attributes.flag(CKA_SENSITIVE));
         attributes.set_flag(CKA_NEVER_EXTRACTABLE, !attributes.flag(CKA_EXTRACTABLE));
+        attributes.set_flag(vendor::KEPT, kept);
     }
 }
 

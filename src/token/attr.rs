@@ -195,6 +195,8 @@ pub mod vendor {
     pub const GROUP: CK_ATTRIBUTE_TYPE = BASE | 6;
     /// First Name (text).
     pub const NAME: CK_ATTRIBUTE_TYPE = BASE | 7;
+    /// The store made the key and keeps it: its value never comes into a process (`CK_BBOOL`).
+    pub const KEPT: CK_ATTRIBUTE_TYPE = BASE | 8;
 }
 
 const fn row(kind: CK_ATTRIBUTE_TYPE, form: Form, classes: Classes, given: Given, change: Change, preset: Preset) -> Rule {
@@ -302,6 +304,7 @@ pub static RULES: &[Rule] = &[
     fact(vendor::DEACTIVATION_DATE, Number),
     fact(vendor::GROUP, Bytes),
     fact(vendor::NAME, Bytes),
+    row(vendor::KEPT, Flag, Classes::CONFIDENTIAL, READ_ONLY, Never, Preset::Flag(false)),
 ];
 
 /// The rule of an attribute; `None` when no object has it.

@@ -255,11 +255,23 @@ impl Token {
         if object.attributes.class() == CKO_PUBLIC_KEY {
             return PublicKey::from_spki(self.value(object)?.expose());
         }
+        if let Some((public, _)) = self.public_half(object)? {
+            return Ok(public);
+        }
+        if object.is_token() && object.is_hidden() && self.policy() == CryptoPolicy::Server {
+            return Err(CKR_KEY_UNEXTRACTABLE.into());
+        }
+        crate::crypto::pkey::PrivateKey::from_pkcs8(self.value(object)?.expose())?.public()
+    }
+
+    /// The public half that belongs to a private key, and whether that is certain: one that is only found by its `CKA_ID` may belong
+    /// to another. `None` where there is none to be found.
+    pub fn public_half(&self, object: &Object) -> Result<Option<(PublicKey, bool)>> {
         if let Some(spki) = object.attributes.bytes(CKA_PUBLIC_KEY_INFO).filter(|v| !v.is_empty()) {
-            return PublicKey::from_spki(spki);
+            return Ok(Some((PublicKey::from_spki(spki)?, true)));
         }
         if let Home::Store { pair: Some(pair), .. } = &object.home {
-            return PublicKey::from_spki(self.store()?.fetch(pair)?.expose());
+            return Ok(Some((PublicKey::from_spki(self.store()?.fetch(pair)?.expose())?, true)));
         }
         if object.is_token() {
             let id = object.attributes.bytes(CKA_ID).filter(|id| !id.is_empty()).map(<[u8]>::to_vec);
@@ -272,20 +284,26 @@ impl Token {
                         && o.attributes.bytes(CKA_ID) == id.as_deref()
                 });
                 if let Some(twin) = twin {
-                    return PublicKey::from_spki(self.value(&twin)?.expose());
+                    return Ok(Some((PublicKey::from_spki(self.value(&twin)?.expose())?, false)));
                 }
             }
-            if object.is_hidden() && self.policy() == CryptoPolicy::Server {
-                return Err(CKR_KEY_UNEXTRACTABLE.into());
-            }
         }
-        crate::crypto::pkey::PrivateKey::from_pkcs8(self.value(object)?.expose())?.public()
+        Ok(None)
     }
 
-    /// The value of an object, fetched where it lives in the store.
+    /// True for a key whose value never comes here: the store made it to stay there. Where the configuration says that all keys are
+    /// used here, that counts more.
+    pub fn keeps(&self, object: &Object) -> bool {
+        object.attributes.flag(vendor::KEPT) && self.policy() != CryptoPolicy::Local
+    }
+
+    /// The value of an object, fetched where it lives in the store. `CKR_KEY_UNEXTRACTABLE` for a key that is kept there.
     pub fn value(&self, object: &Object) -> Result<Arc<Secret>> {
         match &object.home {
             Home::Session { value, .. } => Ok(value.clone()),
+            Home::Store { uid, .. } if self.keeps(object) => {
+                Err(Error::from(CKR_KEY_UNEXTRACTABLE).context(format_args!("the key {uid} is kept by its server")))
+            }
             Home::Store { uid, .. } => Ok(Arc::new(self.store()?.fetch(uid)?)),
         }
     }
@@ -301,13 +319,15 @@ impl Token {
         match self.policy() {
             _ if !private => {}
             CryptoPolicy::Local => {}
-            CryptoPolicy::Server => return if remote()? { there() } else { Err(CKR_MECHANISM_INVALID.into()) },
-            CryptoPolicy::Auto if !object.attributes.flag(CKA_EXTRACTABLE) => {
+            policy if policy == CryptoPolicy::Server || self.keeps(object) => {
+                return if remote()? { there() } else { Err(CKR_MECHANISM_INVALID.into()) };
+            }
+            _ if !object.attributes.flag(CKA_EXTRACTABLE) => {
                 if remote()? {
                     return there();
                 }
             }
-            CryptoPolicy::Auto => {
+            _ => {
                 return match self.value(object) {
                     // Another client's key may be extractable and still not for us.
                     Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) && remote()? => there(),
@@ -319,7 +339,11 @@ impl Token {
     }
 
     /// Makes an object: in the store when it is a token object, else in this process for as long as `session` lives.
-    pub fn add(&self, attributes: Attributes, source: Source, session: CK_SESSION_HANDLE) -> Result<Arc<Object>> {
+    pub fn add(&self, mut attributes: Attributes, source: Source, session: CK_SESSION_HANDLE) -> Result<Arc<Object>> {
+        let made_there = matches!(source, Source::Made(_)) && attributes.flag(CKA_TOKEN);
+        if attributes.flag(vendor::KEPT) && !(made_there && self.can_work(&attributes)?) {
+            attributes.set_flag(vendor::KEPT, false);
+        }
         if attributes.flag(CKA_TOKEN) {
             let (bits, given) = match source {
                 Source::Given(value) => (value::bits(&attributes, &value)?, Some(value)),
@@ -337,7 +361,6 @@ impl Token {
             Source::Given(value) => value,
             Source::Made(bits) => crate::crypto::rng::bytes(bits as usize / 8)?,
         };
-        let mut attributes = attributes;
         value::adopt(&mut attributes, &value)?;
         let handle = self.handles.next();
         attributes.set(CKA_UNIQUE_ID, format!("session-{handle}"));
@@ -347,11 +370,33 @@ impl Token {
     }
 
     /// Makes a key pair in the store: (public, private).
-    pub fn add_pair(&self, public: Attributes, private: Attributes, bits: u32) -> Result<(Arc<Object>, Arc<Object>)> {
+    pub fn add_pair(&self, public: Attributes, mut private: Attributes, bits: u32) -> Result<(Arc<Object>, Arc<Object>)> {
+        if private.flag(vendor::KEPT) && !self.can_work(&private)? {
+            private.set_flag(vendor::KEPT, false);
+        }
         let (public_spec, private_spec) = (self.spec(&public, bits)?, self.spec(&private, bits)?);
         let (public_uid, private_uid) = self.store()?.create_pair(&public_spec, &private_spec)?;
         let public = self.adopt(public, public_uid.clone(), Some(private_uid.clone()));
         Ok((public, self.adopt(private, private_uid, Some(public_uid))))
+    }
+
+    /// Whether the store itself does anything with a new key that the key is for. A store that only keeps keys is served by fetching.
+    fn can_work(&self, attributes: &Attributes) -> Result<bool> {
+        use crate::store::{Algorithm as A, Curve};
+        if self.policy() == CryptoPolicy::Local {
+            return Ok(false);
+        }
+        let store = self.store()?;
+        let can = |usage, ability| Ok::<_, Error>(attributes.flag(usage) && store.can(ability)?);
+        match spec::algorithm(attributes)? {
+            A::Aes | A::TripleDes => {
+                Ok(can(CKA_ENCRYPT, Ability::Encrypt)? || can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_SIGN, Ability::Mac)?)
+            }
+            A::GenericSecret | A::Hmac(_) => Ok(can(CKA_SIGN, Ability::Mac)? || can(CKA_VERIFY, Ability::Mac)?),
+            A::Rsa => Ok(can(CKA_SIGN, Ability::Sign)? || can(CKA_DECRYPT, Ability::Decrypt)?),
+            A::Ec(curve) => Ok(curve != Curve::X25519 && can(CKA_SIGN, Ability::Sign)?),
+            A::ChaCha20 | A::None | A::Other(_) => Ok(false),
+        }
     }
 
     fn spec(&self, attributes: &Attributes, bits: u32) -> Result<Spec> {

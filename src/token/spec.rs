@@ -32,6 +32,7 @@ const FLAGS: &[(CK_ATTRIBUTE_TYPE, &str, bool)] = &[
     (CKA_ALWAYS_AUTHENTICATE, "aa", false),
     (CKA_WRAP_WITH_TRUSTED, "wwt", false),
     (CKA_TRUSTED, "tr", false),
+    (vendor::KEPT, "kept", false),
 ];
 
 /// Bytes kept as properties, in hexadecimal.

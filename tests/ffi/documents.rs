@@ -24,6 +24,7 @@ fn the_header_has_our_numbers() {
         ("MRHSM_DEACTIVATION_DATE", vendor::DEACTIVATION_DATE),
         ("MRHSM_GROUP", vendor::GROUP),
         ("MRHSM_NAME", vendor::NAME),
+        ("MRHSM_KEPT", vendor::KEPT),
     ]);
     assert_eq!(defined, ours);
 }

@@ -54,7 +54,9 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
         let algorithm = private.algorithm;
         if self.impossible_pairs().contains(&algorithm) {
-            return Err(Error::from(CKR_MECHANISM_INVALID).context(format_args!("the KMIP server makes no {algorithm:?} key pairs")));
+            return Err(
+                Error::from(CKR_MECHANISM_INVALID).context(format_args!("the KMIP server makes no {algorithm:?} key pairs"))
+            );
         }
         let call = self.client.call();
         let making = Making::new(private)?;
