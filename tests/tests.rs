@@ -5,6 +5,7 @@ mod codec;
 mod crypt;
 mod docs;
 mod ffi;
+mod filestore;
 mod kmip_server;
 mod objects;
 mod store_kmip;

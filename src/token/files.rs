@@ -12,10 +12,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::fault;
 use crate::ck::CKR_DEVICE_ERROR;
 use crate::config::{self, Config};
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::secret::Secret;
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ pub mod attr;
 pub mod cluster;
 #[cfg(test)]
 pub(crate) mod double;
-mod fault;
 pub mod files;
 pub mod object;
 pub mod objects;

@@ -15,7 +15,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,10 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED};
+use crate::config;
 use crate::crypto::seal::Sealer;
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::secret::Secret;
 
 const MAGIC: &[u8; 16] = b"mrhsm-objects-1\n";
@@ -76,7 +78,15 @@ pub struct News {
 }
 
 /// The right to write, held until dropped.
-pub struct Lock(#[allow(dead_code, reason = "closing the file is what gives the lock back")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Unlocked by hand: a child that the application forked meanwhile holds the same open file, and closing ours would
+        // leave the lock with it.
+        let _ = self.0.unlock();
+    }
+}
 
 /// A journal that this process has open.
 pub struct Journal {
@@ -125,7 +135,7 @@ impl Journal {
         while self.end < size {
             let Some(header) = window.get(self.end, HEADER).map_err(|e| self.broken("cannot be read", e))? else { break };
             let Some((length, sequence)) = parse_header(header) else {
-                self.damaged.push(self.end);
+                note_damage(&mut self.damaged, self.end, &self.path);
                 match find_record(&mut window, self.end + 1).map_err(|e| self.broken("cannot be read", e))? {
                     Some(next) => self.end = next,
                     None => break,
@@ -143,7 +153,7 @@ impl Journal {
                     let place = |index| Place { offset, length: length as u32, index };
                     news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
                 }
-                _ => self.damaged.push(offset),
+                _ => note_damage(&mut self.damaged, offset, &self.path),
             }
         }
         Ok(news)
@@ -164,15 +174,28 @@ impl Journal {
         // What follows the last whole record was cut short by a crash; nobody was told that it happened.
         let size = self.file.metadata().map_err(|e| self.broken("cannot be read", e))?.len();
         if size > self.end {
-            self.file.set_len(self.end).map_err(|e| self.broken("cannot be written", e))?;
+            let cut = fault::step("cut off").and_then(|()| self.file.set_len(self.end));
+            cut.map_err(|e| self.broken("cannot be written", e))?;
         }
         let record = encode_record(&self.sealer, self.sequence + 1, entries)?;
-        let written = self.file.write_all_at(&record, self.end).and_then(|()| self.file.sync_data());
+        let written = self.write_record(&record).and_then(|()| {
+            fault::step("sync record")?;
+            self.file.sync_data()
+        });
         written.map_err(|e| {
             // On a full disk the beginning may have been written: take it back, so that the state is the old one.
             let _ = self.file.set_len(self.end);
             self.broken("cannot be written", e)
         })
+    }
+
+    fn write_record(&self, record: &[u8]) -> io::Result<()> {
+        // The tests let the writing end in the middle, as a kill or a full disk does.
+        let (first, rest) = record.split_at(if cfg!(test) { record.len() / 2 } else { 0 });
+        fault::step("write record")?;
+        self.file.write_all_at(first, self.end)?;
+        fault::step("write rest of record")?;
+        self.file.write_all_at(rest, self.end + first.len() as u64)
     }
 
     /// Rewrites the file with only the entries at `live`, when the caller finds that worth it. Holds like [`append`](Self::append).
@@ -254,6 +277,27 @@ impl<'a> Window<'a> {
     }
 }
 
+/// Notes damage; what stands at the end is met again each time.
+fn note_damage(damaged: &mut Vec<u64>, offset: u64, path: &Path) {
+    if damaged.last() != Some(&offset) {
+        crate::log!(Error, "{}: the record at offset {offset} is damaged; its object is missing", path.display());
+        damaged.push(offset);
+    }
+}
+
+/// A file that root made belongs to the owner of its folder, so that a daemon's own user goes on using it.
+fn give_to_owner(file: &File, path: &Path) {
+    if config::effective_uid() == 0
+        && let Ok(folder) = fs::metadata(folder_of(path))
+    {
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The first whole header at or after `offset`.
 fn find_record(window: &mut Window<'_>, mut offset: u64) -> io::Result<Option<u64>> {
     while let Some(header) = window.get(offset, HEADER)? {
@@ -293,6 +337,7 @@ fn lock(path: &Path) -> Result<Lock> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(broken)?;
+    give_to_owner(&file, &path);
     let deadline = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
@@ -314,7 +359,9 @@ fn replace(path: &Path, sealer: &Sealer, entries: impl Iterator<Item = Result<En
     let broken = |e: io::Error| Error::file(format!("{} cannot be written", beside.display()), e);
     // A leftover of a writer that was killed here; nobody else writes it, because the lock is held.
     let _ = fs::remove_file(&beside);
+    fault::step("create journal").map_err(broken)?;
     let file = File::options().write(true).create_new(true).mode(0o600).open(&beside).map_err(broken)?;
+    give_to_owner(&file, path);
     let result = (|| {
         let mut out = io::BufWriter::with_capacity(1 << 20, &file);
         out.write_all(MAGIC).map_err(broken)?;
@@ -322,12 +369,12 @@ fn replace(path: &Path, sealer: &Sealer, entries: impl Iterator<Item = Result<En
         for (sequence, entry) in (2..).zip(entries) {
             out.write_all(&encode_record(sealer, sequence, &[entry?])?).map_err(broken)?;
         }
-        out.flush().map_err(broken)?;
+        fault::step("write journal").and_then(|()| out.flush()).map_err(broken)?;
         drop(out);
-        file.sync_all().map_err(broken)?;
-        fs::rename(&beside, path).map_err(broken)?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|d| d.sync_all()).map_err(broken)
+        fault::step("sync journal").and_then(|()| file.sync_all()).map_err(broken)?;
+        fault::step("rename journal").and_then(|()| fs::rename(&beside, path)).map_err(broken)?;
+        let folder = folder_of(path);
+        fault::step("sync folder").and_then(|()| File::open(folder)?.sync_all()).map_err(broken)
     })();
     if result.is_err() {
         let _ = fs::remove_file(&beside);

@@ -45,9 +45,6 @@ impl FileStore {
         let mut journal = Journal::open(path, key)?;
         let mut index = Index::default();
         index.read_on(&mut journal)?;
-        for offset in journal.damaged() {
-            crate::log!(Error, "{}: the record at offset {offset} is damaged; its object is missing", path.display());
-        }
         Ok(FileStore { path: path.into(), inner: Mutex::new(Inner { journal, index }) })
     }
 
@@ -123,7 +120,9 @@ impl Inner {
 
     /// Rewrites the journal when that halves it. Not necessary for anything but room, so a failure is only logged.
     fn tidy(&mut self, lock: &Lock) {
-        if self.journal.len() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.len() {
+        // What is damaged is left for whoever can mend it.
+        let whole = self.journal.damaged().is_empty();
+        if !whole || self.journal.len() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.len() {
             return;
         }
         let done = self.journal.rewrite(lock, self.index.places()).and_then(|()| self.index.read_on(&mut self.journal));
@@ -307,14 +306,25 @@ impl About {
         Ok(Entry { uid: uid.0.clone(), put: Some((about, value)) })
     }
 
+    /// The state as the dates have it (KMIP spec 1.4, 3.22): nobody changes a key at the moment it expires.
+    fn state_at(&self, now: i64) -> Option<State> {
+        let reached = |date: Option<i64>| date.is_some_and(|date| date <= now);
+        match self.state {
+            Some(State::PreActive | State::Active) if reached(self.deactivation_date) => Some(State::Deactivated),
+            Some(State::PreActive) if reached(self.activation_date) => Some(State::Active),
+            state => state,
+        }
+    }
+
     fn meta(self, uid: Uid) -> Meta {
+        let state = self.state_at(now());
         Meta {
             uid,
             class: self.class,
             algorithm: self.algorithm,
             bits: self.bits,
             usage: Usage(self.usage),
-            state: self.state,
+            state,
             names: self.name.into_iter().collect(),
             groups: self.group.into_iter().collect(),
             label: HEXLOWER.decode(self.label.as_bytes()).ok(),

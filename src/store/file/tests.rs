@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::End;
 use crate::store::Curve;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -190,4 +191,131 @@ fn an_object_file_that_others_can_read_is_refused() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let error = FileStore::open(&path, &KEY).err().unwrap();
     assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+/// What a store holds: label and value of every object.
+fn content(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let store = FileStore::open(path, &KEY).unwrap();
+    assert!(store.damaged().is_empty(), "{:?}", store.damaged());
+    let uids = store.locate(&Filter::default()).unwrap();
+    let metas = store.meta(&uids).unwrap();
+    assert_eq!(metas.len(), uids.len());
+    metas.into_iter().map(|m| (m.label.unwrap(), store.fetch(&m.uid).unwrap().expose().to_vec())).collect()
+}
+
+/// Ends `work` at every step it takes, by a kill and by a full disk: the store is as before or as after, and goes on working.
+fn ends_anywhere(work: impl Fn(&FileStore) -> Result<()>) {
+    let setup = || {
+        let folder = crate::fault::scratch();
+        let path = folder.path().join("objects");
+        let store = FileStore::open(&path, &KEY).unwrap();
+        store.register(&spec("old", b""), &[1; 32]).unwrap();
+        (folder, path, store)
+    };
+    let (_folder, path, store) = setup();
+    let before = content(&path);
+    let (done, steps) = crate::fault::run(None, || work(&store));
+    done.unwrap().unwrap();
+    let after = content(&path);
+    assert!(before != after && steps > 2, "{steps} steps");
+    for at in 0..steps {
+        for end in [End::Killed, End::Error(libc::ENOSPC)] {
+            let (_folder, path, store) = setup();
+            let (result, _) = crate::fault::run(Some((at, end)), || work(&store));
+            let now = content(&path);
+            assert!(now == before || now == after, "step {at}, {end:?}: {:?}", now.keys());
+            if let Some(Err(_)) = result {
+                assert_eq!(now, before, "what failed changed something: step {at}");
+            }
+            // The same process after a failure, and another one.
+            if end != End::Killed {
+                store.register(&spec("next", b""), &[2; 32]).unwrap();
+            }
+            FileStore::open(&path, &KEY).unwrap().register(&spec("last", b""), &[3; 32]).unwrap();
+            let mut expected = now;
+            expected.extend((end != End::Killed).then(|| (b"next".to_vec(), vec![2; 32])));
+            expected.insert(b"last".to_vec(), vec![3; 32]);
+            assert_eq!(content(&path), expected, "step {at}, {end:?}");
+        }
+    }
+}
+
+#[test]
+fn ended_at_any_step_a_change_happened_or_did_not() {
+    ends_anywhere(|store| store.register(&spec("new", b""), &[9; 32]).map(drop));
+    ends_anywhere(|store| {
+        let uid = store.locate(&by_label("old"))?.remove(0);
+        store.update(&uid, &Changes { label: Some(b"renamed".to_vec()), ..Changes::default() })
+    });
+    ends_anywhere(|store| store.destroy(&store.locate(&by_label("old"))?[0]));
+    let half = |class| Spec { class, algorithm: Algorithm::Ec(Curve::P256), bits: 256, ..spec("", b"7") };
+    let uids = std::cell::Cell::new(0);
+    // A pair appears whole: the journal knows no half of it.
+    let folder = crate::fault::scratch();
+    let path = folder.path().join("objects");
+    let store = FileStore::open(&path, &KEY).unwrap();
+    for at in 0..4 {
+        let _ = crate::fault::run(Some((at, End::Killed)), || {
+            store.create_pair(&half(Class::PublicKey), &half(Class::PrivateKey)).unwrap()
+        });
+        let count = FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap().len();
+        assert!(count.is_multiple_of(2), "{count} halves");
+        uids.set(count);
+    }
+    assert!(uids.get() > 0);
+}
+
+#[test]
+fn ended_at_any_step_a_rewriting_loses_nothing() {
+    let setup = || {
+        let folder = crate::fault::scratch();
+        let path = folder.path().join("objects");
+        let store = FileStore::open(&path, &KEY).unwrap();
+        for i in 0..5 {
+            let uid = store.register(&spec(&format!("k{i}"), b""), &[i; 32]).unwrap();
+            store.update(&uid, &Changes { id: Some(vec![i]), ..Changes::default() }).unwrap();
+        }
+        (folder, path, store)
+    };
+    let rewrite = |store: &FileStore| {
+        let mut inner = store.inner();
+        let lock = inner.journal.lock().unwrap();
+        let places = inner.index.places();
+        inner.journal.rewrite(&lock, places)
+    };
+    let (_folder, path, store) = setup();
+    let before = content(&path);
+    let (done, steps) = crate::fault::run(None, || rewrite(&store));
+    done.unwrap().unwrap();
+    assert_eq!(content(&path), before);
+    for at in 0..steps {
+        for end in [End::Killed, End::Error(libc::ENOSPC)] {
+            let (_folder, path, store) = setup();
+            let _ = crate::fault::run(Some((at, end)), || rewrite(&store));
+            assert_eq!(content(&path), before, "step {at}, {end:?}");
+            store.register(&spec("next", b""), &[7; 32]).unwrap();
+            assert_eq!(content(&path).len(), 6, "step {at}, {end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_expires_by_its_date_alone() {
+    let about = |state, activation_date, deactivation_date| About {
+        state: Some(state),
+        activation_date,
+        deactivation_date,
+        ..About::of(&spec("a", b""), 0)
+    };
+    for (about, expected) in [
+        (about(State::Active, Some(10), None), State::Active),
+        (about(State::Active, Some(10), Some(101)), State::Active),
+        (about(State::Active, Some(10), Some(100)), State::Deactivated),
+        (about(State::PreActive, Some(101), None), State::PreActive),
+        (about(State::PreActive, Some(100), None), State::Active),
+        (about(State::PreActive, Some(10), Some(20)), State::Deactivated),
+        (about(State::Compromised, Some(10), Some(20)), State::Compromised),
+    ] {
+        assert_eq!(about.state_at(100), Some(expected));
+    }
 }

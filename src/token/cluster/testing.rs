@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_OBJECT_HANDLE_INVALID};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::secret::Secret;
 use crate::store::{
     Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
 };
-use crate::token::fault;
 
 #[derive(Clone)]
 pub(super) struct Object {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use super::*;
 use crate::ck::{CKR_DEVICE_MEMORY, CKR_TOKEN_WRITE_PROTECTED};
 use crate::config::{Settings, TokenConfig};
-use crate::token::fault::{End, run, scratch};
+use crate::fault::{End, run, scratch};
 
 const UUID: &str = "69255cf4-0ac3-8d22-b12c-fd503a740cda";
 

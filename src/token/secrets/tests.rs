@@ -1,7 +1,7 @@
 use super::*;
 use crate::ck::{CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::Config;
-use crate::token::fault::{End, run, scratch};
+use crate::fault::{End, run, scratch};
 
 const SO: &[u8] = b"so pin";
 

@@ -3,13 +3,13 @@
 /// A step that changes something outside the process: a file, the store.
 #[cfg(not(test))]
 #[inline(always)]
-pub(super) fn step(_what: &str) -> std::io::Result<()> {
+pub(crate) fn step(_what: &str) -> std::io::Result<()> {
     Ok(())
 }
 
 #[cfg(test)]
 #[allow(unused_imports, reason = "not every test module uses all of it")]
-pub(super) use scripted::*;
+pub(crate) use scripted::*;
 
 #[cfg(test)]
 mod scripted {
@@ -18,7 +18,7 @@ mod scripted {
 
     /// How a run ends at its chosen step.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(in crate::token) enum End {
+    pub(crate) enum End {
         /// The step fails with this error number.
         Error(i32),
         /// The process is killed: nothing after this point runs, clean-up included.
@@ -31,7 +31,7 @@ mod scripted {
     }
 
     /// Counts a step, and ends the run there when it is the chosen one.
-    pub(in crate::token) fn step(what: &str) -> io::Result<()> {
+    pub(crate) fn step(what: &str) -> io::Result<()> {
         let taken = TAKEN.get();
         TAKEN.set(taken + 1);
         match PLAN.get() {
@@ -45,15 +45,15 @@ mod scripted {
 
     /// What a killed run unwinds with.
     #[derive(Debug)]
-    pub(in crate::token) struct Kill(#[allow(dead_code, reason = "shown by Debug when a test fails")] pub String);
+    pub(crate) struct Kill(#[allow(dead_code, reason = "shown by Debug when a test fails")] pub String);
 
     /// A directory for one test, in memory where the system has a place for it: tests sync files by the thousand.
-    pub(in crate::token) fn scratch() -> tempfile::TempDir {
+    pub(crate) fn scratch() -> tempfile::TempDir {
         tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
     }
 
     /// Runs `work`, ending it at step `at`. Gives its result (`None` when it was killed) and how many steps it took.
-    pub(in crate::token) fn run<T>(plan: Option<(usize, End)>, work: impl FnOnce() -> T) -> (Option<T>, usize) {
+    pub(crate) fn run<T>(plan: Option<(usize, End)>, work: impl FnOnce() -> T) -> (Option<T>, usize) {
         PLAN.set(plan);
         TAKEN.set(0);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
