@@ -93,6 +93,17 @@ pub fn x9_63(hash: Hash, secret: &[u8], info: &[u8], len: usize) -> Result<Secre
     })
 }
 
+/// The one-step KDF of SP 800-56C: hashes of a counter of 32 bits from 1, the shared `secret`, and `info`.
+pub fn one_step(hash: Hash, secret: &[u8], info: &[u8], len: usize) -> Result<Secret> {
+    expand(checked(len)?, |i| {
+        let mut digest = Digest::new(hash)?;
+        digest.update(&i.to_be_bytes())?;
+        digest.update(secret)?;
+        digest.update(info)?;
+        digest.finish()
+    })
+}
+
 /// The first `len` bytes of `block(1)`, `block(2)`, …
 fn expand(len: usize, block: impl Fn(u32) -> Result<Vec<u8>>) -> Result<Secret> {
     // With the room of one block more it never moves, and leaves no copy behind.
@@ -129,6 +140,14 @@ mod tests {
         let okm = "085a01ea1b10f36933068b56efa5ad81a4f14b822f5b091568a9cdd4f155fda2c22e422478d305f3f896";
         assert_eq!(hkdf(Hash::Sha1, &salt, &[0x0b; 11], &info, 42).unwrap().expose(), unhex(okm));
         assert_eq!(hkdf(Hash::Sha256, &[], &[1], &[], 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
+    }
+
+    /// RFC 7518, appendix C.
+    #[test]
+    fn one_step_vector() {
+        let secret = unhex("9e56d91d817135d372834283bf84269cfb316ea3da806a48f6daa7798cfe90c4");
+        let info = b"\0\0\0\x07A128GCM\0\0\0\x05Alice\0\0\0\x03Bob\0\0\0\x80";
+        assert_eq!(one_step(Hash::Sha256, &secret, info, 16).unwrap().expose(), unhex("56aa8deaf8236d205c2228cd71a7101a"));
     }
 
     /// RFC 6070, cases 2 and 5.

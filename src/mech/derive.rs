@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cipher::CipherOperation;
+use super::sign::Code;
 use super::table::{Mode, Work, entry, serving};
 use super::{Key, Mechanism, Output, Params, PrfPart, hash_of};
 use crate::ck::*;
@@ -24,7 +25,12 @@ pub struct Derived {
     pub value: Secret,
     /// The new key must be as well guarded as what it is made of.
     pub inherits: bool,
+    /// The other key that it is made of.
+    pub other: Option<Key>,
 }
+
+/// The most iterations of a password: many seconds of work, and the call must end.
+const MOST_ITERATIONS: CK_ULONG = 10_000_000;
 
 /// Derives key material from `base`: `C_DeriveKey`. `len` is the length of the new key, where that is known.
 pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Lookup<'_>) -> Result<Derived> {
@@ -40,28 +46,35 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
         _ => secret_key(base)?,
     }
     base.check(mechanism.kind, CKA_DERIVE)?;
-    let guarded = |value| Ok(Derived { value, inherits: true });
-    let free = |value| Ok(Derived { value, inherits: false });
+    let guarded = |value| Ok(Derived { value, inherits: true, other: None });
+    let free = |value| Ok(Derived { value, inherits: false, other: None });
+    let other_key = |handle| {
+        let other = lookup(handle)?;
+        secret_key(&other)?;
+        other.check(mechanism.kind, CKA_DERIVE)?;
+        Ok::<_, Error>(other)
+    };
     match (work, &mechanism.params) {
         (Work::Ecdh, Params::Ecdh1 { kdf, shared, public }) => {
             let secret = agree(mechanism, base, public)?;
-            match x963_hash(*kdf)? {
-                None if shared.is_empty() => free(tail(secret, len)),
-                None => Err(CKR_MECHANISM_PARAM_INVALID.into()),
-                Some(hash) => free(kdf::x9_63(hash, secret.expose(), shared, wanted()?)?),
+            match Agreed::of(*kdf)? {
+                Agreed::Bare if shared.is_empty() => free(tail(secret, len)),
+                Agreed::Bare => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+                Agreed::X963(hash) => free(kdf::x9_63(hash, secret.expose(), shared, wanted()?)?),
+                Agreed::OneStep(hash) => free(kdf::one_step(hash, secret.expose(), shared, wanted()?)?),
             }
         }
         (Work::Hkdf, Params::Hkdf { extract, expand, prf, salt_type, salt, salt_key, info }) => {
             let hash = hash_of(*prf)?;
+            // Data need no length: they have no type that would ask for one.
+            let wanted = || if mechanism.kind == CKM_HKDF_DATA { Ok(len.unwrap_or(hash.output_len())) } else { wanted() };
             let key = material(mechanism, base)?;
             let salted;
             let salt: &[u8] = match *salt_type {
                 CKF_HKDF_SALT_NULL => &[],
                 CKF_HKDF_SALT_DATA => salt,
                 CKF_HKDF_SALT_KEY => {
-                    let other = lookup(*salt_key)?;
-                    secret_key(&other)?;
-                    salted = material(mechanism, &other)?;
+                    salted = material(mechanism, &other_key(*salt_key)?)?;
                     salted.expose()
                 }
                 _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
@@ -74,18 +87,24 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
             }
         }
         (Work::Sp800108Counter, Params::Sp800108 { prf, parts, more_keys: false }) => {
-            let Ok(Work::Hmac(hash, false)) = entry(*prf).map(|e| e.work) else {
-                return Err(CKR_MECHANISM_PARAM_INVALID.into());
+            let prf = match entry(*prf).map(|e| e.work) {
+                Ok(Work::Hmac(hash, false)) => Code::Hmac(hash),
+                Ok(Work::Cmac(cipher, false)) => Code::Cmac(cipher),
+                _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
             };
+            if !prf.fits(base.key_type()) {
+                return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+            }
             let len = wanted()?;
-            let info = counter_info(parts, len)?;
-            free(kdf::kbkdf_counter(hash, material(mechanism, base)?.expose(), &info, len)?)
+            let input = CounterInput::of(parts, len, prf.len())?;
+            let key = material(mechanism, base)?;
+            free(kdf::kbkdf(|| prf.local(key.expose(), &[]), &input.before, input.counter, &input.after, len)?)
         }
         (Work::ConcatenateBaseAndKey, Params::Key(other)) => {
-            let other = lookup(*other)?;
-            secret_key(&other)?;
+            let other = other_key(*other)?;
             let (first, second) = (material(mechanism, base)?, material(mechanism, &other)?);
-            guarded(Secret::new([first.expose(), second.expose()].concat()))
+            let value = Secret::new([first.expose(), second.expose()].concat());
+            Ok(Derived { value, inherits: true, other: Some(other) })
         }
         (Work::ConcatenateBaseAndData, Params::DerivationString(data)) => {
             guarded(Secret::new([material(mechanism, base)?.expose(), data.expose()].concat()))
@@ -101,7 +120,7 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
             guarded(extract_bits(material(mechanism, base)?.expose(), *bit, wanted()?)?)
         }
         (Work::HashKey(hash), Params::None) => {
-            guarded(Secret::new(crate::crypto::hash::digest(hash, material(mechanism, base)?.expose())?))
+            free(Secret::new(crate::crypto::hash::digest(hash, material(mechanism, base)?.expose())?))
         }
         (Work::EcbEncryptData(key_type), Params::DerivationString(data)) => {
             free(encrypt(mechanism, base, Work::Cipher(key_type, Mode::Ecb), Params::None, data)?)
@@ -128,8 +147,10 @@ pub fn from_password(params: &Params, len: usize) -> Result<Secret> {
         CKP_PKCS5_PBKD2_HMAC_SHA512_256 => Hash::Sha512_256,
         _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
     };
-    let iterations = u32::try_from(*iterations).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
-    kdf::pbkdf2(hash, password.expose(), salt, iterations, len)
+    if *iterations > MOST_ITERATIONS {
+        return Err(CKR_MECHANISM_PARAM_INVALID.into());
+    }
+    kdf::pbkdf2(hash, password.expose(), salt, *iterations as u32, len)
 }
 
 fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> {
@@ -154,42 +175,80 @@ fn tail(secret: Secret, len: Option<usize>) -> Secret {
     }
 }
 
-fn x963_hash(kdf: CK_ULONG) -> Result<Option<Hash>> {
-    Ok(Some(match kdf {
-        CKD_NULL => return Ok(None),
-        CKD_SHA1_KDF => Hash::Sha1,
-        CKD_SHA224_KDF => Hash::Sha224,
-        CKD_SHA256_KDF => Hash::Sha256,
-        CKD_SHA384_KDF => Hash::Sha384,
-        CKD_SHA512_KDF => Hash::Sha512,
-        CKD_SHA3_224_KDF => Hash::Sha3_224,
-        CKD_SHA3_256_KDF => Hash::Sha3_256,
-        CKD_SHA3_384_KDF => Hash::Sha3_384,
-        CKD_SHA3_512_KDF => Hash::Sha3_512,
-        _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
-    }))
+/// What becomes of an agreed secret (`CKD_*`).
+enum Agreed {
+    Bare,
+    X963(Hash),
+    OneStep(Hash),
 }
 
-/// What follows the counter in each block of SP 800-108 in counter mode.
-fn counter_info(parts: &[PrfPart], len: usize) -> Result<Vec<u8>> {
-    let invalid = || Error::from(CKR_MECHANISM_PARAM_INVALID);
-    // The library's counter has 32 bits and comes first, as everybody has it.
-    let Some((PrfPart::Counter { little_endian: false, bits: 32 }, rest)) = parts.split_first() else { return Err(invalid()) };
-    let mut info = Vec::new();
-    for part in rest {
-        match part {
-            PrfPart::Bytes(bytes) => info.extend_from_slice(bytes),
-            PrfPart::Length { sum_of_segments: false, little_endian, bits: bits @ (8 | 16 | 24 | 32 | 40 | 48 | 56 | 64) } => {
-                let mut number = (len as u64 * 8).to_be_bytes()[8 - *bits as usize / 8..].to_vec();
-                if *little_endian {
-                    number.reverse();
-                }
-                info.extend(number);
-            }
-            _ => return Err(invalid()),
-        }
+impl Agreed {
+    fn of(kdf: CK_ULONG) -> Result<Agreed> {
+        Ok(match kdf {
+            CKD_NULL => Agreed::Bare,
+            CKD_SHA1_KDF => Agreed::X963(Hash::Sha1),
+            CKD_SHA224_KDF => Agreed::X963(Hash::Sha224),
+            CKD_SHA256_KDF => Agreed::X963(Hash::Sha256),
+            CKD_SHA384_KDF => Agreed::X963(Hash::Sha384),
+            CKD_SHA512_KDF => Agreed::X963(Hash::Sha512),
+            CKD_SHA3_224_KDF => Agreed::X963(Hash::Sha3_224),
+            CKD_SHA3_256_KDF => Agreed::X963(Hash::Sha3_256),
+            CKD_SHA3_384_KDF => Agreed::X963(Hash::Sha3_384),
+            CKD_SHA3_512_KDF => Agreed::X963(Hash::Sha3_512),
+            CKD_SHA1_KDF_SP800 => Agreed::OneStep(Hash::Sha1),
+            CKD_SHA224_KDF_SP800 => Agreed::OneStep(Hash::Sha224),
+            CKD_SHA256_KDF_SP800 => Agreed::OneStep(Hash::Sha256),
+            CKD_SHA384_KDF_SP800 => Agreed::OneStep(Hash::Sha384),
+            CKD_SHA512_KDF_SP800 => Agreed::OneStep(Hash::Sha512),
+            CKD_SHA3_224_KDF_SP800 => Agreed::OneStep(Hash::Sha3_224),
+            CKD_SHA3_256_KDF_SP800 => Agreed::OneStep(Hash::Sha3_256),
+            CKD_SHA3_384_KDF_SP800 => Agreed::OneStep(Hash::Sha3_384),
+            CKD_SHA3_512_KDF_SP800 => Agreed::OneStep(Hash::Sha3_512),
+            _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        })
     }
-    Ok(info)
+}
+
+/// The input of each block of SP 800-108 in counter mode.
+#[derive(Debug)]
+struct CounterInput {
+    before: Vec<u8>,
+    counter: kdf::Counter,
+    after: Vec<u8>,
+}
+
+impl CounterInput {
+    /// Joins the parts that an application gave, for a key of `len` bytes in blocks of `block`: exactly one counter, at most one length.
+    fn of(parts: &[PrfPart], len: usize, block: usize) -> Result<CounterInput> {
+        let invalid = || Error::from(CKR_MECHANISM_PARAM_INVALID);
+        let (mut before, mut counter, mut length) = (Vec::new(), None, false);
+        let mut fixed = Vec::new();
+        for part in parts {
+            match part {
+                PrfPart::Bytes(bytes) => fixed.extend_from_slice(bytes),
+                PrfPart::Counter { little_endian, bits: bits @ (8 | 16 | 24 | 32) } if counter.is_none() => {
+                    counter = Some(kdf::Counter { bits: *bits as u32, little_endian: *little_endian });
+                    before = std::mem::take(&mut fixed);
+                }
+                PrfPart::Length { sum_of_segments, little_endian, bits } if !length => {
+                    length = true;
+                    let bytes = if *sum_of_segments { len.next_multiple_of(block) } else { len };
+                    fixed.extend(number(bytes as u64 * 8, *bits, *little_endian).ok_or_else(invalid)?);
+                }
+                _ => return Err(invalid()),
+            }
+        }
+        Ok(CounterInput { before, counter: counter.ok_or_else(invalid)?, after: fixed })
+    }
+}
+
+/// A number in so many bits, if they are whole bytes and hold it.
+fn number(value: u64, bits: CK_ULONG, little_endian: bool) -> Option<Vec<u8>> {
+    if !matches!(bits, 8 | 16 | 24 | 32 | 40 | 48 | 56 | 64) || bits < 64 && value >> bits != 0 {
+        return None;
+    }
+    let len = bits as usize / 8;
+    Some(if little_endian { value.to_le_bytes()[..len].to_vec() } else { value.to_be_bytes()[8 - len..].to_vec() })
 }
 
 /// `len` bytes from the bit `start` on, bit 0 being the first byte's highest; the key is a ring.
@@ -238,12 +297,25 @@ mod tests {
     }
 
     #[test]
-    fn counter_mode_wants_its_counter_first() {
-        let counter = || PrfPart::Counter { little_endian: false, bits: 32 };
-        let length = PrfPart::Length { sum_of_segments: false, little_endian: false, bits: 32 };
-        let info = counter_info(&[counter(), PrfPart::Bytes(b"x".to_vec()), length], 32).unwrap();
-        assert_eq!(info, b"x\x00\x00\x01\x00");
-        assert!(counter_info(&[PrfPart::Bytes(b"x".to_vec()), counter()], 32).is_err());
-        assert!(counter_info(&[], 32).is_err());
+    fn counter_mode_takes_its_parts_in_any_order() {
+        let counter = || PrfPart::Counter { little_endian: false, bits: 8 };
+        let bytes = |text: &[u8]| PrfPart::Bytes(text.to_vec());
+        let length = |sum_of_segments, bits| PrfPart::Length { sum_of_segments, little_endian: false, bits };
+        let input = CounterInput::of(&[bytes(b"a"), counter(), bytes(b"x"), length(false, 32)], 40, 32).unwrap();
+        assert_eq!((&input.before[..], input.counter.bits, &input.after[..]), (&b"a"[..], 8, &b"x\x00\x00\x01\x40"[..]));
+        let input = CounterInput::of(&[length(true, 16), counter()], 40, 32).unwrap();
+        assert_eq!((&input.before[..], &input.after[..]), (&b"\x02\x00"[..], &b""[..]));
+        for parts in [
+            vec![],
+            vec![bytes(b"x")],
+            vec![counter(), counter()],
+            vec![counter(), length(false, 32), length(false, 32)],
+            vec![counter(), length(false, 8)],
+            vec![counter(), length(false, 12)],
+            vec![PrfPart::Counter { little_endian: false, bits: 64 }],
+            vec![PrfPart::ExtraCounter { little_endian: false, bits: 8 }, counter()],
+        ] {
+            assert_eq!(CounterInput::of(&parts, 40, 32).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID, "{parts:?}");
+        }
     }
 }

@@ -121,14 +121,15 @@ impl Input {
 
 /// A MAC mechanism.
 #[derive(Clone, Copy)]
-enum Code {
+pub(super) enum Code {
     Hmac(Hash),
     Cmac(CK_KEY_TYPE),
     Gmac,
 }
 
 impl Code {
-    fn len(self) -> usize {
+    /// Length of the code in bytes.
+    pub(super) fn len(self) -> usize {
         match self {
             Code::Hmac(hash) => hash.output_len(),
             Code::Cmac(CKK_DES3) => 8,
@@ -136,7 +137,8 @@ impl Code {
         }
     }
 
-    fn fits(self, key_type: CK_KEY_TYPE) -> bool {
+    /// Whether keys of this type make such codes.
+    pub(super) fn fits(self, key_type: CK_KEY_TYPE) -> bool {
         match self {
             Code::Hmac(hash) => key_type == CKK_GENERIC_SECRET || spec::hmac_hash(key_type) == Some(hash),
             Code::Cmac(cipher) => key_type == cipher,
@@ -152,7 +154,8 @@ impl Code {
         }
     }
 
-    fn local(self, key: &[u8], iv: &[u8]) -> Result<Mac> {
+    /// The code of nothing yet; only GMAC has an `iv`.
+    pub(super) fn local(self, key: &[u8], iv: &[u8]) -> Result<Mac> {
         match self {
             Code::Hmac(hash) => Mac::hmac(hash, key),
             Code::Cmac(CKK_DES3) => Mac::cmac(CipherKey::TripleDes(key)),

@@ -3,6 +3,7 @@
 use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
+use crate::crypto::cipher::set_parity;
 use crate::crypto::pkey::{Kind, PrivateKey};
 use crate::crypto::rng;
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -44,9 +45,9 @@ impl Module {
         generated(&mut draft, mechanism.kind);
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
-        let source = match mechanism.params {
-            Params::None => Source::Made(len as u32 * 8),
-            params => Source::Given(mech::derive::from_password(&params, len)?),
+        let source = match mechanism.kind {
+            CKM_PKCS5_PBKD2 => Source::Given(mech::derive::from_password(&mechanism.params, len)?),
+            _ => Source::Made(len as u32 * 8),
         };
         Ok(session.token.add(draft.attributes, source, h)?.handle)
     }
@@ -164,37 +165,49 @@ impl Module {
         let rights = session.rights();
         let _operations = session.operations();
         let base = session.mech_key(base)?;
+        let mut template = template;
         let data = mechanism.kind == CKM_HKDF_DATA;
+        let mut len = None;
+        if data && template.bytes(CKA_VALUE_LEN).is_some() {
+            // Data have no such attribute; here it says how much to derive.
+            len = Some(template.number(CKA_VALUE_LEN).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?);
+            template.0.retain(|a| a.kind != CKA_VALUE_LEN);
+        }
         let class = if data { CKO_DATA } else { CKO_SECRET_KEY };
         let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(CKK_GENERIC_SECRET);
         let mut draft = template.draft(Purpose::Derive, Some(class), key_type, rights)?;
         if let Some(imposed) = base.object.attributes.bytes(CKA_DERIVE_TEMPLATE) {
             draft.impose(&unflatten(imposed))?;
         }
-        let len = match draft.attributes.number(CKA_VALUE_LEN) {
+        let len = match draft.attributes.number(CKA_VALUE_LEN).or(len) {
             Some(len) => Some(usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?),
             None => draft.attributes.key_type().and_then(mech::derive::usual_len),
         };
-        let lookup = |handle| session.mech_key(handle);
-        let derived = mech::derive::derive(&mechanism, &base, len, &lookup)?;
-        let parent = &base.object.attributes;
-        if derived.inherits {
-            inherit(&mut draft, parent)?;
-        }
         draft.complete();
         rights.check(&draft.attributes)?;
+        let lookup = |handle| session.mech_key(handle);
+        let derived = mech::derive::derive(&mechanism, &base, len, &lookup)?;
         if data {
             return Ok(session.token.add(draft.attributes, Source::Given(derived.value), h)?.handle);
         }
+        let other = derived.other.as_ref().map(|key| &key.object.attributes);
+        let parents = || std::iter::once(&base.object.attributes).chain(other);
+        if derived.inherits {
+            parents().try_for_each(|parent| inherit(&mut draft, parent))?;
+        }
         let attributes = &mut draft.attributes;
-        attributes.set_flag(CKA_ALWAYS_SENSITIVE, parent.flag(CKA_ALWAYS_SENSITIVE) && attributes.flag(CKA_SENSITIVE));
-        attributes.set_flag(CKA_NEVER_EXTRACTABLE, parent.flag(CKA_NEVER_EXTRACTABLE) && !attributes.flag(CKA_EXTRACTABLE));
+        let (sensitive, hidden) = (attributes.flag(CKA_SENSITIVE), !attributes.flag(CKA_EXTRACTABLE));
+        attributes.set_flag(CKA_ALWAYS_SENSITIVE, sensitive && parents().all(|p| p.flag(CKA_ALWAYS_SENSITIVE)));
+        attributes.set_flag(CKA_NEVER_EXTRACTABLE, hidden && parents().all(|p| p.flag(CKA_NEVER_EXTRACTABLE)));
         let len = len.unwrap_or(derived.value.len());
         if len > derived.value.len() {
             return Err(CKR_KEY_SIZE_RANGE.into());
         }
-        let value = Secret::new(derived.value.expose()[..len].to_vec());
-        let value = fitted(attributes, value)?;
+        let mut value = derived.value.expose()[..len].to_vec();
+        if attributes.key_type() == Some(CKK_DES3) {
+            set_parity(&mut value);
+        }
+        let value = fitted(attributes, Secret::new(value))?;
         value::adopt(attributes, &value)?;
         Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }

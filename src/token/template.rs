@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::attr::{Change, Form, Preset, Purpose, RULES, Rule, rule, usable};
 use super::object::{Attributes, flatten};
+use super::spec::hmac_hash;
 use crate::ck::*;
 use crate::error::Result;
 use crate::secret::Secret;
@@ -127,6 +128,9 @@ impl Template {
         match class {
             CKO_SECRET_KEY | CKO_PUBLIC_KEY | CKO_PRIVATE_KEY => {
                 let key_type = self.settle(CKA_KEY_TYPE, key_type)?.ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+                if class == CKO_SECRET_KEY {
+                    check_secret(key_type)?;
+                }
                 draft.attributes.set_number(CKA_KEY_TYPE, key_type);
                 key = Some(key_type);
             }
@@ -239,6 +243,16 @@ impl Attribute {
             },
         };
         if fits { Ok(()) } else { Err(CKR_ATTRIBUTE_VALUE_INVALID.into()) }
+    }
+}
+
+/// Whether keys of a type are secret keys that the token knows.
+fn check_secret(key_type: CK_KEY_TYPE) -> Result<()> {
+    match key_type {
+        CKK_AES | CKK_DES3 | CKK_CHACHA20 | CKK_GENERIC_SECRET | CKK_HKDF => Ok(()),
+        _ if hmac_hash(key_type).is_some() => Ok(()),
+        CKK_RSA | CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY => Err(CKR_TEMPLATE_INCONSISTENT.into()),
+        _ => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
     }
 }
 
