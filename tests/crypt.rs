@@ -149,11 +149,11 @@ fn values_stay_on_the_server() {
         let rsa = [Attribute::Token(true), Attribute::ModulusBits(2048.into())];
         let (public, private) =
             session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa, &[Attribute::Token(true)]).unwrap();
-        let signature = session.sign(&Mechanism::Sha256RsaPkcs, private, b"message").unwrap();
         assert_eq!(server.count_of(OperationCode::GET), 0, "no value has been asked for");
+        let signature = session.sign(&Mechanism::Sha256RsaPkcs, private, b"message").unwrap();
         session.verify(&Mechanism::Sha256RsaPkcs, public, b"message", &signature).unwrap();
         let publics = server.objects().into_iter().filter(|o| o.object_type == ObjectType::PUBLIC_KEY).count();
-        assert_eq!((server.count_of(OperationCode::GET), publics), (1, 1), "the public key, once");
+        assert_eq!((server.count_of(OperationCode::GET), publics), (1, 1), "the public key, to prove the first signature");
         pkcs11.finalize().unwrap();
     });
 }

@@ -11,7 +11,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::mac::Mac;
 use crate::crypto::pkey::{Padding, PrivateKey, PublicKey, Scheme};
 use crate::crypto::{Curve, Hash};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::secret::Secret;
 use crate::store::{self, Ability, Algorithm, KeyStore, Message, Signing, Uid};
 use crate::token::objects::Material;
@@ -276,7 +276,10 @@ impl Signer {
         self.plan.check_len(&data, self.len)?;
         let signature = match &self.side {
             Side::Local(key) => sign_here(key, self.plan.scheme, &data, self.len),
-            Side::Remote(store, uid) => match self.ask(store.as_ref(), uid, whole.as_ref(), &data) {
+            Side::Remote(store, uid) => match self
+                .ask(store.as_ref(), uid, whole.as_ref(), &data)
+                .and_then(|signature| self.prove(&data, &signature).map(|()| signature))
+            {
                 Ok(signature) => Ok(signature),
                 Err(e) => {
                     let value = self.key.instead(self.mechanism, e)?;
@@ -288,6 +291,29 @@ impl Signer {
             return Err(Error::protocol(format!("the server made a signature of {} bytes, not {}", signature.len(), self.len)));
         }
         Ok(signature)
+    }
+
+    /// Verifies the first signature of a mechanism that the store makes: servers have been seen to pad or hash otherwise than asked.
+    fn prove(&self, data: &[u8], signature: &[u8]) -> Result<()> {
+        let token = &self.key.token;
+        if token.proven(self.mechanism) {
+            return Ok(());
+        }
+        let Ok(Some((public, certain))) = token.public_half(&self.key.object) else {
+            crate::log!(Warn, "no public key to verify the first signature of mechanism {:#x} with", self.mechanism);
+            return Ok(());
+        };
+        match public.verify(self.plan.scheme, data, signature) {
+            Ok(()) => {}
+            // It may be the public half of another key.
+            Err(_) if !certain => return Ok(()),
+            Err(e) => {
+                let message = format!("the server's signature of mechanism {:#x} is not the one asked for", self.mechanism);
+                return Err(Error::new(ErrorKind::Protocol, CKR_MECHANISM_INVALID, message).because(e));
+            }
+        }
+        token.prove(self.mechanism);
+        Ok(())
     }
 
     /// Has the store sign; where the message is still there, the store chooses whether it or its digest travels.

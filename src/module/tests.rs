@@ -1014,3 +1014,30 @@ fn keys_are_derived_alike_on_both_sides() {
     let key = m.generate_key(h, Mechanism { kind: CKM_PKCS5_PBKD2, params: password }, template(rows)).unwrap();
     assert_eq!(bench.value(h, key, CKA_VALUE).unwrap()[..4], [0xea, 0x6c, 0x01, 0x4d]);
 }
+
+#[test]
+fn the_first_signature_of_a_server_is_verified() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let bits = 2048u64.to_ne_bytes();
+    let rows = &[(CKA_MODULUS_BITS, &bits[..]), (CKA_TOKEN, YES)];
+    let pair = m.generate_key_pair(h, Mechanism::bare(CKM_RSA_PKCS_KEY_PAIR_GEN), template(rows), template(&[(CKA_TOKEN, YES)]));
+    let (public, private) = pair.unwrap();
+    let sign = |kind| {
+        m.sign_init(h, Some(Mechanism::bare(kind)), private)?;
+        m.sign(h, b"message", Some(256)).map(bytes)
+    };
+    sign(CKM_SHA256_RSA_PKCS).unwrap();
+    bench.store.requests();
+    sign(CKM_SHA256_RSA_PKCS).unwrap();
+    assert_eq!(bench.store.requests(), 1, "what is proven is not proven again");
+    assert_eq!(bench.store.fetches(), 0);
+    bench.store.lies.store(true, Ordering::Relaxed);
+    bench.policy(CryptoPolicy::Server);
+    refused(sign(CKM_SHA384_RSA_PKCS), CKR_DEVICE_ERROR);
+    bench.policy(CryptoPolicy::Auto);
+    let signature = sign(CKM_SHA384_RSA_PKCS).unwrap();
+    m.verify_init(h, Some(Mechanism::bare(CKM_SHA384_RSA_PKCS)), public).unwrap();
+    m.verify(h, b"message", &signature).unwrap();
+}

@@ -27,6 +27,8 @@ pub(crate) struct Double {
     pub keeps_only: AtomicBool,
     /// It announces operations and then refuses them.
     pub refuses: AtomicBool,
+    /// It signs something else than it is asked to.
+    pub lies: AtomicBool,
     /// How long every request takes.
     pub delay: Mutex<Duration>,
 }
@@ -229,6 +231,9 @@ impl KeyStore for Double {
 
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
         let key = PrivateKey::from_pkcs8(&self.value(uid)?)?;
+        if self.lies.load(Ordering::Relaxed) {
+            return key.sign(Scheme::RsaPkcs1Raw, b"something else");
+        }
         let (scheme, hash) = match signing {
             Signing::RsaPkcs1(hash) => (Scheme::RsaPkcs1(hash), Some(hash)),
             Signing::RsaPss { hash, mgf, salt_len } => (Scheme::RsaPss { hash, mgf, salt_len }, Some(hash)),

@@ -76,6 +76,7 @@ pub struct Token {
     objects: Mutex<ObjectTable>,
     found: Mutex<FindCache>,
     refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
+    proven: Mutex<HashSet<CK_MECHANISM_TYPE>>,
     /// A store of a test's own, instead of the one that the configuration names.
     #[cfg(test)]
     pub(crate) double: Mutex<Option<Arc<double::Double>>>,
@@ -93,6 +94,7 @@ impl Token {
             objects: Mutex::default(),
             found: Mutex::default(),
             refused: Mutex::default(),
+            proven: Mutex::default(),
             #[cfg(test)]
             double: Mutex::default(),
         }
@@ -210,6 +212,16 @@ impl Token {
     /// Remembers that the store refuses a mechanism.
     pub fn refuse(&self, mechanism: CK_MECHANISM_TYPE) {
         lock(&self.refused).insert(mechanism);
+    }
+
+    /// True when a result of this mechanism made by the store was found right.
+    pub fn proven(&self, mechanism: CK_MECHANISM_TYPE) -> bool {
+        lock(&self.proven).contains(&mechanism)
+    }
+
+    /// Remembers that the store's results of a mechanism are right.
+    pub fn prove(&self, mechanism: CK_MECHANISM_TYPE) {
+        lock(&self.proven).insert(mechanism);
     }
 
     /// How long what was read about a key is good enough to use it.
