@@ -2,6 +2,7 @@
 
 mod cli;
 mod codec;
+mod conformance;
 mod crypt;
 mod docs;
 mod ffi;

@@ -80,6 +80,10 @@ impl Rights {
         if attributes.flag(CKA_PRIVATE) && !self.user {
             return Err(CKR_USER_NOT_LOGGED_IN.into());
         }
+        // A key that anybody may use cannot ask its user for a PIN (3.0, 4.9).
+        if attributes.flag(CKA_ALWAYS_AUTHENTICATE) && !attributes.flag(CKA_PRIVATE) {
+            return Err(CKR_TEMPLATE_INCONSISTENT.into());
+        }
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub fn is_key_length(key_type: CK_KEY_TYPE, len: usize) -> bool {
 
 /// Takes the value of a new object from the parts that a template gives, and adds the attributes that follow from it.
 ///
-/// `CKR_TEMPLATE_INCOMPLETE` when parts are missing, `CKR_ATTRIBUTE_VALUE_INVALID` when they are malformed,
+/// `CKR_TEMPLATE_INCOMPLETE` when parts are missing, `CKR_ATTRIBUTE_VALUE_INVALID` when they are malformed or the check value is wrong,
 /// `CKR_TEMPLATE_INCONSISTENT` when attributes contradict them.
 pub fn assemble(draft: &mut Draft) -> Result<Secret> {
     let attributes = &draft.attributes;
@@ -95,6 +95,7 @@ pub fn adopt(attributes: &mut Attributes, value: &Secret) -> Result<()> {
             (_, Some(given)) if given == fact => {}
             // An empty check value is the standard's way not to have one (4.10.2).
             (CKA_CHECK_VALUE, Some([])) => {}
+            (CKA_CHECK_VALUE, Some(_)) => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
             _ => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
         }
     }

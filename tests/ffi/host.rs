@@ -40,7 +40,7 @@ macro_rules! ck {
         unsafe { function($($argument),*) }
     }};
 }
-pub(super) use ck;
+pub(crate) use ck;
 
 /// Runs the body of the test in a process of its own, because a module is one per process, with an empty token directory; the
 /// module must write nothing to stdout and stderr.
