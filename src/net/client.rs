@@ -111,11 +111,14 @@ impl<T: Transport> Call<'_, T> {
         if !error.reason().is_some_and(|reason| refusals.contains(&ResultReason(reason))) {
             return Ok(());
         }
-        match self.discover() {
-            Ok(offered) if !offered.is_empty() && !offered.contains(&version) => {
-                Err(wrong_version(&self.client.peer(), version, &offered))
-            }
-            _ => Ok(()),
+        let offered = match self.discover() {
+            Ok(offered) if !offered.is_empty() => offered,
+            // A server without the question is tried.
+            _ => self.first_understood()?.into_iter().collect(),
+        };
+        match offered.is_empty() || offered.contains(&version) {
+            true => Ok(()),
+            false => Err(wrong_version(&self.client.peer(), version, &offered)),
         }
     }
 
@@ -181,7 +184,7 @@ impl<T: Transport> Call<'_, T> {
             Ok(_) => return Err(no_common_version(&self.client.peer(), &[])),
             // Servers of KMIP 1.0 do not know the operation; others do not say so clearly. A request tells what they speak.
             Err(e) if matches!(e.kind(), Kind::Server(_) | Kind::Protocol | Kind::Broken) && !is_credential_fault(&e) => {
-                return self.try_versions(e);
+                return self.first_understood()?.ok_or_else(|| e.context("no KMIP version from 1.0 to 2.1 is understood"));
             }
             Err(e) => return Err(e),
         };
@@ -203,11 +206,11 @@ impl<T: Transport> Call<'_, T> {
     }
 
     /// Asks in one version after the other until one is answered.
-    fn try_versions(&self, first: Error) -> Result<Version> {
+    fn first_understood(&self) -> Result<Option<Version>> {
         let request = QueryRequest { query_functions: vec![QueryFunction::QUERY_OPERATIONS] };
         for version in WANTED {
             match self.request_as(version, &request) {
-                Ok(_) => return Ok(version),
+                Ok(_) => return Ok(Some(version)),
                 // A version is refused in many ways; time-outs and hosts that are gone are not among them.
                 Err(e) if matches!(e.kind(), Kind::Server(_) | Kind::Protocol | Kind::Broken) && !self.is_over() => {
                     if is_credential_fault(&e) {
@@ -218,7 +221,7 @@ impl<T: Transport> Call<'_, T> {
                 Err(e) => return Err(e),
             }
         }
-        Err(first.context("no KMIP version from 1.0 to 2.1 is understood"))
+        Ok(None)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mrhsm_pkcs11::kmip::{OperationCode, ResultReason, State};
+use mrhsm_pkcs11::kmip::State;
 
-use super::support::{Home, Run, run};
+use super::support::{Home, Run, for_each, run};
 use crate::kmip_server::{Fault, Pair, Personality, Pki, Script, Server, Setup};
 
 /// Above and below the advice.
@@ -53,7 +53,7 @@ pub fn keys(home: &Home) -> serde_json::Value {
 
 /// The server holds the cluster's keys once each, all of them Active.
 #[track_caller]
-fn four_keys_and_no_more(server: &Server) {
+pub fn four_keys_and_no_more(server: &Server) {
     let objects = server.objects();
     let mut names: Vec<_> = objects.iter().flat_map(|o| o.names.clone()).collect();
     names.sort();
@@ -233,22 +233,9 @@ fn requests_of_enable() -> usize {
     server.count()
 }
 
-/// Runs `check` for every request of an `enable`, some at a time.
-fn at_every_request(check: impl Fn(usize) + Sync) {
-    let all: Vec<usize> = (1..=requests_of_enable()).collect();
-    for some in all.chunks(8) {
-        std::thread::scope(|scope| {
-            for &n in some {
-                let check = &check;
-                scope.spawn(move || check(n));
-            }
-        });
-    }
-}
-
 #[test]
 fn killed_at_any_request_enable_is_completed_by_the_next() {
-    at_every_request(|n| {
+    for_each(1..=requests_of_enable(), |n| {
         let server = server();
         let home = node(&server);
         // The server has executed the request and does not answer: the command waits, and dies waiting.
@@ -269,7 +256,7 @@ fn killed_at_any_request_enable_is_completed_by_the_next() {
 
 #[test]
 fn a_server_that_dies_at_any_request_leaves_the_configuration_alone() {
-    at_every_request(|n| {
+    for_each(1..=requests_of_enable(), |n| {
         let server = server();
         let home = node(&server);
         let before = home.snapshot();
@@ -280,23 +267,6 @@ fn a_server_that_dies_at_any_request_leaves_the_configuration_alone() {
         home.mrhsm(ENABLE).done();
         four_keys_and_no_more(&server);
     });
-}
-
-#[test]
-fn a_server_that_refuses_is_named() {
-    for operation in [OperationCode::CREATE, OperationCode::LOCATE, OperationCode::GET] {
-        let server = server();
-        let home = node(&server);
-        let before = home.snapshot();
-        server.script(Script::none().every(operation, Fault::Fail(ResultReason::PERMISSION_DENIED)));
-        let refused = home.mrhsm(ENABLE);
-        assert_eq!(refused.code, 5, "{operation:?}: {refused:#?}");
-        assert!(refused.err.contains("127.0.0.1"), "{operation:?}: {refused:#?}");
-        assert_eq!(home.snapshot(), before);
-        server.script(Script::none());
-        home.mrhsm(ENABLE).done();
-        four_keys_and_no_more(&server);
-    }
 }
 
 /// The state that `info -config` shows of the only server.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mrhsm_pkcs11::kmip::State;
 
 use super::cluster::{ENABLE, keys, node, options, quietly, server, wrapped};
-use super::support::Home;
+use super::support::{Home, for_each};
 use crate::kmip_server::{Fault, Script, Server};
 
 const REKEY: [&str; 3] = ["rekey", "-keytype", "core"];
@@ -214,35 +214,28 @@ fn killed_at_any_request_rekey_leaves_a_file_that_unwraps() {
         home.mrhsm(REKEY).done();
         server.count()
     };
-    for some in (1..=requests).collect::<Vec<_>>().chunks(6) {
-        std::thread::scope(|scope| {
-            for &n in some {
-                // Once the command dies, once the server does.
-                scope.spawn(move || {
-                    let (home, server, before) = enabled();
-                    let asked = server.count();
-                    server.script(Script::none().at(n, Fault::Silence));
-                    let mut child = quietly(home.command(REKEY)).spawn().unwrap();
-                    let start = Instant::now();
-                    while server.count() < asked + n {
-                        assert!(start.elapsed() < Duration::from_secs(30), "request {n} never came");
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    server.script(Script::none());
-                    rekey_can_be_completed((home, server, before), n);
-                });
-                scope.spawn(move || {
-                    let (home, server, before) = enabled();
-                    let files = home.snapshot();
-                    server.script(Script::none().at(n, Fault::Kill));
-                    home.mrhsm(REKEY).failed(4, "127.0.0.1");
-                    assert_eq!(home.snapshot(), files, "request {n}");
-                    server.restart();
-                    rekey_can_be_completed((home, server, before), n);
-                });
+    // Once the command dies, once the server does.
+    for_each((1..=requests).flat_map(|n| [(n, true), (n, false)]), |(n, command_dies)| {
+        let (home, server, before) = enabled();
+        if command_dies {
+            let asked = server.count();
+            server.script(Script::none().at(n, Fault::Silence));
+            let mut child = quietly(home.command(REKEY)).spawn().unwrap();
+            let start = Instant::now();
+            while server.count() < asked + n {
+                assert!(start.elapsed() < Duration::from_secs(30), "request {n} never came");
+                std::thread::sleep(Duration::from_millis(5));
             }
-        });
-    }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            server.script(Script::none());
+        } else {
+            let files = home.snapshot();
+            server.script(Script::none().at(n, Fault::Kill));
+            home.mrhsm(REKEY).failed(4, "127.0.0.1");
+            assert_eq!(home.snapshot(), files, "request {n}");
+            server.restart();
+        }
+        rekey_can_be_completed((home, server, before), n);
+    });
 }

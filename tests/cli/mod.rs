@@ -4,5 +4,6 @@ mod cluster;
 mod input;
 mod interrupted;
 mod output;
+mod servers;
 mod support;
 mod terminal;

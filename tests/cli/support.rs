@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "a terminal for a child process needs openpty, setsid and TIOCSCTTY")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::ptr::null_mut;
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -239,6 +240,21 @@ impl Authority {
         home.write("client.pem", certificate.as_bytes(), 0o644);
         home.write("client.key", key.as_bytes(), 0o600);
     }
+}
+
+/// Runs `check` for every item, eight at a time: commands mostly wait.
+pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let queue = Mutex::new(items.into_iter().collect::<VecDeque<_>>());
+    let next = || queue.lock().unwrap().pop_front();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    check(item);
+                }
+            });
+        }
+    });
 }
 
 /// A port that accepts connections and never says anything.
