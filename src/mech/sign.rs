@@ -67,6 +67,16 @@ impl Plan {
         }
     }
 
+    /// Whether hash and salt of RSA-PSS fit into a signature of `len` bytes (RFC 8017, 9.1.1).
+    fn check_salt(self, len: usize) -> Result<()> {
+        match self.scheme {
+            Scheme::RsaPss { hash, salt_len, .. } if salt_len.saturating_add(hash.output_len() + 2) > len => {
+                Err(CKR_MECHANISM_PARAM_INVALID.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether `data`, which the caller gives as it is to be signed, has a possible length.
     fn check_len(self, data: &[u8], modulus_len: usize) -> Result<()> {
         let fits = match (self.hash, self.scheme) {
@@ -260,6 +270,7 @@ enum Side {
 impl Signer {
     fn new(plan: Plan, mechanism: &Mechanism, key: Key) -> Result<Signer> {
         let len = signature_len(&key)?;
+        plan.check_salt(len)?;
         // Bare numbers and bytes that are padded as they are: no KMIP server signs those.
         let ability = (plan.scheme != Scheme::RsaRaw).then_some(Ability::Sign);
         let side = match key.material(mechanism.kind, ability)? {
@@ -474,6 +485,7 @@ impl VerifyOperation {
                 }
                 key.check(mechanism.kind, usage)?;
                 let len = signature_len(&key)?;
+                plan.check_salt(len)?;
                 let key = key.token.public_key(&key.object)?;
                 VerifyEngine::Key { plan, input: Input::new(plan.hash, false)?, key, len }
             }

@@ -73,7 +73,7 @@ pub enum Mode {
 pub struct Entry {
     /// `CKM_*`.
     pub kind: CK_MECHANISM_TYPE,
-    /// Shortest key: in bits for RSA and curves, in bytes for secret keys, 0 without a key.
+    /// Shortest key in the unit of the mechanism's section: bits for RSA, curves and generic secrets to be made, else bytes; 0 without a key.
     pub min: CK_ULONG,
     /// Longest key, in the same unit.
     pub max: CK_ULONG,
@@ -95,6 +95,8 @@ const AES: (CK_ULONG, CK_ULONG) = (16, 32);
 const DES3: (CK_ULONG, CK_ULONG) = (24, 24);
 const CHACHA: (CK_ULONG, CK_ULONG) = (32, 32);
 const SECRET: (CK_ULONG, CK_ULONG) = (1, 4096);
+/// Generic secrets are made in bits, says that mechanism's section, while those that use them count bytes.
+const SECRET_BITS: (CK_ULONG, CK_ULONG) = (8, 8 * 4096);
 const RSA: (CK_ULONG, CK_ULONG) = (1024, 8192);
 const EC: (CK_ULONG, CK_ULONG) = (224, 521);
 const ED: (CK_ULONG, CK_ULONG) = (255, 255);
@@ -169,7 +171,7 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_SHA3_512, NO_KEY, CKF_DIGEST, Work::Digest(Hash::Sha3_512)),
     row(CKM_SHA3_512_HMAC, SECRET, SIGNS, Work::Hmac(Hash::Sha3_512, false)),
     row(CKM_SHA3_512_HMAC_GENERAL, SECRET, SIGNS, Work::Hmac(Hash::Sha3_512, true)),
-    row(CKM_GENERIC_SECRET_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_GENERIC_SECRET)),
+    row(CKM_GENERIC_SECRET_KEY_GEN, SECRET_BITS, CKF_GENERATE, Work::KeyGen(CKK_GENERIC_SECRET)),
     row(CKM_EC_KEY_PAIR_GEN, EC, CKF_GENERATE_KEY_PAIR | CURVE, Work::EcPairGen(CKK_EC)),
     row(CKM_ECDSA, EC, SIGNS | CURVE, Work::Ecdsa(None)),
     row(CKM_ECDSA_SHA1, EC, SIGNS | CURVE, Work::Ecdsa(Some(Hash::Sha1))),

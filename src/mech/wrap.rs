@@ -120,6 +120,9 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
         }
         Work::RsaAesKeyWrap => {
             let (aes_len, inner) = rsa_aes(mechanism)?;
+            if unwrapping.class() != CKO_PRIVATE_KEY || unwrapping.key_type() != CKK_RSA {
+                return Err(CKR_KEY_TYPE_INCONSISTENT.into());
+            }
             let len = unwrapping.modulus_len()?;
             let (sealed, wrapped) = wrapped.split_at_checked(len).ok_or(CKR_WRAPPED_KEY_LEN_RANGE)?;
             let aes = decrypt(Work::RsaOaep, &inner, sealed)?;

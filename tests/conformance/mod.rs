@@ -1,6 +1,6 @@
 //! PKCS#11 to the letter: what the standard says of every function, asked of the built `.so` on a token in files.
 #![allow(unsafe_code, reason = "an application in C is what these tests play")]
 
-#[expect(dead_code, reason = "the other subjects follow")]
 mod app;
+mod mechanisms;
 mod sessions;
