@@ -32,8 +32,9 @@ pub mod token;
 // Floor 6: mechanisms and operations.
 pub mod mech;
 
-// Floor 7: slots and sessions.
+// Floor 7: slots and sessions; the embedded KMIP server.
 pub mod module;
+pub mod server;
 pub mod session;
 
 // Floor 8: the edges.

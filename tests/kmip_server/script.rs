@@ -1,38 +1,7 @@
 //! Faults, injected at chosen requests.
 
-use std::time::Duration;
-
-use mrhsm_pkcs11::kmip::{OperationCode, ResultReason};
-use mrhsm_pkcs11::version::Version;
-
-/// What goes wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
-    /// Executed; the answer comes later.
-    Delay(Duration),
-    /// Executed; no answer ever, the connection stays open.
-    Silence,
-    /// Not executed; the connection breaks.
-    ResetBefore,
-    /// Executed; the connection breaks before any answer.
-    ResetAfter,
-    /// Executed; the connection breaks in the middle of the answer.
-    ResetWithin,
-    /// Executed and answered; then the connection breaks.
-    CloseAfter,
-    /// Executed; half of the answer, then silence.
-    HalfFrame,
-    /// Executed; bytes that are no KMIP.
-    Garbage,
-    /// Executed; the answer's batch IDs are others.
-    WrongBatchId,
-    /// Executed; the answer's header says another version.
-    WrongVersion(Version),
-    /// Not executed; every item fails with this reason.
-    Fail(ResultReason),
-    /// Executed; then the server dies: no answer, no more connections.
-    Kill,
-}
+use mrhsm_pkcs11::kmip::OperationCode;
+use mrhsm_pkcs11::server::Fault;
 
 /// When it goes wrong.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,15 @@
 //! The server tested by itself, with the codec directly.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
+use std::thread;
 
 use mrhsm_pkcs11::error::{Kind, Result};
 use mrhsm_pkcs11::kmip::message::{RequestBatch, ResponseMessage, encode_request};
 use mrhsm_pkcs11::kmip::*;
-use mrhsm_pkcs11::ttlv::{Value, dump};
-use rustls::{ClientConfig, ClientConnection};
+use mrhsm_pkcs11::ttlv::{HEADER_LEN, Value, dump, frame_length};
+use mrhsm_pkcs11::version::Version;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::*;
 

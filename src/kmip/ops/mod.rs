@@ -90,6 +90,16 @@ macro_rules! operations {
             }
         }
 
+        impl OperationCode {
+            /// The version that brought the operation; for one without types here the first.
+            pub fn since(self) -> Version {
+                match self {
+                    $(OperationCode::$code => $request::SINCE,)*
+                    _ => Version::V1_0,
+                }
+            }
+        }
+
         impl Encode for Request {
             fn encode(&self, tag: Tag, writer: &mut Writer) {
                 match self {

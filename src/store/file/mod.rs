@@ -1,12 +1,10 @@
-//! Keys in the token directory: a [`KeyStore`] over one sealed [`journal`], with an index in memory.
+//! Keys in the token directory: a [`KeyStore`] over [`records`] in one sealed [`journal`].
 //!
 //! Values are fetched and used locally: the store itself does no cryptography with them. What another process writes is seen
 //! by the next call, for the price of one `stat`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -21,71 +19,33 @@ use crate::store::{
     Usage,
 };
 
-mod journal;
+pub mod journal;
+pub mod records;
 
-use journal::{Entry, Journal, Lock, Place};
-
-/// The journal is rewritten when it is longer than this (bytes) and most of it is overtaken.
-const WORTH_REWRITING: u64 = 1 << 20;
+use journal::Entry;
+use records::{Held, Record, Records, Tagger, new_uid};
 
 /// A store in a file of the token directory.
 pub struct FileStore {
     path: PathBuf,
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
-    journal: Journal,
-    index: Index,
+    records: Records<About>,
 }
 
 impl FileStore {
     /// Opens the store at `path`, sealed with the 32-byte `key`; makes an empty one when there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<FileStore> {
-        let mut journal = Journal::open(path, key)?;
-        let mut index = Index::default();
-        index.read_on(&mut journal)?;
-        Ok(FileStore { path: path.into(), inner: Mutex::new(Inner { journal, index }) })
+        Ok(FileStore { path: path.into(), records: Records::open(path, key)? })
     }
 
     /// Offsets of damaged records: their objects are missing, the others work.
     pub fn damaged(&self) -> Vec<u64> {
-        self.inner().journal.damaged().to_vec()
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Every change is one assignment after the write succeeded, so a panic in between left nothing half done.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest state, for reading.
-    fn fresh(&self) -> Result<MutexGuard<'_, Inner>> {
-        let mut inner = self.inner();
-        let Inner { journal, index } = &mut *inner;
-        index.read_on(journal)?;
-        Ok(inner)
-    }
-
-    /// One transaction: `change` sees the newest state and says what to write.
-    fn write<T>(&self, change: impl FnOnce(&Inner) -> Result<(Vec<Entry>, T)>) -> Result<T> {
-        let mut inner = self.inner();
-        let lock = inner.journal.lock()?;
-        let Inner { journal, index } = &mut *inner;
-        index.read_on(journal)?;
-        let (entries, result) = change(&inner)?;
-        if !entries.is_empty() {
-            let Inner { journal, index } = &mut *inner;
-            journal.append(&lock, &entries)?;
-            index.read_on(journal)?;
-            inner.tidy(&lock);
-        }
-        Ok(result)
+        self.records.damaged()
     }
 
     fn put(&self, objects: Vec<(&Spec, Secret)>, pair: bool) -> Result<Vec<Uid>> {
         let now = now();
-        self.write(|_| {
-            let uids: Vec<Uid> = objects.iter().map(|_| new_uid()).collect::<Result<_>>()?;
+        self.records.write(|_| {
+            let uids: Vec<Uid> = objects.iter().map(|_| new_uid().map(Uid)).collect::<Result<_>>()?;
             let mut entries = Vec::new();
             for (i, (spec, value)) in objects.into_iter().enumerate() {
                 let mut about = About::of(spec, now);
@@ -97,8 +57,8 @@ impl FileStore {
     }
 
     fn change(&self, uid: &Uid, change: impl FnOnce(&mut About) -> Result<()>) -> Result<()> {
-        self.write(|inner| {
-            let (mut about, value) = inner.get(uid)?;
+        self.records.write(|state| {
+            let (mut about, value) = get(state, uid)?;
             change(&mut about)?;
             Ok((vec![about.entry(uid, value)?], ()))
         })
@@ -110,26 +70,9 @@ impl FileStore {
     }
 }
 
-impl Inner {
-    fn get(&self, uid: &Uid) -> Result<(About, Secret)> {
-        let gone = || Error::new(Kind::Pkcs11, CKR_OBJECT_HANDLE_INVALID, format!("there is no object {uid}"));
-        let place = self.index.place(&uid.0).ok_or_else(gone)?;
-        let (about, value) = self.journal.read(place)?.put.ok_or_else(gone)?;
-        Ok((About::parse(&about)?, value))
-    }
-
-    /// Rewrites the journal when that halves it. Not necessary for anything but room, so a failure is only logged.
-    fn tidy(&mut self, lock: &Lock) {
-        // What is damaged is left for whoever can mend it.
-        let whole = self.journal.damaged().is_empty();
-        if !whole || self.journal.len() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.len() {
-            return;
-        }
-        let done = self.journal.rewrite(lock, self.index.places()).and_then(|()| self.index.read_on(&mut self.journal));
-        if let Err(e) = done {
-            crate::log!(Warn, "the object file was not rewritten: {e}");
-        }
-    }
+fn get(state: &Held<About>, uid: &Uid) -> Result<(About, Secret)> {
+    let gone = || Error::new(Kind::Pkcs11, CKR_OBJECT_HANDLE_INVALID, format!("there is no object {uid}"));
+    state.get(&uid.0)?.ok_or_else(gone)
 }
 
 impl KeyStore for FileStore {
@@ -138,15 +81,16 @@ impl KeyStore for FileStore {
     }
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
-        Ok(self.fresh()?.index.find(filter))
+        let wanted = wanted(filter, self.records.tagger());
+        Ok(self.records.read()?.find(&wanted).into_iter().map(|uid| Uid(uid.to_owned())).collect())
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
-        let inner = self.fresh()?;
+        let state = self.records.read()?;
         let mut metas = Vec::with_capacity(uids.len());
         for uid in uids {
-            if inner.index.place(&uid.0).is_some() {
-                metas.push(inner.get(uid)?.0.meta(uid.clone()));
+            if let Some((about, _)) = state.get(&uid.0)? {
+                metas.push(about.meta(uid.clone()));
             }
         }
         Ok(metas)
@@ -177,7 +121,7 @@ impl KeyStore for FileStore {
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        Ok(self.fresh()?.get(uid)?.1)
+        Ok(get(&*self.records.read()?, uid)?.1)
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
@@ -216,8 +160,8 @@ impl KeyStore for FileStore {
     }
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
-        self.write(|inner| {
-            inner.get(uid)?;
+        self.records.write(|state| {
+            get(state, uid)?;
             Ok((vec![Entry { uid: uid.0.clone(), put: None }], ()))
         })
     }
@@ -295,11 +239,6 @@ impl About {
         }
     }
 
-    fn parse(text: &[u8]) -> Result<About> {
-        serde_json::from_slice(text)
-            .map_err(|e| Error::new(Kind::File, CKR_DEVICE_ERROR, "an object was written by another version of mrhsm").because(e))
-    }
-
     fn entry(&self, uid: &Uid, value: Secret) -> Result<Entry> {
         let about = serde_json::to_vec(self)
             .map_err(|e| Error::new(Kind::Pkcs11, CKR_DEVICE_ERROR, "an object cannot be written").because(e))?;
@@ -340,17 +279,6 @@ impl About {
     }
 }
 
-/// Where each object is, and which objects have a given name, group, class, label or identifier.
-#[derive(Default)]
-struct Index {
-    places: HashMap<String, (u32, Place)>,
-    uids: BTreeMap<u32, String>,
-    tags: HashMap<u64, BTreeSet<u32>>,
-    next: u32,
-    hasher: RandomState,
-    live_bytes: u64,
-}
-
 /// A field that is looked up by, with its value.
 #[derive(Hash)]
 enum Tag<'a> {
@@ -361,107 +289,35 @@ enum Tag<'a> {
     Id(&'a str),
 }
 
-impl Index {
-    fn read_on(&mut self, journal: &mut Journal) -> Result<()> {
-        let mut news = journal.read_on()?;
-        if news.restarted {
-            *self = Index::default();
-        }
-        for met in news.entries.drain(..) {
-            self.remove(&met.entry.uid, journal);
-            let Some((about, _)) = met.entry.put else { continue };
-            match About::parse(&about) {
-                Ok(about) => self.insert(met.entry.uid, &about, met.place),
-                Err(e) => crate::log!(Error, "object {}: {e}", met.entry.uid),
-            }
-        }
-        Ok(())
+impl Record for About {
+    fn parse(text: &[u8]) -> Result<About> {
+        serde_json::from_slice(text)
+            .map_err(|e| Error::new(Kind::File, CKR_DEVICE_ERROR, "an object was written by another version of mrhsm").because(e))
     }
 
-    fn insert(&mut self, uid: String, about: &About, place: Place) {
-        let number = self.next;
-        self.next += 1;
-        for tag in tags(about) {
-            self.tags.entry(self.hasher.hash_one(tag)).or_default().insert(number);
-        }
-        self.live_bytes += place.bytes();
-        self.uids.insert(number, uid.clone());
-        self.places.insert(uid, (number, place));
-    }
-
-    fn remove(&mut self, uid: &str, journal: &Journal) {
-        let Some((number, place)) = self.places.remove(uid) else { return };
-        self.uids.remove(&number);
-        self.live_bytes -= place.bytes();
-        // The tags are those of the record that is overtaken, so it is read once more.
-        let Ok(Some((about, _))) = journal.read(place).map(|e| e.put) else { return };
-        let Ok(about) = About::parse(&about) else { return };
-        for tag in tags(&about) {
-            let tag = self.hasher.hash_one(tag);
-            if let Some(numbers) = self.tags.get_mut(&tag) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
-                    self.tags.remove(&tag);
-                }
-            }
-        }
-    }
-
-    fn place(&self, uid: &str) -> Option<Place> {
-        self.places.get(uid).map(|(_, place)| *place)
-    }
-
-    fn places(&self) -> impl Iterator<Item = Place> + use<> {
-        let places: Vec<Place> = self.uids.values().filter_map(|uid| self.place(uid)).collect();
-        places.into_iter()
-    }
-
-    /// Objects that have every field of the filter, oldest first.
-    fn find(&self, filter: &Filter) -> Vec<Uid> {
-        let label = filter.label.as_deref().map(|bytes| HEXLOWER.encode(bytes));
-        let id = filter.id.as_deref().map(|bytes| HEXLOWER.encode(bytes));
-        let wanted = [
-            filter.name.as_deref().map(Tag::Name),
-            filter.group.as_deref().map(Tag::Group),
-            filter.class.map(Tag::Class),
-            label.as_deref().map(Tag::Label),
-            id.as_deref().map(Tag::Id),
-        ];
-        let mut sets = Vec::new();
-        for tag in wanted.into_iter().flatten() {
-            match self.tags.get(&self.hasher.hash_one(tag)) {
-                Some(numbers) => sets.push(numbers),
-                None => return Vec::new(),
-            }
-        }
-        sets.sort_by_key(|numbers| numbers.len());
-        let uid = |number: &u32| self.uids.get(number).cloned().map(Uid);
-        match sets.split_first() {
-            None => self.uids.values().cloned().map(Uid).collect(),
-            Some((fewest, others)) => {
-                fewest.iter().filter(|number| others.iter().all(|set| set.contains(number))).filter_map(uid).collect()
-            }
-        }
+    fn tags(&self, tagger: &Tagger) -> Vec<u64> {
+        let optional = [self.name.as_deref().map(Tag::Name), self.group.as_deref().map(Tag::Group)];
+        let always = [Tag::Class(self.class), Tag::Label(&self.label), Tag::Id(&self.id)];
+        always.into_iter().chain(optional.into_iter().flatten()).map(|tag| tagger.tag(tag)).collect()
     }
 }
 
-fn tags(about: &About) -> impl Iterator<Item = Tag<'_>> {
-    let optional = [about.name.as_deref().map(Tag::Name), about.group.as_deref().map(Tag::Group)];
-    [Tag::Class(about.class), Tag::Label(&about.label), Tag::Id(&about.id)].into_iter().chain(optional.into_iter().flatten())
+/// What a filter asks for, as the index has it.
+fn wanted(filter: &Filter, tagger: &Tagger) -> Vec<u64> {
+    let label = filter.label.as_deref().map(|bytes| HEXLOWER.encode(bytes));
+    let id = filter.id.as_deref().map(|bytes| HEXLOWER.encode(bytes));
+    let tags = [
+        filter.name.as_deref().map(Tag::Name),
+        filter.group.as_deref().map(Tag::Group),
+        filter.class.map(Tag::Class),
+        label.as_deref().map(Tag::Label),
+        id.as_deref().map(Tag::Id),
+    ];
+    tags.into_iter().flatten().map(|tag| tagger.tag(tag)).collect()
 }
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_second()
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn new_uid() -> Result<Uid> {
-    let mut b = [0; 16];
-    rng::fill(&mut b)?;
-    b[6] = b[6] & 0x0f | 0x40;
-    b[8] = b[8] & 0x3f | 0x80;
-    let h = HEXLOWER.encode(&b);
-    Ok(Uid(format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])))
 }
 
 #[cfg(test)]

@@ -134,8 +134,8 @@ fn a_damaged_record_is_named_and_the_others_work() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
     let uids: Vec<Uid> = (0..3).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
-    let place = store.inner().index.place(&uids[1].0).unwrap();
-    let start = store.inner().journal.len() - 2 * place.bytes();
+    let place = store.records.lock().index.place(&uids[1].0).unwrap();
+    let start = store.records.lock().journal.len() - 2 * place.bytes();
     drop(store);
     for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
         let whole = fs::read(&path).unwrap();
@@ -159,7 +159,7 @@ fn a_journal_of_overtaken_records_is_rewritten() {
         let uid = store.register(&spec("big", b""), &big).unwrap();
         store.destroy(&uid).unwrap();
     }
-    assert!(fs::metadata(&path).unwrap().len() < WORTH_REWRITING + 300_000);
+    assert!(fs::metadata(&path).unwrap().len() < records::WORTH_REWRITING + 300_000);
     assert_eq!(other.locate(&Filter::default()).unwrap(), std::slice::from_ref(&kept));
     assert_eq!(other.fetch(&kept).unwrap(), store.fetch(&kept).unwrap());
     other.create(&spec("new", b"")).unwrap();
@@ -278,10 +278,10 @@ fn ended_at_any_step_a_rewriting_loses_nothing() {
         (folder, path, store)
     };
     let rewrite = |store: &FileStore| {
-        let mut inner = store.inner();
-        let lock = inner.journal.lock().unwrap();
-        let places = inner.index.places();
-        inner.journal.rewrite(&lock, places)
+        let mut held = store.records.lock();
+        let lock = held.journal.lock().unwrap();
+        let places = held.index.places();
+        held.journal.rewrite(&lock, places.into_iter())
     };
     let (_folder, path, store) = setup();
     let before = content(&path);

@@ -1,8 +1,8 @@
 //! How a server behaves: one table of differences, and the servers people have, as observed on the wire
 //! (PyKMIP, Cosmian, Vault, key stores that speak 1.0 only).
 
-use mrhsm_pkcs11::kmip::{KeyFormatType, OperationCode};
-use mrhsm_pkcs11::version::Version;
+use crate::kmip::{KeyFormatType, OperationCode};
+use crate::version::Version;
 
 /// How identifiers look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct Personality {
     pub counter_mode: bool,
     /// Without a Cryptographic Algorithm in the parameters encryption is refused.
     pub wants_algorithm: bool,
+    /// Data may come in parts, over several requests.
+    pub streams: bool,
     /// Sign takes Digested Data.
     pub digested_data: bool,
     /// RSA signatures are PSS unless a Digital Signature Algorithm says otherwise.
@@ -136,6 +138,8 @@ const ALL: &[OperationCode] = &[
     Op::CREATE_KEY_PAIR,
     Op::REGISTER,
     Op::RE_KEY,
+    Op::RE_KEY_KEY_PAIR,
+    Op::DERIVE_KEY,
     Op::LOCATE,
     Op::CHECK,
     Op::GET,
@@ -145,9 +149,14 @@ const ALL: &[OperationCode] = &[
     Op::MODIFY_ATTRIBUTE,
     Op::DELETE_ATTRIBUTE,
     Op::SET_ATTRIBUTE,
+    Op::ADJUST_ATTRIBUTE,
+    Op::OBTAIN_LEASE,
+    Op::GET_USAGE_ALLOCATION,
     Op::ACTIVATE,
     Op::REVOKE,
     Op::DESTROY,
+    Op::ARCHIVE,
+    Op::RECOVER,
     Op::QUERY,
     Op::DISCOVER_VERSIONS,
     Op::ENCRYPT,
@@ -157,6 +166,11 @@ const ALL: &[OperationCode] = &[
     Op::MAC,
     Op::MAC_VERIFY,
     Op::RNG_RETRIEVE,
+    Op::RNG_SEED,
+    Op::HASH,
+    Op::IMPORT,
+    Op::EXPORT,
+    Op::PING,
 ];
 
 /// What a key store of the first version has.
@@ -210,6 +224,7 @@ impl Personality {
             padding_none: true,
             counter_mode: true,
             wants_algorithm: false,
+            streams: true,
             digested_data: true,
             pss_by_default: false,
             locating: Locating::Exact,
@@ -274,6 +289,7 @@ impl Personality {
             placeholder: false,
             padding_none: false,
             wants_algorithm: true,
+            streams: false,
             digested_data: false,
             locating: Locating::Fail,
             locate_type_first: true,

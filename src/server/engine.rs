@@ -1,44 +1,100 @@
 //! Requests in, responses out: the message around the operations.
 
-use mrhsm_pkcs11::error::Error;
-use mrhsm_pkcs11::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
-use mrhsm_pkcs11::kmip::*;
-use mrhsm_pkcs11::secret::Secret;
-use mrhsm_pkcs11::ttlv::{ItemType, Tag};
-use mrhsm_pkcs11::version::Version;
+use crate::error::Error;
+use crate::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
+use crate::kmip::*;
+use crate::secret::Secret;
+use crate::ttlv::{ItemType, Tag};
+use crate::version::Version;
 
-use super::objects::{Objects, Outcome, Refusal, now};
+use std::sync::Arc;
+
+use super::crypto::Streams;
+use super::fault::Fault;
+use super::objects::{Object, Objects, Outcome, Refusal, now};
 use super::personality::Personality;
-use super::script::Fault;
-use super::{attributes, crypto, lifecycle};
+use super::{attributes, crypto, derive, get, lifecycle, locate, make};
 
-/// A server without its network: its character and what it holds.
+/// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
+/// ordered by [`Objects`].
 pub struct Engine {
+    /// How it behaves.
     pub personality: Personality,
+    /// What it holds.
     pub objects: Objects,
     /// User name and password that every request must carry.
-    pub credential: Option<(String, String)>,
+    pub credential: Option<(String, Secret)>,
+    /// Operations that go on over several requests.
+    pub(super) streams: Streams,
+}
+
+/// Who asks: the names in the certificate of its connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Common name: whose objects it makes.
+    pub name: String,
+    /// Organisational units: clients with one in common share their objects.
+    pub groups: Vec<String>,
 }
 
 /// What a request was about, as far as it could be read.
+#[derive(Default)]
 pub struct Heard {
+    /// Version of its header.
     pub version: Option<Version>,
+    /// Operations of its items.
     pub operations: Vec<OperationCode>,
+}
+
+/// An answer, and what became of each item of the request.
+pub struct Answer {
+    /// The message; empty where this server falls silent.
+    pub bytes: Secret,
+    /// For the audit log: operation, object, and why it was refused.
+    pub done: Vec<Done>,
+}
+
+/// What became of one item.
+pub struct Done {
+    /// What was asked; `None` when the message could not be read.
+    pub operation: Option<OperationCode>,
+    /// The object it was about.
+    pub object: Option<String>,
+    /// Why it was refused.
+    pub refused: Option<ResultReason>,
 }
 
 /// What an item's operation needs to know of the message it stands in.
 pub struct Context {
+    /// Version of the message.
     pub version: Version,
+    /// Who asks.
+    pub caller: Caller,
     /// ID placeholder: the object that the last item was about.
     pub placeholder: Option<String>,
+    /// The public half of the last pair that was made.
+    pub public_key: Option<String>,
     /// There will be no answer.
     pub silent: bool,
 }
 
+impl Context {
+    /// Makes an object the one that following items are about, and gives its identifier for the answer.
+    pub fn about(&mut self, object: &Object) -> String {
+        self.named(&object.uid)
+    }
+
+    /// The same for an identifier.
+    pub fn named(&mut self, uid: &str) -> String {
+        self.placeholder = Some(uid.to_owned());
+        uid.to_owned()
+    }
+}
+
 impl Engine {
-    /// A server that holds nothing.
-    pub fn new(personality: Personality) -> Engine {
-        Engine { personality, objects: Objects::default(), credential: None }
+    /// A server of this character.
+    pub fn new(personality: Personality, objects: Objects) -> Engine {
+        Engine { personality, objects, credential: None, streams: Streams::default() }
     }
 
     /// What a request asks, without doing it.
@@ -52,26 +108,29 @@ impl Engine {
         }
     }
 
-    /// Does what a request asks, and answers; nothing where this server would fall silent. `fault` changes the answer where it is one of the answer's faults.
-    pub fn answer(&mut self, frame: &[u8], fault: Option<&Fault>) -> Secret {
-        let message = match RequestMessage::decode(frame) {
-            Ok(message) => message,
-            Err(error) => return self.refuse_message(Version::V1_0, ResultReason::INVALID_MESSAGE, &error.to_string()),
-        };
-        let version = message.header.protocol_version;
-        if let Err((reason, text)) = self.acceptable(&message) {
-            return self.refuse_message(version, reason, &text);
-        }
-        let answer = match self.run(&message, fault) {
-            Ok(answer) => answer,
-            Err((reason, text)) => return self.refuse_message(version, reason, &text),
-        };
-        match message.header.maximum_response_size {
-            Some(most) if answer.len() > most.max(0) as usize => {
-                self.refuse_message(version, ResultReason::RESPONSE_TOO_LARGE, "the answer is larger than you take")
+    /// Does what a request of `caller` asks, and answers; nothing where this server would fall silent. `fault` changes the
+    /// answer where it is one of the answer's faults.
+    pub fn answer(&self, caller: &Caller, frame: &[u8], fault: Option<&Fault>) -> Answer {
+        let mut done = Vec::new();
+        let (version, outcome) = match RequestMessage::decode(frame) {
+            Err(error) => (Version::V1_0, Err((ResultReason::INVALID_MESSAGE, error.to_string()))),
+            Ok(message) => {
+                let outcome = self.acceptable(&message).and_then(|()| self.run(caller, &message, fault, &mut done));
+                let most = message.header.maximum_response_size.map_or(usize::MAX, |most| most.max(0) as usize);
+                let outcome = match outcome {
+                    Ok(answer) if answer.len() > most => {
+                        Err((ResultReason::RESPONSE_TOO_LARGE, "the answer is larger than you take".into()))
+                    }
+                    other => other,
+                };
+                (message.header.protocol_version, outcome)
             }
-            _ => answer,
-        }
+        };
+        let bytes = outcome.unwrap_or_else(|(reason, text)| {
+            done.push(Done { operation: None, object: None, refused: Some(reason) });
+            self.refuse_message(version, reason, &text)
+        });
+        Answer { bytes, done }
     }
 
     /// Whether the message as a whole can be done here.
@@ -87,6 +146,12 @@ impl Engine {
         if items.len() > 1 && !self.personality.batches {
             return invalid("one item per message");
         }
+        if header.asynchronous_indicator.is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY) {
+            return invalid("asynchronous answers are not supported");
+        }
+        if items.iter().any(|item| item.message_extensions.iter().any(|extension| extension.criticality_indicator)) {
+            return invalid("a critical message extension is not known");
+        }
         if items.len() > 1 && items.iter().any(|item| item.unique_batch_item_id.is_none()) {
             return invalid("items without Unique Batch Item ID");
         }
@@ -99,15 +164,14 @@ impl Engine {
         if let Some((username, password)) = &self.credential {
             let said = header.authentication.iter().flat_map(|authentication| &authentication.credentials).any(|credential| {
                 let value = &credential.credential_value;
-                value.username.as_ref() == Some(username)
-                    && value.password.as_ref().is_some_and(|said| said.0.expose() == password.as_bytes())
+                value.username.as_ref() == Some(username) && value.password.as_ref().is_some_and(|said| said.0 == *password)
             });
             if !said {
                 return Err((ResultReason::AUTHENTICATION_NOT_SUCCESSFUL, "user name or password is wrong".to_owned()));
             }
         }
         let unknown = |item: &RequestItem<'_>| {
-            !self.personality.operations.contains(&item.operation) || header.protocol_version < since(item.operation)
+            !self.personality.operations.contains(&item.operation) || header.protocol_version < item.operation.since()
         };
         if self.personality.unknown_operation_breaks && items.iter().any(unknown) {
             return invalid("unknown operation");
@@ -115,10 +179,17 @@ impl Engine {
         Ok(())
     }
 
-    fn run(&mut self, message: &RequestMessage<'_>, fault: Option<&Fault>) -> Result<Secret, (ResultReason, String)> {
+    fn run(
+        &self,
+        caller: &Caller,
+        message: &RequestMessage<'_>,
+        fault: Option<&Fault>,
+        done: &mut Vec<Done>,
+    ) -> Result<Secret, (ResultReason, String)> {
         let version = message.header.protocol_version;
         let mut batch = ResponseBatch::new(version, now());
-        let mut context = Context { version, placeholder: None, silent: false };
+        let caller = caller.clone();
+        let mut context = Context { version, caller, placeholder: None, public_key: None, silent: false };
         let goes_on = message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::CONTINUE)
             || !self.personality.stops_batch;
         for item in &message.items {
@@ -130,6 +201,11 @@ impl Engine {
                 Some(Fault::Fail(reason)) => Err(Refusal::item(*reason, "the script says so")),
                 _ => self.perform(item, &mut context),
             };
+            let refused = match &outcome {
+                Ok(_) => None,
+                Err(Refusal::Item(reason, _) | Refusal::Message(reason, _)) => Some(*reason),
+            };
+            done.push(Done { operation: Some(item.operation), object: context.placeholder.clone(), refused });
             match outcome {
                 Ok(response) => batch.success(item.operation, id.as_deref(), &response),
                 Err(Refusal::Message(reason, text)) => return Err((reason, text)),
@@ -158,9 +234,9 @@ impl Engine {
         Ok(answer)
     }
 
-    fn perform(&mut self, item: &RequestItem<'_>, context: &mut Context) -> Outcome<Response> {
+    fn perform(&self, item: &RequestItem<'_>, context: &mut Context) -> Outcome<Response> {
         let version = context.version;
-        if !self.personality.operations.contains(&item.operation) || version < since(item.operation) {
+        if !self.personality.operations.contains(&item.operation) || version < item.operation.since() {
             let text = format!("{} is not supported", item.operation);
             return Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text));
         }
@@ -173,34 +249,47 @@ impl Engine {
         match request {
             Request::DiscoverVersions(request) => Ok(self.discover(&request).into()),
             Request::Query(request) => Ok(self.query(&request, version).into()),
-            Request::Create(request) => lifecycle::create(self, context, *request).map(Into::into),
-            Request::CreateKeyPair(request) => lifecycle::create_key_pair(self, context, *request).map(Into::into),
-            Request::Register(request) => lifecycle::register(self, context, *request).map(Into::into),
-            Request::ReKey(request) => lifecycle::re_key(self, context, *request).map(Into::into),
-            Request::Locate(request) => super::locate::locate(self, context, *request).map(Into::into),
-            Request::Check(request) => lifecycle::check(self, context, *request).map(Into::into),
-            Request::Get(request) => lifecycle::get(self, context, *request).map(Into::into),
+            Request::Ping(_) => Ok(PingResponse {}.into()),
             Request::GetAttributes(request) => {
                 let answer = attributes::get(self, context, *request)?;
                 let nothing = answer.attributes.is_empty() && version.typed_attributes();
                 context.silent |= nothing && self.personality.silent_on_nothing;
                 Ok(answer.into())
             }
+            Request::Create(request) => make::create(self, context, *request).map(Into::into),
+            Request::CreateKeyPair(request) => make::create_key_pair(self, context, *request).map(Into::into),
+            Request::Register(request) => make::register(self, context, *request).map(Into::into),
+            Request::Import(request) => make::import(self, context, *request).map(Into::into),
+            Request::ReKey(request) => make::re_key(self, context, *request).map(Into::into),
+            Request::ReKeyKeyPair(request) => make::re_key_key_pair(self, context, *request).map(Into::into),
+            Request::DeriveKey(request) => derive::derive_key(self, context, *request).map(Into::into),
+            Request::Locate(request) => locate::locate(self, context, *request).map(Into::into),
+            Request::Check(request) => lifecycle::check(self, context, *request).map(Into::into),
+            Request::Get(request) => get::get(self, context, *request).map(Into::into),
+            Request::Export(request) => get::export(self, context, *request).map(Into::into),
             Request::GetAttributeList(request) => attributes::list(self, context, *request).map(Into::into),
             Request::AddAttribute(request) => attributes::add(self, context, *request).map(Into::into),
             Request::ModifyAttribute(request) => attributes::modify(self, context, *request).map(Into::into),
             Request::DeleteAttribute(request) => attributes::delete(self, context, *request).map(Into::into),
             Request::SetAttribute(request) => attributes::set(self, context, *request).map(Into::into),
+            Request::AdjustAttribute(request) => attributes::adjust(self, context, *request).map(Into::into),
             Request::Activate(request) => lifecycle::activate(self, context, *request).map(Into::into),
             Request::Revoke(request) => lifecycle::revoke(self, context, *request).map(Into::into),
             Request::Destroy(request) => lifecycle::destroy(self, context, *request).map(Into::into),
+            Request::Archive(request) => lifecycle::archive(self, context, *request).map(Into::into),
+            Request::Recover(request) => lifecycle::recover(self, context, *request).map(Into::into),
+            Request::ObtainLease(request) => lifecycle::obtain_lease(self, context, *request).map(Into::into),
+            Request::GetUsageAllocation(request) => lifecycle::get_usage_allocation(self, context, *request).map(Into::into),
             Request::Encrypt(request) => crypto::encrypt(self, context, *request).map(Into::into),
             Request::Decrypt(request) => crypto::decrypt(self, context, *request).map(Into::into),
             Request::Sign(request) => crypto::sign(self, context, *request).map(Into::into),
             Request::SignatureVerify(request) => crypto::verify(self, context, *request).map(Into::into),
             Request::Mac(request) => crypto::mac(self, context, *request).map(Into::into),
             Request::MacVerify(request) => crypto::mac_verify(self, context, *request).map(Into::into),
+            Request::Hash(request) => crypto::hash(self, context, *request).map(Into::into),
             Request::RngRetrieve(request) => crypto::random(*request).map(Into::into),
+            // The generator needs none of it (spec 1.4, 4.36: a server may use nothing).
+            Request::RngSeed(_) => Ok(RngSeedResponse { data_length: 0 }.into()),
             other => {
                 let text = format!("{} is not supported", other.code());
                 Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text))
@@ -219,7 +308,7 @@ impl Engine {
         for function in &request.query_functions {
             match *function {
                 QueryFunction::QUERY_OPERATIONS => {
-                    let announced = |op: &&OperationCode| !self.personality.unannounced.contains(op) && version >= since(**op);
+                    let announced = |op: &&OperationCode| !self.personality.unannounced.contains(op) && version >= op.since();
                     answer.operations = self.personality.operations.iter().filter(announced).copied().collect();
                 }
                 QueryFunction::QUERY_OBJECTS => {
@@ -233,7 +322,23 @@ impl Engine {
                     ];
                 }
                 QueryFunction::QUERY_SERVER_INFORMATION => {
-                    answer.vendor_identification = Some(format!("{} (mrhsm test server)", self.personality.name));
+                    answer.vendor_identification =
+                        Some(format!("{} (mrhsm {})", self.personality.name, env!("CARGO_PKG_VERSION")));
+                }
+                QueryFunction::QUERY_CAPABILITIES if version >= Version::V1_3 => {
+                    let later = |flag: bool| (version >= Version::V1_4).then_some(flag);
+                    answer.capability_information = vec![CapabilityInformation {
+                        streaming_capability: Some(self.personality.streams),
+                        asynchronous_capability: Some(false),
+                        attestation_capability: Some(false),
+                        batch_undo_capability: later(false),
+                        batch_continue_capability: later(true),
+                        ..CapabilityInformation::default()
+                    }];
+                }
+                QueryFunction::QUERY_RNGS if version >= Version::V1_3 => {
+                    let rng = RngParameters { rng_algorithm: RngAlgorithm::UNSPECIFIED, ..RngParameters::default() };
+                    answer.rng_parameters = vec![rng];
                 }
                 _ => {}
             }
@@ -242,16 +347,19 @@ impl Engine {
     }
 
     /// The object a request names, or the placeholder.
-    pub fn resolve(&self, context: &Context, uid: Option<UniqueIdentifier>) -> Outcome<String> {
-        let invalid = |text: &str| Err(Refusal::Message(ResultReason::INVALID_MESSAGE, text.to_owned()));
-        match uid {
-            Some(UniqueIdentifier::Text(uid)) => self.objects.get(&uid).map(|object| object.uid.clone()),
-            _ if !self.personality.placeholder => invalid("no Unique Identifier"),
-            None | Some(UniqueIdentifier::Placeholder(_)) => match &context.placeholder {
-                Some(uid) => Ok(uid.clone()),
-                None => Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "no object was named before")),
-            },
-            Some(UniqueIdentifier::Index(_)) => invalid("identifiers by number are not supported"),
+    pub fn resolve(&self, context: &Context, uid: Option<UniqueIdentifier>) -> Outcome<Arc<Object>> {
+        let placeholder = match uid {
+            Some(UniqueIdentifier::Text(uid)) => return self.objects.get(&uid, &context.caller),
+            _ if !self.personality.placeholder => return Err(Refusal::message("no Unique Identifier")),
+            Some(UniqueIdentifier::Index(_)) => return Err(Refusal::message("identifiers by number are not supported")),
+            Some(UniqueIdentifier::Placeholder(
+                UniqueIdentifierPlaceholder::CREATE_KEY_PAIR_PUBLIC_KEY | UniqueIdentifierPlaceholder::RE_KEY_KEY_PAIR_PUBLIC_KEY,
+            )) => &context.public_key,
+            None | Some(UniqueIdentifier::Placeholder(_)) => &context.placeholder,
+        };
+        match placeholder {
+            Some(uid) => self.objects.get(uid, &context.caller),
+            None => Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "no object was named before")),
         }
     }
 
@@ -285,20 +393,4 @@ fn with_byte(answer: Secret, at: usize, byte: u8) -> Secret {
     let mut bytes = answer.expose().to_vec();
     bytes[at] = byte;
     Secret::new(bytes)
-}
-
-/// The version that brought an operation.
-fn since(operation: OperationCode) -> Version {
-    match operation {
-        OperationCode::DISCOVER_VERSIONS => Version::V1_1,
-        OperationCode::SET_ATTRIBUTE => Version::V2_0,
-        OperationCode::ENCRYPT
-        | OperationCode::DECRYPT
-        | OperationCode::SIGN
-        | OperationCode::SIGNATURE_VERIFY
-        | OperationCode::MAC
-        | OperationCode::MAC_VERIFY
-        | OperationCode::RNG_RETRIEVE => Version::V1_2,
-        _ => Version::V1_0,
-    }
 }

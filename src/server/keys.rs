@@ -1,27 +1,72 @@
 //! Keys: made, taken in and given back in the formats of the wire.
 
-use mrhsm_pkcs11::crypto::pkey::{Kind, PrivateKey, PublicKey, RsaParts};
-use mrhsm_pkcs11::crypto::{Curve, Hash};
-use mrhsm_pkcs11::kmip::{
+use crate::crypto::pkey::{Kind, PrivateKey, PublicKey, RsaParts};
+use crate::crypto::{Curve, Hash};
+use crate::kmip::{
     CryptographicAlgorithm as Alg, HashingAlgorithm, KeyBlock, KeyFormatType as Format, KeyMaterial, KeyValue, ObjectType,
-    RecommendedCurve, ResultReason, TransparentKey,
+    PlainKeyValue, RecommendedCurve, ResultReason, TransparentKey,
 };
-use mrhsm_pkcs11::secret::Secret;
-use mrhsm_pkcs11::ttlv::BigInteger;
+use crate::secret::Secret;
+use crate::ttlv::BigInteger;
 
 use super::objects::{Outcome, Refusal};
 
 /// A key in one form per kind.
 pub enum Material {
-    Symmetric(Vec<u8>),
+    /// The key itself.
+    Symmetric(Secret),
     /// PKCS#8.
-    Private(Vec<u8>),
+    Private(Secret),
     /// SubjectPublicKeyInfo.
-    Public(Vec<u8>),
-    /// Bytes that are not looked into (an Opaque format).
-    Unknown(Vec<u8>),
+    Public(Secret),
+    /// Bytes that are not looked into (an Opaque format, a secret).
+    Unknown(Secret),
 }
 
+impl Clone for Material {
+    fn clone(&self) -> Material {
+        let mut copy = Material::empty(self.kind()).expect("a kind that is");
+        copy.fill(self.bytes().duplicate());
+        copy
+    }
+}
+
+impl Material {
+    /// The number of its kind, in records.
+    pub fn kind(&self) -> i32 {
+        match self {
+            Material::Symmetric(_) => 1,
+            Material::Private(_) => 2,
+            Material::Public(_) => 3,
+            Material::Unknown(_) => 4,
+        }
+    }
+
+    /// Of this kind, without its bytes.
+    pub fn empty(kind: i32) -> Option<Material> {
+        Some(match kind {
+            1 => Material::Symmetric(Secret::default()),
+            2 => Material::Private(Secret::default()),
+            3 => Material::Public(Secret::default()),
+            4 => Material::Unknown(Secret::default()),
+            _ => return None,
+        })
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &Secret {
+        let (Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) | Material::Unknown(bytes)) = self;
+        bytes
+    }
+
+    /// Replaces its bytes.
+    pub fn fill(&mut self, value: Secret) {
+        let (Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) | Material::Unknown(bytes)) = self;
+        *bytes = value;
+    }
+}
+
+/// A field of the request is wrong.
 pub fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::Item(ResultReason::INVALID_FIELD, message.into())
 }
@@ -37,14 +82,14 @@ impl Material {
             return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, "wrapped keys are not taken in"));
         };
         let format = block.key_format_type;
-        let bad = |e: mrhsm_pkcs11::error::Error| invalid(format!("the key material is no {format}: {e}"));
+        let bad = |e: crate::error::Error| invalid(format!("the key material is no {format}: {e}"));
         match (object_type, &plain.key_material) {
             (ObjectType::SYMMETRIC_KEY, KeyMaterial::Bytes(bytes)) if format == Format::RAW => {
-                Ok(Material::Symmetric(bytes.expose().to_vec()))
+                Ok(Material::Symmetric(bytes.duplicate()))
             }
             (ObjectType::SYMMETRIC_KEY, KeyMaterial::Transparent(key)) if format == Format::TRANSPARENT_SYMMETRIC_KEY => {
                 let key = key.key.as_ref().ok_or_else(|| invalid("a transparent key without Key"))?;
-                Ok(Material::Symmetric(key.expose().to_vec()))
+                Ok(Material::Symmetric(key.duplicate()))
             }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) => {
                 let key = match format {
@@ -53,7 +98,7 @@ impl Material {
                     Format::ECPRIVATEKEY => PrivateKey::from_sec1(bytes.expose(), None),
                     _ => return Err(unsupported_format(format)),
                 };
-                Ok(Material::Private(key.and_then(|key| key.to_pkcs8()).map_err(bad)?.expose().to_vec()))
+                Ok(Material::Private(key.and_then(|key| key.to_pkcs8()).map_err(bad)?))
             }
             (ObjectType::PUBLIC_KEY, KeyMaterial::Bytes(bytes)) => {
                 let key = match format {
@@ -61,16 +106,16 @@ impl Material {
                     Format::PKCS_1 => PublicKey::from_pkcs1(bytes.expose()),
                     _ => return Err(unsupported_format(format)),
                 };
-                Ok(Material::Public(key.and_then(|key| key.to_spki()).map_err(bad)?))
+                Ok(Material::Public(key.and_then(|key| key.to_spki()).map_err(bad)?.into()))
             }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Transparent(key)) => {
                 let key = private_from_transparent(format, key)?;
-                Ok(Material::Private(key.to_pkcs8().map_err(bad)?.expose().to_vec()))
+                Ok(Material::Private(key.to_pkcs8().map_err(bad)?))
             }
             (ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) => {
-                Ok(Material::Public(public_from_transparent(format, key)?.to_spki().map_err(bad)?))
+                Ok(Material::Public(public_from_transparent(format, key)?.to_spki().map_err(bad)?.into()))
             }
-            (_, KeyMaterial::Bytes(bytes)) => Ok(Material::Unknown(bytes.expose().to_vec())),
+            (_, KeyMaterial::Bytes(bytes)) => Ok(Material::Unknown(bytes.duplicate())),
             _ => Err(unsupported_format(format)),
         }
     }
@@ -78,12 +123,12 @@ impl Material {
     /// The Key Block that gives the key back in `format`.
     pub fn block(&self, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> Outcome<KeyBlock> {
         let material = match (self, format) {
-            (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => KeyMaterial::Bytes(secret(bytes)),
+            (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => KeyMaterial::Bytes(bytes.duplicate()),
             (Material::Symmetric(bytes), Format::TRANSPARENT_SYMMETRIC_KEY) => {
-                KeyMaterial::Transparent(Box::new(TransparentKey { key: Some(secret(bytes)), ..TransparentKey::default() }))
+                KeyMaterial::Transparent(Box::new(TransparentKey { key: Some(bytes.duplicate()), ..TransparentKey::default() }))
             }
             (Material::Private(der), _) => {
-                let key = PrivateKey::from_pkcs8(der).map_err(broken)?;
+                let key = PrivateKey::from_pkcs8(der.expose()).map_err(broken)?;
                 let bytes = match format {
                     Format::PKCS_8 => key.to_pkcs8(),
                     Format::PKCS_1 => key.to_pkcs1(),
@@ -93,7 +138,7 @@ impl Material {
                 KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?)
             }
             (Material::Public(der), _) => {
-                let key = PublicKey::from_spki(der).map_err(broken)?;
+                let key = PublicKey::from_spki(der.expose()).map_err(broken)?;
                 let bytes = match format {
                     Format::X_509 => key.to_spki(),
                     Format::PKCS_1 => key.to_pkcs1(),
@@ -103,7 +148,7 @@ impl Material {
             }
             _ => return Err(unsupported_format(format)),
         };
-        let value = mrhsm_pkcs11::kmip::PlainKeyValue { key_material: material, attributes: None };
+        let value = PlainKeyValue { key_material: material, attributes: None };
         Ok(KeyBlock {
             key_format_type: format,
             key_value: Some(KeyValue::Plain(value)),
@@ -116,8 +161,8 @@ impl Material {
     /// Algorithm and length, where the key itself says them.
     pub fn describe(&self) -> Option<(Alg, i32)> {
         let kind = match self {
-            Material::Private(der) => PrivateKey::from_pkcs8(der).ok()?.kind(),
-            Material::Public(der) => PublicKey::from_spki(der).ok()?.kind(),
+            Material::Private(der) => PrivateKey::from_pkcs8(der.expose()).ok()?.kind(),
+            Material::Public(der) => PublicKey::from_spki(der.expose()).ok()?.kind(),
             _ => return None,
         };
         Some(match kind {
@@ -132,7 +177,7 @@ fn secret(bytes: &[u8]) -> Secret {
     Secret::new(bytes.to_vec())
 }
 
-fn broken(e: mrhsm_pkcs11::error::Error) -> Refusal {
+fn broken(e: crate::error::Error) -> Refusal {
     Refusal::item(ResultReason::GENERAL_FAILURE, e.to_string())
 }
 
@@ -190,7 +235,7 @@ pub fn curve(curve: RecommendedCurve) -> Option<Curve> {
 }
 
 /// The hash function that KMIP calls so.
-pub fn hash(hash: HashingAlgorithm) -> Outcome<Hash> {
+pub fn hash_of(hash: HashingAlgorithm) -> Outcome<Hash> {
     Ok(match hash {
         HashingAlgorithm::SHA_1 => Hash::Sha1,
         HashingAlgorithm::SHA_224 => Hash::Sha224,

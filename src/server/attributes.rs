@@ -1,0 +1,295 @@
+//! Attributes: what is taken in, and the operations on them.
+
+use crate::kmip::*;
+use crate::ttlv::{Tag, Value};
+use crate::version::Version;
+
+use super::engine::{Context, Engine};
+use super::keys::invalid;
+use super::objects::{Object, Outcome, Refusal, now};
+use super::personality::{Personality, Policy};
+
+/// What may stand in an object more than once.
+const MANY: &[Tag] = &[
+    Tag::NAME,
+    Tag::OBJECT_GROUP,
+    Tag::APPLICATION_SPECIFIC_INFORMATION,
+    Tag::LINK,
+    Tag::ALTERNATIVE_NAME,
+    Tag::CRYPTOGRAPHIC_PARAMETERS,
+];
+
+/// What only the server sets.
+const SERVERS: &[Tag] = &[
+    Tag::UNIQUE_IDENTIFIER,
+    Tag::OBJECT_TYPE,
+    Tag::STATE,
+    Tag::INITIAL_DATE,
+    Tag::LAST_CHANGE_DATE,
+    Tag::COMPROMISE_DATE,
+    Tag::COMPROMISE_OCCURRENCE_DATE,
+    Tag::DESTROY_DATE,
+    Tag::ARCHIVE_DATE,
+    Tag::ALWAYS_SENSITIVE,
+    Tag::NEVER_EXTRACTABLE,
+    Tag::REVOCATION_REASON,
+];
+
+/// What cannot be changed once the object is there.
+const FIXED: &[Tag] = &[Tag::CRYPTOGRAPHIC_ALGORITHM, Tag::CRYPTOGRAPHIC_LENGTH, Tag::CRYPTOGRAPHIC_USAGE_MASK];
+
+fn policy(personality: &Personality, value: &AttributeValue) -> Policy {
+    let tag = match value.name() {
+        AttributeName::Custom { .. } => return personality.custom_attributes,
+        AttributeName::Standard(tag) => tag,
+    };
+    match tag {
+        Tag::APPLICATION_SPECIFIC_INFORMATION => personality.application_info,
+        Tag::ACTIVATION_DATE | Tag::DEACTIVATION_DATE => personality.activation_date,
+        Tag::LINK => personality.links,
+        Tag::DESCRIPTION | Tag::COMMENT | Tag::CONTACT_INFORMATION | Tag::ALTERNATIVE_NAME => personality.descriptions,
+        Tag::EXTRACTABLE => personality.extractable,
+        Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS => personality.domain_parameters,
+        _ if SERVERS.contains(&tag) => Policy::Refuse,
+        _ => Policy::Keep,
+    }
+}
+
+/// Texts in an attribute, for servers that take ASCII only.
+fn is_ascii(value: &AttributeValue) -> bool {
+    match value {
+        AttributeValue::Name(name) => name.name_value.is_ascii(),
+        AttributeValue::ObjectGroup(text) => text.is_ascii(),
+        AttributeValue::ApplicationSpecificInformation(info) => {
+            info.application_namespace.is_ascii() && info.application_data.as_deref().is_none_or(str::is_ascii)
+        }
+        _ => true,
+    }
+}
+
+/// The attributes of a request as this server takes them in.
+pub fn screen(personality: &Personality, version: Version, given: Attributes) -> Outcome<Attributes> {
+    let mut kept = Attributes::new();
+    for attribute in given.0 {
+        let name = attribute.value.name();
+        let text = format!("{name} is not supported");
+        match policy(personality, &attribute.value) {
+            Policy::Drop => continue,
+            Policy::Refuse => return Err(Refusal::item(ResultReason::INVALID_FIELD, text)),
+            Policy::Break => return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, text)),
+            Policy::Keep => {}
+        }
+        if personality.ascii_only && !is_ascii(&attribute.value) {
+            return Err(invalid(format!("{name} is not ASCII")));
+        }
+        let before = kept.iter().filter(|other| other.name() == name).count();
+        if before > 0 && !is_many(&name) {
+            return Err(invalid(format!("{name} is given twice")));
+        }
+        if before > 0 && personality.wants_index && !version.typed_attributes() && attribute.index != Some(before as i32) {
+            return Err(invalid("Attribute index missing from multivalued attribute"));
+        }
+        kept.push(attribute.value);
+    }
+    Ok(kept)
+}
+
+fn is_many(name: &AttributeName) -> bool {
+    match name {
+        AttributeName::Standard(tag) => MANY.contains(tag),
+        AttributeName::Custom { .. } => false,
+    }
+}
+
+/// Answers Get Attributes.
+pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest) -> Outcome<GetAttributesResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let mut attributes = object.all_attributes(context.version);
+    if !request.attribute_names.is_empty() {
+        attributes.0.retain(|attribute| request.attribute_names.contains(&attribute.value.name()));
+    }
+    Ok(GetAttributesResponse { unique_identifier: context.about(&object), attributes })
+}
+
+/// Answers Get Attribute List.
+pub fn list(engine: &Engine, context: &mut Context, request: GetAttributeListRequest) -> Outcome<GetAttributeListResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let mut attribute_names: Vec<AttributeName> = Vec::new();
+    for value in object.all_attributes(context.version).iter() {
+        if !attribute_names.contains(&value.name()) {
+            attribute_names.push(value.name());
+        }
+    }
+    Ok(GetAttributeListResponse { unique_identifier: context.about(&object), attribute_names })
+}
+
+/// True for what only the server says of an object.
+pub fn is_servers(name: &AttributeName) -> bool {
+    matches!(name, AttributeName::Standard(tag) if SERVERS.contains(tag))
+}
+
+/// Refuses what a client may not touch.
+fn may_change(engine: &Engine, attribute: &Attribute) -> Outcome<()> {
+    let name = attribute.value.name();
+    if is_fixed(&name) {
+        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{name} cannot be changed")));
+    }
+    let one = Attributes(vec![Attribute { index: None, value: attribute.value.clone() }]);
+    screen(&engine.personality, Version::V2_0, one).map(|_| ())
+}
+
+/// True for what no client may change or delete once the object is there.
+fn is_fixed(name: &AttributeName) -> bool {
+    matches!(name, AttributeName::Standard(tag) if SERVERS.contains(tag) || FIXED.contains(tag))
+}
+
+/// The attribute as a 1.x response gives it back.
+fn echo(context: &Context, attribute: Attribute) -> Option<Attribute> {
+    (!context.version.typed_attributes()).then_some(attribute)
+}
+
+/// Changes the object that a request names, in one transaction.
+fn change<T>(
+    engine: &Engine,
+    context: &mut Context,
+    uid: Option<UniqueIdentifier>,
+    change: impl FnOnce(&mut Object) -> Outcome<T>,
+) -> Outcome<(String, T)> {
+    let object = engine.resolve(context, uid)?;
+    let result = engine.objects.change(&context.caller, |transaction| {
+        let mut object = transaction.get(&object.uid)?;
+        let before = object.dates.clone();
+        let result = change(&mut object)?;
+        object.dates.check_change(&before, now())?;
+        transaction.put_changed(object)?;
+        Ok(result)
+    })?;
+    Ok((context.about(&object), result))
+}
+
+/// Answers Add Attribute.
+pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest) -> Outcome<AddAttributeResponse> {
+    may_change(engine, &request.attribute)?;
+    let value = request.attribute.value.clone();
+    let (unique_identifier, index) = change(engine, context, request.unique_identifier, |object| {
+        let name = value.name();
+        let same = || object.attributes.0.iter().filter(|other| other.value.name() == name);
+        if same().next().is_some() && !is_many(&name) {
+            return Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, format!("{name} is there already")));
+        }
+        if object.dates.set(&value) {
+            return Ok(None);
+        }
+        // An index is never given twice while others stand behind it.
+        let index = same().map(|other| other.index.unwrap_or(0) + 1).max();
+        object.attributes.0.push(Attribute { index, value });
+        Ok(index)
+    })?;
+    let attribute = echo(context, Attribute { index, ..request.attribute });
+    Ok(AddAttributeResponse { unique_identifier, attribute })
+}
+
+/// Answers Modify Attribute.
+pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRequest) -> Outcome<ModifyAttributeResponse> {
+    may_change(engine, &request.attribute)?;
+    let value = request.attribute.value.clone();
+    let index = request.attribute.index.unwrap_or(0);
+    let current = request.current_attribute;
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
+        let name = value.name();
+        let found = object.attributes.0.iter().position(|other| match &current {
+            Some(current) => other.value == current.value,
+            None => other.value.name() == name && other.index.unwrap_or(0) == index,
+        });
+        let is_date = object.dates.attributes().any(|date| date.name() == name);
+        match found {
+            Some(at) => object.attributes.0[at].value = value,
+            None if is_date && object.dates.set(&value) => {}
+            None => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, format!("there is no {name} to modify"))),
+        }
+        Ok(())
+    })?;
+    Ok(ModifyAttributeResponse { unique_identifier, attribute: echo(context, request.attribute) })
+}
+
+/// Answers Delete Attribute.
+pub fn delete(engine: &Engine, context: &mut Context, request: DeleteAttributeRequest) -> Outcome<DeleteAttributeResponse> {
+    let typed = context.version.typed_attributes();
+    let index = request.attribute_index.unwrap_or(0);
+    let (current, name) = (request.current_attribute, request.attribute_name);
+    let meant = |other: &Attribute| match (&current, &name) {
+        (Some(current), _) => other.value == current.value,
+        (None, Some(name)) => other.value.name() == *name && (typed || other.index.unwrap_or(0) == index),
+        (None, None) => false,
+    };
+    let asked = current.as_ref().map(|current| current.value.name()).or_else(|| name.clone());
+    if asked.is_some_and(|name| is_fixed(&name)) {
+        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, "this attribute cannot be deleted"));
+    }
+    let (unique_identifier, first) = change(engine, context, request.unique_identifier, |object| {
+        let first = object.attributes.0.iter().find(|other| meant(other)).cloned();
+        let first = first.ok_or_else(|| Refusal::item(ResultReason::ITEM_NOT_FOUND, "there is no such attribute"))?;
+        object.attributes.0.retain(|other| !meant(other));
+        Ok(first)
+    })?;
+    Ok(DeleteAttributeResponse { unique_identifier, attribute: echo(context, first) })
+}
+
+/// Answers Set Attribute.
+pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest) -> Outcome<SetAttributeResponse> {
+    may_change(engine, &request.attribute)?;
+    let value = request.attribute.value;
+    let name = value.name();
+    if is_many(&name) {
+        let text = format!("{name} may be there several times");
+        return Err(Refusal::item(ResultReason::MULTI_VALUED_ATTRIBUTE, text));
+    }
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
+        if !object.dates.set(&value) {
+            object.attributes.0.retain(|other| other.value.name() != name);
+            object.attributes.push(value);
+        }
+        Ok(())
+    })?;
+    Ok(SetAttributeResponse { unique_identifier })
+}
+
+/// Answers Adjust Attribute (2.x): adds to, subtracts from or negates a number or a flag.
+pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRequest) -> Outcome<AdjustAttributeResponse> {
+    let name = request.attribute_reference;
+    if is_fixed(&name) {
+        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{name} cannot be changed")));
+    }
+    let by = match request.adjustment_value {
+        Some(Value::Integer(by)) => i64::from(by),
+        Some(Value::LongInteger(by)) => by,
+        None => 1,
+        Some(_) => return Err(invalid("Adjustment Value is not a number")),
+    };
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
+        let found = object.attributes.0.iter_mut().find(|other| other.value.name() == name);
+        let missing = || Refusal::item(ResultReason::ITEM_NOT_FOUND, format!("there is no {name} to adjust"));
+        let attribute = found.ok_or_else(missing)?;
+        let (AttributeValue::Custom(_, _, value) | AttributeValue::Other(_, value)) = &mut attribute.value else {
+            return Err(invalid(format!("{name} cannot be adjusted")));
+        };
+        let overflow = || invalid("the number would be too large");
+        let by = match request.adjustment_type {
+            AdjustmentType::DECREMENT => by.checked_neg().ok_or_else(overflow)?,
+            _ => by,
+        };
+        match (value, request.adjustment_type) {
+            (Value::Boolean(flag), AdjustmentType::NEGATE) => *flag = !*flag,
+            (Value::Integer(number), AdjustmentType::NEGATE) => *number = number.checked_neg().ok_or_else(overflow)?,
+            (Value::LongInteger(number), AdjustmentType::NEGATE) => *number = number.checked_neg().ok_or_else(overflow)?,
+            (Value::Integer(number), _) => {
+                let sum = i64::from(*number).checked_add(by).and_then(|sum| i32::try_from(sum).ok());
+                *number = sum.ok_or_else(overflow)?;
+            }
+            (Value::LongInteger(number), _) => *number = number.checked_add(by).ok_or_else(overflow)?,
+            _ => return Err(invalid(format!("{name} is no number"))),
+        }
+        Ok(())
+    })?;
+    Ok(AdjustAttributeResponse { unique_identifier })
+}

@@ -1,0 +1,188 @@
+//! Objects that are given back, plain or wrapped, and keys that come wrapped.
+
+use super::engine::{Context, Engine};
+use super::keys::{Material, invalid};
+use super::life::Purpose;
+use super::objects::{Object, Outcome, Refusal, Value, now};
+use crate::crypto::kw::{self, Wrapping};
+use crate::kmip::*;
+use crate::secret::Secret;
+use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
+use crate::version::Version;
+
+/// Answers Get.
+pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outcome<GetResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
+    Ok(GetResponse { object_type: object.object_type, unique_identifier: context.about(&object), object: given })
+}
+
+/// Answers Export.
+pub fn export(engine: &Engine, context: &mut Context, request: ExportRequest) -> Outcome<ExportResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
+    Ok(ExportResponse {
+        object_type: object.object_type,
+        unique_identifier: context.about(&object),
+        attributes: object.all_attributes(context.version),
+        object: given,
+    })
+}
+
+/// The object as it leaves the server.
+fn given(
+    engine: &Engine,
+    context: &Context,
+    object: &Object,
+    format: Option<KeyFormatType>,
+    specification: Option<&KeyWrappingSpecification>,
+) -> Outcome<ManagedObject> {
+    if engine.personality.enforces_sensitive && specification.is_none() && object.attributes.sensitive() == Some(&true) {
+        return Err(Refusal::item(ResultReason::SENSITIVE, "the object is sensitive"));
+    }
+    if engine.personality.enforces_sensitive && object.attributes.extractable() == Some(&false) {
+        return Err(Refusal::item(ResultReason::NOT_EXTRACTABLE, "the object is not extractable"));
+    }
+    let algorithm = object.algorithm();
+    let bits = object.attributes.cryptographic_length().copied();
+    let mut key_block = match &object.value {
+        Value::Key(material, own) => {
+            let format = format.unwrap_or(*own);
+            if format != *own && !engine.personality.converts_formats {
+                return Err(Refusal::item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("the key is kept as {own}")));
+            }
+            material.block(format, algorithm, bits)?
+        }
+        Value::Secret(_, material) => KeyBlock {
+            key_format_type: KeyFormatType::OPAQUE,
+            key_value: Some(KeyValue::bytes(material.bytes().duplicate())),
+            ..KeyBlock::default()
+        },
+        Value::Certificate(certificate_type, der) => {
+            return Ok(ManagedObject::Certificate(Certificate {
+                certificate_type: *certificate_type,
+                certificate_value: der.clone(),
+            }));
+        }
+        Value::Opaque(opaque_data_type, material) => {
+            return Ok(ManagedObject::OpaqueObject(OpaqueObject {
+                opaque_data_type: *opaque_data_type,
+                opaque_data_value: material.bytes().duplicate(),
+            }));
+        }
+        Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the object is destroyed")),
+    };
+    if let Some(specification) = specification {
+        wrap(engine, context, object, specification, &mut key_block)?;
+    } else if engine.personality.attributes_in_key_value
+        && let Some(KeyValue::Plain(plain)) = &mut key_block.key_value
+    {
+        plain.attributes = Some(object.all_attributes(context.version));
+    }
+    Ok(match (object.object_type, &object.value) {
+        (_, Value::Secret(secret_data_type, _)) => {
+            ManagedObject::SecretData(SecretData { secret_data_type: *secret_data_type, key_block })
+        }
+        (ObjectType::PRIVATE_KEY, _) => ManagedObject::PrivateKey(PrivateKey { key_block }),
+        (ObjectType::PUBLIC_KEY, _) => ManagedObject::PublicKey(PublicKey { key_block }),
+        _ => ManagedObject::SymmetricKey(SymmetricKey { key_block }),
+    })
+}
+
+/// The wrapping that key information asks for, and the key that does it, when it may.
+fn wrapping(
+    engine: &Engine,
+    context: &Context,
+    information: Option<&KeyInformation>,
+    purpose: Purpose,
+) -> Outcome<(Wrapping, Secret)> {
+    let refuse = |text: &str| Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
+    let Some(information) = information else { return refuse("which key wraps?") };
+    let Some(uid) = information.unique_identifier.as_text() else { return refuse("which key wraps?") };
+    let kek = engine.objects.get(uid, &context.caller)?;
+    kek.allow(match purpose {
+        Purpose::Protect => CryptographicUsageMask::WRAP_KEY,
+        Purpose::Process => CryptographicUsageMask::UNWRAP_KEY,
+    })?;
+    kek.dates.allow(purpose, engine.personality.deactivated_decrypts, now())?;
+    let parameters = information.cryptographic_parameters.as_ref().or_else(|| kek.attributes.cryptographic_parameters());
+    let wrapping = match parameters.and_then(|parameters| parameters.block_cipher_mode) {
+        Some(BlockCipherMode::NIST_KEY_WRAP) => Wrapping::Kw,
+        Some(BlockCipherMode::AES_KEY_WRAP_PADDING) => Wrapping::Kwp,
+        _ => return refuse("only NIST Key Wrap and AES Key Wrap Padding"),
+    };
+    match &kek.value {
+        Value::Key(Material::Symmetric(bytes), _) => Ok((wrapping, bytes.duplicate())),
+        _ => refuse("only symmetric keys wrap"),
+    }
+}
+
+/// Wraps the material of a key block under another key: the bare bytes, or the encoded Key Value where TTLV is asked for.
+fn wrap(
+    engine: &Engine,
+    context: &Context,
+    object: &Object,
+    specification: &KeyWrappingSpecification,
+    block: &mut KeyBlock,
+) -> Outcome<()> {
+    if specification.wrapping_method != WrappingMethod::ENCRYPT {
+        let text = format!("{} is not supported", specification.wrapping_method);
+        return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
+    }
+    let (wrapping, kek) = wrapping(engine, context, specification.encryption_key_information.as_ref(), Purpose::Protect)?;
+    let encoding = specification.encoding_option.filter(|_| context.version >= Version::V1_1);
+    let bytes = match (encoding, &mut block.key_value) {
+        (Some(EncodingOption::NO_ENCODING), Some(KeyValue::Plain(plain))) => match &plain.key_material {
+            KeyMaterial::Bytes(bytes) if specification.attribute_names.is_empty() => bytes.duplicate(),
+            _ => return Err(Refusal::item(ResultReason::ENCODING_OPTION_ERROR, "only one byte string can be wrapped so")),
+        },
+        (None | Some(EncodingOption::TTLV_ENCODING), Some(value @ KeyValue::Plain(_))) => {
+            if let KeyValue::Plain(plain) = value
+                && !specification.attribute_names.is_empty()
+            {
+                let mut attributes = object.all_attributes(context.version);
+                attributes.0.retain(|attribute| specification.attribute_names.contains(&attribute.value.name()));
+                plain.attributes = Some(attributes);
+            }
+            let mut writer = Writer::new(context.version);
+            value.encode(Tag::KEY_VALUE, &mut writer);
+            writer.finish()?
+        }
+        _ => return Err(Refusal::item(ResultReason::ENCODING_OPTION_ERROR, "this encoding is not known")),
+    };
+    let failed = |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
+    block.key_value = Some(KeyValue::Wrapped(kw::wrap(wrapping, kek.expose(), bytes.expose()).map_err(failed)?));
+    block.key_wrapping_data = Some(KeyWrappingData {
+        wrapping_method: specification.wrapping_method,
+        encryption_key_information: specification.encryption_key_information.clone(),
+        encoding_option: specification.encoding_option,
+        ..KeyWrappingData::default()
+    });
+    Ok(())
+}
+
+/// The key block in the clear, when it comes wrapped; `None` when it is in the clear already.
+pub fn unwrapped(engine: &Engine, context: &Context, block: &KeyBlock) -> Outcome<Option<KeyBlock>> {
+    let (Some(KeyValue::Wrapped(bytes)), Some(data)) = (&block.key_value, &block.key_wrapping_data) else { return Ok(None) };
+    if data.wrapping_method != WrappingMethod::ENCRYPT {
+        return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, format!("{} is not supported", data.wrapping_method)));
+    }
+    let (wrapping, kek) = wrapping(engine, context, data.encryption_key_information.as_ref(), Purpose::Process)?;
+    let plain = kw::unwrap(wrapping, kek.expose(), bytes)
+        .map_err(|e| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string()))?;
+    let key_value = match data.encoding_option {
+        Some(EncodingOption::NO_ENCODING) => KeyValue::bytes(plain),
+        _ => {
+            let malformed = |e: crate::error::Error| invalid(format!("what was wrapped is no Key Value: {e}"));
+            KeyValue::decode(&Item::parse(plain.expose()).map_err(malformed)?).map_err(malformed)?
+        }
+    };
+    Ok(Some(KeyBlock {
+        key_format_type: block.key_format_type,
+        key_compression_type: block.key_compression_type,
+        key_value: Some(key_value),
+        cryptographic_algorithm: block.cryptographic_algorithm,
+        cryptographic_length: block.cryptographic_length,
+        key_wrapping_data: None,
+    }))
+}

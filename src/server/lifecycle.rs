@@ -1,0 +1,170 @@
+//! Operations on the life of an object, from Activate to Destroy.
+
+use super::engine::{Context, Engine};
+use super::keys::invalid;
+use super::objects::{Object, Outcome, Refusal, Value, now};
+use crate::kmip::*;
+use crate::ttlv::{DateTime, Interval};
+use crate::version::Version;
+
+/// How long a lease lasts, in seconds.
+const LEASE: u32 = 3600;
+
+/// The reason for "not in this state".
+fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
+    let reason = match version.typed_attributes() {
+        true => ResultReason::WRONG_KEY_LIFECYCLE_STATE,
+        false => ResultReason::PERMISSION_DENIED,
+    };
+    Refusal::item(reason, text)
+}
+
+/// Changes the object that a request names, in one transaction.
+fn change(
+    engine: &Engine,
+    context: &mut Context,
+    uid: Option<UniqueIdentifier>,
+    change: impl FnOnce(&mut Object) -> Outcome<()>,
+) -> Outcome<String> {
+    let object = engine.resolve(context, uid)?;
+    engine.objects.change(&context.caller, |transaction| {
+        let mut object = transaction.get(&object.uid)?;
+        change(&mut object)?;
+        transaction.put_changed(object)
+    })?;
+    Ok(context.about(&object))
+}
+
+/// Answers Activate.
+pub fn activate(engine: &Engine, context: &mut Context, request: ActivateRequest) -> Outcome<ActivateResponse> {
+    let version = context.version;
+    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+        if !object.has_state() || object.state() != State::PRE_ACTIVE {
+            return Err(wrong_state(version, "the object is not Pre-Active"));
+        }
+        object.dates.activation = Some(now());
+        Ok(())
+    })?;
+    Ok(ActivateResponse { unique_identifier })
+}
+
+/// Answers Revoke.
+pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) -> Outcome<RevokeResponse> {
+    let version = context.version;
+    let code = request.revocation_reason.revocation_reason_code;
+    let compromise = matches!(code, RevocationReasonCode::KEY_COMPROMISE | RevocationReasonCode::CA_COMPROMISE);
+    let occurrence = request.compromise_occurrence_date.map(|date| date.0);
+    let reason = request.revocation_reason;
+    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+        match (object.state(), compromise) {
+            (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
+                return Err(wrong_state(version, "the object is destroyed"));
+            }
+            (_, true) if !version.typed_attributes() && occurrence.is_none() => {
+                return Err(invalid("Compromise Occurrence Date is missing"));
+            }
+            (_, true) => {
+                object.dates.compromise = Some(now());
+                object.dates.compromise_occurrence = occurrence;
+            }
+            (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
+            (state, false) => {
+                return Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, format!("the object is {state}, not Active")));
+            }
+        }
+        object.revocation_reason = Some(reason);
+        Ok(())
+    })?;
+    Ok(RevokeResponse { unique_identifier })
+}
+
+/// Answers Destroy.
+pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) -> Outcome<DestroyResponse> {
+    let version = context.version;
+    let object = engine.resolve(context, request.unique_identifier)?;
+    engine.objects.change(&context.caller, |transaction| {
+        let mut object = transaction.get(&object.uid)?;
+        let state = object.state();
+        if object.has_state() && matches!(state, State::ACTIVE | State::DESTROYED | State::DESTROYED_COMPROMISED) {
+            return Err(wrong_state(version, format!("the object is {state}")));
+        }
+        if engine.personality.forgets_destroyed {
+            transaction.remove(&object.uid);
+            return Ok(());
+        }
+        object.dates.destroy = Some(now());
+        object.value = Value::Gone;
+        transaction.put_changed(object)
+    })?;
+    context.placeholder = None;
+    Ok(DestroyResponse { unique_identifier: object.uid.clone() })
+}
+
+/// Answers Archive: the object is marked; it stays where it is.
+pub fn archive(engine: &Engine, context: &mut Context, request: ArchiveRequest) -> Outcome<ArchiveResponse> {
+    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+        object.dates.archive = Some(now());
+        Ok(())
+    })?;
+    Ok(ArchiveResponse { unique_identifier })
+}
+
+/// Answers Recover.
+pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) -> Outcome<RecoverResponse> {
+    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+        object.dates.archive = None;
+        Ok(())
+    })?;
+    Ok(RecoverResponse { unique_identifier })
+}
+
+/// Answers Check: what of the request is not allowed comes back.
+pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> Outcome<CheckResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let mut answer = CheckResponse { unique_identifier: context.about(&object), ..CheckResponse::default() };
+    if request.cryptographic_usage_mask.is_some_and(|mask| object.allow(mask).is_err()) {
+        answer.cryptographic_usage_mask = Some(object.usage());
+    }
+    let left = object.attributes.usage_limits().and_then(|limits| limits.usage_limits_count);
+    if let (Some(wanted), Some(left)) = (request.usage_limits_count, left)
+        && wanted > left
+    {
+        answer.usage_limits_count = Some(left);
+    }
+    if request.lease_time.is_some_and(|wanted| wanted.0 > LEASE) {
+        answer.lease_time = Some(Interval(LEASE));
+    }
+    Ok(answer)
+}
+
+/// Answers Obtain Lease. A lease ends by itself: nothing is kept of it.
+pub fn obtain_lease(engine: &Engine, context: &mut Context, request: ObtainLeaseRequest) -> Outcome<ObtainLeaseResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    Ok(ObtainLeaseResponse {
+        unique_identifier: context.about(&object),
+        lease_time: Interval(LEASE),
+        last_change_date: DateTime(object.dates.last_change),
+    })
+}
+
+/// Answers Get Usage Allocation: takes from what Usage Limits leave.
+pub fn get_usage_allocation(
+    engine: &Engine,
+    context: &mut Context,
+    request: GetUsageAllocationRequest,
+) -> Outcome<GetUsageAllocationResponse> {
+    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+        let limits = object.attributes.0.iter_mut().find_map(|attribute| match &mut attribute.value {
+            AttributeValue::UsageLimits(limits) => Some(limits),
+            _ => None,
+        });
+        let limits = limits.ok_or_else(|| Refusal::item(ResultReason::ILLEGAL_OPERATION, "the object has no Usage Limits"))?;
+        let left = limits.usage_limits_count.unwrap_or(limits.usage_limits_total);
+        if request.usage_limits_count < 0 || request.usage_limits_count > left {
+            return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{left} uses are left")));
+        }
+        limits.usage_limits_count = Some(left - request.usage_limits_count);
+        Ok(())
+    })?;
+    Ok(GetUsageAllocationResponse { unique_identifier })
+}

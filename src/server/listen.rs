@@ -1,0 +1,380 @@
+//! The server's network: a thread per connection, mutual TLS, and limits that one client cannot break for the others.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::audit::Audit;
+use super::engine::{Caller, Engine};
+use super::fault::{Exchange, Fault, Hook};
+use crate::error::{Error, Result};
+use crate::ttlv::{HEADER_LEN, frame_length};
+
+/// How much clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more are closed as they come.
+    pub connections: usize,
+    /// How long a connection may say nothing between two requests.
+    pub idle: Duration,
+    /// How long a handshake, the rest of a request that has begun, or taking an answer may last.
+    pub frame: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connections: 256, idle: Duration::from_secs(600), frame: Duration::from_secs(30) }
+    }
+}
+
+/// What a server is beside its engine.
+#[derive(Default)]
+pub struct Options {
+    /// How much clients may take.
+    pub limits: Limits,
+    /// Where requests are written down.
+    pub audit: Option<Audit>,
+    /// Who spoils answers, in tests.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
+/// TLS as the server speaks it: 1.2 and 1.3 (or `versions`), and only with clients that `ca` vouches for. All in PEM.
+pub fn tls_config(
+    chain: &[u8],
+    key: &[u8],
+    ca: &[u8],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Result<Arc<ServerConfig>> {
+    let wrong = |what: &str, e: &dyn std::fmt::Display| Error::input(format!("{what} cannot be used: {e}"));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        let certificate = certificate.map_err(|e| wrong("the CA certificate", &e))?;
+        roots.add(certificate).map_err(|e| wrong("the CA certificate", &e))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = verifier.build().map_err(|e| wrong("the CA certificate", &e))?;
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<std::result::Result<Vec<_>, _>>();
+    let chain = chain.map_err(|e| wrong("the server's certificate", &e))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("the server's key", &e))?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|e| wrong("TLS", &e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|e| wrong("the server's certificate", &e))?;
+    Ok(Arc::new(config))
+}
+
+/// What the threads of a server share.
+struct Shared {
+    engine: Arc<Engine>,
+    tls: Arc<ServerConfig>,
+    options: Options,
+    /// The open connections by number.
+    connections: Mutex<HashMap<usize, TcpStream>>,
+    accepted: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Shared {
+    fn connections(&self) -> MutexGuard<'_, HashMap<usize, TcpStream>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running server; it ends when this is dropped.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Answers whoever connects to `listener`.
+    pub fn start(engine: Arc<Engine>, listener: TcpListener, tls: Arc<ServerConfig>, options: Options) -> Result<Server> {
+        let address = listener.local_addr().map_err(|e| Error::file("the server's address", e))?;
+        let shared = Arc::new(Shared {
+            engine,
+            tls,
+            options,
+            connections: Mutex::default(),
+            accepted: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        let clone = shared.clone();
+        let acceptor = thread::spawn(move || accept(&listener, &clone));
+        Ok(Server { address, shared, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were accepted.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Breaks every connection; new ones are accepted.
+    pub fn drop_connections(&self) {
+        for (_, connection) in self.shared.connections().drain() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Closes the port; requests that have come are answered within `grace`, then every connection ends.
+    pub fn stop(&mut self, grace: Duration) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Whoever accepts wakes up by being connected to.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        for connection in self.shared.connections().values() {
+            let _ = connection.shutdown(Shutdown::Read);
+        }
+        let end = Instant::now() + grace;
+        while Instant::now() < end && !self.shared.connections().is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.drop_connections();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        let stream = match listener.accept() {
+            _ if shared.stopped.load(Ordering::SeqCst) => return,
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                // No more file descriptors, most likely: some connection will end.
+                thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+        };
+        let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
+        let Ok(copy) = stream.try_clone() else { continue };
+        {
+            let mut connections = shared.connections();
+            if connections.len() >= shared.options.limits.connections {
+                continue;
+            }
+            connections.insert(number, copy);
+        }
+        let listed = Listed { shared: shared.clone(), number };
+        let spawned = thread::Builder::new().name(format!("client {number}")).spawn(move || {
+            // A connection that breaks is the client's business.
+            let _ = converse(stream, &listed);
+        });
+        if let Err(e) = spawned {
+            crate::log!(Error, "no thread for a connection: {e}");
+        }
+    }
+}
+
+/// A connection's place in the list of all; given back when its thread ends, in whatever way.
+struct Listed {
+    shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.shared.connections().remove(&self.number);
+    }
+}
+
+/// A socket that neither reads nor writes past a deadline.
+struct Timed {
+    socket: TcpStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.until.checked_duration_since(Instant::now()) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+type Stream = StreamOwned<ServerConnection, Timed>;
+
+/// Who the certificate of a connection says it is.
+pub fn caller(certificate: &[u8]) -> Caller {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Caller::default() };
+    let subject = certificate.subject();
+    let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().ok().map(str::to_owned);
+    Caller {
+        name: subject.iter_common_name().find_map(text).unwrap_or_else(|| subject.to_string()),
+        groups: subject.iter_organizational_unit().filter_map(text).collect(),
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+fn converse(socket: TcpStream, listed: &Listed) -> io::Result<()> {
+    let shared = &*listed.shared;
+    let limits = shared.options.limits;
+    socket.set_nodelay(true)?;
+    let peer = socket.peer_addr()?;
+    let session = ServerConnection::new(shared.tls.clone()).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(session, Timed { socket, until: Instant::now() + limits.frame });
+    while stream.conn.is_handshaking() {
+        if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
+            if let Some(audit) = &shared.options.audit {
+                audit.refused(peer, &e.to_string());
+            }
+            return Err(e);
+        }
+    }
+    let certificate = stream.conn.peer_certificates().and_then(<[_]>::first);
+    let caller = certificate.map(|certificate| caller(certificate)).unwrap_or_default();
+    if caller.name.is_empty() {
+        return Ok(());
+    }
+    let largest = shared.engine.personality.largest_request;
+    let mut frame = Vec::new();
+    loop {
+        stream.sock.until = Instant::now() + limits.idle;
+        let mut header = [0; HEADER_LEN];
+        stream.read_exact(&mut header)?;
+        stream.sock.until = Instant::now() + limits.frame;
+        let Ok(length) = frame_length(&header, largest) else { return Ok(()) };
+        frame.clear();
+        frame.extend_from_slice(&header);
+        frame.resize(length, 0);
+        stream.read_exact(&mut frame[HEADER_LEN..])?;
+        match &shared.options.hook {
+            None => {
+                let answer = shared.engine.answer(&caller, &frame, None);
+                if let Some(audit) = &shared.options.audit {
+                    audit.done(&caller, peer, &answer.done);
+                }
+                stream.sock.until = Instant::now() + limits.frame;
+                send(&mut stream, answer.bytes.expose())?;
+            }
+            Some(hook) => {
+                if !spoilt(&mut stream, listed, &caller, hook.as_ref(), &frame)? {
+                    return Ok(());
+                }
+            }
+        }
+        zeroize::Zeroize::zeroize(&mut frame);
+    }
+}
+
+/// Answers one request as a hook wishes; false when the connection ends with it.
+fn spoilt(stream: &mut Stream, listed: &Listed, caller: &Caller, hook: &dyn Hook, frame: &[u8]) -> io::Result<bool> {
+    let shared = &*listed.shared;
+    let heard = Engine::hear(frame);
+    let fault = hook.fault(&heard.operations);
+    let answer = match fault {
+        Some(Fault::ResetBefore) => None,
+        _ => Some(shared.engine.answer(caller, frame, fault.as_ref()).bytes.expose().to_vec()),
+    };
+    hook.exchanged(Exchange {
+        connection: listed.number,
+        version: heard.version,
+        operations: heard.operations,
+        request: frame.to_vec(),
+        response: answer.clone(),
+    });
+    let Some(answer) = answer else { return reset(stream, listed, hook) };
+    let half = &answer[..answer.len() / 2];
+    match fault {
+        Some(Fault::Delay(time)) => {
+            wait(time, shared);
+            send(stream, &answer)?;
+        }
+        Some(Fault::Silence) => return hold(stream),
+        Some(Fault::ResetAfter) => return reset(stream, listed, hook),
+        Some(Fault::ResetWithin) => {
+            send(stream, half)?;
+            return reset(stream, listed, hook);
+        }
+        Some(Fault::CloseAfter) => {
+            send(stream, &answer)?;
+            return Ok(false);
+        }
+        Some(Fault::HalfFrame) => {
+            send(stream, half)?;
+            return hold(stream);
+        }
+        Some(Fault::Garbage) => send(stream, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")?,
+        Some(Fault::Kill) => {
+            shared.stopped.store(true, Ordering::SeqCst);
+            let _ = TcpStream::connect(stream.sock.socket.local_addr()?);
+            for (_, other) in shared.connections().drain() {
+                let _ = other.shutdown(Shutdown::Both);
+            }
+            return Ok(false);
+        }
+        _ if answer.is_empty() => return hold(stream),
+        _ => send(stream, &answer)?,
+    }
+    Ok(true)
+}
+
+fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes)?;
+    stream.flush()
+}
+
+/// Says nothing more until the client gives up or the server stops.
+fn hold(stream: &mut Stream) -> io::Result<bool> {
+    let mut sink = [0; 256];
+    while stream.sock.read(&mut sink)? > 0 {}
+    Ok(false)
+}
+
+fn wait(time: Duration, shared: &Shared) {
+    let end = Instant::now() + time;
+    while Instant::now() < end && !shared.stopped.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(5).min(time));
+    }
+}
+
+/// Ends a connection with a reset instead of an orderly close.
+fn reset(stream: &Stream, listed: &Listed, hook: &dyn Hook) -> io::Result<bool> {
+    // The last handle's close sends the reset: this one must be it.
+    listed.shared.connections().remove(&listed.number);
+    hook.reset(&stream.sock.socket);
+    Ok(false)
+}

@@ -1,0 +1,154 @@
+//! Locate: which objects fit.
+
+use crate::kmip::*;
+use crate::ttlv::{DateTime, Tag};
+use crate::version::Version;
+
+use super::engine::{Context, Engine};
+use super::objects::{Object, Outcome, Refusal, Search};
+use super::personality::{Locating, Policy};
+
+/// Answers Locate.
+pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) -> Outcome<LocateResponse> {
+    let personality = &engine.personality;
+    let certificates = personality.locate_type_first && holds_certificates(engine, context)?;
+    let mut typed = false;
+    for filter in request.attributes.iter() {
+        let AttributeName::Standard(tag) = filter.name() else { continue };
+        typed |= tag == Tag::OBJECT_TYPE;
+        let of_keys = matches!(tag, Tag::CRYPTOGRAPHIC_ALGORITHM | Tag::CRYPTOGRAPHIC_LENGTH);
+        if certificates && of_keys && !typed {
+            return Err(Refusal::item(ResultReason::GENERAL_FAILURE, "a certificate has no algorithm"));
+        }
+        if personality.links == Policy::Break && tag == Tag::LINK {
+            return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, "Link is not supported".into()));
+        }
+    }
+    let (mut exact, mut others) = (Vec::new(), Vec::new());
+    for filter in request.attributes.iter() {
+        match kind(filter) {
+            Kind::Exact => exact.push(filter.clone()),
+            Kind::Rare if personality.locating == Locating::Exact => exact.push(filter.clone()),
+            Kind::Rare | Kind::Computed if personality.locating == Locating::Ignore => {}
+            _ => others.push(filter),
+        }
+    }
+    let mut fits = |object: &Object| -> Outcome<bool> {
+        for filter in &others {
+            if !matches(object, filter, personality.locating, &request.attributes)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let mask = request.storage_status_mask.unwrap_or(StorageStatusMask::ON_LINE_STORAGE);
+    let kept = match (mask.contains(StorageStatusMask::DESTROYED_STORAGE), mask == StorageStatusMask::DESTROYED_STORAGE) {
+        (_, true) => Some(false),
+        (true, false) => None,
+        (false, false) => Some(true),
+    };
+    let offset = match personality.locate_offset {
+        true => request.offset_items.unwrap_or(0).max(0) as usize,
+        false => 0,
+    };
+    let most = request.maximum_items.map_or(usize::MAX, |n| n.max(0) as usize).min(personality.locate_limit);
+    let fits: Option<&mut dyn FnMut(&Object) -> Outcome<bool>> = if others.is_empty() { None } else { Some(&mut fits) };
+    let search = Search { exact, kept, fits, offset, most };
+    let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
+    context.placeholder = match unique_identifiers.as_slice() {
+        [only] => Some(only.clone()),
+        _ => None,
+    };
+    let says_all = personality.located_items && context.version >= Version::V1_3;
+    Ok(LocateResponse { located_items: says_all.then_some(located as i32), unique_identifiers })
+}
+
+fn holds_certificates(engine: &Engine, context: &Context) -> Outcome<bool> {
+    let exact = vec![AttributeValue::ObjectType(ObjectType::CERTIFICATE)];
+    let search = Search { exact, kept: None, fits: None, offset: 0, most: 1 };
+    Ok(engine.objects.find(&context.caller, search)?.0 > 0)
+}
+
+/// How a filter is answered.
+enum Kind {
+    /// By the index, in every server.
+    Exact,
+    /// By the index, in servers that index everything.
+    Rare,
+    /// By looking at the object; some servers ignore such filters.
+    Computed,
+    /// By looking at the object.
+    Looked,
+}
+
+fn kind(filter: &AttributeValue) -> Kind {
+    match filter {
+        AttributeValue::ObjectType(_)
+        | AttributeValue::Name(_)
+        | AttributeValue::ObjectGroup(_)
+        | AttributeValue::CryptographicAlgorithm(_)
+        | AttributeValue::CryptographicLength(_)
+        | AttributeValue::CertificateType(_) => Kind::Exact,
+        AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_some() => Kind::Exact,
+        AttributeValue::ApplicationSpecificInformation(_)
+        | AttributeValue::UniqueIdentifier(_)
+        | AttributeValue::State(_)
+        | AttributeValue::InitialDate(_) => Kind::Looked,
+        AttributeValue::CryptographicUsageMask(_)
+        | AttributeValue::RevocationReason(_)
+        | AttributeValue::AlwaysSensitive(_)
+        | AttributeValue::NeverExtractable(_)
+        | AttributeValue::Sensitive(_)
+        | AttributeValue::Extractable(_) => Kind::Computed,
+        other if date(other).is_some() => Kind::Computed,
+        _ => Kind::Rare,
+    }
+}
+
+/// The value of an attribute that is a date.
+fn date(value: &AttributeValue) -> Option<i64> {
+    match value {
+        AttributeValue::InitialDate(DateTime(date))
+        | AttributeValue::LastChangeDate(DateTime(date))
+        | AttributeValue::ActivationDate(DateTime(date))
+        | AttributeValue::ProcessStartDate(DateTime(date))
+        | AttributeValue::ProtectStopDate(DateTime(date))
+        | AttributeValue::DeactivationDate(DateTime(date))
+        | AttributeValue::CompromiseOccurrenceDate(DateTime(date))
+        | AttributeValue::CompromiseDate(DateTime(date))
+        | AttributeValue::DestroyDate(DateTime(date))
+        | AttributeValue::ArchiveDate(DateTime(date)) => Some(*date),
+        _ => None,
+    }
+}
+
+/// Whether an object fits one filter that the index cannot answer.
+fn matches(object: &Object, filter: &AttributeValue, locating: Locating, filters: &Attributes) -> Outcome<bool> {
+    Ok(match filter {
+        AttributeValue::UniqueIdentifier(wanted) => object.uid == *wanted,
+        AttributeValue::State(wanted) => object.has_state() && object.state() == *wanted,
+        AttributeValue::ApplicationSpecificInformation(wanted) => object.attributes.iter().any(|value| {
+            matches!(value, AttributeValue::ApplicationSpecificInformation(info)
+                if info.application_namespace == wanted.application_namespace)
+        }),
+        AttributeValue::CryptographicUsageMask(mask) => object.usage().contains(*mask),
+        AttributeValue::Sensitive(wanted) => object.attributes.sensitive().copied().unwrap_or(false) == *wanted,
+        AttributeValue::Extractable(wanted) => object.attributes.extractable().copied().unwrap_or(true) == *wanted,
+        other if date(other).is_some() => {
+            // One date is that date, two are from and to.
+            let name = other.name();
+            let mut bounds = filters.iter().filter(|value| value.name() == name).filter_map(date);
+            let first = bounds.next().unwrap_or_default();
+            let (from, to) = bounds.fold((first, first), |(from, to), date| (from.min(date), to.max(date)));
+            let own = object.dates.attributes().find(|value| value.name() == name);
+            own.and_then(|value| date(&value)).is_some_and(|date| (from..=to).contains(&date))
+        }
+        other if locating == Locating::Fail => {
+            if matches!(other, AttributeValue::Custom(..)) {
+                return Err(Refusal::item(ResultReason::GENERAL_FAILURE, format!("cannot locate by {}", other.name())));
+            }
+            false
+        }
+        other => object.all_attributes(Version::V2_1).iter().any(|value| value == other),
+    })
+}

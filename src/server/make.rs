@@ -1,0 +1,347 @@
+//! Objects that are made: created, registered, imported, replaced.
+
+use super::attributes::{is_servers, screen};
+use super::engine::{Context, Engine};
+use super::get::unwrapped;
+use super::keys::{Material, curve, invalid};
+use super::life::Dates;
+use super::objects::{Object, Outcome, Refusal, Value, now};
+use crate::crypto::pkey::PrivateKey;
+use crate::crypto::{Curve, rng};
+use crate::kmip::*;
+use crate::ttlv::{Interval, Tag};
+
+/// Attributes that a new key must have.
+pub fn required<'a, T>(value: Option<&'a T>, name: &str) -> Outcome<&'a T> {
+    value.ok_or_else(|| invalid(format!("{name} is missing")))
+}
+
+/// Whether a symmetric key of this algorithm may have so many bits.
+fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
+    match algorithm {
+        CryptographicAlgorithm::AES => matches!(bits, 128 | 192 | 256),
+        CryptographicAlgorithm::TRIPLE_DES => matches!(bits, 168 | 192),
+        CryptographicAlgorithm::CHACHA20 | CryptographicAlgorithm::CHACHA20POLY1305 => bits == 256,
+        CryptographicAlgorithm::HMAC_SHA1
+        | CryptographicAlgorithm::HMAC_SHA224
+        | CryptographicAlgorithm::HMAC_SHA256
+        | CryptographicAlgorithm::HMAC_SHA384
+        | CryptographicAlgorithm::HMAC_SHA512 => (8..=4096).contains(&bits) && bits % 8 == 0,
+        _ => false,
+    }
+}
+
+/// Answers Create.
+pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) -> Outcome<CreateResponse> {
+    if request.object_type != ObjectType::SYMMETRIC_KEY {
+        return Err(invalid(format!("cannot create a {}", request.object_type)));
+    }
+    let attributes = screen(&engine.personality, context.version, request.template_attribute.attributes)?;
+    let algorithm = *required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
+    let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
+    required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+    if !fits(algorithm, bits) {
+        return Err(invalid(format!("no {algorithm} key has {bits} bits")));
+    }
+    // Triple DES may be counted without its parity bits.
+    let len = if bits == 168 { 24 } else { bits as usize / 8 };
+    let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
+    let unique_identifier = keep(engine, context, Object::new(&context.caller, request.object_type, value, attributes))?;
+    Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+}
+
+/// Keeps a new object, which following items are about.
+pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outcome<String> {
+    object.dates.check_change(&object.dates, now())?;
+    engine.objects.change(&context.caller, |transaction| {
+        transaction.name(&engine.personality, &mut object)?;
+        transaction.put(&object)
+    })?;
+    Ok(context.about(&object))
+}
+
+/// Answers Create Key Pair.
+pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKeyPairRequest) -> Outcome<CreateKeyPairResponse> {
+    let common = request.common.unwrap_or_default().attributes;
+    let half = |own: Option<TemplateAttribute>| -> Outcome<Attributes> {
+        let mut all = common.clone();
+        for value in own.unwrap_or_default().attributes.iter() {
+            all.push(value.clone());
+        }
+        let domain = all.cryptographic_domain_parameters().cloned();
+        // The curve is a fact of the key: it stays only if the server keeps such attributes.
+        let mut kept = screen(&engine.personality, context.version, all)?;
+        kept.0.retain(|attribute| attribute.value.name() != AttributeName::Standard(Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS));
+        if let Some(domain) = domain {
+            kept.push(AttributeValue::CryptographicDomainParameters(domain));
+        }
+        Ok(kept)
+    };
+    let (private, public) = (half(request.private_key)?, half(request.public_key)?);
+    let (public, private) = pair(engine, context, public, private)?;
+    let (private_key_unique_identifier, public_key_unique_identifier) = keep_pair(engine, context, public, private)?;
+    Ok(CreateKeyPairResponse { private_key_unique_identifier, public_key_unique_identifier, ..CreateKeyPairResponse::default() })
+}
+
+/// A new pair with these attributes, public half first.
+fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private: Attributes) -> Outcome<(Object, Object)> {
+    let key = generate(engine, &private)?;
+    let pkcs8 = key.to_pkcs8()?;
+    let spki = Material::Public(key.public()?.to_spki()?.into());
+    for attributes in [&mut private, &mut public] {
+        required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+        if attributes.cryptographic_length().is_none() {
+            let bits = spki.describe().map_or(0, |(_, bits)| bits);
+            attributes.push(AttributeValue::CryptographicLength(bits));
+        }
+    }
+    let is_rsa = private.cryptographic_algorithm() == Some(&CryptographicAlgorithm::RSA);
+    let (private_format, public_format) = match is_rsa {
+        true => (engine.personality.private_format, engine.personality.public_format),
+        false => (KeyFormatType::PKCS_8, KeyFormatType::X_509),
+    };
+    let private_value = Value::Key(Material::Private(pkcs8), private_format);
+    Ok((
+        Object::new(&context.caller, ObjectType::PUBLIC_KEY, Value::Key(spki, public_format), public),
+        Object::new(&context.caller, ObjectType::PRIVATE_KEY, private_value, private),
+    ))
+}
+
+/// Adds a link to another object.
+pub fn link(attributes: &mut Attributes, link_type: LinkType, to: &str) {
+    attributes.push(AttributeValue::Link(Link { link_type, linked_object_identifier: to.into() }));
+}
+
+/// Keeps both halves of a pair, linked to each other; private identifier first.
+fn keep_pair(engine: &Engine, context: &mut Context, mut public: Object, mut private: Object) -> Outcome<(String, String)> {
+    engine.objects.change(&context.caller, |transaction| {
+        let public_uid = transaction.name(&engine.personality, &mut public)?;
+        let private_uid = transaction.name(&engine.personality, &mut private)?;
+        if engine.personality.links_pairs {
+            link(&mut private.attributes, LinkType::PUBLIC_KEY_LINK, &public_uid);
+            link(&mut public.attributes, LinkType::PRIVATE_KEY_LINK, &private_uid);
+        }
+        transaction.put(&public)?;
+        transaction.put(&private)
+    })?;
+    context.public_key = Some(public.uid.clone());
+    Ok((context.about(&private), public.uid))
+}
+
+fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
+    let algorithm = *required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
+    let made = match algorithm {
+        CryptographicAlgorithm::RSA => {
+            let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
+            PrivateKey::generate_rsa(bits.max(0) as u32, &[1, 0, 1])
+        }
+        _ if !engine.personality.curves => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
+        CryptographicAlgorithm::EC | CryptographicAlgorithm::ECDSA | CryptographicAlgorithm::ECDH => {
+            let domain = attributes.cryptographic_domain_parameters();
+            let named = domain.and_then(|domain| domain.recommended_curve).map(|c| curve(c).ok_or_else(|| invalid("curve")));
+            let bits = attributes.cryptographic_length().copied();
+            PrivateKey::generate_ec(match (named, bits) {
+                (Some(curve), _) => curve?,
+                (None, Some(224)) => Curve::P224,
+                (None, Some(256)) => Curve::P256,
+                (None, Some(384)) => Curve::P384,
+                (None, Some(521)) => Curve::P521,
+                _ => return Err(invalid("which curve?")),
+            })
+        }
+        CryptographicAlgorithm::ED25519 => PrivateKey::generate_ec(Curve::Ed25519),
+        _ => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
+    };
+    made.map_err(|e| invalid(e.to_string()))
+}
+
+/// Answers Register.
+pub fn register(engine: &Engine, context: &mut Context, request: RegisterRequest) -> Outcome<RegisterResponse> {
+    let object = request.object.ok_or_else(|| invalid("the object is missing"))?;
+    if object.object_type() != request.object_type {
+        return Err(invalid("the object is not of the type that Object Type says"));
+    }
+    let made = taken_in(engine, context, object, request.template_attribute.attributes)?;
+    Ok(RegisterResponse { unique_identifier: keep(engine, context, made)?, template_attribute: None })
+}
+
+/// Answers Import.
+pub fn import(engine: &Engine, context: &mut Context, request: ImportRequest) -> Outcome<ImportResponse> {
+    let uid = request.unique_identifier.as_text().filter(|uid| (1..=255).contains(&uid.len()));
+    let uid = uid.ok_or_else(|| invalid("Unique Identifier is missing or too long"))?.to_owned();
+    let mut attributes = request.attributes;
+    // What Export gives along with these comes back in other ways, or is computed again.
+    attributes.0.retain(|attribute| !is_servers(&attribute.value.name()));
+    let mut made = taken_in(engine, context, request.object, attributes)?;
+    made.uid = uid;
+    engine.objects.change(&context.caller, |transaction| {
+        if transaction.exists(&made.uid) {
+            if request.replace_existing != Some(true) {
+                return Err(Refusal::item(ResultReason::OBJECT_ALREADY_EXISTS, "an object has this identifier already"));
+            }
+            // Another client's object is not there for this one, yet it is not replaced.
+            transaction.get(&made.uid).map_err(|_| Refusal::item(ResultReason::PERMISSION_DENIED, "it is not yours"))?;
+        }
+        transaction.put(&made)
+    })?;
+    Ok(ImportResponse { unique_identifier: context.about(&made) })
+}
+
+/// An object as a client hands it over.
+fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attributes: Attributes) -> Outcome<Object> {
+    let mut attributes = screen(&engine.personality, context.version, attributes)?;
+    let object_type = object.object_type();
+    let block = match object.key_block() {
+        Some(block) => Some(unwrapped(engine, context, block)?),
+        None => None,
+    };
+    if let Some(block) = object.key_block() {
+        if attributes.cryptographic_algorithm().is_none()
+            && let Some(algorithm) = block.cryptographic_algorithm
+        {
+            attributes.push(AttributeValue::CryptographicAlgorithm(algorithm));
+        }
+        if attributes.cryptographic_length().is_none()
+            && let Some(bits) = block.cryptographic_length
+        {
+            attributes.push(AttributeValue::CryptographicLength(bits));
+        }
+        required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+    }
+    let plain = || block.as_ref().and_then(Option::as_ref).or(object.key_block()).ok_or_else(|| invalid("without Key Block"));
+    let value = match &object {
+        ManagedObject::SymmetricKey(_) | ManagedObject::PrivateKey(_) | ManagedObject::PublicKey(_) => {
+            let block = plain()?;
+            let material = Material::parse(object_type, block)?;
+            if let Material::Symmetric(bytes) = &material
+                && block.cryptographic_length.is_some_and(|bits| bits as usize != 8 * bytes.len() && bits != 168)
+            {
+                return Err(invalid("the key is not as long as Cryptographic Length says"));
+            }
+            // What is transparent comes back as bytes.
+            let format = match (block.key_format_type, &material) {
+                (
+                    format @ (KeyFormatType::RAW
+                    | KeyFormatType::PKCS_1
+                    | KeyFormatType::PKCS_8
+                    | KeyFormatType::X_509
+                    | KeyFormatType::ECPRIVATEKEY),
+                    _,
+                ) => format,
+                (_, Material::Private(_)) => KeyFormatType::PKCS_8,
+                (_, Material::Public(_)) => KeyFormatType::X_509,
+                _ => KeyFormatType::RAW,
+            };
+            Value::Key(material, format)
+        }
+        ManagedObject::SecretData(data) => match Material::parse(object_type, plain()?)? {
+            material @ Material::Unknown(_) => Value::Secret(data.secret_data_type, material),
+            _ => return Err(invalid("the secret is not bytes")),
+        },
+        ManagedObject::Certificate(certificate) => {
+            if attributes.certificate_type().is_none() {
+                attributes.push(AttributeValue::CertificateType(certificate.certificate_type));
+            }
+            Value::Certificate(certificate.certificate_type, certificate.certificate_value.clone())
+        }
+        ManagedObject::OpaqueObject(opaque) => {
+            Value::Opaque(opaque.opaque_data_type, Material::Unknown(opaque.opaque_data_value.duplicate()))
+        }
+        other => return Err(invalid(format!("a {} is not taken in", other.object_type()))),
+    };
+    Ok(Object::new(&context.caller, object_type, value, attributes))
+}
+
+/// Attributes of a key that replaces `old`: those that are given, and of the old one those that are not (spec 1.4, 4.4).
+fn replacing(old: &Object, mut given: Attributes) -> Attributes {
+    for value in old.attributes.iter() {
+        let is_given = given.iter().any(|other| other.name() == value.name());
+        if !is_given && value.name() != AttributeName::Standard(Tag::LINK) {
+            given.push(value.clone());
+        }
+    }
+    given
+}
+
+/// The dates of the new key: those of the old one, moved so that it is activated `offset` after now (spec 1.4, 4.4, table 172).
+fn replacing_dates(new: &mut Dates, old: &Dates, offset: Option<Interval>) {
+    let moved = offset.map(|offset| new.initial + i64::from(offset.0));
+    let by = match (moved, old.activation) {
+        (Some(moved), Some(old)) => moved - old,
+        _ => 0,
+    };
+    let later = |date: Option<i64>| date.map(|date| date + by);
+    new.activation = new.activation.or(moved).or(old.activation);
+    new.process_start = new.process_start.or(later(old.process_start));
+    new.protect_stop = new.protect_stop.or(later(old.protect_stop));
+    new.deactivation = new.deactivation.or(later(old.deactivation));
+}
+
+/// Names go to the new key; the old one keeps the rest and a link to it.
+fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
+    old.attributes.0.retain(|attribute| !matches!(attribute.value, AttributeValue::Name(_)));
+    if engine.personality.links_pairs {
+        link(&mut old.attributes, LinkType::REPLACEMENT_OBJECT_LINK, &new.uid);
+        link(&mut new.attributes, LinkType::REPLACED_OBJECT_LINK, &old.uid);
+    }
+}
+
+/// Answers Re-key.
+pub fn re_key(engine: &Engine, context: &mut Context, request: ReKeyRequest) -> Outcome<ReKeyResponse> {
+    let object = engine.resolve(context, request.unique_identifier)?;
+    let given = request.template_attribute.unwrap_or_default().attributes;
+    let given = screen(&engine.personality, context.version, given)?;
+    let len = match &object.value {
+        Value::Key(Material::Symmetric(bytes), _) => bytes.len(),
+        Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the key is gone")),
+        _ => return Err(invalid("only symmetric keys can be replaced")),
+    };
+    let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
+    let mut new = Object::new(&context.caller, ObjectType::SYMMETRIC_KEY, value, replacing(&object, given));
+    replacing_dates(&mut new.dates, &object.dates, request.offset);
+    engine.objects.change(&context.caller, |transaction| {
+        let mut old = transaction.get(&object.uid)?;
+        transaction.name_again(&engine.personality, &mut new)?;
+        replaced(engine, &mut old, &mut new);
+        transaction.put(&new)?;
+        transaction.put_changed(old)
+    })?;
+    Ok(ReKeyResponse { unique_identifier: context.about(&new), template_attribute: None })
+}
+
+/// Answers Re-key Key Pair.
+pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKeyPairRequest) -> Outcome<ReKeyKeyPairResponse> {
+    let old_private = engine.resolve(context, request.private_key_unique_identifier)?;
+    let public_uid = old_private.attributes.linked(LinkType::PUBLIC_KEY_LINK);
+    let public_uid = public_uid.ok_or_else(|| invalid("the object is no private key with a link to its public key"))?;
+    let old_public = engine.objects.get(public_uid, &context.caller)?;
+    let common = request.common.unwrap_or_default().attributes;
+    let half = |own: Option<TemplateAttribute>, old: &Object| -> Outcome<Attributes> {
+        let given = common.iter().chain(own.unwrap_or_default().attributes.iter()).cloned().collect();
+        Ok(replacing(old, screen(&engine.personality, context.version, given)?))
+    };
+    let private = half(request.private_key, &old_private)?;
+    let public = half(request.public_key, &old_public)?;
+    let (mut public, mut private) = pair(engine, context, public, private)?;
+    replacing_dates(&mut public.dates, &old_public.dates, request.offset);
+    replacing_dates(&mut private.dates, &old_private.dates, request.offset);
+    engine.objects.change(&context.caller, |transaction| {
+        transaction.name_again(&engine.personality, &mut public)?;
+        transaction.name_again(&engine.personality, &mut private)?;
+        link(&mut private.attributes, LinkType::PUBLIC_KEY_LINK, &public.uid);
+        link(&mut public.attributes, LinkType::PRIVATE_KEY_LINK, &private.uid);
+        for (old, new) in [(&old_public, &mut public), (&old_private, &mut private)] {
+            let mut old = transaction.get(&old.uid)?;
+            replaced(engine, &mut old, new);
+            transaction.put(new)?;
+            transaction.put_changed(old)?;
+        }
+        Ok(())
+    })?;
+    context.public_key = Some(public.uid.clone());
+    Ok(ReKeyKeyPairResponse {
+        private_key_unique_identifier: context.about(&private),
+        public_key_unique_identifier: public.uid,
+        ..ReKeyKeyPairResponse::default()
+    })
+}

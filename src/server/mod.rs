@@ -1,0 +1,29 @@
+//! The embedded KMIP server: a front on the file store's journal, for laptops, edge nodes and tests.
+//!
+//! `engine` answers messages, the operations are in files by kind, `objects` keeps what they make, `life` knows states and
+//! dates, `listen` is the network. A [`Personality`] makes it behave like other servers do, which the tests of the client side
+//! need; the command always starts the `standard` one.
+
+mod attributes;
+mod audit;
+mod crypto;
+mod derive;
+mod engine;
+mod fault;
+mod get;
+mod keys;
+mod life;
+mod lifecycle;
+mod listen;
+mod locate;
+mod make;
+mod objects;
+mod personality;
+
+pub use audit::Audit;
+pub use engine::{Answer, Caller, Done, Engine};
+pub use fault::{Exchange, Fault, Hook};
+pub use keys::Material;
+pub use listen::{Limits, Options, Server, tls_config};
+pub use objects::{Object, Objects, Value};
+pub use personality::{Ids, Locating, Personality, Policy};

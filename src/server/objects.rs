@@ -1,0 +1,510 @@
+//! What the server holds: objects, their attributes, and how they are kept in one file.
+//!
+//! The file is the file store's journal with an index of its own: every attribute of an object is a tag that Locate finds it
+//! by. A record is TTLV, like everything else here, so that whatever attribute a client thinks of survives a restart. What one
+//! request changes is one transaction.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::engine::Caller;
+use super::keys::Material;
+use super::life::Dates;
+use super::personality::{Ids, Personality};
+use crate::error::{Error, Result};
+use crate::kmip::*;
+use crate::secret::Secret;
+use crate::store::file::journal::Entry;
+use crate::store::file::records::{Held, Record, Records, Tagger, new_uid};
+use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
+use crate::version::Version;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The item fails with this reason.
+    Item(ResultReason, String),
+    /// The whole message fails: nothing of it is understood.
+    Message(ResultReason, String),
+}
+
+impl Refusal {
+    /// The item fails.
+    pub fn item(reason: ResultReason, message: impl Into<String>) -> Refusal {
+        Refusal::Item(reason, message.into())
+    }
+
+    /// The whole message is invalid.
+    pub fn message(message: impl Into<String>) -> Refusal {
+        Refusal::Message(ResultReason::INVALID_MESSAGE, message.into())
+    }
+}
+
+impl From<Error> for Refusal {
+    /// What the file or a library could not do.
+    fn from(error: Error) -> Refusal {
+        crate::log!(Error, "the server: {error}");
+        Refusal::Item(ResultReason::GENERAL_FAILURE, error.to_string())
+    }
+}
+
+/// Outcome of an item.
+pub type Outcome<T> = std::result::Result<T, Refusal>;
+
+/// The value of an object.
+#[derive(Clone)]
+pub enum Value {
+    /// A key, and the format it is given back in unless another is asked for.
+    Key(Material, KeyFormatType),
+    /// A secret that is no key.
+    Secret(SecretDataType, Material),
+    /// A certificate.
+    Certificate(CertificateType, Vec<u8>),
+    /// Bytes that are not looked into.
+    Opaque(OpaqueDataType, Material),
+    /// Destroyed.
+    Gone,
+}
+
+/// An object.
+#[derive(Clone)]
+pub struct Object {
+    /// Its identifier.
+    pub uid: String,
+    /// What it is.
+    pub object_type: ObjectType,
+    /// Its value.
+    pub value: Value,
+    /// What it was given; what the server computes is not among them.
+    pub attributes: Attributes,
+    /// Its life.
+    pub dates: Dates,
+    /// Why it was revoked.
+    pub revocation_reason: Option<RevocationReason>,
+    /// Whose it is: the name in the certificate of the client that made it.
+    pub owner: String,
+    /// Who shares it: the organisational units in that certificate.
+    pub groups: Vec<String>,
+    /// Sensitive in every moment of its life.
+    pub always_sensitive: bool,
+    /// In no moment of its life extractable.
+    pub never_extractable: bool,
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+impl Object {
+    /// An object that is made now. Dates that are given as attributes become its life.
+    pub fn new(caller: &Caller, object_type: ObjectType, value: Value, mut attributes: Attributes) -> Object {
+        let mut dates = Dates::born(now());
+        attributes.0.retain(|attribute| !dates.set(&attribute.value));
+        let sensitive = attributes.sensitive() == Some(&true);
+        let extractable = attributes.extractable() != Some(&false);
+        Object {
+            uid: String::new(),
+            object_type,
+            value,
+            attributes,
+            dates,
+            revocation_reason: None,
+            owner: caller.name.clone(),
+            groups: caller.groups.clone(),
+            always_sensitive: sensitive,
+            never_extractable: !extractable,
+        }
+    }
+
+    /// Opaque objects have no state.
+    pub fn has_state(&self) -> bool {
+        self.object_type != ObjectType::OPAQUE_OBJECT
+    }
+
+    /// Its state, as its dates make it at this moment.
+    pub fn state(&self) -> State {
+        self.dates.state(now())
+    }
+
+    /// Its algorithm, as its attributes say.
+    pub fn algorithm(&self) -> Option<CryptographicAlgorithm> {
+        self.attributes.cryptographic_algorithm().copied()
+    }
+
+    /// What it may be used for.
+    pub fn usage(&self) -> CryptographicUsageMask {
+        self.attributes.cryptographic_usage_mask().copied().unwrap_or_default()
+    }
+
+    /// Fails unless the usage mask has all bits of `mask`.
+    pub fn allow(&self, mask: CryptographicUsageMask) -> Outcome<()> {
+        if self.usage().contains(mask) {
+            return Ok(());
+        }
+        Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("the usage mask does not allow {mask}")))
+    }
+
+    /// True when this client may know of the object.
+    pub fn is_for(&self, caller: &Caller) -> bool {
+        self.owner == caller.name || self.groups.iter().any(|group| caller.groups.contains(group))
+    }
+
+    /// Every attribute, those that the server computes included, that `version` knows.
+    pub fn all_attributes(&self, version: Version) -> Attributes {
+        let mut all = Attributes::new();
+        all.push(AttributeValue::UniqueIdentifier(self.uid.clone()));
+        all.push(AttributeValue::ObjectType(self.object_type));
+        all.0.extend(self.attributes.0.iter().cloned());
+        if self.has_state() {
+            all.push(AttributeValue::State(self.state()));
+        }
+        self.dates.attributes().for_each(|value| all.push(value));
+        if let Some(reason) = &self.revocation_reason {
+            all.push(AttributeValue::RevocationReason(reason.clone()));
+        }
+        if matches!(self.value, Value::Key(..) | Value::Secret(..)) {
+            all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
+            all.push(AttributeValue::NeverExtractable(self.never_extractable));
+        }
+        all.0.retain(|attribute| known(&attribute.value, version));
+        all
+    }
+}
+
+/// Whether a version has an attribute.
+fn known(value: &AttributeValue, version: Version) -> bool {
+    let AttributeName::Standard(tag) = value.name() else { return true };
+    match tag {
+        Tag::ALTERNATIVE_NAME | Tag::KEY_VALUE_PRESENT | Tag::KEY_VALUE_LOCATION | Tag::ORIGINAL_CREATION_DATE => {
+            version >= Version::V1_2
+        }
+        Tag::FRESH | Tag::DIGITAL_SIGNATURE_ALGORITHM | Tag::CERTIFICATE_LENGTH | Tag::X_509_CERTIFICATE_IDENTIFIER => {
+            version >= Version::V1_1
+        }
+        Tag::RANDOM_NUMBER_GENERATOR => version >= Version::V1_3,
+        Tag::SENSITIVE | Tag::ALWAYS_SENSITIVE | Tag::EXTRACTABLE | Tag::NEVER_EXTRACTABLE | Tag::DESCRIPTION | Tag::COMMENT => {
+            version >= Version::V1_4
+        }
+        Tag::OPERATION_POLICY_NAME => version < Version::V2_0,
+        _ => true,
+    }
+}
+
+/// The tags of a record; numbers of the range that KMIP leaves to vendors. None is ever sent.
+mod tag {
+    use crate::ttlv::Tag;
+
+    pub const RECORD: Tag = Tag(0x54_0001);
+    pub const KIND: Tag = Tag(0x54_0002);
+    pub const FORMAT: Tag = Tag(0x54_0003);
+    pub const MATERIAL: Tag = Tag(0x54_0004);
+    pub const OWNER: Tag = Tag(0x54_0005);
+    pub const GROUP: Tag = Tag(0x54_0006);
+    pub const ALWAYS_SENSITIVE: Tag = Tag(0x54_0007);
+    pub const NEVER_EXTRACTABLE: Tag = Tag(0x54_0008);
+    /// An attribute in the form of 2.x, which loses nothing; before it, its index.
+    pub const ATTRIBUTE: Tag = Tag(0x54_0009);
+    pub const INDEX: Tag = Tag(0x54_000A);
+    pub const DATES: Tag = Tag(0x54_000B);
+}
+
+impl Object {
+    fn entry(&self) -> Result<Entry> {
+        let (kind, format, material, value): (i32, u32, i32, Secret) = match &self.value {
+            Value::Gone => (0, 0, 0, Secret::default()),
+            Value::Key(material, format) => (1, format.0, material.kind(), material.bytes().duplicate()),
+            Value::Secret(data_type, material) => (2, data_type.0, material.kind(), material.bytes().duplicate()),
+            Value::Certificate(certificate_type, der) => (3, certificate_type.0, 0, Secret::new(der.clone())),
+            Value::Opaque(data_type, material) => (4, data_type.0, material.kind(), material.bytes().duplicate()),
+        };
+        let mut writer = Writer::with_capacity(Version::V2_1, 1024);
+        writer.structure(tag::RECORD, |w| {
+            self.uid.encode(Tag::UNIQUE_IDENTIFIER, w);
+            self.object_type.encode(Tag::OBJECT_TYPE, w);
+            w.integer(tag::KIND, kind);
+            w.enumeration(tag::FORMAT, format);
+            w.integer(tag::MATERIAL, material);
+            self.dates.encode(tag::DATES, w);
+            self.revocation_reason.encode(Tag::REVOCATION_REASON, w);
+            self.owner.encode(tag::OWNER, w);
+            self.groups.encode(tag::GROUP, w);
+            w.boolean(tag::ALWAYS_SENSITIVE, self.always_sensitive);
+            w.boolean(tag::NEVER_EXTRACTABLE, self.never_extractable);
+            for attribute in &self.attributes.0 {
+                attribute.index.encode(tag::INDEX, w);
+                attribute.encode(tag::ATTRIBUTE, w);
+            }
+        });
+        Ok(Entry { uid: self.uid.clone(), put: Some((writer.finish()?.expose().to_vec(), value)) })
+    }
+
+    /// Gives a record its value.
+    fn with_value(mut self, value: Secret) -> Object {
+        match &mut self.value {
+            Value::Gone => {}
+            Value::Certificate(_, der) => *der = value.expose().to_vec(),
+            Value::Key(material, _) | Value::Secret(_, material) | Value::Opaque(_, material) => material.fill(value),
+        }
+        self
+    }
+}
+
+impl Record for Object {
+    /// The object without its value.
+    fn parse(about: &[u8]) -> Result<Object> {
+        let record = Item::parse(about)?;
+        record.expect(tag::RECORD)?;
+        let mut object = Object {
+            uid: String::new(),
+            object_type: ObjectType::default(),
+            value: Value::Gone,
+            attributes: Attributes::new(),
+            dates: Dates::default(),
+            revocation_reason: None,
+            owner: String::new(),
+            groups: Vec::new(),
+            always_sensitive: false,
+            never_extractable: false,
+        };
+        let (mut kind, mut format, mut material, mut index) = (0, 0, 0, None);
+        let mut items = record.items()?;
+        while let Some(item) = items.next()? {
+            match item.tag {
+                Tag::UNIQUE_IDENTIFIER => object.uid = item.text()?.to_owned(),
+                Tag::OBJECT_TYPE => object.object_type = ObjectType::decode(&item)?,
+                tag::KIND => kind = item.integer()?,
+                tag::FORMAT => format = item.enumeration()?,
+                tag::MATERIAL => material = item.integer()?,
+                tag::DATES => object.dates = Dates::decode(&item)?,
+                Tag::REVOCATION_REASON => object.revocation_reason = Some(RevocationReason::decode(&item)?),
+                tag::OWNER => object.owner = item.text()?.to_owned(),
+                tag::GROUP => object.groups.push(item.text()?.to_owned()),
+                tag::ALWAYS_SENSITIVE => object.always_sensitive = item.boolean()?,
+                tag::NEVER_EXTRACTABLE => object.never_extractable = item.boolean()?,
+                tag::INDEX => index = Some(item.integer()?),
+                tag::ATTRIBUTE => {
+                    let attribute = Attribute::decode(&item)?;
+                    object.attributes.0.push(Attribute { index: index.take(), ..attribute });
+                }
+                _ => {}
+            }
+        }
+        let material = || Material::empty(material).ok_or_else(|| record.error("with an unknown kind of key"));
+        object.value = match kind {
+            0 => Value::Gone,
+            1 => Value::Key(material()?, KeyFormatType(format)),
+            2 => Value::Secret(SecretDataType(format), material()?),
+            3 => Value::Certificate(CertificateType(format), Vec::new()),
+            4 => Value::Opaque(OpaqueDataType(format), material()?),
+            _ => return Err(record.error("with an unknown kind of value")),
+        };
+        Ok(object)
+    }
+
+    fn tags(&self, tagger: &Tagger) -> Vec<u64> {
+        let mut tags = vec![tagger.tag(Kept(!self.dates.is_destroyed()))];
+        tags.push(attribute_tag(tagger, &AttributeValue::ObjectType(self.object_type)));
+        tags.push(tagger.tag(Owner(&self.owner)));
+        tags.extend(self.groups.iter().map(|group| tagger.tag(Group(group))));
+        tags.extend(self.attributes.iter().map(|value| attribute_tag(tagger, value)));
+        tags
+    }
+}
+
+/// True for what is not destroyed.
+#[derive(Hash)]
+pub struct Kept(pub bool);
+
+/// Whose it is.
+#[derive(Hash)]
+struct Owner<'a>(&'a str);
+
+/// Who shares it.
+#[derive(Hash)]
+struct Group<'a>(&'a str);
+
+/// The number under which objects with exactly this attribute are found.
+pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
+    let mut writer = Writer::with_capacity(Version::V2_1, 128);
+    Attribute::from(value.clone()).encode(tag::ATTRIBUTE, &mut writer);
+    // What cannot be written has no equal; one number for all of them only makes more candidates.
+    tagger.tag(writer.finish().unwrap_or_default().expose())
+}
+
+/// What is looked for.
+pub struct Search<'a> {
+    /// Attributes that the objects have exactly so.
+    pub exact: Vec<AttributeValue>,
+    /// `Some(true)`: only what is not destroyed; `Some(false)`: only what is.
+    pub kept: Option<bool>,
+    /// What else must be true.
+    pub fits: Option<&'a mut dyn FnMut(&Object) -> Outcome<bool>>,
+    /// How many of those found are passed over.
+    pub offset: usize,
+    /// How many of the rest are wanted.
+    pub most: usize,
+}
+
+/// How many objects are remembered as they were read. Each weighs about 2 KiB.
+const REMEMBERED: usize = 4096;
+
+/// All objects.
+pub struct Objects {
+    records: Records<Object>,
+    /// Objects that were read lately, with the stamp of their record.
+    read: Mutex<HashMap<String, (u64, Arc<Object>)>>,
+}
+
+impl Objects {
+    /// Opens the objects in the file at `path`, sealed with the 32-byte `key`.
+    pub fn open(path: &Path, key: &[u8]) -> Result<Objects> {
+        Ok(Objects { records: Records::open(path, key)?, read: Mutex::default() })
+    }
+
+    /// Offsets in the file of records that are damaged; the others work.
+    pub fn damaged(&self) -> Vec<u64> {
+        self.records.damaged()
+    }
+
+    /// An object that this client may know of.
+    pub fn get(&self, uid: &str, caller: &Caller) -> Outcome<Arc<Object>> {
+        let held = self.records.read()?;
+        self.remembered(&held, uid)?.filter(|object| object.is_for(caller)).ok_or_else(not_found)
+    }
+
+    fn remembered(&self, held: &Held<Object>, uid: &str) -> Result<Option<Arc<Object>>> {
+        let Some(stamp) = held.stamp(uid) else { return Ok(None) };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, object)) = read.get(uid).filter(|(known, _)| *known == stamp) {
+            return Ok(Some(object.clone()));
+        }
+        let Some((object, value)) = held.get(uid)? else { return Ok(None) };
+        let object = Arc::new(object.with_value(value));
+        if read.len() >= REMEMBERED {
+            read.clear();
+        }
+        read.insert(uid.to_owned(), (stamp, object.clone()));
+        Ok(Some(object))
+    }
+
+    /// Objects that this client may know of, the newest first, and how many they are. Where `search` has no condition beside
+    /// exact attributes nothing is read from the file.
+    pub fn find(&self, caller: &Caller, mut search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
+        let tagger = self.records.tagger();
+        let mut tags: Vec<u64> = search.exact.iter().map(|value| attribute_tag(tagger, value)).collect();
+        tags.extend(search.kept.map(|kept| tagger.tag(Kept(kept))));
+        let groups = caller.groups.iter().map(|group| tagger.tag(Group(group)));
+        let whose: Vec<u64> = [tagger.tag(Owner(&caller.name))].into_iter().chain(groups).collect();
+        let held = self.records.read()?;
+        let mut total = 0;
+        let mut uids = Vec::new();
+        for number in held.numbers(&tags, &whose).into_iter().rev() {
+            let Some(uid) = held.uid(number) else { continue };
+            if let Some(fits) = &mut search.fits {
+                match self.remembered(&held, uid)? {
+                    Some(object) if fits(&object)? => {}
+                    _ => continue,
+                }
+            }
+            if total >= search.offset && uids.len() < search.most {
+                uids.push(uid.to_owned());
+            }
+            total += 1;
+        }
+        Ok((total, uids))
+    }
+
+    /// Every object whoever owns it, the oldest first.
+    pub fn all(&self) -> Result<Vec<Arc<Object>>> {
+        let held = self.records.read()?;
+        let mut all = Vec::new();
+        for uid in held.find(&[]) {
+            all.extend(self.remembered(&held, uid)?);
+        }
+        Ok(all)
+    }
+
+    /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
+    pub fn change<T>(&self, caller: &Caller, change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
+        self.records.write(|held| {
+            let mut transaction = Transaction { objects: self, held, caller, entries: Vec::new(), made: 0 };
+            let result = change(&mut transaction)?;
+            Ok((transaction.entries, result))
+        })
+    }
+}
+
+/// Objects being changed.
+pub struct Transaction<'a> {
+    objects: &'a Objects,
+    held: &'a Held<Object>,
+    caller: &'a Caller,
+    entries: Vec<Entry>,
+    made: u32,
+}
+
+impl Transaction<'_> {
+    /// An object as it was before this transaction.
+    pub fn get(&self, uid: &str) -> Outcome<Object> {
+        let object = self.objects.remembered(self.held, uid)?.filter(|object| object.is_for(self.caller));
+        object.map(|object| Object::clone(&object)).ok_or_else(not_found)
+    }
+
+    /// True when any client has an object of this identifier.
+    pub fn exists(&self, uid: &str) -> bool {
+        self.held.stamp(uid).is_some()
+    }
+
+    /// Gives a new object its identifier; it is kept by [`Transaction::put`].
+    pub fn name(&mut self, personality: &Personality, object: &mut Object) -> Outcome<String> {
+        if personality.unique_names {
+            for name in object.attributes.iter().filter(|value| matches!(value, AttributeValue::Name(_))) {
+                let tagger = self.objects.records.tagger();
+                if !self.held.find(&[attribute_tag(tagger, name), tagger.tag(Kept(true))]).is_empty() {
+                    return Err(Refusal::item(ResultReason::INVALID_FIELD, "an object has this name already"));
+                }
+            }
+        }
+        self.name_again(personality, object)
+    }
+
+    /// Gives a new object its identifier when it takes the names of another.
+    pub fn name_again(&mut self, personality: &Personality, object: &mut Object) -> Outcome<String> {
+        object.uid = match personality.ids {
+            Ids::Number => loop {
+                self.made += 1;
+                let uid = (self.held.met() + self.made).to_string();
+                if !self.exists(&uid) {
+                    break uid;
+                }
+            },
+            Ids::Uuid => new_uid()?,
+        };
+        Ok(object.uid.clone())
+    }
+
+    /// Keeps an object in place of what it was.
+    pub fn put(&mut self, object: &Object) -> Outcome<()> {
+        self.entries.push(object.entry()?);
+        Ok(())
+    }
+
+    /// Keeps an object that was changed, with the time of the change.
+    pub fn put_changed(&mut self, mut object: Object) -> Outcome<()> {
+        object.dates.last_change = now();
+        object.always_sensitive &= object.attributes.sensitive() == Some(&true);
+        object.never_extractable &= object.attributes.extractable() == Some(&false);
+        self.put(&object)
+    }
+
+    /// Removes every trace of an object.
+    pub fn remove(&mut self, uid: &str) {
+        self.entries.push(Entry { uid: uid.to_owned(), put: None });
+    }
+}
+
+fn not_found() -> Refusal {
+    Refusal::item(ResultReason::ITEM_NOT_FOUND, "there is no such object")
+}
