@@ -217,7 +217,7 @@ fn kmip_version(text: &str) -> Result<KmipVersion, String> {
     }
 }
 
-fn time_out(text: &str) -> Result<u64, String> {
+pub fn time_out(text: &str) -> Result<u64, String> {
     match millis(text)? {
         0 => Err("more than 0 is needed".into()),
         n if n > 600_000 => Err("10m at most".into()),

@@ -11,6 +11,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod args;
 mod certificate;
+mod certs;
 mod cluster;
 mod completions;
 mod configure;
@@ -24,7 +25,9 @@ mod output;
 mod prompt;
 mod rekey;
 mod remove;
+mod serve;
 mod set;
+mod signals;
 mod sopin;
 mod spelling;
 mod tokens;
@@ -72,6 +75,10 @@ enum Command {
     Dump(dump::Args),
     /// Do init, set, a check of all servers and enable in one call, which can be repeated until it succeeds
     Configure(Box<configure::Args>),
+    /// Serve keys over KMIP: an embedded key manager
+    Serve(Box<serve::Args>),
+    /// Make certificates for servers and clients, signed by an authority of one's own
+    Certs(certs::Args),
     /// Print a completion script or the man page
     Completions(completions::Args),
 }
@@ -109,6 +116,8 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
         Command::Sopin(args) => sopin::run(args, global, out),
         Command::Dump(args) => dump::run(args, global, out),
         Command::Configure(args) => configure::run(args, global, out),
+        Command::Serve(args) => serve::run(args, out),
+        Command::Certs(args) => certs::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }

@@ -43,6 +43,9 @@ fn given(
     if engine.personality.enforces_sensitive && object.attributes.extractable() == Some(&false) {
         return Err(Refusal::item(ResultReason::NOT_EXTRACTABLE, "the object is not extractable"));
     }
+    if object.dates.archive.is_some() {
+        return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
+    }
     let algorithm = object.algorithm();
     let bits = object.attributes.cryptographic_length().copied();
     let mut key_block = match &object.value {

@@ -59,6 +59,9 @@ impl Dates {
 
     /// Fails unless a key may be used so at `now`. `afterwards` says whether a key that is no longer Active may still process.
     pub fn allow(&self, purpose: Purpose, afterwards: bool, now: i64) -> Outcome<()> {
+        if self.archive.is_some() {
+            return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
+        }
         let denied = |why: String| Err(Refusal::item(ResultReason::PERMISSION_DENIED, why));
         let state = self.state(now);
         match (state, purpose) {

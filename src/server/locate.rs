@@ -5,7 +5,7 @@ use crate::ttlv::{DateTime, Tag};
 use crate::version::Version;
 
 use super::engine::{Context, Engine};
-use super::objects::{Object, Outcome, Refusal, Search};
+use super::objects::{Fits, Object, Outcome, Refusal, Search};
 use super::personality::{Locating, Policy};
 
 /// Answers Locate.
@@ -52,7 +52,7 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
         false => 0,
     };
     let most = request.maximum_items.map_or(usize::MAX, |n| n.max(0) as usize).min(personality.locate_limit);
-    let fits: Option<&mut dyn FnMut(&Object) -> Outcome<bool>> = if others.is_empty() { None } else { Some(&mut fits) };
+    let fits: Option<Fits<'_>> = if others.is_empty() { None } else { Some(&mut fits) };
     let search = Search { exact, kept, fits, offset, most };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
     context.placeholder = match unique_identifiers.as_slice() {

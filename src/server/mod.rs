@@ -6,11 +6,13 @@
 
 mod attributes;
 mod audit;
+mod certs;
 mod crypto;
 mod derive;
 mod engine;
 mod fault;
 mod get;
+mod home;
 mod keys;
 mod life;
 mod lifecycle;
@@ -21,8 +23,10 @@ mod objects;
 mod personality;
 
 pub use audit::Audit;
+pub use certs::{Authority, Certified, Wanted};
 pub use engine::{Answer, Caller, Done, Engine};
 pub use fault::{Exchange, Fault, Hook};
+pub use home::{Home, default_home};
 pub use keys::Material;
 pub use listen::{Limits, Options, Server, tls_config};
 pub use objects::{Object, Objects, Value};

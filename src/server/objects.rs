@@ -333,6 +333,9 @@ pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
     tagger.tag(writer.finish().unwrap_or_default().expose())
 }
 
+/// A condition that only the object itself can answer.
+pub type Fits<'a> = &'a mut dyn FnMut(&Object) -> Outcome<bool>;
+
 /// What is looked for.
 pub struct Search<'a> {
     /// Attributes that the objects have exactly so.
@@ -340,7 +343,7 @@ pub struct Search<'a> {
     /// `Some(true)`: only what is not destroyed; `Some(false)`: only what is.
     pub kept: Option<bool>,
     /// What else must be true.
-    pub fits: Option<&'a mut dyn FnMut(&Object) -> Outcome<bool>>,
+    pub fits: Option<Fits<'a>>,
     /// How many of those found are passed over.
     pub offset: usize,
     /// How many of the rest are wanted.

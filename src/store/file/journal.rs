@@ -204,7 +204,7 @@ impl Journal {
     }
 
     /// Length of the file up to the last whole record, in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.end
     }
 

@@ -172,7 +172,7 @@ impl<R: Record> Held<R> {
     fn tidy(&mut self, lock: &Lock, tagger: &Tagger) {
         // What is damaged is left for whoever can mend it.
         let whole = self.journal.damaged().is_empty();
-        if !whole || self.journal.len() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.len() {
+        if !whole || self.journal.size() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.size() {
             return;
         }
         let places = self.index.places();

@@ -135,7 +135,7 @@ fn a_damaged_record_is_named_and_the_others_work() {
     let store = FileStore::open(&path, &KEY).unwrap();
     let uids: Vec<Uid> = (0..3).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
     let place = store.records.lock().index.place(&uids[1].0).unwrap();
-    let start = store.records.lock().journal.len() - 2 * place.bytes();
+    let start = store.records.lock().journal.size() - 2 * place.bytes();
     drop(store);
     for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
         let whole = fs::read(&path).unwrap();

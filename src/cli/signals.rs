@@ -1,0 +1,29 @@
+//! Waiting for SIGTERM and SIGINT.
+#![allow(unsafe_code, reason = "sigwait(3) and pthread_sigmask(3) have no safe wrapper in std")]
+
+use std::mem::MaybeUninit;
+
+/// SIGTERM and SIGINT, kept back until they are waited for.
+pub struct Waiting(libc::sigset_t);
+
+impl Waiting {
+    /// Keeps the signals back in this thread and those it starts.
+    pub fn begin() -> Waiting {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set that the other calls read; the old mask is not wanted.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+            Waiting(set.assume_init())
+        }
+    }
+
+    /// Returns when one of them comes.
+    pub fn wait(&self) {
+        let mut signal = 0;
+        // SAFETY: an initialised set, and a place for the number of the signal.
+        while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the embedded server keeps what it has: a directory that is a token directory with one file token in it.
+//!
+//! The token's PIN opens the token key, as in any file token, and a key of its own made of that seals the objects. So the
+//! server's secrets are as safe as a file token's, by the same code: without a PIN given, a random one is kept beside
+//! (`user.pin`, 0600).
+
+use std::path::{Path, PathBuf};
+
+use super::objects::Objects;
+use crate::ck::CKR_PIN_INCORRECT;
+use crate::config::{Settings, StoreKind, TokenConfig};
+use crate::crypto::{Hash, kdf, rng};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+use crate::token::files::TokenDir;
+use crate::token::pin::{TokenKey, Who};
+use crate::token::secrets::{IdentityChange, NewToken, TokenFiles, UserPin, create_token};
+
+/// The label of the token that stands for the server.
+const LABEL: &str = "mrhsm serve";
+
+/// The server's directory.
+pub struct Home(TokenDir);
+
+/// Where a server is when nothing says otherwise: `/var/lib/mrhsm` for root, `~/.local/share/mrhsm` for others.
+pub fn default_home() -> Result<PathBuf> {
+    // Root's own directory is for a system's server; everybody else has one below home.
+    match std::env::var_os("HOME").filter(|home| !home.is_empty() && Path::new(home) != Path::new("/root")) {
+        None => Ok(PathBuf::from("/var/lib/mrhsm")),
+        Some(home) => Ok(Path::new(&home).join(".local/share/mrhsm")),
+    }
+}
+
+impl Home {
+    /// The directory at `path`; nothing is read or made yet.
+    pub fn at(path: &Path) -> Home {
+        Home(TokenDir::at(path))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Opens the objects, making what is not there yet. `pin` is the one that was given; without one the kept one is used.
+    pub fn objects(&self, pin: Option<&Secret>) -> Result<Objects> {
+        let token = match self.token()? {
+            Some(token) => token,
+            None => self.make(pin)?,
+        };
+        let key = self.unlock(&token, pin)?;
+        let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
+        Objects::open(&self.path().join(&token.uuid).join("served"), seal.expose())
+    }
+
+    fn token(&self) -> Result<Option<TokenConfig>> {
+        let config = self.0.load()?;
+        match config.tokens.as_slice() {
+            [] => Ok(None),
+            [token] if token.label == LABEL => Ok(Some(token.clone())),
+            _ => {
+                Err(Error::input(format!("{} is the token directory of clients: name another with -dir", self.path().display())))
+            }
+        }
+    }
+
+    fn make(&self, pin: Option<&Secret>) -> Result<TokenConfig> {
+        // Two first starts at once: the second finds what the first made.
+        let settings = Settings { store: StoreKind::File, ..Settings::default() };
+        let random = Secret::new(data_encoding::BASE32_NOPAD.encode(rng::bytes(20)?.expose()).into_bytes());
+        let new = NewToken {
+            label: LABEL,
+            so_pin: pin.unwrap_or(&random),
+            user_pin: pin.map_or(UserPin::Random, UserPin::Given),
+            settings,
+            identity: IdentityChange::default(),
+        };
+        create_token(&self.0, &new)
+    }
+
+    fn unlock(&self, token: &TokenConfig, pin: Option<&Secret>) -> Result<TokenKey> {
+        let files = TokenFiles::of(&self.0, &token.uuid);
+        if let Some(pin) = pin {
+            return files.unlock(Who::User, pin.expose());
+        }
+        let kept = files.kept_user_pin()?.ok_or_else(|| {
+            let message = format!("no PIN is kept in {}: give it with -pin or MRHSM_PIN_FILE", self.path().display());
+            Error::new(Kind::Pkcs11, CKR_PIN_INCORRECT, message)
+        })?;
+        files.unlock(Who::User, kept.expose())
+    }
+}
