@@ -6,6 +6,7 @@
 
 // Floor 0: no I/O, no logic of PKCS#11 or KMIP.
 pub mod ck;
+pub mod deadline;
 pub mod error;
 mod fault;
 pub mod log;

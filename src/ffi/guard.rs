@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ck::{self, CK_RV};
+use crate::deadline;
 use crate::error::Result;
 
 /// Runs the body of the function `name` and returns what the application gets.
@@ -11,6 +12,7 @@ use crate::error::Result;
 /// A panic is our bug, not the host's: it is logged and becomes `CKR_GENERAL_ERROR`. The locks of the module ignore
 /// poisoning, so the next call works.
 pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
+    let _call = deadline::Call::begin();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => {
             crate::log!(Info, "{name}: CKR_OK");

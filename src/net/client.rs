@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::pool::{Pool, Replay, Transport};
 use super::{Config, Credential};
 use crate::ck::CKR_TOKEN_NOT_RECOGNIZED;
+use crate::deadline;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::message::{Authentication, RequestBatch, ResponseMessage, decode_response, encode_request};
 use crate::kmip::{DiscoverVersionsRequest, Operation, QueryFunction, QueryRequest, ResultReason};
@@ -46,9 +47,9 @@ impl<T: Transport> Client<T> {
         Client { transport, credential, deadline, version, proven: AtomicBool::new(false) }
     }
 
-    /// Starts a call: everything asked through it ends within the deadline, counted from now.
+    /// Starts a call: everything asked through it ends within the deadline.
     pub fn call(&self) -> Call<'_, T> {
-        Call { client: self, until: Instant::now() + self.deadline }
+        Call { client: self, until: deadline::after(self.deadline) }
     }
 
     /// One operation as a call of its own.

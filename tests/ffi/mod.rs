@@ -3,6 +3,7 @@
 
 mod arguments;
 mod client;
+mod deadlines;
 mod documents;
 mod exports;
 mod fork;
