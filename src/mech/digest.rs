@@ -13,6 +13,8 @@ pub struct DigestOperation {
     digest: Option<Digest>,
     len: usize,
     parts: bool,
+    /// A key is in it: its state would show that key's last bytes.
+    keyed: bool,
 }
 
 impl DigestOperation {
@@ -22,11 +24,14 @@ impl DigestOperation {
         if !matches!(mechanism.params, Params::None) {
             return Err(CKR_MECHANISM_PARAM_INVALID.into());
         }
-        Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false })
+        Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false, keyed: false })
     }
 
-    /// All there is to know of the digest so far (`C_GetOperationState`).
+    /// All there is to know of the digest so far (`C_GetOperationState`). `CKR_STATE_UNSAVEABLE` once a key is in it.
     pub fn state(&self) -> Result<Vec<u8>> {
+        if self.keyed {
+            return Err(CKR_STATE_UNSAVEABLE.into());
+        }
         let mut state = vec![u8::from(self.parts)];
         state.extend(self.digest.as_ref().ok_or(CKR_STATE_UNSAVEABLE)?.state()?);
         Ok(state)
@@ -36,7 +41,7 @@ impl DigestOperation {
     pub fn restore(state: &[u8]) -> Result<DigestOperation> {
         let (parts, state) = state.split_first().filter(|(parts, _)| **parts < 2).ok_or(CKR_SAVED_STATE_INVALID)?;
         let digest = Digest::restore(state)?;
-        Ok(DigestOperation { len: digest.hash().output_len(), digest: Some(digest), parts: *parts == 1 })
+        Ok(DigestOperation { len: digest.hash().output_len(), digest: Some(digest), parts: *parts == 1, keyed: false })
     }
 
     fn take(&mut self, part: &[u8]) -> Result<()> {
@@ -68,7 +73,10 @@ impl DigestOperation {
         }
         let extractable = key.object.attributes.flag(CKA_EXTRACTABLE) || !key.object.is_token();
         match key.token.material(&key.object, None) {
-            Ok(Material::Local(value)) if extractable => self.update(value.expose()),
+            Ok(Material::Local(value)) if extractable => {
+                self.keyed = true;
+                self.update(value.expose())
+            }
             _ => Err(CKR_KEY_INDIGESTIBLE.into()),
         }
     }

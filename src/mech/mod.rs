@@ -95,7 +95,7 @@ impl Key {
         if !refused || self.token.policy() != CryptoPolicy::Auto || self.token.keeps(&self.object) {
             return Err(self.explain(error));
         }
-        crate::log!(Warn, "mechanism {mechanism:#x} is used locally: {error}");
+        crate::log!(Warn, "{} is used locally: {error}", mechanism_name(mechanism));
         match self.token.value(&self.object) {
             Ok(value) => {
                 self.token.refuse(mechanism);

@@ -83,6 +83,20 @@ pub struct Entry {
     pub work: Work,
 }
 
+impl Entry {
+    /// Whether a store can do it with a key that never leaves it. For what it cannot, the key's value is needed here.
+    pub fn in_store(&self) -> bool {
+        match self.work {
+            Work::KeyGen(_) | Work::RsaPairGen | Work::EcPairGen(_) => true,
+            Work::Cipher(_, mode) => matches!(mode, Mode::Ecb | Mode::Cbc | Mode::CbcPad | Mode::Ctr | Mode::Gcm),
+            Work::RsaPkcs | Work::RsaOaep | Work::RsaPkcsHash(_) | Work::RsaPss(_) | Work::Ecdsa(_) | Work::EdDsa => true,
+            Work::Hmac(..) | Work::Cmac(..) => true,
+            Work::EcbEncryptData(_) | Work::CbcEncryptData(_) => true,
+            _ => false,
+        }
+    }
+}
+
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAPS: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
 /// GMAC signs no messages: each needs a nonce of its own, and they have no parameter for it.
@@ -226,6 +240,12 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_SHA256_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha256)),
     row(CKM_SHA384_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha384)),
     row(CKM_SHA512_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha512)),
+    row(CKM_SHA512_224_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha512_224)),
+    row(CKM_SHA512_256_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha512_256)),
+    row(CKM_SHA3_224_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_224)),
+    row(CKM_SHA3_256_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_256)),
+    row(CKM_SHA3_384_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_384)),
+    row(CKM_SHA3_512_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_512)),
     row(CKM_CHACHA20_POLY1305, CHACHA, CRYPT | MESSAGES, Work::Cipher(CKK_CHACHA20, Mode::Poly1305)),
 ];
 

@@ -3,7 +3,6 @@
 use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
-use crate::crypto::cipher::set_parity;
 use crate::crypto::pkey::{Kind, PrivateKey};
 use crate::crypto::rng;
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -203,11 +202,12 @@ impl Module {
         if len > derived.value.len() {
             return Err(CKR_KEY_SIZE_RANGE.into());
         }
-        let mut value = derived.value.expose()[..len].to_vec();
-        if attributes.key_type() == Some(CKK_DES3) {
-            set_parity(&mut value);
-        }
-        let value = fitted(attributes, Secret::new(value))?;
+        let value = &derived.value.expose()[..len];
+        let value = match attributes.key_type() {
+            Some(CKK_DES3) => value::with_parity(value),
+            _ => Secret::new(value.to_vec()),
+        };
+        let value = fitted(attributes, value)?;
         value::adopt(attributes, &value)?;
         Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }

@@ -359,7 +359,7 @@ impl Token {
         }
         let value = match source {
             Source::Given(value) => value,
-            Source::Made(bits) => crate::crypto::rng::bytes(bits as usize / 8)?,
+            Source::Made(bits) => value::random(attributes.key_type(), bits)?,
         };
         value::adopt(&mut attributes, &value)?;
         let handle = self.handles.next();

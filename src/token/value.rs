@@ -7,10 +7,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::object::Attributes;
 use super::template::Draft;
 use crate::ck::*;
-use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
+use crate::crypto::cipher::{Cipher, Direction, Key, Mode, set_parity};
 use crate::crypto::hash::digest;
 use crate::crypto::pkey::{Kind, PrivateKey, PublicKey, RsaParts};
-use crate::crypto::{Curve, Hash};
+use crate::crypto::{Curve, Hash, rng};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -28,6 +28,19 @@ pub fn key_lengths(key_type: CK_KEY_TYPE) -> (usize, usize, usize) {
 pub fn is_key_length(key_type: CK_KEY_TYPE, len: usize) -> bool {
     let (from, to, step) = key_lengths(key_type);
     (from..=to).contains(&len) && (len - from).is_multiple_of(step)
+}
+
+/// A new secret key of `bits`, of Triple DES with the parity that its bytes must have.
+pub fn random(key_type: Option<CK_KEY_TYPE>, bits: u32) -> Result<Secret> {
+    let random = rng::bytes(bits as usize / 8)?;
+    Ok(if key_type == Some(CKK_DES3) { with_parity(random.expose()) } else { random })
+}
+
+/// The same Triple DES key with the parity that its bytes must have.
+pub fn with_parity(key: &[u8]) -> Secret {
+    let mut key = key.to_vec();
+    set_parity(&mut key);
+    Secret::new(key)
 }
 
 /// Takes the value of a new object from the parts that a template gives, and adds the attributes that follow from it.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::ffi::FUNCTIONS;
+use mrhsm_pkcs11::mech::{Entry, MECHANISMS};
 use mrhsm_pkcs11::token::attr::vendor;
 
 #[test]
@@ -36,6 +37,37 @@ fn the_document_lists_every_function() {
         let (major, minor) = (function.since.major, function.since.minor);
         let answer = function.declined.map_or("yes".into(), |why| format!("no: {why}"));
         writeln!(table, "| `{}` | {major}.{minor} | {answer} |", function.name).unwrap();
+    }
+    let document = include_str!("../../docs/PKCS11.md");
+    assert!(document.contains(&table), "docs/PKCS11.md shall hold this table:\n{table}");
+}
+
+/// The functions that a mechanism serves.
+fn uses(entry: &Entry) -> String {
+    let words = [
+        (CKF_GENERATE, "generate"),
+        (CKF_GENERATE_KEY_PAIR, "generate pair"),
+        (CKF_ENCRYPT, "encrypt"),
+        (CKF_SIGN, "sign"),
+        (CKF_SIGN_RECOVER, "recover"),
+        (CKF_DIGEST, "digest"),
+        (CKF_WRAP, "wrap"),
+        (CKF_DERIVE, "derive"),
+        (CKF_MESSAGE_ENCRYPT, "encrypt messages"),
+        (CKF_MESSAGE_SIGN, "sign messages"),
+    ];
+    let served: Vec<_> = words.iter().filter(|(flag, _)| entry.flags & flag != 0).map(|(_, word)| *word).collect();
+    served.join(", ")
+}
+
+#[test]
+fn the_document_lists_every_mechanism() {
+    let mut table = String::from("| mechanism | functions | where |\n|---|---|---|\n");
+    for entry in MECHANISMS {
+        let name = mechanism_name(entry.kind);
+        assert!(name.starts_with("CKM_"), "{name} has no name");
+        let place = if entry.in_store() { "server or here" } else { "here" };
+        writeln!(table, "| `{name}` | {} | {place} |", uses(entry)).unwrap();
     }
     let document = include_str!("../../docs/PKCS11.md");
     assert!(document.contains(&table), "docs/PKCS11.md shall hold this table:\n{table}");

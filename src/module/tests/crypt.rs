@@ -273,6 +273,12 @@ fn digests_whole_and_in_parts() {
         m.digest_update(h, b"c").unwrap();
         assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
     }
+    // A state with a key in it would give the key away.
+    let key = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &[AES_256, (CKA_PRIVATE, NO)]);
+    m.digest_init(h, sha()).unwrap();
+    m.digest_key(h, key).unwrap();
+    refused(m.operation_state(h, None), CKR_STATE_UNSAVEABLE);
+    m.digest_init(h, None).unwrap();
     assert_eq!(m.generate_random(h, 40).unwrap().len(), 40);
     refused(m.generate_random(h, usize::MAX), CKR_ARGUMENTS_BAD);
     refused(m.seed_random(h, b"x"), CKR_RANDOM_SEED_NOT_SUPPORTED);

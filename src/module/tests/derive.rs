@@ -259,6 +259,8 @@ fn pieces_digests_and_encryptions_of_keys() {
     let join = || Params::DerivationString(Secret::new(b"x".to_vec()));
     let des = bench.derive(h, CKM_CONCATENATE_BASE_AND_DATA, join(), zeros, &des).unwrap();
     assert_eq!(bench.value(h, des, CKA_VALUE).unwrap(), [1; 24], "the bits of Triple DES that count parity");
+    let des = bench.generate(h, CKM_DES3_KEY_GEN, &OPEN);
+    assert!(bench.value(h, des, CKA_VALUE).unwrap().iter().all(|byte| byte.count_ones() % 2 == 1));
 }
 
 #[test]
