@@ -11,7 +11,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::mac::Mac;
 use crate::crypto::pkey::{Padding, PrivateKey, PublicKey, Scheme};
 use crate::crypto::{Curve, Hash};
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{self, Ability, Algorithm, KeyStore, Message, Signing, Uid};
 use crate::token::objects::Material;
@@ -287,10 +287,7 @@ impl Signer {
         self.plan.check_len(&data, self.len)?;
         let signature = match &self.side {
             Side::Local(key) => sign_here(key, self.plan.scheme, &data, self.len),
-            Side::Remote(store, uid) => match self
-                .ask(store.as_ref(), uid, whole.as_ref(), &data)
-                .and_then(|signature| self.prove(&data, &signature).map(|()| signature))
-            {
+            Side::Remote(store, uid) => match self.ask(store.as_ref(), uid, whole.as_ref(), &data) {
                 Ok(signature) => Ok(signature),
                 Err(e) => {
                     let value = self.key.instead(self.mechanism, e)?;
@@ -304,31 +301,53 @@ impl Signer {
         Ok(signature)
     }
 
-    /// Verifies the first signature of a mechanism that the store makes: servers have been seen to pad or hash otherwise than asked.
-    fn prove(&self, data: &[u8], signature: &[u8]) -> Result<()> {
+    /// Has the store sign. The first signature of a kind is verified before anybody sees it, and asked for in other forms as long as it
+    /// is wrong: there are servers that sign with Success in another scheme than they were asked to.
+    fn ask(&self, store: &dyn KeyStore, uid: &Uid, whole: Option<&Secret>, data: &[u8]) -> Result<Vec<u8>> {
+        let (signing, message) = self.question(whole, data)?;
         let token = &self.key.token;
-        if token.proven(self.mechanism) {
-            return Ok(());
-        }
-        let Ok(Some((public, certain))) = token.public_half(&self.key.object) else {
-            crate::log!(Warn, "no public key to verify the first signature of mechanism {:#x} with", self.mechanism);
-            return Ok(());
+        let wrong = || {
+            let sentence = format!("the server's {signing:?} signatures do not verify with the key {uid}");
+            Error::new(Kind::Protocol, CKR_MECHANISM_INVALID, sentence)
         };
-        match public.verify(self.plan.scheme, data, signature) {
-            Ok(()) => {}
-            // It may be the public half of another key.
-            Err(_) if !certain => return Ok(()),
-            Err(e) => {
-                let message = format!("the server's signature of mechanism {:#x} is not the one asked for", self.mechanism);
-                return Err(Error::new(ErrorKind::Protocol, CKR_MECHANISM_INVALID, message).because(e));
+        match token.verdict(self.mechanism, signing) {
+            Some(true) => return store.sign(uid, signing, message),
+            Some(false) => return Err(wrong()),
+            None => {}
+        }
+        loop {
+            let signature = store.sign(uid, signing, message)?;
+            match self.verify(data, &signature) {
+                Some(true) => {
+                    token.judge(self.mechanism, signing, true);
+                    return Ok(signature);
+                }
+                Some(false) => {}
+                None => return Ok(signature),
+            }
+            crate::log!(Warn, "{}", wrong());
+            if !store.sign_otherwise(signing, message) {
+                token.judge(self.mechanism, signing, false);
+                return Err(wrong());
             }
         }
-        token.prove(self.mechanism);
-        Ok(())
     }
 
-    /// Has the store sign; where the message is still there, the store chooses whether it or its digest travels.
-    fn ask(&self, store: &dyn KeyStore, uid: &Uid, whole: Option<&Secret>, data: &[u8]) -> Result<Vec<u8>> {
+    /// Whether a signature is right; `None` where the public half is not known.
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Option<bool> {
+        let (public, certain) = match self.key.token.public_half(&self.key.object) {
+            Ok(half) => half?,
+            Err(e) => {
+                crate::log!(Warn, "a signature is not verified: {e}");
+                return None;
+            }
+        };
+        let right = signature.len() == self.len && public.verify(self.plan.scheme, data, signature).is_ok();
+        (right || certain).then_some(right)
+    }
+
+    /// What the store is asked; where the message is still there, the store chooses whether it or its digest travels.
+    fn question<'a>(&self, whole: Option<&'a Secret>, data: &'a [u8]) -> Result<(Signing, Message<'a>)> {
         let invalid = || Error::from(CKR_MECHANISM_INVALID);
         let (signing, digest) = match (self.plan.scheme, self.plan.hash) {
             (Scheme::RsaPkcs1(hash), _) => (Signing::RsaPkcs1(hash), data),
@@ -339,11 +358,10 @@ impl Signer {
             (Scheme::RsaPss { hash, mgf, salt_len }, _) => (Signing::RsaPss { hash, mgf, salt_len }, data),
             (Scheme::Ecdsa, Some(hash)) => (Signing::Ecdsa(hash), data),
             (Scheme::Ecdsa, None) => (Signing::Ecdsa(hash_by_len(data.len()).ok_or_else(invalid)?), data),
-            (Scheme::EdDsa, _) => return store.sign(uid, Signing::EdDsa, Message::Whole(data)),
+            (Scheme::EdDsa, _) => return Ok((Signing::EdDsa, Message::Whole(data))),
             (Scheme::RsaRaw, _) => return Err(invalid()),
         };
-        let message = whole.map_or(Message::Digest(digest), |whole| Message::Whole(whole.expose()));
-        store.sign(uid, signing, message)
+        Ok((signing, whole.map_or(Message::Digest(digest), |whole| Message::Whole(whole.expose()))))
     }
 }
 

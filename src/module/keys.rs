@@ -182,6 +182,7 @@ impl Module {
             Some(len) => Some(usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?),
             None => draft.attributes.key_type().and_then(mech::derive::usual_len),
         };
+        let silent = !draft.attributes.has(CKA_SENSITIVE) && !draft.attributes.has(CKA_EXTRACTABLE);
         draft.complete();
         rights.check(&draft.attributes)?;
         let lookup = |handle| session.mech_key(handle);
@@ -193,6 +194,11 @@ impl Module {
         let parents = || std::iter::once(&base.object.attributes).chain(other);
         if derived.inherits {
             parents().try_for_each(|parent| inherit(&mut draft, parent))?;
+        } else if silent && !draft.attributes.flag(CKA_TOKEN) {
+            // A secret that is agreed on for this session may be read unless somebody says no: that is what protocols derive it for
+            // (Java's KeyAgreement asks for no attributes and reads CKA_VALUE), and its value is in this process anyway.
+            draft.attributes.set_flag(CKA_SENSITIVE, false);
+            draft.attributes.set_flag(CKA_EXTRACTABLE, true);
         }
         let attributes = &mut draft.attributes;
         let (sensitive, hidden) = (attributes.flag(CKA_SENSITIVE), !attributes.flag(CKA_EXTRACTABLE));

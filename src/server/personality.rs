@@ -100,6 +100,10 @@ pub struct Personality {
     pub digested_data: bool,
     /// RSA signatures are PSS unless a Digital Signature Algorithm says otherwise.
     pub pss_by_default: bool,
+    /// RSA signatures are PSS whatever is asked for.
+    pub pss_always: bool,
+    /// Digested Data is hashed again.
+    pub hashes_digests: bool,
     /// Filters that are not indexed.
     pub locating: Locating,
     /// Algorithm and length filters fail unless Object Type stands before them.
@@ -227,6 +231,8 @@ impl Personality {
             streams: true,
             digested_data: true,
             pss_by_default: false,
+            pss_always: false,
+            hashes_digests: false,
             locating: Locating::Exact,
             locate_type_first: false,
             locate_offset: true,

@@ -154,6 +154,10 @@ impl<S: KeyStore> KeyStore for Cached<S> {
         self.store.sign(uid, signing, message).inspect_err(|e| self.note(uid, e))
     }
 
+    fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
+        self.store.sign_otherwise(signing, message)
+    }
+
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         self.store.mac(uid, mac, data).inspect_err(|e| self.note(uid, e))
     }

@@ -272,7 +272,7 @@ pub enum Cipher {
 }
 
 /// A way to sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signing {
     /// RSA PKCS#1 v1.5 over a digest of this hash.
     RsaPkcs1(Hash),
@@ -380,6 +380,12 @@ pub trait KeyStore: Send + Sync {
 
     /// Signs with a key that stays in the store.
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>>;
+
+    /// Told that a signature was not what had been asked for, the store asks in another form from now on: what servers make of the same
+    /// request differs. False when there is no other form left.
+    fn sign_otherwise(&self, _signing: Signing, _message: Message<'_>) -> bool {
+        false
+    }
 
     /// Authenticates with a key that stays in the store.
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>>;

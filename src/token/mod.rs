@@ -13,7 +13,7 @@ pub mod spec;
 pub mod template;
 pub mod value;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,12 +28,15 @@ use crate::ck::*;
 use crate::config::{CryptoPolicy, TokenConfig};
 use crate::crypto::{Hash, kdf};
 use crate::error::Result;
-use crate::store::{self, KeyStore};
+use crate::store::{self, KeyStore, Signing};
 
 /// Takes a lock, also after a panic in a thread that held it: what is guarded here is never left half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How many verdicts on signatures are remembered.
+const VERDICTS: usize = 1024;
 
 /// Where handles come from: one counter for sessions and objects of all tokens, so that none is ever used twice.
 #[derive(Debug, Default)]
@@ -76,7 +79,8 @@ pub struct Token {
     objects: Mutex<ObjectTable>,
     found: Mutex<FindCache>,
     refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
-    proven: Mutex<HashSet<CK_MECHANISM_TYPE>>,
+    /// Whether the first signature of a kind that the store made was right.
+    verdicts: Mutex<HashMap<(CK_MECHANISM_TYPE, Signing), bool>>,
     /// A store of a test's own, instead of the one that the configuration names.
     #[cfg(test)]
     pub(crate) double: Mutex<Option<Arc<double::Double>>>,
@@ -94,7 +98,7 @@ impl Token {
             objects: Mutex::default(),
             found: Mutex::default(),
             refused: Mutex::default(),
-            proven: Mutex::default(),
+            verdicts: Mutex::default(),
             #[cfg(test)]
             double: Mutex::default(),
         }
@@ -214,14 +218,19 @@ impl Token {
         lock(&self.refused).insert(mechanism);
     }
 
-    /// True when a result of this mechanism made by the store was found right.
-    pub fn proven(&self, mechanism: CK_MECHANISM_TYPE) -> bool {
-        lock(&self.proven).contains(&mechanism)
+    /// Whether the store signs rightly in this way; `None` until a signature was verified.
+    pub fn verdict(&self, mechanism: CK_MECHANISM_TYPE, signing: Signing) -> Option<bool> {
+        lock(&self.verdicts).get(&(mechanism, signing)).copied()
     }
 
-    /// Remembers that the store's results of a mechanism are right.
-    pub fn prove(&self, mechanism: CK_MECHANISM_TYPE) {
-        lock(&self.proven).insert(mechanism);
+    /// Remembers whether the store signs rightly in this way.
+    pub fn judge(&self, mechanism: CK_MECHANISM_TYPE, signing: Signing, right: bool) {
+        let mut verdicts = lock(&self.verdicts);
+        // Salts of every length would fill it.
+        if verdicts.len() >= VERDICTS {
+            verdicts.clear();
+        }
+        verdicts.insert((mechanism, signing), right);
     }
 
     /// How long what was read about a key is good enough to use it.

@@ -32,6 +32,12 @@ check "and deleted" tool --login --delete "$uri;object=ec;type=cert"
 check "a private key is deleted" tool --login --delete "$uri;object=rsa;type=private"
 check "and gone" silent_about 'Label: *rsa' tool --login --list-privkeys "$uri"
 
-mkdir -p .config/pkcs11/modules
-say "module: $module" >.config/pkcs11/modules/clients.module
-check "p11-kit lists the module and its token" prints "token: $label" p11-kit list-modules
+# p11-kit reads the module files of users, but not root's: for root another user has them, with copies of all that they name.
+user=$work/user as=()
+if [ "$(id -u)" = 0 ]; then as=(setpriv --reuid=65534 --regid=65534 --clear-groups); fi
+mkdir -p user/.config/pkcs11/modules
+cp -r tokens "$module" user
+say "module: $user/${module##*/}" >user/.config/pkcs11/modules/clients.module
+if [ "$(id -u)" = 0 ]; then chown -R 65534:65534 user && chmod 711 .; fi
+check "p11-kit lists the module and its token" prints "token: $label" \
+  env -C "$user" HOME="$user" XDG_CONFIG_HOME="$user/.config" MRHSM_TOKEN_DIR="$user/tokens" "${as[@]}" p11-kit list-modules

@@ -9,13 +9,14 @@ sshd=/usr/sbin/sshd
 tool() { pkcs11-tool --module "$module" --token-label $label --login --pin $pin "$@"; }
 check "an RSA-2048 pair is generated" tool --keypairgen --key-type rsa:2048 --label rsa --id 01
 check "a P-256 pair is generated" tool --keypairgen --key-type EC:prime256v1 --label ec --id 02
-check "ssh-keygen lists them" prints 'ecdsa-sha2-nistp256' ssh-keygen -D "$module"
-ssh-keygen -D "$module" >authorized_keys 2>/dev/null
 
-# The agent asks for the PIN by a program.
+# A token whose PIN is not kept shows its public keys after login only. ssh-keygen and the agent ask for the PIN by a program.
 printf '#!/bin/sh\necho %s\n' $pin >askpass
 chmod 700 askpass
 export SSH_ASKPASS=$work/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=none
+check "ssh-keygen lists them" prints 'ecdsa-sha2-nistp256' ssh-keygen -D "$module"
+ssh-keygen -D "$module" >authorized_keys 2>/dev/null
+
 eval "$(ssh-agent -P "/usr/lib/*,$(readlink -f "$module")")" >/dev/null
 trap 'kill "$SSH_AGENT_PID"; finish' EXIT
 check "ssh-agent takes the token" ssh-add -s "$(readlink -f "$module")"

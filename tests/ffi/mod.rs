@@ -12,5 +12,6 @@ pub mod host;
 mod hostile;
 mod log;
 mod messages;
+mod policy;
 mod requests;
 mod threads;

@@ -62,7 +62,14 @@ impl<T: Transport> KmipStore<T> {
             Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
         };
         self.note(Ability::Decrypt, &outcome);
-        outcome.map_err(|e| self.explain(&call, uid, e, Ability::Decrypt))
+        outcome.map_err(|e| {
+            // One server decrypts with symmetric keys only, and calls that a lack of permission.
+            let denied = e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED);
+            if denied && algorithm == Algorithm::Rsa && matches!(self.state(&call, uid), Ok(Some(State::Active))) {
+                return e.with_rv(CKR_MECHANISM_INVALID);
+            }
+            self.explain(&call, uid, e, Ability::Decrypt)
+        })
     }
 
     /// Whole blocks without padding. A server that only knows padding gets to pad, and the block it adds is dropped.

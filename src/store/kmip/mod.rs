@@ -25,6 +25,7 @@ use crate::net::{Call, Client, Config, Pool, Transport};
 use crate::secret::Secret;
 use crate::version::Version;
 use facts::{Fact, Facts};
+use sign::SignForm;
 
 /// The keys that a group of KMIP hosts holds.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct KmipStore<T = Pool> {
     padding: Mutex<HashMap<Uid, Vec<u8>>>,
     /// The curves of keys that signed, see `sign`.
     curves: Mutex<HashMap<Uid, Curve>>,
+    /// How signatures are asked for, where not in the usual form, see `sign`.
+    sign_forms: Mutex<HashMap<(Signing, bool), SignForm>>,
     /// The algorithms that the server makes no key pairs of, see `make`.
     impossible_pairs: Mutex<HashSet<Algorithm>>,
 }
@@ -57,6 +60,7 @@ impl<T: Transport> KmipStore<T> {
             operations: OnceLock::new(),
             padding: Mutex::default(),
             curves: Mutex::default(),
+            sign_forms: Mutex::default(),
             impossible_pairs: Mutex::default(),
         }
     }
@@ -176,6 +180,10 @@ impl<T: Transport> KeyStore for KmipStore<T> {
 
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
         self.sign(uid, signing, message)
+    }
+
+    fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
+        self.sign_otherwise(signing, message)
     }
 
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {

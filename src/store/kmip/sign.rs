@@ -1,7 +1,8 @@
 //! Signatures, MACs and random bytes made by the server.
 //!
 //! Algorithm, hash, padding and signature algorithm are sent together: one server needs the padding, another looks only at the
-//! signature algorithm (`kmip-map` §3.5). Whoever uses a signature verifies the first one of a kind.
+//! signature algorithm (`kmip-map` §3.5). Whoever uses a signature verifies the first one of a kind, and has it asked for in
+//! another form when it is wrong.
 
 use std::sync::PoisonError;
 
@@ -27,15 +28,39 @@ const REMEMBERED: usize = 4096;
 /// Random bytes asked for in one request.
 const RANDOM_CHUNK: usize = 4096;
 
+/// How a signature is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SignForm {
+    /// Digital Signature Algorithm is left out where it usually stands, and the other way round.
+    renamed: bool,
+    /// The message is sent although its digest could be.
+    whole: bool,
+}
+
+impl SignForm {
+    /// The form to try after this one.
+    fn next(self, whole_possible: bool) -> Option<SignForm> {
+        match self {
+            SignForm { renamed: false, whole } => Some(SignForm { renamed: true, whole }),
+            SignForm { whole: false, .. } if whole_possible => Some(SignForm { renamed: false, whole: true }),
+            SignForm { .. } => None,
+        }
+    }
+}
+
 impl<T: Transport> KmipStore<T> {
     pub(super) fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
         let call = self.client.call();
+        let form = self.sign_form(signing, message);
         let outcome = match signing {
             Signing::RsaPss { .. } => either(&self.facts.plain_pss, |plain| {
-                let name = (!plain).then_some(DigitalSignatureAlgorithm::RSASSA_PSS);
-                self.sign_digest(&call, uid, signing, name, message)
+                let name = (plain == form.renamed).then_some(DigitalSignatureAlgorithm::RSASSA_PSS);
+                self.sign_digest(&call, uid, signing, name, form.whole, message)
             }),
-            _ => self.sign_digest(&call, uid, signing, signature_algorithm(signing), message),
+            _ => {
+                let name = signature_algorithm(signing).filter(|_| !form.renamed);
+                self.sign_digest(&call, uid, signing, name, form.whole, message)
+            }
         };
         self.note(Ability::Sign, &outcome);
         let signature = outcome.map_err(|e| self.explain(&call, uid, e, Ability::Sign))?;
@@ -43,6 +68,26 @@ impl<T: Transport> KmipStore<T> {
             Signing::Ecdsa(_) => side_by_side(self.curve(&call, uid)?, signature),
             _ => Ok(signature),
         }
+    }
+
+    fn sign_form(&self, signing: Signing, message: Message<'_>) -> SignForm {
+        let forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.get(&(signing, is_whole(message))).copied().unwrap_or_default()
+    }
+
+    pub(super) fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
+        if signing == Signing::EdDsa {
+            return false;
+        }
+        let next = self.sign_form(signing, message).next(is_whole(message));
+        let mut forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if forms.len() >= REMEMBERED {
+            forms.clear();
+        }
+        if let Some(form) = next {
+            forms.insert((signing, is_whole(message)), form);
+        }
+        next.is_some()
     }
 
     /// The curve of a key, asked for once.
@@ -70,6 +115,7 @@ impl<T: Transport> KmipStore<T> {
         uid: &Uid,
         signing: Signing,
         name: Option<DigitalSignatureAlgorithm>,
+        send_whole: bool,
         message: Message<'_>,
     ) -> Result<Vec<u8>> {
         let request = |data: Option<&[u8]>, digest: Option<Vec<u8>>| -> Result<Vec<u8>> {
@@ -104,7 +150,7 @@ impl<T: Transport> KmipStore<T> {
             Message::Digest(_) => {
                 Err(Error::from(CKR_MECHANISM_INVALID).context("this KMIP server signs messages only, no digests"))
             }
-            Message::Whole(data) if digests => either(&self.facts.digested, |digested| match digested {
+            Message::Whole(data) if digests && !send_whole => either(&self.facts.digested, |digested| match digested {
                 true => request(None, Some(digest(hash, data)?)),
                 false => request(Some(data), None),
             }),
@@ -164,6 +210,10 @@ impl<T: Transport> KmipStore<T> {
         }
         Ok(Secret::new(std::mem::take(&mut *bytes)))
     }
+}
+
+fn is_whole(message: Message<'_>) -> bool {
+    matches!(message, Message::Whole(_))
 }
 
 /// r and s side by side. Most servers make DER, some this form already; a signature of its length that is also DER is taken for
