@@ -4,6 +4,7 @@
 mod arguments;
 mod client;
 mod deadlines;
+mod derive;
 mod documents;
 mod exports;
 mod fork;
