@@ -36,6 +36,8 @@ use args::Global;
 use exit::{Exit, Failure, Outcome};
 use output::{Output, note};
 
+use crate::secret::hide_process_memory;
+
 /// Makes any KMIP key manager usable as an HSM: sets up tokens, points them at KMIP servers, and keeps a cluster's master
 /// keys wrapped under keys that the key manager holds.
 #[derive(Debug, Parser)]
@@ -85,6 +87,7 @@ enum Command {
 
 /// Runs the command line `words` (the program's name first) and says how the process ends.
 pub fn run(words: Vec<OsString>) -> ExitCode {
+    hide_process_memory();
     let outcome = match parse(words) {
         Ok(cli) => {
             let mut out = Output::new(cli.global.json);

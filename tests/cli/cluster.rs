@@ -1,11 +1,12 @@
 //! The cluster's keys, from `init` to `rekey`, on a server that misbehaves on demand.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::kmip::State;
 
-use super::support::{Home, Run, for_each, run};
+use super::support::{Home, Run, SO_PIN, for_each, run};
 use crate::kmip_server::{Fault, Pair, Personality, Pki, Script, Server, Setup};
 
 /// Above and below the advice.
@@ -305,6 +306,86 @@ fn servers_that_are_not_trusted_and_those_that_do_not_trust_us() {
 }
 
 #[test]
+fn a_log_of_everything_holds_no_secret() {
+    let credential = Some(("kmip".to_string(), "swordfish".to_string()));
+    let server = Setup { credential, ..Setup::new(Personality::standard()) }.start();
+    let home = Home::new();
+    home.write("conf/cldb.key", &[0xa5; 32], 0o600);
+    home.write("user.pin", b"user-5678", 0o600);
+    home.write("conf/mapr-clusters.conf", b"my.cluster.com secure=true\n", 0o644);
+    let log = home.path("log");
+    let logged = |args: Vec<String>| {
+        let mut command = home.command(args);
+        command.env("MRHSM_LOG", "debug").env("MRHSM_LOG_FILE", &log).env("MRHSM_PIN_FILE", home.path("user.pin"));
+        run(command).done()
+    };
+    let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
+    let init = words("init -label demo -userpin file:user.pin -username kmip -password pass:swordfish");
+    let mut shown = String::new();
+    for args in [
+        init.into_iter().chain(options(&server)).collect(),
+        words("info"),
+        words("enable -dare"),
+        words("rekey -keytype core"),
+        words("info"),
+        words("sopin -newsopin pass:so-new-9876"),
+        words("dump"),
+    ] {
+        let said = logged(args);
+        shown += &(said.out + &said.err);
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(
+        log.contains("Encrypt") || log.contains("RegisterRequest") || log.contains("KeyMaterial"),
+        "messages are logged: {log}"
+    );
+    let mut secrets: Vec<Vec<u8>> = [SO_PIN, "user-5678", "so-new-9876", "swordfish"].map(|s| s.as_bytes().to_vec()).into();
+    secrets.extend(server.objects().iter().filter_map(|object| server.value(&object.uid)));
+    assert_eq!(secrets.len(), 4 + 5);
+    for secret in secrets {
+        let hex: String = secret.iter().map(|b| format!("{b:02x}")).collect();
+        let text = String::from_utf8_lossy(&secret).into_owned();
+        for place in [&log, &shown] {
+            assert!(!place.contains(&text) && !place.to_lowercase().contains(&hex), "{text} {hex}");
+        }
+    }
+}
+
+/// A token directory is copied as it is: both work, with the command and in an application, and each goes its own way.
+#[test]
+fn a_copied_token_directory_works_on() {
+    let server = server();
+    let home = node(&server);
+    home.mrhsm(ENABLE).done();
+    let before = keys(&home);
+    let copied = Command::new("cp").args(["-a", "tokens", "elsewhere"]).current_dir(home.path("")).status().unwrap();
+    assert!(copied.success());
+    let elsewhere = |args: &[&str]| home.mrhsm(args.iter().copied().chain(["-tokendir", "elsewhere"])).done();
+    assert!(elsewhere(&ENABLE).out.contains("nothing is changed"));
+    // Two read while a third writes.
+    let written = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !written.load(Ordering::Relaxed) {
+                    assert_eq!(keys(&home)["cldb"], before["cldb"]);
+                    assert!(home.mrhsm(["info", "-config"]).done().out.contains("127.0.0.1 Active"));
+                }
+            });
+        }
+        home.mrhsm(["rekey", "-keytype", "core"]).done();
+        written.store(true, Ordering::Relaxed);
+    });
+    assert!(elsewhere(&ENABLE).out.contains("nothing is changed"), "the old KEK serves the copy");
+    elsewhere(&["rekey", "-keytype", "core"]);
+    assert_eq!(keys(&home)["core"]["generation"], 2);
+    std::fs::remove_dir_all(home.path("tokens")).unwrap();
+    std::fs::rename(home.path("elsewhere"), home.path("tokens")).unwrap();
+    let after = keys(&home);
+    assert_eq!((&after["cldb"], &after["dare"]), (&before["cldb"], &before["dare"]));
+}
+
+#[test]
 fn a_server_that_wants_a_password() {
     let credential = Some(("kmip".to_string(), "swordfish".to_string()));
     let server = Setup { credential, ..Setup::new(Personality::pykmip_like()) }.start();
@@ -374,4 +455,28 @@ fn a_file_token_keeps_the_keys_itself() {
     let shown = home.mrhsm(["info"]).done().out;
     assert!(shown.contains("Displaying information for file token with serial "), "{shown}");
     assert!(home.mrhsm(["dump"]).done().out.contains("objects of a file token, sealed"));
+}
+
+#[test]
+fn a_full_disk_or_a_read_only_one_leaves_the_keys_as_they_are() {
+    let server = server();
+    let home = node(&server);
+    let attempts = |home: &Home, args: &[&str]| {
+        let before = home.snapshot();
+        let full = run(Home::without_room(home.command(args))).failed(1, "make room on its disk");
+        assert!(full.err.contains("mrhsm.conf") && full.err.contains("cannot write"), "{full:#?}");
+        assert_eq!(home.snapshot(), before, "{args:?}");
+        home.read_only(home.command(args)).failed(1, "cannot write");
+        assert_eq!(home.snapshot(), before, "{args:?}");
+    };
+    attempts(&home, &ENABLE);
+    home.mrhsm(ENABLE).done();
+    four_keys_and_no_more(&server);
+    let before = keys(&home);
+    attempts(&home, &["rekey", "-keytype", "core"]);
+    attempts(&home, &["rekey", "-keytype", "common"]);
+    assert_eq!(keys(&home), before);
+    home.mrhsm(["rekey", "-keytype", "core"]).done();
+    assert_eq!(keys(&home)["core"]["generation"], 2, "what the failed one made is used");
+    assert!(home.mrhsm(ENABLE).done().out.contains("nothing is changed"));
 }

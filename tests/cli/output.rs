@@ -198,7 +198,7 @@ fn a_dump_tells_what_is_there_and_what_is_wrong() {
 }
 
 #[test]
-fn a_full_disk_changes_nothing() {
+fn a_full_or_a_read_only_disk_changes_nothing() {
     let home = Home::with_token();
     Authority::new("Test CA").issue_to(&home);
     let before = home.snapshot();
@@ -211,6 +211,8 @@ fn a_full_disk_changes_nothing() {
     ] {
         let refused = run(Home::without_room(home.command(args))).failed(1, "File too large");
         assert!(refused.err.contains("cannot write"), "{refused:#?}");
+        assert_eq!(home.snapshot(), before, "{args:?}");
+        home.read_only(home.command(args)).failed(1, "run mrhsm as the owner of the directory");
         assert_eq!(home.snapshot(), before, "{args:?}");
     }
     home.mrhsm(["set", "-port", "5700"]).done();

@@ -157,6 +157,58 @@ fn a_host_that_dies_in_a_create_leaves_one_key() {
     }
 }
 
+/// The first host dies, breaks or falls silent in the middle of every operation: the second one completes it in time, once.
+#[test]
+fn the_next_host_completes_what_the_first_began() {
+    type Work = fn(&KmipStore, &[Uid]) -> Result<(), Error>;
+    let works: [(&str, isize, Work); 12] = [
+        ("create", 1, |store, _| store.create(&aes("k")).map(drop)),
+        ("create by name", 1, |store, _| store.create(&Spec { name: Some("mrhsm:c:core:1".into()), ..aes("k") }).map(drop)),
+        ("create a pair", 2, |store, _| {
+            let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+            store.create_pair(&half(Class::PublicKey, Usage::VERIFY), &half(Class::PrivateKey, Usage::SIGN)).map(drop)
+        }),
+        ("register", 1, |store, _| store.register(&aes("r"), &[5; 32]).map(drop)),
+        ("locate", 0, |store, _| store.locate(&Filter::default()).map(drop)),
+        ("meta", 0, |store, uids| store.meta(uids).map(drop)),
+        ("fetch", 0, |store, uids| store.fetch(&uids[0]).map(drop)),
+        ("update", 0, |store, uids| store.update(&uids[0], &Changes { label: Some(b"new".to_vec()), ..Changes::default() })),
+        ("revoke", 0, |store, uids| store.revoke(&uids[0], Revocation::CessationOfOperation)),
+        ("destroy", -1, |store, uids| store.destroy(&uids[0])),
+        ("encrypt", 0, |store, uids| {
+            store.encrypt(&uids[0], Algorithm::Aes, &Cipher::CbcPad { iv: vec![3; 16] }, b"text").map(drop)
+        }),
+        ("sign", 0, |store, uids| {
+            let scheme = Signing::RsaPkcs1(Hash::Sha256);
+            store.sign(&uids[1], scheme, Message::Whole(b"text")).map(drop)
+        }),
+    ];
+    std::thread::scope(|scope| {
+        for fault in [Fault::Kill, Fault::Silence, Fault::HalfFrame, Fault::ResetBefore, Fault::ResetAfter, Fault::ResetWithin] {
+            scope.spawn(move || {
+                for (request, (name, more, work)) in [1, 2].into_iter().flat_map(|request| works.map(|work| (request, work))) {
+                    let first = Server::start(Personality::standard(), Script::none());
+                    let second = first.sibling(Script::none());
+                    let deadline = Duration::from_secs(3);
+                    let store = KmipStore::open(Config { deadline, ..config(&[&first, &second]) }).unwrap();
+                    let mut uids = vec![store.create(&aes("k")).unwrap()];
+                    if name == "sign" {
+                        let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+                        let (public, private) = (half(Class::PublicKey, Usage::VERIFY), half(Class::PrivateKey, Usage::SIGN));
+                        uids.push(store.create_pair(&public, &private).unwrap().1);
+                    }
+                    let before = alive(&first).len();
+                    first.script(Script::none().at(request, fault.clone()));
+                    let start = Instant::now();
+                    work(&store, &uids).unwrap_or_else(|e| panic!("{name} {fault:?} {request}: {e}"));
+                    assert!(start.elapsed() < deadline, "{name} {fault:?} {request}");
+                    assert_eq!(alive(&second).len(), before.checked_add_signed(more).unwrap(), "{name} {fault:?} {request}");
+                }
+            });
+        }
+    });
+}
+
 /// Each bad certificate ends the call at once, with its own sentence, and nothing is asked of the server.
 #[test]
 fn bad_server_certificates_are_told_apart() {

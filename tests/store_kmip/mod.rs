@@ -9,7 +9,7 @@ use mrhsm_pkcs11::crypto::cipher::{Cipher as Local, Direction, Key, Mode};
 use mrhsm_pkcs11::crypto::hash::digest;
 use mrhsm_pkcs11::crypto::pkey::{PrivateKey, PublicKey, Scheme};
 use mrhsm_pkcs11::crypto::{mac, rng};
-use mrhsm_pkcs11::error::Kind;
+use mrhsm_pkcs11::error::{Error, Kind};
 use mrhsm_pkcs11::kmip::{OperationCode, ResultReason, State as ServerState};
 use mrhsm_pkcs11::net::{Config, Credential, Host, Identity, Tls, Trust};
 use mrhsm_pkcs11::store::kmip::KmipStore;
