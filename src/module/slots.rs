@@ -193,9 +193,13 @@ impl Module {
 
     /// `C_GetMechanismInfo`.
     pub fn mechanism_info(&self, slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_INFO> {
-        lock(&self.slots).get(slot)?;
+        let slot = lock(&self.slots).get(slot)?;
         let entry = mech::entry(kind)?;
-        Ok(CK_MECHANISM_INFO { ulMinKeySize: entry.min, ulMaxKeySize: entry.max, flags: entry.flags })
+        let hardware = match slot {
+            Slot::Token(token) if entry.in_store() && token.works_in_store() => CKF_HW,
+            _ => 0,
+        };
+        Ok(CK_MECHANISM_INFO { ulMinKeySize: entry.min, ulMaxKeySize: entry.max, flags: entry.flags | hardware })
     }
 
     /// `C_InitToken`; `so_pin` is `None` for a NULL pointer, `label` as given, blank padded.

@@ -9,7 +9,7 @@ use super::keys::{Material, hash_of, invalid};
 use super::life::Purpose;
 use super::objects::{Object, Outcome, Refusal, Value, now};
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
-use crate::crypto::hash::Digest;
+use crate::crypto::hash::{Digest, digest};
 use crate::crypto::mac::Mac;
 use crate::crypto::pkey::{self, Kind, Padding, PrivateKey, PublicKey, Scheme};
 use crate::crypto::{Curve, Hash, rng};
@@ -394,6 +394,7 @@ fn scheme(engine: &Engine, kind: Kind, p: &Parameters) -> Outcome<(Scheme, Optio
         Kind::Rsa { .. } => {
             let hash = by_algorithm.or(named).ok_or_else(|| invalid("no Hashing Algorithm"))?;
             let pss = match (p.digital_signature_algorithm, p.padding_method) {
+                _ if engine.personality.pss_always => true,
                 (Some(Dsa::RSASSA_PSS), _) => true,
                 (Some(_), _) => false,
                 (None, _) if engine.personality.pss_by_default => true,
@@ -411,6 +412,12 @@ fn scheme(engine: &Engine, kind: Kind, p: &Parameters) -> Outcome<(Scheme, Optio
     }
 }
 
+/// The digest of a digest.
+fn again(value: &[u8]) -> Outcome<Vec<u8>> {
+    let hash = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512].into_iter().find(|hash| hash.output_len() == value.len());
+    digest(hash.ok_or_else(|| invalid("a digest of no known length"))?, value).map_err(failure)
+}
+
 /// What is signed, once all of it is there: the digest, or the data for Ed25519.
 fn signed(engine: &Engine, stream: &mut Stream, message: (Option<Secret>, Option<Vec<u8>>), part: &Part) -> Outcome<Vec<u8>> {
     let last = part.is_last();
@@ -419,7 +426,8 @@ fn signed(engine: &Engine, stream: &mut Stream, message: (Option<Secret>, Option
             stream.work.update(data.expose())?;
         }
         (None, Some(digest)) if engine.personality.digested_data && last => {
-            return match stream.work {
+            return match &stream.work {
+                Work::Digest(_) if engine.personality.hashes_digests => again(&digest),
                 Work::Digest(_) => Ok(digest),
                 _ => Err(invalid("EdDSA signs data")),
             };

@@ -25,7 +25,7 @@ use self::pin::{TokenKey, Who};
 use self::secrets::TokenFiles;
 use self::template::Rights;
 use crate::ck::*;
-use crate::config::{CryptoPolicy, TokenConfig};
+use crate::config::{CryptoPolicy, StoreKind, TokenConfig};
 use crate::crypto::{Hash, kdf};
 use crate::error::Result;
 use crate::store::{self, KeyStore, Signing};
@@ -206,6 +206,12 @@ impl Token {
     /// Where keys are used.
     pub fn policy(&self) -> CryptoPolicy {
         lock(&self.config).settings.crypto
+    }
+
+    /// True when keys may be at work in another device than this one: the mechanisms that can be are shown with `CKF_HW`.
+    pub fn works_in_store(&self) -> bool {
+        let settings = &lock(&self.config).settings;
+        settings.store == StoreKind::Kmip && settings.crypto != CryptoPolicy::Local
     }
 
     /// True when the store has refused a mechanism before, so that it is not asked again.

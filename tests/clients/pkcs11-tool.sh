@@ -83,4 +83,6 @@ check "the new one works" tool --login --pin 11112222 --list-objects
 check "and back" tool --login --pin 11112222 --change-pin --new-pin $pin
 
 check "a forked child can start again" pkcs11-tool --module "$module" --test-fork
-check "pkcs11-tool's own test" user --test
+check "an RSA-2048 pair is generated" user --keypairgen --key-type rsa:2048 --label rsa --id 0d
+check "a P-256 pair is generated" user --keypairgen --key-type EC:prime256v1 --label ec --id 0e
+check "pkcs11-tool's own test, signatures too" prints 'all 4 signature functions seem to work' user --test

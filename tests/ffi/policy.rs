@@ -308,6 +308,11 @@ fn a_kept_key_is_still_kept_after_a_restart_and_others_may_be_fetched() {
             session
         };
         let session = login();
+        for (kind, hardware) in [(CKM_AES_CBC_PAD, CKF_HW), (CKM_SHA256_RSA_PKCS, CKF_HW), (CKM_AES_CCM, 0), (CKM_SHA256, 0)] {
+            let mut info = CK_MECHANISM_INFO::default();
+            assert_eq!(ck!(host.C_GetMechanismInfo(slot, kind, &mut info)), CKR_OK);
+            assert_eq!(info.flags & CKF_HW, hardware, "{kind:#x}: what a server can do is done by a device");
+        }
         let kept = secret(host, session, CKM_AES_KEY_GEN, Some(CK_FALSE));
         let silent = secret(host, session, CKM_AES_KEY_GEN, None);
         let mut uid = uid(host, session, kept).into_bytes();
