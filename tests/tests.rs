@@ -9,5 +9,6 @@ mod ffi;
 mod filestore;
 mod kmip_server;
 mod objects;
+mod serve;
 mod store_kmip;
 mod tokendir;

@@ -105,7 +105,15 @@ fn is_many(name: &AttributeName) -> bool {
 pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest) -> Outcome<GetAttributesResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut attributes = object.all_attributes(context.version);
-    if !request.attribute_names.is_empty() {
+    if request.attribute_names.is_empty() {
+        // What nobody set and nobody asked for is left out: not every client knows these two.
+        let (sensitive, extractable) = (object.attributes.sensitive().is_some(), object.attributes.extractable().is_some());
+        attributes.0.retain(|attribute| match attribute.value {
+            AttributeValue::AlwaysSensitive(_) => sensitive,
+            AttributeValue::NeverExtractable(_) => extractable,
+            _ => true,
+        });
+    } else {
         attributes.0.retain(|attribute| request.attribute_names.contains(&attribute.value.name()));
     }
     Ok(GetAttributesResponse { unique_identifier: context.about(&object), attributes })

@@ -1,0 +1,480 @@
+//! The embedded server as a product: what its tests as other servers' double do not ask.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mrhsm_pkcs11::error::{Kind, Result};
+use mrhsm_pkcs11::kmip::*;
+use mrhsm_pkcs11::net::{Client, Config, Host, Identity, Tls, Trust};
+use mrhsm_pkcs11::secret::Secret;
+use mrhsm_pkcs11::ttlv::{DateTime, Value};
+use mrhsm_pkcs11::version::Version;
+use tempfile::TempDir;
+
+/// `mrhsm serve` on a free port; killed when dropped.
+struct Serve {
+    process: Child,
+    port: u16,
+}
+
+impl Serve {
+    fn start(dir: &Path, options: &[&str]) -> Serve {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+            .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
+            .arg(dir)
+            .args(options)
+            .env_remove("MRHSM_PIN_FILE")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.map_while(std::result::Result::ok).find_map(|line| {
+            let address = line.strip_prefix("Listening on ")?.to_owned();
+            address.rsplit(':').next()?.parse().ok()
+        });
+        Serve { process, port: port.expect("it listens") }
+    }
+
+    fn client(&self, dir: &Path, name: &str, version: Version) -> Client {
+        let read = |name: String| std::fs::read(dir.join(name)).unwrap();
+        let identity = Identity::from_pem(&read(format!("{name}.pem")), &read(format!("{name}.key")), None).unwrap();
+        let tls = Tls::new(Some(&identity), &Trust::Pem(read("ca.pem".into())), None).unwrap();
+        let host = Host { name: "localhost".into(), port: self.port };
+        Client::new(Config { version: Some(version), ..Config::new(vec![host], tls) })
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn certs(dir: &Path, words: &[&str]) {
+    let made = Command::new(env!("CARGO_BIN_EXE_mrhsm")).arg("certs").arg("-dir").arg(dir).args(words).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn id(uid: &str) -> Option<UniqueIdentifier> {
+    Some(uid.into())
+}
+
+const ALL: CryptographicUsageMask = CryptographicUsageMask(0x3FF);
+
+fn aes(more: impl IntoIterator<Item = AttributeValue>) -> CreateRequest {
+    let usual = [
+        AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES),
+        AttributeValue::CryptographicLength(256),
+        AttributeValue::CryptographicUsageMask(ALL),
+    ];
+    let attributes: Attributes = usual.into_iter().chain(more).collect();
+    CreateRequest { object_type: ObjectType::SYMMETRIC_KEY, template_attribute: attributes.into(), ..CreateRequest::default() }
+}
+
+fn active(name: &str) -> CreateRequest {
+    aes([AttributeValue::Name(name.into()), AttributeValue::ActivationDate(DateTime(1))])
+}
+
+fn value(client: &Client, uid: &str) -> Vec<u8> {
+    let got = client.request(&GetRequest { unique_identifier: id(uid), ..GetRequest::default() }).unwrap();
+    match &got.object.key_block().unwrap().key_value {
+        Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => bytes.expose().to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason<T>(answer: Result<T>) -> ResultReason {
+    match answer.err().expect("a refusal").kind() {
+        Kind::Server(reason) => ResultReason(reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn attributes(client: &Client, uid: &str) -> Attributes {
+    let request = GetAttributesRequest { unique_identifier: id(uid), ..GetAttributesRequest::default() };
+    client.request(&request).unwrap().attributes
+}
+
+fn locate(client: &Client, filters: Vec<AttributeValue>) -> Vec<String> {
+    let attributes = filters.into_iter().collect();
+    client.request(&LocateRequest { attributes, ..LocateRequest::default() }).unwrap().unique_identifiers
+}
+
+#[test]
+fn everything_survives_a_kill() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let custom = AttributeValue::Custom("x".into(), "colour".into(), Value::Text("blue".into()));
+    let structure = AttributeValue::Link(Link { link_type: LinkType::PARENT_LINK, linked_object_identifier: "other".into() });
+    let uid = client
+        .request(&aes([
+            AttributeValue::Name("one".into()),
+            AttributeValue::Name("two".into()),
+            custom.clone(),
+            structure.clone(),
+        ]))
+        .unwrap()
+        .unique_identifier;
+    let gone = client.request(&aes([])).unwrap().unique_identifier;
+    client.request(&DestroyRequest { unique_identifier: id(&gone) }).unwrap();
+    let (before, key) = (attributes(&client, &uid), value(&client, &uid));
+    drop(serve); // SIGKILL
+
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    assert_eq!(attributes(&client, &uid), before);
+    assert_eq!(value(&client, &uid), key);
+    for filter in [custom, structure, AttributeValue::Name("two".into())] {
+        assert_eq!(locate(&client, vec![filter]), [uid.as_str()]);
+    }
+    assert_eq!(attributes(&client, &gone).state(), Some(&State::DESTROYED));
+    assert_eq!(locate(&client, vec![]), [uid.as_str()], "what is destroyed is not located");
+    // The next attribute of a name gets a new index, also after one was deleted.
+    let delete = DeleteAttributeRequest {
+        unique_identifier: id(&uid),
+        attribute_name: Some(AttributeName::from_text("Name")),
+        attribute_index: Some(0),
+        ..DeleteAttributeRequest::default()
+    };
+    client.request(&delete).unwrap();
+    let add = AddAttributeRequest { unique_identifier: id(&uid), attribute: AttributeValue::Name("three".into()).into() };
+    assert_eq!(client.request(&add).unwrap().attribute.unwrap().index, Some(2));
+    // Nothing readable is on disk.
+    let stored = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    let bytes = std::fs::read(stored.join("served")).unwrap();
+    assert!(!bytes.windows(4).any(|window| window == b"blue" || window == &key[..4]));
+}
+
+#[test]
+fn two_servers_share_a_directory() {
+    let folder = scratch();
+    let dir = folder.path();
+    let first = Serve::start(dir, &[]);
+    let second = Serve::start(dir, &[]);
+    let (a, b) = (first.client(dir, "client", Version::V1_4), second.client(dir, "client", Version::V2_1));
+    let uid = a.request(&active("shared")).unwrap().unique_identifier;
+    assert_eq!(locate(&b, vec![AttributeValue::Name("shared".into())]), [uid.as_str()]);
+    std::thread::scope(|scope| {
+        for client in [&a, &b] {
+            scope.spawn(move || (0..20).for_each(|_| drop(client.request(&aes([])).unwrap())));
+        }
+    });
+    assert_eq!(locate(&a, vec![]).len(), 41);
+    assert_eq!(locate(&b, vec![]).len(), 41);
+}
+
+#[test]
+fn objects_belong_to_clients_and_their_clusters() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    for (name, cluster) in [("n1", "red"), ("n2", "red"), ("n3", "green")] {
+        certs(dir, &["-name", name, "-cluster", cluster]);
+    }
+    let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| serve.client(dir, name, Version::V1_4));
+    let uid = n1.request(&active("k")).unwrap().unique_identifier;
+    assert_eq!(value(&n2, &uid), value(&n1, &uid));
+    let get = GetRequest { unique_identifier: id(&uid), ..GetRequest::default() };
+    assert_eq!(reason(n3.request(&get)), ResultReason::ITEM_NOT_FOUND);
+    assert_eq!(reason(n3.request(&DestroyRequest { unique_identifier: id(&uid) })), ResultReason::ITEM_NOT_FOUND);
+    assert!(locate(&n3, vec![]).is_empty());
+    let export = n1.request(&ExportRequest { unique_identifier: id(&uid), ..ExportRequest::default() }).unwrap();
+    let import = |uid: &str, replace_existing, object| ImportRequest {
+        unique_identifier: uid.into(),
+        object_type: None,
+        replace_existing,
+        key_wrap_type: None,
+        attributes: Attributes::new().with(AttributeValue::CryptographicUsageMask(ALL)),
+        object,
+    };
+    assert_eq!(reason(n3.request(&import(&uid, Some(true), export.object))), ResultReason::PERMISSION_DENIED);
+    let again = || n1.request(&ExportRequest { unique_identifier: id(&uid), ..ExportRequest::default() }).unwrap();
+    assert_eq!(reason(n2.request(&import(&uid, None, again().object))), ResultReason::OBJECT_ALREADY_EXISTS);
+    n3.request(&import("my own name", None, again().object)).unwrap();
+    assert_eq!(value(&n3, "my own name"), value(&n1, &uid));
+    // What the audit log says, and what it does not.
+    let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = |client: &str, operation: &str, result: &str| {
+        lines.iter().any(|line| line["client"] == client && line["operation"] == operation && line["result"] == result)
+    };
+    assert!(said("n1", "Create", "Success") && said("n3", "Get", "Item Not Found"), "{audit}");
+}
+
+#[test]
+fn dates_are_the_state() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let now = jiff::Timestamp::now().as_second();
+    let dated = |dates: &[fn(DateTime) -> AttributeValue], at: &[i64]| {
+        client.request(&aes(dates.iter().zip(at).map(|(date, at)| date(DateTime(*at))))).unwrap().unique_identifier
+    };
+    let gcm = CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::GCM), ..CryptographicParameters::default() };
+    let encrypt = |uid: &str| {
+        let cryptographic_parameters = Some(gcm.clone());
+        let data = Some(vec![1; 16].into());
+        client.request(&EncryptRequest {
+            unique_identifier: id(uid),
+            cryptographic_parameters,
+            data,
+            ..EncryptRequest::default()
+        })
+    };
+    use AttributeValue::{ActivationDate, DeactivationDate, ProtectStopDate};
+    for (uid, state, encrypts) in [
+        (dated(&[ActivationDate], &[now - 10]), State::ACTIVE, true),
+        (dated(&[ActivationDate], &[now + 1000]), State::PRE_ACTIVE, false),
+        (dated(&[ActivationDate, ProtectStopDate], &[now - 10, now - 5]), State::ACTIVE, false),
+        (dated(&[ActivationDate, DeactivationDate], &[now - 10, now - 5]), State::DEACTIVATED, false),
+    ] {
+        assert_eq!(attributes(&client, &uid).state(), Some(&state));
+        assert_eq!(encrypt(&uid).is_ok(), encrypts, "{state}");
+        assert!(locate(&client, vec![AttributeValue::State(state)]).contains(&uid));
+    }
+    // A key that expires while it is used still decrypts what it encrypted.
+    let uid = dated(&[ActivationDate], &[now - 10]);
+    let made = encrypt(&uid).unwrap();
+    let expire = ModifyAttributeRequest {
+        unique_identifier: id(&uid),
+        current_attribute: None,
+        attribute: DeactivationDate(DateTime(now)).into(),
+    };
+    assert_eq!(reason(client.request(&expire)), ResultReason::ITEM_NOT_FOUND);
+    let attribute = DeactivationDate(DateTime(now)).into();
+    client.request(&AddAttributeRequest { unique_identifier: id(&uid), attribute }).unwrap();
+    assert_eq!(reason(encrypt(&uid)), ResultReason::PERMISSION_DENIED);
+    let decrypt = DecryptRequest {
+        unique_identifier: id(&uid),
+        cryptographic_parameters: Some(gcm.clone()),
+        data: made.data,
+        iv_counter_nonce: made.iv_counter_nonce,
+        authentication_tag: made.authentication_tag,
+        ..DecryptRequest::default()
+    };
+    assert_eq!(client.request(&decrypt).unwrap().data.unwrap().expose(), [1; 16]);
+    let between = vec![AttributeValue::DeactivationDate(DateTime(now - 1)), AttributeValue::DeactivationDate(DateTime(now + 1))];
+    assert_eq!(locate(&client, between), [uid]);
+}
+
+#[test]
+fn operations_go_on_over_several_requests() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let uid = client.request(&active("k")).unwrap().unique_identifier;
+    let key = value(&client, &uid);
+    let parts: [&[u8]; 3] = [&[1; 20], &[2; 7], &[3; 40]];
+    let whole = parts.concat();
+    let gcm = CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::GCM), ..CryptographicParameters::default() };
+    let (mut text, mut correlation, mut tag) = (Vec::new(), None, None);
+    for (i, part) in parts.iter().enumerate() {
+        let answer = client
+            .request(&EncryptRequest {
+                unique_identifier: id(&uid),
+                cryptographic_parameters: (i == 0).then(|| gcm.clone()),
+                data: Some(part.to_vec().into()),
+                iv_counter_nonce: (i == 0).then(|| vec![9; 12]),
+                init_indicator: (i == 0).then_some(true),
+                final_indicator: (i == 2).then_some(true),
+                correlation_value: correlation.take(),
+                ..EncryptRequest::default()
+            })
+            .unwrap();
+        text.extend(answer.data.unwrap());
+        (correlation, tag) = (answer.correlation_value, answer.authentication_tag);
+    }
+    use mrhsm_pkcs11::crypto::cipher::{Cipher, Direction, Key, Mode};
+    let own = Cipher::new(Direction::Encrypt, Key::Aes(&key), Mode::Gcm { iv: &[9; 12], aad: b"", tag_len: 16 }).unwrap();
+    text.extend(tag.expect("a tag at the end"));
+    assert_eq!(text, own.run(&whole).unwrap());
+    let (mut correlation, mut hash) = (None, None);
+    for (i, part) in parts.iter().enumerate() {
+        let sha256 = Some(HashingAlgorithm::SHA_256);
+        let answer = client
+            .request(&HashRequest {
+                cryptographic_parameters: CryptographicParameters { hashing_algorithm: sha256, ..Default::default() },
+                data: Some(part.to_vec().into()),
+                init_indicator: (i == 0).then_some(true),
+                final_indicator: (i == 2).then_some(true),
+                correlation_value: correlation.take(),
+            })
+            .unwrap();
+        (correlation, hash) = (answer.correlation_value, answer.data);
+    }
+    assert_eq!(hash.unwrap(), mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, &whole).unwrap());
+    let lost = MacRequest { data: Some(vec![1].into()), correlation_value: Some(vec![7]), ..MacRequest::default() };
+    assert_eq!(reason(client.request(&lost)), ResultReason::INVALID_FIELD);
+}
+
+#[test]
+fn wrapped_keys_go_out_and_come_in() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    for version in [Version::V1_0, Version::V1_4, Version::V2_1] {
+        let client = serve.client(dir, "client", version);
+        let kek = client.request(&active("kek")).unwrap().unique_identifier;
+        let key = client.request(&active("key")).unwrap().unique_identifier;
+        for mode in [BlockCipherMode::NIST_KEY_WRAP, BlockCipherMode::AES_KEY_WRAP_PADDING] {
+            for encoding_option in [None, Some(EncodingOption::NO_ENCODING), Some(EncodingOption::TTLV_ENCODING)] {
+                if version == Version::V1_0 && encoding_option.is_some() {
+                    continue;
+                }
+                let key_wrapping_specification = Some(KeyWrappingSpecification {
+                    wrapping_method: WrappingMethod::ENCRYPT,
+                    encryption_key_information: Some(KeyInformation {
+                        unique_identifier: kek.as_str().into(),
+                        cryptographic_parameters: Some(CryptographicParameters {
+                            block_cipher_mode: Some(mode),
+                            ..CryptographicParameters::default()
+                        }),
+                    }),
+                    encoding_option,
+                    ..KeyWrappingSpecification::default()
+                });
+                let get = GetRequest { unique_identifier: id(&key), key_wrapping_specification, ..GetRequest::default() };
+                let got = client.request(&get).unwrap();
+                let usage = Attributes::new().with(AttributeValue::CryptographicUsageMask(ALL));
+                let register = RegisterRequest {
+                    object_type: ObjectType::SYMMETRIC_KEY,
+                    template_attribute: usage.into(),
+                    object: Some(got.object),
+                    protection_storage_masks: None,
+                };
+                let again = client.request(&register).unwrap().unique_identifier;
+                assert_eq!(value(&client, &again), value(&client, &key), "{version} {mode} {encoding_option:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_are_derived_and_pairs_replaced() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V2_1);
+    let base = client.request(&active("base")).unwrap().unique_identifier;
+    let secret = value(&client, &base);
+    let derive = |derivation_method, bits| {
+        let attributes = Attributes::new()
+            .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+            .with(AttributeValue::CryptographicLength(bits))
+            .with(AttributeValue::CryptographicUsageMask(ALL));
+        client.request(&DeriveKeyRequest {
+            object_type: ObjectType::SYMMETRIC_KEY,
+            unique_identifiers: vec![base.as_str().into()],
+            derivation_method,
+            derivation_parameters: DerivationParameters {
+                derivation_data: vec![Secret::new(b"info".to_vec())],
+                salt: Some(b"salt".to_vec()),
+                iteration_count: Some(10),
+                ..DerivationParameters::default()
+            },
+            template_attribute: attributes.into(),
+        })
+    };
+    use mrhsm_pkcs11::crypto::{Hash, kdf, mac};
+    let derived = |method| value(&client, &derive(method, 256).unwrap().unique_identifier);
+    assert_eq!(derived(DerivationMethod::HMAC), mac::hmac(Hash::Sha256, &secret, b"info").unwrap());
+    assert_eq!(derived(DerivationMethod::HKDF), kdf::hkdf(Hash::Sha256, b"salt", &secret, b"info", 32).unwrap().expose());
+    assert_eq!(derived(DerivationMethod::PBKDF2), kdf::pbkdf2(Hash::Sha256, &secret, b"salt", 10, 32).unwrap().expose());
+    assert_eq!(reason(derive(DerivationMethod::HMAC, 512)), ResultReason::INVALID_FIELD);
+    assert_eq!(reason(derive(DerivationMethod::ASYMMETRIC_KEY, 256)), ResultReason::FEATURE_NOT_SUPPORTED);
+
+    let common = Attributes::new()
+        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::EC))
+        .with(AttributeValue::CryptographicLength(256))
+        .with(AttributeValue::Name("pair".into()));
+    let usage = |mask| Some(Attributes::new().with(AttributeValue::CryptographicUsageMask(mask)).into());
+    let pair = CreateKeyPairRequest {
+        common: Some(common.into()),
+        private_key: usage(CryptographicUsageMask::SIGN),
+        public_key: usage(CryptographicUsageMask::VERIFY),
+        ..CreateKeyPairRequest::default()
+    };
+    let old = client.request(&pair).unwrap().private_key_unique_identifier;
+    let new = client
+        .request(&ReKeyKeyPairRequest { private_key_unique_identifier: id(&old), ..ReKeyKeyPairRequest::default() })
+        .unwrap();
+    let private = attributes(&client, &new.private_key_unique_identifier);
+    assert_eq!(private.linked(LinkType::PUBLIC_KEY_LINK), Some(new.public_key_unique_identifier.as_str()));
+    assert_eq!(private.linked(LinkType::REPLACED_OBJECT_LINK), Some(old.as_str()));
+    assert_eq!(private.names().collect::<Vec<_>>(), ["pair"]);
+    assert!(attributes(&client, &old).names().next().is_none());
+}
+
+#[test]
+fn one_client_cannot_stop_the_others() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-connections", "4", "-request", "16"]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    client.request(&active("k")).unwrap();
+    // Silent ones take places; those beyond the limit are closed, and the one that is served stays so.
+    let mut idle: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", serve.port)).unwrap()).collect();
+    let mut beyond = TcpStream::connect(("127.0.0.1", serve.port)).unwrap();
+    beyond.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(matches!(std::io::Read::read(&mut beyond, &mut [0; 8]), Ok(0) | Err(_)));
+    idle[0].write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    client.request(&active("k2")).unwrap();
+    let long = aes([AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(20_000)))]);
+    assert!(client.request(&long).is_err(), "a request beyond the limit");
+    drop(idle);
+    // The connection that said too much is closed; a new one is served.
+    std::thread::sleep(Duration::from_millis(200));
+    serve.client(dir, "client", Version::V1_4).request(&active("k3")).unwrap();
+}
+
+#[test]
+fn a_pin_that_is_kept_nowhere_is_needed_at_each_start() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-pin", "pass:open sesame"]);
+    let uid = serve.client(dir, "client", Version::V1_4).request(&active("k")).unwrap().unique_identifier;
+    drop(serve);
+    for wrong in [&[][..], &["-pin", "pass:another"]] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+            .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
+            .arg(dir)
+            .args(wrong)
+            .env_remove("MRHSM_PIN_FILE")
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
+    }
+    let serve = Serve::start(dir, &["-pin", "pass:open sesame"]);
+    value(&serve.client(dir, "client", Version::V1_4), &uid);
+}
+
+#[test]
+fn a_renewed_certificate_keeps_its_key() {
+    let folder = scratch();
+    let dir = folder.path();
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    certs(dir, &["-name", "node", "-cluster", "a,b", "-p12", "pass:secret"]);
+    let (first, key) = (read("node.pem"), read("node.key"));
+    let identity = Identity::from_pkcs12(&read("node.p12"), &Secret::new(b"secret".to_vec())).unwrap();
+    assert!(identity.chain_pem().starts_with(std::str::from_utf8(&first).unwrap().trim_end()));
+    certs(dir, &["-name", "node", "-days", "10"]);
+    assert_ne!(read("node.pem"), first);
+    assert_eq!(read("node.key"), key);
+    for bad in ["../node", "ca", "", ".hidden", "a/b"] {
+        let made = Command::new(env!("CARGO_BIN_EXE_mrhsm")).args(["certs", "-name", bad, "-dir"]).arg(dir).output().unwrap();
+        assert!(!made.status.success(), "{bad}");
+    }
+}
