@@ -56,7 +56,10 @@ impl Drop for Serve {
 }
 
 fn scratch() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    folder
 }
 
 fn certs(dir: &Path, words: &[&str]) {
