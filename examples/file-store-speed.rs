@@ -43,7 +43,7 @@ fn timed<T>(what: &str, times: usize, mut work: impl FnMut(usize) -> Result<T>) 
 fn main() -> Result<()> {
     let objects = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
     // Beside the build, not in /tmp, which may be memory: syncing is what is measured.
-    let folder = std::env::current_exe().ok().and_then(|p| Some(p.parent()?.join("file-store-speed"))).expect("a folder");
+    let folder = std::env::current_exe().ok().and_then(|p| Some(p.parent()?.join("file-store-speed.objects"))).expect("a folder");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("objects");

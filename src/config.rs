@@ -122,6 +122,9 @@ pub struct TokenConfig {
     pub settings: Settings,
     /// User name for servers that ask for one beside the certificate; the password is sealed in the token's folder.
     pub username: Option<String>,
+    /// The objects of the token directory are to go to the hosts: with `store = "file"` that is wished, with `store = "kmip"`
+    /// the hosts have them all and what is left in the directory is to be destroyed.
+    pub moving: bool,
     /// Whether the cluster's keys are in use (`mrhsm enable`).
     pub enabled: bool,
     /// Name of the cluster whose keys these are.
@@ -259,6 +262,7 @@ impl TokenConfig {
             uuid: uuid.into(),
             settings,
             username: None,
+            moving: false,
             enabled: false,
             cluster: None,
             keys: ClusterKeys::default(),

@@ -43,6 +43,7 @@ impl Report<'_> {
             Event::Imported { role, uid, path } => {
                 return note(format!("Imported {} from {}, UUID {uid}", role.label(), path.display()));
             }
+            Event::Moved { role, uid } => format!("Successfully moved {} to the key manager, UUID {uid}", role.label()),
             Event::Verified { role, uid } => format!("Verified {}, UUID {uid}", role.label()),
             Event::Checksum { role, checksum } => format!("SHA-256 checksum for {} is {checksum}", role.label()),
             Event::Wrapped { role } => format!("Successfully set encrypted {} in KMIP configuration", role.label()),

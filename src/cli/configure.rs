@@ -112,7 +112,7 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
 
 /// Says how every server answers; at least one must.
 fn check_servers(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome {
-    if token.settings.store == StoreKind::File {
+    if token.settings.store == StoreKind::File && !token.moving {
         return Ok(());
     }
     let network = tokens::network(dir, token, key)?;

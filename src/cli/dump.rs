@@ -17,7 +17,8 @@ use super::tokens;
 use crate::config::{Config, FILE_NAME};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::token::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, USER_PIN};
+use crate::token::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN};
+use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
 
 /// Options of `mrhsm dump`.
@@ -135,6 +136,9 @@ fn describe(entry: &mut Entry, path: &Path, meta: &Metadata) {
                 if name == FILE_NAME {
                     entry.content = settings(bytes.expose());
                 }
+                if name == "objects" {
+                    entry.faults.extend(damage(path));
+                }
                 match content(&name, bytes.expose(), path) {
                     Ok(lines) => entry.content.splice(..0, lines).for_each(drop),
                     Err(e) => entry.faults.push(e.to_string()),
@@ -180,6 +184,8 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             vec![format!("{what}, sealed under the token key, not shown")]
         }
         "objects" => vec!["objects of a file token, sealed, not shown".into()],
+        "objects.new" => vec!["left by a process that was killed; the next one that rewrites the objects removes it".into()],
+        "objects.damaged" => vec!["what was damaged among the objects when the others were moved to a key manager".into()],
         "objects.lock" => vec!["lock file of the objects".into()],
         ".lock" => {
             let pid = String::from_utf8_lossy(bytes);
@@ -188,6 +194,28 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
         _ if name.starts_with(".tmp-") => vec!["left by a command that was killed; the next one that writes removes it".into()],
         _ => vec!["not a file that this version of mrhsm knows; not shown".into()],
     })
+}
+
+/// Which records of an object file are damaged, where the kept user PIN opens it.
+fn damage(path: &Path) -> Vec<String> {
+    let opened = || {
+        let folder = path.parent()?;
+        let dir = TokenDir::at(folder.parent()?);
+        let config = dir.load().ok()?;
+        let token = config.by_uuid(folder.file_name()?.to_str()?)?;
+        let files = open_files(&dir, token, &tokens::unlock_unasked(&dir, token).ok()??);
+        Some(files.map(|files| files.map(|files| files.damaged()).unwrap_or_default()))
+    };
+    match opened() {
+        None => Vec::new(),
+        Some(Err(e)) => vec![e.to_string()],
+        Some(Ok(offsets)) => offsets
+            .into_iter()
+            .map(|offset| {
+                format!("the record at offset {offset} is damaged: its object is missing, the others work; restore a backup")
+            })
+            .collect(),
+    }
 }
 
 fn configuration(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {

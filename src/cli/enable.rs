@@ -65,7 +65,8 @@ fn disable(args: &Args, dir: &TokenDir, token: &TokenConfig, out: &mut Output) -
 
 /// What `enable` is going to do, read and checked before any PIN is asked for.
 pub struct Plan {
-    options: Options,
+    /// `None` where keys are moved of a token that serves no cluster.
+    options: Option<Options>,
     confdir: PathBuf,
     /// The cluster's name was read from this file.
     from_file: bool,
@@ -75,6 +76,10 @@ impl Plan {
     /// Reads the cluster's name and its key files. A token that was enabled before knows its cluster where there is no file.
     pub fn make(token: &TokenConfig, confdir: Option<&Path>, name: Option<&str>, dare: bool) -> Outcome<Plan> {
         let confdir = confdir.map_or_else(default_confdir, Path::to_path_buf);
+        let serves_none = token.keys.core.is_none() && name.is_none() && !confdir.join("mapr-clusters.conf").exists();
+        if token.moving && serves_none {
+            return Ok(Plan { options: None, confdir, from_file: false });
+        }
         let dare_file = KeyFile::read(&confdir.join("dare.master.key"))?;
         let cldb_file = KeyFile::read(&confdir.join("cldb.key"))?;
         let clusters = confdir.join("mapr-clusters.conf");
@@ -89,29 +94,38 @@ impl Plan {
         };
         let options = Options { cluster, dare, cldb_file, dare_file };
         options.check().map_err(|e| Failure::not_ready(e.to_string()))?;
-        Ok(Plan { options, confdir, from_file })
+        Ok(Plan { options: Some(options), confdir, from_file })
     }
 
     /// Does it, and prints what happens.
     pub fn carry_out(self, dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Output) -> Outcome {
+        let moves = token.moving;
+        let token = &tokens::moved(dir, token, key, out)?;
+        let Some(options) = self.options else {
+            out.object(&KeysView::switched(token, token.enabled, moves));
+            return Ok(());
+        };
         let store = tokens::store(dir, token, key)?;
         if self.from_file {
-            out.line(format!("Obtained cluster name {} from mapr-clusters.conf", self.options.cluster));
+            out.line(format!("Obtained cluster name {} from mapr-clusters.conf", options.cluster));
         }
         let context = Context { dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
         let mut report = Report::new(out);
-        let outcome = cluster::enable(&context, &self.options, &mut |event| report.event(event))?;
+        let mut outcome = cluster::enable(&context, &options, &mut |event| report.event(event))?;
         if outcome.changed {
             let holds_key = |file: &Option<KeyFile>| file.as_ref().is_some_and(|f| f.key.is_some());
             let keys = Protected {
-                dare: self.options.dare,
-                cldb_file: holds_key(&self.options.cldb_file),
-                dare_file: holds_key(&self.options.dare_file),
+                dare: options.dare,
+                cldb_file: holds_key(&options.cldb_file),
+                dare_file: holds_key(&options.dare_file),
             };
             report.protected(dir, &self.confdir, keys);
+        } else if moves {
+            report.copy_directory(dir);
         } else {
             out.line("All keys are in place already; nothing is changed.");
         }
+        outcome.changed |= moves;
         if !out.json() {
             note("Check with: mrhsm info -kmip");
         }

@@ -10,11 +10,13 @@ use super::output::Output;
 use super::tokens::{self, TokenView};
 use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
 use crate::net;
+use crate::store::{Filter, KeyStore};
 use crate::token::cluster::Role;
 use crate::token::files::TokenDir;
+use crate::token::open_files;
 use crate::token::secrets::{PublicIdentity, TokenFiles};
 
-/// Options of `mrhsm info`. Without -slots, -config and -kmip all three are shown.
+/// Options of `mrhsm info`. Without any, slots, configuration and keys are shown.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Show the PKCS#11 slots
@@ -26,6 +28,9 @@ pub struct Args {
     /// Show the cluster's keys
     #[arg(long)]
     pub kmip: bool,
+    /// The same as -kmip, for a token whose keys are in files
+    #[arg(long)]
+    pub file: bool,
 
     #[command(flatten)]
     pub choice: TokenChoice,
@@ -43,7 +48,8 @@ struct View {
 
 /// Prints what was asked for, or all of it.
 pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
-    let all = !(args.slots || args.config || args.kmip);
+    let keys = args.kmip || args.file;
+    let all = !(args.slots || args.config || keys);
     let dir = tokens::directory(global)?;
     let config = dir.load()?;
     let mut view = View::default();
@@ -53,7 +59,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         view.slots = Some(slots);
     }
     // Without any token, the slots are all there is to show.
-    if args.config || args.kmip || (all && !config.tokens.is_empty()) {
+    if args.config || keys || (all && !config.tokens.is_empty()) {
         let token = tokens::choose(&dir, &config, &args.choice)?;
         if args.config || all {
             separate(view.slots.is_some(), out);
@@ -61,7 +67,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
             shown.print(out);
             view.config = Some(shown);
         }
-        if args.kmip || all {
+        if keys || all {
             separate(view.slots.is_some() || view.config.is_some(), out);
             let shown = KeysView::of(token);
             shown.print(token, out);
@@ -162,6 +168,11 @@ struct ConfigView {
     #[serde(skip)]
     store: StoreKind,
     token: TokenView,
+    moving: bool,
+    /// How many objects the token directory holds, where its user PIN is kept or given.
+    objects: Option<usize>,
+    /// Offsets of damaged records in the object file.
+    damaged: Vec<u64>,
     hosts: Vec<HostView>,
     port: u16,
     server_name: Option<String>,
@@ -193,9 +204,16 @@ impl ConfigView {
     fn of(dir: &TokenDir, token: &TokenConfig) -> Outcome<ConfigView> {
         let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
         let settings = &token.settings;
+        let (objects, damaged) = match settings.store {
+            StoreKind::File => file_objects(dir, token)?,
+            StoreKind::Kmip => (None, Vec::new()),
+        };
         Ok(ConfigView {
             store: settings.store,
             token: TokenView::of(token),
+            moving: token.moving,
+            objects,
+            damaged,
             hosts: probe(dir, token, &identity)?,
             port: settings.port,
             server_name: settings.server_name.clone(),
@@ -215,7 +233,18 @@ impl ConfigView {
     fn print(&self, out: &mut Output) {
         heading(&self.token, out);
         if self.store == StoreKind::File {
-            return field(out, "Keys", "in the token directory");
+            field(out, "Keys", "in the token directory");
+            if let Some(objects) = self.objects {
+                field(out, "Objects", &objects.to_string());
+            }
+            for offset in &self.damaged {
+                let text = format!("the record at offset {offset} of the object file; restore it from a backup. The others work");
+                field(out, "Damaged", &text);
+            }
+            if !self.moving {
+                return;
+            }
+            field(out, "Moves", "to these servers, with mrhsm enable");
         }
         out.line("IPs");
         for (i, host) in self.hosts.iter().enumerate() {
@@ -267,9 +296,16 @@ fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
     Ok(pem.map(|pem| CertificateView::from_pem(pem, name)).transpose()?.unwrap_or_default())
 }
 
+/// What the object file of a token holds: how many objects, and where it is damaged. Nothing is asked for this.
+fn file_objects(dir: &TokenDir, token: &TokenConfig) -> Outcome<(Option<usize>, Vec<u64>)> {
+    let Some(key) = tokens::unlock_unasked(dir, token)? else { return Ok((None, Vec::new())) };
+    let Some(files) = open_files(dir, token, &key)? else { return Ok((Some(0), Vec::new())) };
+    Ok((Some(files.locate(&Filter::default())?.len()), files.damaged()))
+}
+
 /// Asks all servers at once; each ends by the token's deadline.
 fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcome<Vec<HostView>> {
-    if token.settings.hosts.is_empty() || token.settings.store == StoreKind::File {
+    if token.settings.hosts.is_empty() || (token.settings.store == StoreKind::File && !token.moving) {
         return Ok(Vec::new());
     }
     let not_asked = |reason: &str| {
@@ -335,6 +371,8 @@ struct KeysView {
     token: TokenView,
     version: i64,
     enabled: bool,
+    /// Keys are to go from files to the KMIP servers, or are on their way.
+    moving: bool,
     cluster: Option<String>,
     keys: RolesView,
 }
@@ -345,6 +383,7 @@ impl KeysView {
             token: TokenView::of(token),
             version: FORMAT,
             enabled: token.enabled,
+            moving: token.moving,
             cluster: token.cluster.clone(),
             keys: RolesView::of(&token.keys),
         }
@@ -353,7 +392,8 @@ impl KeysView {
     /// The titles differ in the blank before the colon because scripts have always found them so.
     fn print(&self, token: &TokenConfig, out: &mut Output) {
         heading(&self.token, out);
-        out.line(format!("KMIP Configuration Version {}", self.version));
+        let kind = if token.settings.store == StoreKind::Kmip { "KMIP" } else { "File" };
+        out.line(format!("{kind} Configuration Version {}", self.version));
         out.line("-".repeat(29));
         for (role, title) in
             [(Role::Cldb, "CLDB:"), (Role::Dare, "DARE :"), (Role::Core, "Core KEK :"), (Role::Common, "Common KEK :")]
@@ -364,6 +404,11 @@ impl KeysView {
             }
         }
         out.line(format!("{:20}: {}", "Enabled", if self.enabled { "Yes" } else { "No" }));
+        match (self.moving, token.settings.store) {
+            (false, _) => {}
+            (true, StoreKind::File) => out.line(format!("{:20}: to the KMIP servers, with mrhsm enable", "Moves")),
+            (true, StoreKind::Kmip) => out.line(format!("{:20}: almost done; finish it with mrhsm enable", "Move")),
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use super::output::{Output, note};
 use super::tokens::{self, TokenView};
 use crate::config::{StoreKind, TokenConfig};
 use crate::error::{Error, Kind};
+use crate::store::{Filter, KeyStore};
 use crate::token::files::TokenDir;
+use crate::token::open_files;
 use crate::token::pin::TokenKey;
 use crate::token::secrets::TokenFiles;
 
@@ -49,7 +51,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     let identity = given.complete(&TokenFiles::of(&dir, &token.uuid).identity(&key)?)?;
     let changed = store(&dir, token, &key, &identity, &args.settings, args.active)?;
+    let moving = dir.load()?.by_uuid(&token.uuid).is_some_and(|t| t.moving && t.settings.store == StoreKind::File);
     match changed {
+        true if moving => note(format!(
+            "Token '{0}' is changed. Its keys stay in the token directory, and in use, until they are moved with: mrhsm enable",
+            token.label
+        )),
         true if args.settings.is_empty() => note(format!("Token '{}' is changed.", token.label)),
         true => note(format!("Token '{}' is changed. Check its servers with: mrhsm info -config", token.label)),
         false => note(format!("Token '{}' had these settings already; nothing is changed.", token.label)),
@@ -76,15 +83,11 @@ pub fn store(
     if options.password.is_some() && entry.username.is_none() {
         return Err(Failure::usage("-password needs -username: the servers are sent both."));
     }
-    if entry.settings.store != before.settings.store && before.keys.core.is_some() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "The cluster's keys are on the {} store of token '{}'; they do not move. Make a new token for the other store.",
-                before.settings.store, token.label
-            ),
-        ));
+    if options.storetype == Some(StoreKind::File) && before.settings.store == StoreKind::File {
+        // Nothing was moved yet, so nothing is to be undone.
+        entry.moving = false;
     }
+    change_store(dir, key, &before, entry)?;
     check_active(entry, active)?;
     entry.enabled = active.unwrap_or(entry.enabled);
     let settings_changed = *entry != before;
@@ -98,6 +101,34 @@ pub fn store(
         writer.save(&config)?;
     }
     Ok(settings_changed || identity_changed)
+}
+
+/// What another store type means. Keys move from files to KMIP servers only, and not now: the wish is written down, and `enable`
+/// carries it out.
+fn change_store(dir: &TokenDir, key: &TokenKey, before: &TokenConfig, after: &mut TokenConfig) -> Outcome {
+    match (before.settings.store, after.settings.store) {
+        (StoreKind::File, StoreKind::Kmip) => {
+            let objects = open_files(dir, before, key)?.map(|files| files.locate(&Filter::default())).transpose()?;
+            if before.keys.core.is_some() || objects.is_some_and(|uids| !uids.is_empty()) {
+                after.settings.store = StoreKind::File;
+                after.moving = true;
+            }
+        }
+        (StoreKind::Kmip, StoreKind::File)
+            if before.moving || before.keys.core.is_some() || !before.settings.hosts.is_empty() =>
+        {
+            return Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "The keys of token '{}' are on its KMIP servers, and keys do not move from there into files. Make a new token for \
+                     files: mrhsm init -label NAME -storetype file",
+                    before.label
+                ),
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Keys that were never made cannot be put in use; those of a file token cannot be put out of use.

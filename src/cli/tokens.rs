@@ -6,15 +6,18 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Global, TokenChoice};
-use super::exit::{Failure, Outcome};
+use super::cluster::Report;
+use super::exit::{Exit, Failure, Outcome};
+use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use crate::config::{self, Config, StoreKind, TokenConfig};
 use crate::net;
 use crate::store::{self, Access, KeyStore};
+use crate::token::cluster::{self, Context, Moved, SETTLE};
 use crate::token::files::TokenDir;
-use crate::token::open_store;
 use crate::token::pin::{TokenKey, Who};
 use crate::token::secrets::{Identity, TokenFiles};
+use crate::token::{open_files, open_hosts, open_store};
 
 /// A token as JSON results name it.
 #[derive(Debug, Serialize)]
@@ -96,20 +99,26 @@ pub fn unlock(dir: &TokenDir, token: &TokenConfig, pin: Option<&SecretArg>) -> O
 
 /// The token key, opened with the user PIN: kept in the token directory, in `MRHSM_PIN_FILE`, or asked for.
 pub fn unlock_as_user(dir: &TokenDir, token: &TokenConfig) -> Outcome<TokenKey> {
+    if let Some(key) = unlock_unasked(dir, token)? {
+        return Ok(key);
+    }
+    let pin = prompt::ask(&format!("Enter user PIN of token '{}': ", token.label), prompt::PIN_FILE)?;
+    Ok(TokenFiles::of(dir, &token.uuid).unlock(Who::User, pin.expose())?)
+}
+
+/// The token key, where the user PIN is in `MRHSM_PIN_FILE` or kept in the token directory.
+pub fn unlock_unasked(dir: &TokenDir, token: &TokenConfig) -> Outcome<Option<TokenKey>> {
     let files = TokenFiles::of(dir, &token.uuid);
     let pin = match prompt::given(None, "", prompt::PIN_FILE)? {
-        Some(pin) => pin,
-        None => match files.kept_user_pin()? {
-            Some(pin) => pin,
-            None => prompt::ask(&format!("Enter user PIN of token '{}': ", token.label), prompt::PIN_FILE)?,
-        },
+        Some(pin) => Some(pin),
+        None => files.kept_user_pin()?,
     };
-    Ok(files.unlock(Who::User, pin.expose())?)
+    Ok(pin.map(|pin| files.unlock(Who::User, pin.expose())).transpose()?)
 }
 
 /// Whether everything is set that a connection needs; the refusal names what to set.
 pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
-    if token.settings.store == StoreKind::File {
+    if token.settings.store == StoreKind::File && !token.moving {
         return Ok(());
     }
     let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
@@ -135,6 +144,40 @@ pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
 pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<net::Config> {
     let Identity { certificate, key, ca, password } = TokenFiles::of(dir, &token.uuid).identity(key)?;
     Ok(store::network(token, Access { certificate, key, ca, password })?)
+}
+
+/// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`). The token as it is
+/// then.
+pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Output) -> Outcome<TokenConfig> {
+    if !token.moving {
+        return Ok(token.clone());
+    }
+    check_settings(dir, token)?;
+    let hosts = open_hosts(dir, token, key)?;
+    // The last step may be all that is missing: then an empty store takes the place of the file that is gone.
+    let files = open_files(dir, token, key)?;
+    let context = Context { dir, uuid: &token.uuid, store: hosts.as_ref(), settle: SETTLE };
+    let mut report = Report::new(out);
+    let Moved { objects, left } = cluster::migrate(&context, files.as_ref(), &mut |event| report.event(event))?;
+    if !left.is_empty() {
+        left.iter().for_each(|left| note(format!("Not taken by the key manager: {}: {}", left.object, left.reason)));
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "The key manager does not take {} of the objects of token '{}'. Nothing was removed: all objects stay in the token \
+                 directory, and in use from there. Destroy what is not taken, or use another key manager, and run mrhsm enable again; \
+                 or stay with files: mrhsm set -storetype file",
+                left.len(),
+                token.label
+            ),
+        ));
+    }
+    out.line(format!(
+        "Moved {objects} objects of token '{}' to the key manager; the token directory no longer holds them.",
+        token.label
+    ));
+    let config = dir.load()?;
+    config.by_uuid(&token.uuid).cloned().ok_or_else(|| super::set::gone(token).into())
 }
 
 /// Whoever holds the token's keys. Nothing is sent yet.

@@ -67,6 +67,8 @@ struct Token {
     key_cache_millis: Option<u64>,
     username: Option<String>,
     #[serde(default)]
+    moving: bool,
+    #[serde(default)]
     enabled: bool,
     cluster: Option<String>,
     #[serde(default)]
@@ -115,6 +117,7 @@ impl From<Token> for TokenConfig {
             uuid: t.uuid,
             settings: settings.into(),
             username: t.username,
+            moving: t.moving,
             enabled: t.enabled,
             cluster: t.cluster,
             keys: t.keys,
@@ -210,6 +213,10 @@ fn write_token(out: &mut String, token: &TokenConfig) {
     settings(out, &token.settings);
     if let Some(username) = &token.username {
         line(out, "username", quoted(username));
+    }
+    if token.moving {
+        out.push_str("# mrhsm enable moves what the token directory holds to the hosts\n");
+        line(out, "moving", true);
     }
     line(out, "enabled", token.enabled);
     if let Some(cluster) = &token.cluster {

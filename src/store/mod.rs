@@ -18,7 +18,7 @@ pub mod file;
 pub mod kmip;
 mod open;
 
-pub use open::{Access, network, open};
+pub use open::{Access, hosts, network, open};
 
 /// The identifier a store gave an object. Free text: not every server uses UUIDs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -51,6 +51,11 @@ pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
     })
 }
 
+/// The token's hosts themselves, with nothing remembered in between: what is read is what they hold.
+pub fn hosts(token: &TokenConfig, access: Access) -> Result<Arc<dyn KeyStore>> {
+    Ok(Arc::new(KmipStore::open(network(token, access)?)?))
+}
+
 /// Opens the store of a token; nothing is sent to a host yet. `objects` is the file of a file token's objects and `seal` the
 /// 32-byte key that they are sealed with.
 pub fn open(token: &TokenConfig, access: Access, objects: &Path, seal: &Secret) -> Result<Arc<dyn KeyStore>> {

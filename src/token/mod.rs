@@ -14,6 +14,7 @@ pub mod template;
 pub mod value;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::ck::*;
 use crate::config::{CryptoPolicy, StoreKind, TokenConfig};
 use crate::crypto::{Hash, kdf};
 use crate::error::Result;
+use crate::secret::Secret;
+use crate::store::file::FileStore;
 use crate::store::{self, KeyStore, Signing};
 
 /// Takes a lock, also after a panic in a thread that held it: what is guarded here is never left half changed.
@@ -199,6 +202,11 @@ impl Token {
                 Arc::new(self.files().unlock(Who::User, pin.expose())?)
             }
         };
+        if self.config().settings.store == StoreKind::File {
+            // The objects may have moved to a key manager since this process began: they must not be made anew here.
+            let now = self.dir.load()?.by_uuid(&self.uuid).cloned();
+            now.into_iter().for_each(|config| self.set_config(config));
+        }
         let store = open_store(&self.dir, &self.config(), &key)?;
         Ok(lock(&self.access).store.get_or_insert(store).clone())
     }
@@ -247,11 +255,33 @@ impl Token {
 
 /// Opens the store of a token with its key. Sends nothing.
 pub fn open_store(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+    store::open(config, access(dir, config, key)?, &objects_path(dir, config), &objects_key(key)?)
+}
+
+/// The hosts of a token, whoever holds its keys now. Sends nothing.
+pub fn open_hosts(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+    store::hosts(config, access(dir, config, key)?)
+}
+
+/// The objects that the token directory holds; `None` where it never held any.
+pub fn open_files(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Option<FileStore>> {
+    let path = objects_path(dir, config);
+    match path.exists() {
+        true => FileStore::open(&path, objects_key(key)?.expose()).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn access(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<store::Access> {
     let identity = TokenFiles::of(dir, &config.uuid).identity(key)?;
-    let access =
-        store::Access { certificate: identity.certificate, key: identity.key, ca: identity.ca, password: identity.password };
-    let objects = dir.path().join(&config.uuid).join("objects");
-    // The token key itself seals the files of the folder; the objects have a key of their own.
-    let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm objects", 32)?;
-    store::open(config, access, &objects, &seal)
+    Ok(store::Access { certificate: identity.certificate, key: identity.key, ca: identity.ca, password: identity.password })
+}
+
+fn objects_path(dir: &TokenDir, config: &TokenConfig) -> PathBuf {
+    dir.path().join(&config.uuid).join("objects")
+}
+
+/// The token key itself seals the files of the folder; the objects have a key of their own.
+fn objects_key(key: &TokenKey) -> Result<Secret> {
+    kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm objects", 32)
 }

@@ -450,7 +450,6 @@ fn a_file_token_keeps_the_keys_itself() {
     assert_eq!((&before["cldb"], &before["dare"]), (&after["cldb"], &after["dare"]));
     assert_ne!(before["core"], after["core"]);
     home.refuses(["set", "-active", "false"], 1, "cannot be switched off");
-    home.refuses(["set", "-storetype", "kmip"], 1, "they do not move");
     let shown = home.mrhsm(["info"]).done().out;
     assert!(shown.contains("Displaying information for file token with serial "), "{shown}");
     assert!(home.mrhsm(["dump"]).done().out.contains("objects of a file token, sealed"));

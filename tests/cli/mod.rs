@@ -3,6 +3,7 @@
 mod cluster;
 mod input;
 mod interrupted;
+mod migrate;
 mod output;
 mod servers;
 mod support;

@@ -124,7 +124,10 @@ impl Journal {
     /// Reads what was written since the last time, by this process or another.
     pub fn read_on(&mut self) -> Result<News> {
         let mut news = News::default();
-        let about = fs::metadata(&self.path).map_err(|e| self.broken("cannot be read", e))?;
+        let about = fs::metadata(&self.path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => self.broken("is gone (moved to a key manager?): start the application again", e),
+            _ => self.broken("cannot be read", e),
+        })?;
         if (about.dev(), about.ino()) != self.identity {
             (self.file, self.identity) = open_file(&self.path)?;
             self.start()?;
@@ -201,6 +204,19 @@ impl Journal {
     /// Rewrites the file with only the entries at `live`, when the caller finds that worth it. Holds like [`append`](Self::append).
     pub fn rewrite(&mut self, _lock: &Lock, live: impl Iterator<Item = Place>) -> Result<()> {
         replace(&self.path, &self.sealer, live.map(|place| self.read(place)))
+    }
+
+    /// Takes the file away: for good, or to `*.damaged` where somebody may still mend it.
+    pub fn retire(&self) -> Result<()> {
+        let gone = match self.damaged.is_empty() {
+            true => fault::step("remove journal").and_then(|()| fs::remove_file(&self.path)),
+            false => fault::step("rename journal").and_then(|()| fs::rename(&self.path, self.path.with_extension("damaged"))),
+        };
+        gone.and_then(|()| {
+            fault::step("sync folder")?;
+            File::open(folder_of(&self.path))?.sync_all()
+        })
+        .map_err(|e| self.broken("cannot be removed", e))
     }
 
     /// Length of the file up to the last whole record, in bytes.

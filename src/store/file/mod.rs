@@ -37,6 +37,17 @@ impl FileStore {
         Ok(FileStore { path: path.into(), records: Records::open(path, key)? })
     }
 
+    /// False when the file is gone, because [`retire`](Self::retire) took it away.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Removes the file of a store that holds nothing any more, with what it once held. One with damaged records is kept beside,
+    /// as `objects.damaged`. False, and nothing done, when there are objects.
+    pub fn retire(&self) -> Result<bool> {
+        self.records.retire()
+    }
+
     /// Offsets of damaged records: their objects are missing, the others work.
     pub fn damaged(&self) -> Vec<u64> {
         self.records.damaged()

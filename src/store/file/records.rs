@@ -96,6 +96,18 @@ impl<R: Record> Records<R> {
         }
         Ok(result)
     }
+
+    /// Takes the file away when it holds nothing any more; false, and nothing done, when there are records.
+    pub fn retire(&self) -> Result<bool> {
+        let mut held = self.lock();
+        let _lock = held.journal.lock()?;
+        held.read_on(&self.tagger)?;
+        let empty = held.index.places.is_empty();
+        if empty {
+            held.journal.retire()?;
+        }
+        Ok(empty)
+    }
 }
 
 impl<R: Record> Held<R> {

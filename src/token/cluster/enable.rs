@@ -259,6 +259,6 @@ pub(super) fn tell(h: &Held, options: &Options, keys: &ClusterKeys, on_event: &m
     }
 }
 
-fn no_token(dir: &TokenDir, uuid: &str) -> Error {
+pub(super) fn no_token(dir: &TokenDir, uuid: &str) -> Error {
     Error::input(format!("{} has no token with uuid {uuid}: see mrhsm info -slots", dir.config_path().display()))
 }

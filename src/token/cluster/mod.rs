@@ -10,6 +10,7 @@ use crate::store::KeyStore;
 
 mod enable;
 mod keyfile;
+mod migrate;
 mod rekey;
 mod roles;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use super::files::TokenDir;
 
 pub use enable::{enable, set_active};
 pub use keyfile::KeyFile;
+pub use migrate::{Left, Moved, migrate};
 pub use rekey::rekey;
 
 /// Which of the cluster's keys.
@@ -165,6 +167,13 @@ pub enum Event<'a> {
         uid: &'a str,
         /// The file.
         path: &'a Path,
+    },
+    /// The key was in the token directory and is on the key manager now.
+    Moved {
+        /// Its role.
+        role: Role,
+        /// Its identifier on the store.
+        uid: &'a str,
     },
     /// The recorded key is on the store, Active, and the same.
     Verified {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_OBJECT_HANDLE_INVALID};
+use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_UNEXTRACTABLE, CKR_OBJECT_HANDLE_INVALID};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::secret::Secret;
 use crate::store::{
-    Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
+    Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
 };
 
 #[derive(Clone)]
@@ -38,6 +38,10 @@ pub(super) struct MemoryStore {
     pub tick: Duration,
     /// Requests that are refused, by name.
     pub refuses: &'static str,
+    /// The class that is refused.
+    pub refused_class: Option<Class>,
+    /// The value of a key that is not extractable is not given out.
+    pub closes: bool,
 }
 
 impl MemoryStore {
@@ -49,6 +53,8 @@ impl MemoryStore {
             latency: Duration::ZERO,
             tick: Duration::from_secs(1),
             refuses: "",
+            refused_class: None,
+            closes: false,
         }
     }
 
@@ -78,6 +84,9 @@ impl MemoryStore {
 
     fn add(&self, spec: &Spec, value: Vec<u8>) -> Result<Uid> {
         self.step("create")?;
+        if self.refused_class == Some(spec.class) {
+            return Err(Error::new(Kind::Server(5), CKR_FUNCTION_NOT_SUPPORTED, "objects of this type are refused"));
+        }
         let date = (self.born.elapsed().as_nanos() / self.tick.as_nanos()) as i64;
         std::thread::sleep(self.latency);
         let uid = {
@@ -147,7 +156,11 @@ impl KeyStore for MemoryStore {
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
         self.step("fetch")?;
-        self.with(uid, |o| Secret::new(o.value.clone()))
+        let (value, open) = self.with(uid, |o| (Secret::new(o.value.clone()), o.meta.extractable != Some(false)))?;
+        match open || !self.closes {
+            true => Ok(value),
+            false => Err(Error::new(Kind::Server(0x3c), CKR_KEY_UNEXTRACTABLE, "the key is not extractable")),
+        }
     }
 
     fn activate(&self, uid: &Uid) -> Result<()> {
@@ -162,16 +175,29 @@ impl KeyStore for MemoryStore {
         self.step("destroyed")
     }
 
+    fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
+        self.step("update")?;
+        self.with(uid, |o| {
+            o.meta.label = changes.label.clone().or(o.meta.label.take());
+            o.meta.id = changes.id.clone().or(o.meta.id.take());
+            o.meta.sensitive = changes.sensitive.or(o.meta.sensitive);
+            o.meta.extractable = changes.extractable.or(o.meta.extractable);
+            o.meta.properties.extend(changes.properties.clone());
+        })?;
+        self.step("updated")
+    }
+
+    fn revoke(&self, uid: &Uid, reason: Revocation) -> Result<()> {
+        self.step("revoke")?;
+        let state = if reason == Revocation::KeyCompromise { State::Compromised } else { State::Deactivated };
+        self.with(uid, |o| o.meta.state = Some(state))?;
+        self.step("revoked")
+    }
+
     fn can(&self, _: Ability) -> Result<bool> {
         Ok(false)
     }
     fn create_pair(&self, _: &Spec, _: &Spec) -> Result<(Uid, Uid)> {
-        unused()
-    }
-    fn update(&self, _: &Uid, _: &Changes) -> Result<()> {
-        unused()
-    }
-    fn revoke(&self, _: &Uid, _: Revocation) -> Result<()> {
         unused()
     }
     fn encrypt(&self, _: &Uid, _: Algorithm, _: &Cipher, _: &[u8]) -> Result<Vec<u8>> {
