@@ -91,8 +91,7 @@ impl Key {
     ///
     /// Only a refusal of the mechanism counts: any other error is the call's. A key that its store keeps is never had.
     fn instead(&self, mechanism: CK_MECHANISM_TYPE, error: Error) -> Result<Arc<Secret>> {
-        let refused = matches!(error.rv(), CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID | CKR_FUNCTION_NOT_SUPPORTED);
-        if !refused || self.token.policy() != CryptoPolicy::Auto || self.token.keeps(&self.object) {
+        if !refuses_mechanism(&error) || self.token.policy() != CryptoPolicy::Auto || self.token.keeps(&self.object) {
             return Err(self.explain(error));
         }
         crate::log!(Warn, "{} is used locally: {error}", mechanism_name(mechanism));
@@ -116,6 +115,11 @@ impl Key {
             _ => error,
         }
     }
+}
+
+/// True when the store has refused the mechanism, or this form of it, and nothing else.
+fn refuses_mechanism(error: &Error) -> bool {
+    matches!(error.rv(), CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID | CKR_FUNCTION_NOT_SUPPORTED)
 }
 
 /// The hash that a digest mechanism names, as parameters refer to it.

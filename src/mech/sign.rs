@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::table::{Work, serving};
-use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash};
+use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash, refuses_mechanism};
 use crate::ck::*;
 use crate::crypto::cipher::Key as CipherKey;
 use crate::crypto::hash::Digest;
@@ -315,17 +315,22 @@ impl Signer {
             Some(false) => return Err(wrong()),
             None => {}
         }
+        let mut otherwise = false;
         loop {
-            let signature = store.sign(uid, signing, message)?;
-            match self.verify(data, &signature) {
-                Some(true) => {
-                    token.judge(self.mechanism, signing, true);
-                    return Ok(signature);
-                }
-                Some(false) => {}
-                None => return Ok(signature),
+            match store.sign(uid, signing, message) {
+                Ok(signature) => match self.verify(data, &signature) {
+                    Some(true) => {
+                        token.judge(self.mechanism, signing, true);
+                        return Ok(signature);
+                    }
+                    Some(false) => crate::log!(Warn, "{}", wrong()),
+                    None => return Ok(signature),
+                },
+                // A form that this server does not take.
+                Err(e) if otherwise && refuses_mechanism(&e) => {}
+                Err(e) => return Err(e),
             }
-            crate::log!(Warn, "{}", wrong());
+            otherwise = true;
             if !store.sign_otherwise(signing, message) {
                 token.judge(self.mechanism, signing, false);
                 return Err(wrong());
