@@ -9,6 +9,7 @@ use x509_parser::prelude::{ASN1Time, FromDer};
 use x509_parser::x509::X509Name;
 
 use super::output::Output;
+use crate::config::to_hex;
 use crate::error::{Error, Result};
 
 /// A certificate as `info -config` shows it.
@@ -93,7 +94,7 @@ fn one_line(name: &X509Name<'_>) -> String {
         line.push('/');
         line.push_str(&attribute_name(attribute.attr_type()));
         line.push('=');
-        let text = attribute.as_str().map_or_else(|_| hex(attribute.as_slice()), escaped);
+        let text = attribute.as_str().map_or_else(|_| format!("#{}", to_hex(attribute.as_slice())), escaped);
         line.push_str(&text);
     }
     line
@@ -106,10 +107,6 @@ fn escaped(text: &str) -> String {
             if c.is_control() { c.escape_unicode().collect::<String>() } else { c.to_string() }.chars().collect::<Vec<_>>()
         })
         .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::from("#"), |text, b| text + &format!("{b:02X}"))
 }
 
 /// OpenSSL's short name of a name attribute, or the OID itself.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use data_encoding::HEXLOWER;
+
 use super::{Item, ItemType, Reader, Tag};
 use crate::error::Result;
 
@@ -64,10 +66,7 @@ fn shown(item: &Item<'_>, hide: bool, names: Names) -> Result<String> {
         ItemType::DATE_TIME => format!("{} s since 1970", item.date_time()?),
         ItemType::DATE_TIME_EXTENDED => format!("{} µs since 1970", item.date_time_extended()?),
         ItemType::INTERVAL => format!("{} s", item.interval()?),
-        ItemType::BYTE_STRING if is_short_and_public(item) => item.bytes().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
+        ItemType::BYTE_STRING if is_short_and_public(item) => HEXLOWER.encode(item.bytes()),
         _ => format!("<{} bytes>", item.bytes().len()),
     })
 }

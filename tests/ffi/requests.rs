@@ -79,6 +79,37 @@ fn what_needs_no_server_asks_none_and_an_encryption_asks_once() {
     });
 }
 
+/// On every server that encrypts at all.
+#[test]
+fn an_encryption_asks_once_whoever_the_server_is() {
+    alone(|host| {
+        let encrypts = |p: &Personality| p.operations.contains(&OperationCode::ENCRYPT);
+        let servers: Vec<_> = Personality::all()
+            .into_iter()
+            .filter(encrypts)
+            .map(|personality| {
+                let name = personality.name;
+                let server = Server::start(personality, Script::none());
+                (name, kmip_token(server.port(), DEADLINE), server)
+            })
+            .collect();
+        assert!(servers.len() >= 4);
+        host.initialize();
+        for (name, slot, server) in &servers {
+            let session = host.open(*slot);
+            assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+            let key = server_key(host, session);
+            encrypt_init(host, session, key);
+            assert_eq!(encrypt(host, session, Some(64)), (CKR_OK, 48), "{name}");
+            server.clear_log();
+            encrypt_init(host, session, key);
+            assert_eq!(encrypt(host, session, Some(64)), (CKR_OK, 48), "{name}");
+            assert_eq!(server.operations(), [OperationCode::ENCRYPT], "{name}");
+        }
+        host.finalize();
+    });
+}
+
 #[test]
 fn threads_wait_for_the_server_side_by_side() {
     const THREADS: u32 = 8;
