@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::remote::Remote;
 use super::table::{Mode, Work, serving};
-use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash};
+use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash, not_below};
 use crate::ck::*;
 use crate::crypto::Hash;
 use crate::crypto::cipher::{Cipher, Direction, Key as CipherKey, Mode as CipherMode};
@@ -271,7 +271,8 @@ impl Rsa {
                     padded = Secret::new(number);
                     data = padded.expose();
                 }
-                key.encrypt(self.padding.local(), data).map(Secret::new)
+                let number = matches!(self.padding, RsaPadding::Raw) && data.len() == self.len;
+                key.encrypt(self.padding.local(), data).map(Secret::new).map_err(|e| not_below(number, e))
             }
             Side::Private(key) => {
                 if data.len() != self.len {

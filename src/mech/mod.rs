@@ -130,6 +130,11 @@ fn hash_of(mechanism: CK_MECHANISM_TYPE) -> Result<Hash> {
     }
 }
 
+/// The error of an RSA operation whose data are a `number` of the modulus's length: it is wrong, not too long.
+fn not_below(number: bool, error: Error) -> Error {
+    if number && error.rv() == CKR_DATA_LEN_RANGE { error.with_rv(CKR_DATA_INVALID) } else { error }
+}
+
 /// The hash of a mask generation function.
 fn mgf_hash(mgf: CK_ULONG) -> Result<Hash> {
     Ok(match mgf {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::table::{Work, serving};
-use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash, refuses_mechanism};
+use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash, not_below, refuses_mechanism};
 use crate::ck::*;
 use crate::crypto::cipher::Key as CipherKey;
 use crate::crypto::hash::Digest;
@@ -376,7 +376,7 @@ fn sign_here(key: &PrivateKey, scheme: Scheme, data: &[u8], modulus_len: usize) 
         let number = [&vec![0; modulus_len - data.len()], data].concat();
         return key.sign(scheme, &number);
     }
-    key.sign(scheme, data)
+    key.sign(scheme, data).map_err(|e| not_below(scheme == Scheme::RsaRaw && data.len() == modulus_len, e))
 }
 
 /// Length of a key's signatures in bytes.

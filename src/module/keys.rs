@@ -300,6 +300,19 @@ fn generated(draft: &mut Draft, mechanism: CK_MECHANISM_TYPE) {
     }
 }
 
+/// An exponent that a pair can have: for an even one or 1 there is no pair, and a search for it has no end; the library takes no
+/// longer ones.
+fn check_exponent(exponent: &[u8]) -> Result<()> {
+    if exponent.len() > 5 {
+        return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
+    }
+    let number = exponent.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    match number {
+        3..0x2_0000_0000 if number % 2 == 1 => Ok(()),
+        _ => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
+    }
+}
+
 /// The key pair that templates ask for.
 enum PairPlan {
     Rsa { bits: u32, exponent: Vec<u8> },
@@ -312,12 +325,14 @@ impl PairPlan {
             let bits = public.number(CKA_MODULUS_BITS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;
             let entry = mech::entry(CKM_RSA_PKCS_KEY_PAIR_GEN)?;
             if !(entry.min..=entry.max).contains(&bits) {
-                return Err(CKR_KEY_SIZE_RANGE.into());
+                return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
             }
             private.set_number(CKA_MODULUS_BITS, bits);
             let exponent = public.bytes(CKA_PUBLIC_EXPONENT).unwrap_or(&[1, 0, 1]);
             let start = exponent.iter().position(|&b| b != 0).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
-            return Ok(PairPlan::Rsa { bits: bits as u32, exponent: exponent[start..].to_vec() });
+            let exponent = exponent[start..].to_vec();
+            check_exponent(&exponent)?;
+            return Ok(PairPlan::Rsa { bits: bits as u32, exponent });
         }
         let params = public.bytes(CKA_EC_PARAMS).ok_or(CKR_TEMPLATE_INCOMPLETE)?.to_vec();
         let curve = value::curve(public)?;

@@ -14,6 +14,9 @@ use crate::crypto::{Curve, Hash, rng};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+/// Lengths in bits of RSA keys that are taken from outside: shorter ones than are made here, because old ones exist.
+const RSA_BITS: std::ops::RangeInclusive<CK_ULONG> = 512..=16384;
+
 /// Lengths in bytes that the keys of a type can have: from, to, and the step between.
 pub fn key_lengths(key_type: CK_KEY_TYPE) -> (usize, usize, usize) {
     match key_type {
@@ -90,7 +93,10 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
         _ => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
     };
     adopt(&mut draft.attributes, &value)?;
-    Ok(value)
+    match draft.attributes.number(CKA_MODULUS_BITS) {
+        Some(bits) if !RSA_BITS.contains(&bits) => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
+        _ => Ok(value),
+    }
 }
 
 /// Adds to `attributes` what follows from a key's value, where they do not say it already; where they say otherwise, refuses.

@@ -2,5 +2,9 @@
 #![allow(unsafe_code, reason = "an application in C is what these tests play")]
 
 mod app;
+mod handles;
 mod mechanisms;
+mod objects;
+mod operations;
+mod policy;
 mod sessions;
