@@ -52,7 +52,7 @@ tls() {
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   openssl s_server -accept 127.0.0.1:$port $engine -key "$(uri $key private)" -cert $key.pem -www >server.log 2>&1 </dev/null &
   server=$!
-  for _ in $(seq 50); do
+  for _ in $(seq 200); do # a busy machine needs its time
     grep -q ACCEPT server.log && break
     sleep 0.1
   done
