@@ -50,9 +50,10 @@ check "rsa: cms -decrypt, by the token" cms_decrypt
 tls() {
   local key=$1 version=$2 port server status=0
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  : >server.log # or the last server's ACCEPT is taken for this one's
   openssl s_server -accept 127.0.0.1:$port $engine -key "$(uri $key private)" -cert $key.pem -www >server.log 2>&1 </dev/null &
   server=$!
-  for _ in $(seq 200); do # a busy machine needs its time
+  for _ in $(seq 200); do
     grep -q ACCEPT server.log && break
     sleep 0.1
   done
