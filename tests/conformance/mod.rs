@@ -8,3 +8,4 @@ mod objects;
 mod operations;
 mod policy;
 mod sessions;
+mod usual;

@@ -1,12 +1,14 @@
 //! How operations begin, go on and end (PKCS#11 3.0, 5.2 and 5.8 to 5.15).
 
 use std::ptr::null_mut;
+use std::time::Duration;
 
 use mrhsm_pkcs11::ck::*;
 
-use super::app::{App, Mech, at, input, rows, user};
-use super::mechanisms::{Keys, usual};
-use crate::ffi::host::{alone, ck};
+use super::app::{App, Mech, at, input, open, rows, user};
+use super::usual::{Keys, usual};
+use crate::ffi::host::{USER_PIN, alone, ck, kmip_token};
+use crate::kmip_server::{Personality, Script, Server};
 
 const TEXT: &[u8; 32] = b"two blocks of AES, thirty-two by";
 
@@ -72,69 +74,88 @@ impl Op {
 fn every_operation_obeys_the_same_rules() {
     alone(|host| {
         let (_, app) = user(host);
-        let key = app.aes();
-        for op in Op::ALL {
-            let (mut out, mut len) = ([0u8; 64], 64);
-            let to = out.as_mut_ptr();
-            // Without Init nothing goes.
-            assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            assert_eq!(op.whole(app, TEXT, null_mut(), &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            // A failed Init leaves nothing behind.
-            if op != Op::Digest {
-                assert_eq!(op.init(app, 4711), CKR_KEY_HANDLE_INVALID, "{op:?}");
-                assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            }
-            // Init twice: the first stays.
-            assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
-            assert_eq!(op.init(app, key), CKR_OPERATION_ACTIVE, "{op:?}");
-            // Lengths asked for, rooms too small, and again: the operation stays, and then it ends.
-            for room in [None, Some(0), Some(op.len() - 1), None, Some(1)] {
-                len = room.unwrap_or(99);
-                let rv = op.whole(app, TEXT, if room.is_some() { to } else { null_mut() }, &mut len);
-                assert_eq!((rv, len), (if room.is_some() { CKR_BUFFER_TOO_SMALL } else { CKR_OK }, op.len()), "{op:?}");
-            }
-            assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OK, "{op:?}");
-            assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}: Final after all at once");
-            let whole = out;
-            // In parts, and the same result.
-            assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
-            assert_eq!(op.update(app, b""), CKR_OK, "{op:?}: an empty part");
-            assert_eq!(op.update(app, &TEXT[..5]), CKR_OK, "{op:?}");
-            assert_eq!(op.update(app, &TEXT[5..]), CKR_OK, "{op:?}");
-            if matches!(op, Op::Sign | Op::Digest) {
-                len = 0;
-                assert_eq!((op.finish(app, null_mut(), &mut len), len), (CKR_OK, op.len()), "{op:?}");
-                len = op.len() - 1;
-                assert_eq!((op.finish(app, to, &mut len), len), (CKR_BUFFER_TOO_SMALL, op.len()), "{op:?}");
-                assert_eq!(op.finish(app, to, &mut len), CKR_OK, "{op:?}");
-                assert_eq!(out, whole, "{op:?}");
-            } else {
-                len = 64;
-                assert_eq!((op.finish(app, to, &mut len), len), (CKR_OK, 0), "{op:?}");
-            }
-            assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
-            // All at once after a part is a mistake that ends it.
-            assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
-            assert_eq!(op.update(app, TEXT), CKR_OK, "{op:?}");
-            len = 64;
-            assert_ne!(op.whole(app, TEXT, to, &mut len), CKR_OK, "{op:?}");
-            assert_eq!(op.init(app, key), CKR_OK, "{op:?}: the session is not stuck");
-            // NULL for a length is a mistake of the arguments; whatever becomes of the operation, the session is usable.
-            assert_eq!(op.whole(app, TEXT, to, null_mut()), CKR_ARGUMENTS_BAD, "{op:?}");
-            assert_eq!(ck!(host.C_SessionCancel(app.session, CK_FLAGS::MAX)), CKR_OK);
-            assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}: cancelled");
-        }
-        // Several kinds at once in one session.
-        assert!(Op::ALL.iter().all(|op| op.init(app, key) == CKR_OK));
-        for op in Op::ALL {
-            let (mut out, mut len) = ([0u8; 64], 64);
-            assert_eq!(op.whole(app, TEXT, out.as_mut_ptr(), &mut len), CKR_OK, "{op:?}");
-        }
+        obeys_the_rules(app, app.aes());
         host.finalize();
     });
+}
+
+/// The same with a key that stays on its server.
+#[test]
+fn so_do_operations_on_a_server() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::default());
+        let slot = kmip_token(server.port(), Duration::from_secs(10));
+        host.initialize();
+        let app = open(host, slot, true).unwrap();
+        app.login(CKU_USER, USER_PIN).unwrap();
+        let key = app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 32, CKA_TOKEN: true]).unwrap();
+        obeys_the_rules(app, key);
+        host.finalize();
+    });
+}
+
+fn obeys_the_rules(app: App<'_>, key: CK_OBJECT_HANDLE) {
+    let host = app.host;
+    for op in Op::ALL {
+        let (mut out, mut len) = ([0u8; 64], 64);
+        let to = out.as_mut_ptr();
+        // Without Init nothing goes.
+        assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        assert_eq!(op.whole(app, TEXT, null_mut(), &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        // A failed Init leaves nothing behind.
+        if op != Op::Digest {
+            assert_eq!(op.init(app, 4711), CKR_KEY_HANDLE_INVALID, "{op:?}");
+            assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        }
+        // Init twice: the first stays.
+        assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
+        assert_eq!(op.init(app, key), CKR_OPERATION_ACTIVE, "{op:?}");
+        // Lengths asked for, rooms too small, and again: the operation stays, and then it ends.
+        for room in [None, Some(0), Some(op.len() - 1), None, Some(1)] {
+            len = room.unwrap_or(99);
+            let rv = op.whole(app, TEXT, if room.is_some() { to } else { null_mut() }, &mut len);
+            assert_eq!((rv, len), (if room.is_some() { CKR_BUFFER_TOO_SMALL } else { CKR_OK }, op.len()), "{op:?}");
+        }
+        assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OK, "{op:?}");
+        assert_eq!(op.whole(app, TEXT, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}: Final after all at once");
+        let whole = out;
+        // In parts, and the same result.
+        assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
+        assert_eq!(op.update(app, b""), CKR_OK, "{op:?}: an empty part");
+        assert_eq!(op.update(app, &TEXT[..5]), CKR_OK, "{op:?}");
+        assert_eq!(op.update(app, &TEXT[5..]), CKR_OK, "{op:?}");
+        if matches!(op, Op::Sign | Op::Digest) {
+            len = 0;
+            assert_eq!((op.finish(app, null_mut(), &mut len), len), (CKR_OK, op.len()), "{op:?}");
+            len = op.len() - 1;
+            assert_eq!((op.finish(app, to, &mut len), len), (CKR_BUFFER_TOO_SMALL, op.len()), "{op:?}");
+            assert_eq!(op.finish(app, to, &mut len), CKR_OK, "{op:?}");
+            assert_eq!(out, whole, "{op:?}");
+        } else {
+            len = 64;
+            assert_eq!((op.finish(app, to, &mut len), len), (CKR_OK, 0), "{op:?}");
+        }
+        assert_eq!(op.finish(app, to, &mut len), CKR_OPERATION_NOT_INITIALIZED, "{op:?}");
+        // All at once after a part is a mistake that ends it.
+        assert_eq!(op.init(app, key), CKR_OK, "{op:?}");
+        assert_eq!(op.update(app, TEXT), CKR_OK, "{op:?}");
+        len = 64;
+        assert_ne!(op.whole(app, TEXT, to, &mut len), CKR_OK, "{op:?}");
+        assert_eq!(op.init(app, key), CKR_OK, "{op:?}: the session is not stuck");
+        // NULL for a length is a mistake of the arguments; whatever becomes of the operation, the session is usable.
+        assert_eq!(op.whole(app, TEXT, to, null_mut()), CKR_ARGUMENTS_BAD, "{op:?}");
+        assert_eq!(ck!(host.C_SessionCancel(app.session, CK_FLAGS::MAX)), CKR_OK);
+        assert_eq!(op.update(app, TEXT), CKR_OPERATION_NOT_INITIALIZED, "{op:?}: cancelled");
+    }
+    // Several kinds at once in one session.
+    assert!(Op::ALL.iter().all(|op| op.init(app, key) == CKR_OK));
+    for op in Op::ALL {
+        let (mut out, mut len) = ([0u8; 64], 64);
+        assert_eq!(op.whole(app, TEXT, out.as_mut_ptr(), &mut len), CKR_OK, "{op:?}");
+    }
 }
 
 /// Init with a NULL mechanism ends what is active (3.0).

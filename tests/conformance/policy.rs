@@ -3,7 +3,7 @@
 use mrhsm_pkcs11::ck::*;
 
 use super::app::{App, Mech, Rows, at, rows, user};
-use super::mechanisms::{Keys, usual};
+use super::usual::{Keys, usual};
 use crate::ffi::host::{SO_PIN, USER_PIN, alone};
 
 fn aes() -> Rows {
