@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::ck::*;
 
-use super::host::{USER_PIN, alone, ck, mechanism};
+use super::host::{USER_PIN, alone, attribute, ck, mechanism};
 
 const THREADS: usize = 16;
 
@@ -109,6 +109,63 @@ fn threads_with_sessions_of_their_own_do_not_see_each_other() {
                             CKR_OK
                         );
                         assert_eq!((plain_len, &plain[..100]), (100, &text[..]));
+                    }
+                    assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
+                });
+            }
+        });
+        host.finalize();
+    });
+}
+
+/// More threads than any pool has connections or any lock likes: what each makes it finds, uses, changes and destroys, beside all others.
+#[test]
+fn a_crowd_makes_and_destroys_keys() {
+    const CROWD: usize = 64;
+    const ROUNDS: usize = 5;
+    alone(|host| {
+        host.initialize();
+        let slot = host.make_token();
+        let keeper = host.open(slot);
+        assert_eq!(host.login(keeper, CKU_USER, USER_PIN), CKR_OK);
+        let found = |session, label: &mut [u8]| {
+            let mut template =
+                [CK_ATTRIBUTE { type_: CKA_LABEL, pValue: label.as_mut_ptr().cast(), ulValueLen: label.len() as CK_ULONG }];
+            let (mut handles, mut count) = ([0; 8], 0);
+            assert_eq!(ck!(host.C_FindObjectsInit(session, template.as_mut_ptr(), 1)), CKR_OK);
+            assert_eq!(ck!(host.C_FindObjects(session, handles.as_mut_ptr(), 8, &mut count)), CKR_OK);
+            assert_eq!(ck!(host.C_FindObjectsFinal(session)), CKR_OK);
+            handles[..count as usize].to_vec()
+        };
+        thread::scope(|scope| {
+            for number in 0..CROWD {
+                scope.spawn(move || {
+                    let session = host.open(slot);
+                    for round in 0..ROUNDS {
+                        let mut label = format!("key {number}.{round}").into_bytes();
+                        let mut renamed = format!("again {number}.{round}").into_bytes();
+                        let (mut yes, mut length) = (CK_TRUE, 32 as CK_ULONG);
+                        let name = |value: &mut Vec<u8>| CK_ATTRIBUTE {
+                            type_: CKA_LABEL,
+                            pValue: value.as_mut_ptr().cast(),
+                            ulValueLen: value.len() as CK_ULONG,
+                        };
+                        let mut template =
+                            [attribute(CKA_TOKEN, &mut yes), attribute(CKA_VALUE_LEN, &mut length), name(&mut label)];
+                        let mut key = 0;
+                        let rv =
+                            ck!(host.C_GenerateKey(session, &mut mechanism(CKM_AES_KEY_GEN), template.as_mut_ptr(), 3, &mut key));
+                        assert_eq!(rv, CKR_OK);
+                        assert_eq!(found(session, &mut label), [key]);
+                        let (mut text, mut secret, mut len) = ([round as u8; 32], [0u8; 32], 32);
+                        assert_eq!(ck!(host.C_EncryptInit(session, &mut mechanism(CKM_AES_ECB), key)), CKR_OK);
+                        assert_eq!(ck!(host.C_Encrypt(session, text.as_mut_ptr(), 32, secret.as_mut_ptr(), &mut len)), CKR_OK);
+                        let mut change = [name(&mut renamed)];
+                        assert_eq!(ck!(host.C_SetAttributeValue(session, key, change.as_mut_ptr(), 1)), CKR_OK);
+                        assert!(found(session, &mut label).is_empty());
+                        assert_eq!(found(session, &mut renamed), [key]);
+                        assert_eq!(ck!(host.C_DestroyObject(session, key)), CKR_OK);
+                        assert!(found(session, &mut renamed).is_empty());
                     }
                     assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
                 });
