@@ -1,5 +1,6 @@
 //! Keys at work on KMIP servers of every character, through the module, by the `cryptoki` crate.
 
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
@@ -154,6 +155,22 @@ fn values_stay_on_the_server() {
         session.verify(&Mechanism::Sha256RsaPkcs, public, b"message", &signature).unwrap();
         let publics = server.objects().into_iter().filter(|o| o.object_type == ObjectType::PUBLIC_KEY).count();
         assert_eq!((server.count_of(OperationCode::GET), publics), (1, 1), "the public key, to prove the first signature");
+        pkcs11.finalize().unwrap();
+    });
+}
+
+/// A server that gives no value away and does not do the mechanism: that is the mechanism's fault, and clients go on to the next.
+#[test]
+fn what_a_server_neither_does_nor_lets_do_is_no_mechanism_for_its_key() {
+    alone(|_| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let rsa = [Attribute::Token(true), Attribute::ModulusBits(2048.into())];
+        let (_, private) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa, &[Attribute::Token(true)]).unwrap();
+        let refused = session.sign(&Mechanism::RsaX509, private, &[1; 256]).unwrap_err();
+        assert!(matches!(refused, Error::Pkcs11(RvError::MechanismInvalid, _)), "{refused}");
         pkcs11.finalize().unwrap();
     });
 }

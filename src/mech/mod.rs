@@ -109,7 +109,8 @@ impl Key {
         let error = self.token.gone(&self.object, error);
         match error.rv() {
             CKR_OBJECT_HANDLE_INVALID => error.with_rv(CKR_KEY_HANDLE_INVALID),
-            CKR_KEY_UNEXTRACTABLE | CKR_ATTRIBUTE_SENSITIVE => error.with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+            // The store does not do the mechanism, and does not give the value away to have it done here.
+            CKR_KEY_UNEXTRACTABLE | CKR_ATTRIBUTE_SENSITIVE => error.with_rv(CKR_MECHANISM_INVALID),
             // It did something, but not what was asked.
             CKR_MECHANISM_INVALID if error.kind() == Kind::Protocol => error.with_rv(CKR_DEVICE_ERROR),
             _ => error,
