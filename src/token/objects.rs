@@ -11,7 +11,7 @@ use super::object::{Attributes, Home, Object, unflatten};
 use super::template::{Answer, Rights, Template};
 use super::{Token, lock, spec, value};
 use crate::ck::*;
-use crate::config::CryptoPolicy;
+use crate::config::{ClusterKeys, CryptoPolicy};
 use crate::crypto::pkey::PublicKey;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -151,11 +151,12 @@ impl Token {
             return Ok(objects);
         }
         let store = self.store()?;
+        let cluster = self.config().keys;
         for batch in stale.chunks(META_BATCH) {
             let metas = store.meta(batch)?;
             let mut table = lock(&self.objects);
             for meta in &metas {
-                let Some(attributes) = shown(meta) else { continue };
+                let Some(attributes) = shown(meta, &cluster) else { continue };
                 let handle = table.handle_of(&meta.uid, || self.handles.next());
                 let home = Home::Store { uid: meta.uid.clone(), state: meta.state, pair: meta.pair.clone() };
                 let derived = table.get(handle).map_or_else(OnceLock::new, |old| old.derived.clone());
@@ -485,10 +486,15 @@ fn filter(template: &Template) -> Filter {
     Filter { class, label, id, ..Filter::default() }
 }
 
-/// The attributes of a stored object, if it is to be shown.
-fn shown(meta: &Meta) -> Option<Attributes> {
-    match meta.state {
-        Some(State::Destroyed | State::DestroyedCompromised) => None,
-        _ => spec::attributes(meta),
+/// The attributes of a stored object, if it is to be shown. `cluster` are the keys that the token uses of its cluster.
+fn shown(meta: &Meta, cluster: &ClusterKeys) -> Option<Attributes> {
+    if let Some(State::Destroyed | State::DestroyedCompromised) = meta.state {
+        return None;
     }
+    let mut attributes = spec::attributes(meta)?;
+    if meta.properties.contains_key(spec::ROLE) && !Role::ALL.iter().any(|r| cluster.get(*r).is_some_and(|k| k.uid == meta.uid.0))
+    {
+        spec::show_elsewhere(&mut attributes, meta);
+    }
+    Some(attributes)
 }

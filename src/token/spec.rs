@@ -359,6 +359,14 @@ fn show_role(a: &mut Attributes, role: &str) {
     }
 }
 
+/// The key of another cluster, or one that was rekeyed, is shown under its name in the store: some applications (SunPKCS11) want
+/// every secret key to have a label of its own.
+pub fn show_elsewhere(a: &mut Attributes, meta: &Meta) {
+    let name = meta.names.first().unwrap_or(&meta.uid.0);
+    a.set(CKA_LABEL, name.as_bytes());
+    a.set(CKA_ID, made_up_id(meta));
+}
+
 /// What a store is told when an object's attributes change.
 pub fn changes(old: &Attributes, new: &Attributes) -> Changes {
     let changed = |kind| old.bytes(kind) != new.bytes(kind);
@@ -534,6 +542,11 @@ mod tests {
         for kind in [CKA_EXTRACTABLE, CKA_MODIFIABLE, CKA_DESTROYABLE, CKA_COPYABLE] {
             assert!(!a.flag(kind), "{kind:#x}");
         }
+        let mut a = a;
+        meta.names = vec!["mrhsm:demo:core:1".into()];
+        show_elsewhere(&mut a, &meta);
+        assert_eq!(a.bytes(CKA_LABEL), Some(&b"mrhsm:demo:core:1"[..]));
+        assert_ne!(a.bytes(CKA_ID), Some(&b"core"[..]));
     }
 
     #[test]
