@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cipher::CipherOperation;
-use super::sign::Code;
+use super::mac::Code;
 use super::table::{Mode, Work, entry, serving};
 use super::{Key, Mechanism, Output, Params, PrfPart, hash_of};
 use crate::ck::*;

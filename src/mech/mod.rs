@@ -6,10 +6,13 @@
 mod cipher;
 pub mod derive;
 mod digest;
+mod mac;
 mod message;
 mod params;
 mod remote;
+mod scheme;
 mod sign;
+mod signer;
 mod table;
 pub mod wrap;
 

@@ -1,0 +1,133 @@
+//! Signature schemes: what a mechanism and its parameter ask for, and the message as it arrives.
+
+use super::table::Work;
+use super::{Key, Params, hash_of, mgf_hash};
+use crate::ck::*;
+use crate::crypto::hash::Digest;
+use crate::crypto::pkey::Scheme;
+use crate::crypto::{Curve, Hash};
+use crate::error::Result;
+use crate::secret::Secret;
+use crate::store::Algorithm;
+use crate::token::spec;
+
+/// The longest message that is kept whole, for mechanisms and servers that need it so.
+pub(super) const WHOLE_MAX: usize = 16 << 20;
+/// The longest message that is kept beside its digest, for servers that hash themselves.
+const BESIDE_MAX: usize = 1 << 20;
+
+/// How a mechanism signs.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) scheme: Scheme,
+    /// The hash of the message that is made here; `None` where the caller gives what is signed.
+    pub(super) hash: Option<Hash>,
+}
+
+impl Plan {
+    pub(super) fn parse(work: Work, params: &Params) -> Result<Plan> {
+        let bare = |scheme, hash| match params {
+            Params::None => Ok(Plan { scheme, hash }),
+            _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        };
+        match (work, params) {
+            (Work::RsaPkcs, _) => bare(Scheme::RsaPkcs1Raw, None),
+            (Work::RsaRaw, _) => bare(Scheme::RsaRaw, None),
+            (Work::RsaPkcsHash(hash), _) => bare(Scheme::RsaPkcs1(hash), Some(hash)),
+            (Work::Ecdsa(hash), _) => bare(Scheme::Ecdsa, hash),
+            (Work::RsaPss(hash), Params::Pss { hash: named, mgf, salt_len }) => {
+                let named = hash_of(*named)?;
+                if hash.is_some_and(|hash| hash != named) {
+                    return Err(CKR_MECHANISM_PARAM_INVALID.into());
+                }
+                let salt_len = usize::try_from(*salt_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
+                Ok(Plan { scheme: Scheme::RsaPss { hash: named, mgf: mgf_hash(*mgf)?, salt_len }, hash })
+            }
+            // Ed25519 with a context or of a digest is another algorithm, which no library here has.
+            (Work::EdDsa, Params::EdDsa { prehash: false, context }) if context.is_empty() => {
+                Ok(Plan { scheme: Scheme::EdDsa, hash: None })
+            }
+            (Work::EdDsa, _) => bare(Scheme::EdDsa, None),
+            _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        }
+    }
+
+    /// The key type that signs so.
+    pub(super) fn fits(self, key_type: CK_KEY_TYPE) -> bool {
+        match self.scheme {
+            Scheme::Ecdsa => key_type == CKK_EC,
+            Scheme::EdDsa => key_type == CKK_EC_EDWARDS,
+            _ => key_type == CKK_RSA,
+        }
+    }
+
+    /// Whether hash and salt of RSA-PSS fit into a signature of `len` bytes (RFC 8017, 9.1.1).
+    pub(super) fn check_salt(self, len: usize) -> Result<()> {
+        match self.scheme {
+            Scheme::RsaPss { hash, salt_len, .. } if salt_len.saturating_add(hash.output_len() + 2) > len => {
+                Err(CKR_MECHANISM_PARAM_INVALID.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `data`, which the caller gives as it is to be signed, has a possible length.
+    pub(super) fn check_len(self, data: &[u8], modulus_len: usize) -> Result<()> {
+        let fits = match (self.hash, self.scheme) {
+            (Some(_), _) => true,
+            (None, Scheme::RsaPkcs1Raw) => data.len() + 11 <= modulus_len,
+            (None, Scheme::RsaRaw) => data.len() <= modulus_len,
+            (None, Scheme::RsaPss { hash, .. }) => data.len() == hash.output_len(),
+            (None, Scheme::Ecdsa) => (1..=64).contains(&data.len()),
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(CKR_DATA_LEN_RANGE.into()) }
+    }
+}
+
+/// What is signed, as it arrives.
+pub(super) struct Input {
+    digest: Option<Digest>,
+    /// The message itself; `None` once it is longer than anybody wants it.
+    pub(super) whole: Option<Secret>,
+    /// How much of it is kept.
+    most: usize,
+}
+
+impl Input {
+    pub(super) fn new(hash: Option<Hash>, wanted_whole: bool) -> Result<Input> {
+        let most = if hash.is_none() { WHOLE_MAX } else { BESIDE_MAX };
+        let whole = (hash.is_none() || wanted_whole).then(Secret::default);
+        Ok(Input { digest: hash.map(Digest::new).transpose()?, whole, most })
+    }
+
+    pub(super) fn update(&mut self, part: &[u8]) -> Result<()> {
+        if let Some(digest) = &mut self.digest {
+            digest.update(part)?;
+        }
+        let Some(whole) = self.whole.take() else { return Ok(()) };
+        if whole.len() + part.len() <= self.most {
+            self.whole = Some(Secret::new([whole.expose(), part].concat()));
+        } else if self.digest.is_none() {
+            return Err(CKR_DATA_LEN_RANGE.into());
+        }
+        Ok(())
+    }
+
+    /// The digest where one is made, else the message.
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
+        match self.digest.take() {
+            Some(digest) => digest.finish(),
+            None => Ok(self.whole.take().unwrap_or_default().expose().to_vec()),
+        }
+    }
+}
+
+/// Length of a key's signatures in bytes.
+pub(super) fn signature_len(key: &Key) -> Result<usize> {
+    match spec::algorithm(&key.object.attributes)? {
+        Algorithm::Ec(Curve::Ed25519) => Ok(64),
+        Algorithm::Ec(curve) => Ok(2 * curve.scalar_len()),
+        _ => key.modulus_len(),
+    }
+}
