@@ -30,6 +30,17 @@ impl Secret {
         Secret(self.0.clone())
     }
 
+    /// Appends bytes. A vector that grows by itself would leave what it held behind in memory.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let len = self.0.len() + bytes.len();
+        if len > self.0.capacity() {
+            let mut larger = Vec::with_capacity(len.max(2 * self.0.capacity()));
+            larger.extend_from_slice(&self.0);
+            *self = Secret(larger);
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -175,6 +186,15 @@ impl fmt::Debug for LockedSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_grows_by_parts() {
+        let mut secret = Secret::default();
+        let whole: Vec<u8> = (0..=255).collect();
+        whole.chunks(7).for_each(|part| secret.extend(part));
+        secret.extend(&[]);
+        assert_eq!(secret.expose(), whole);
+    }
 
     #[test]
     fn memory_of_the_process_is_hidden() {

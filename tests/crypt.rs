@@ -7,9 +7,10 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, Pkcs
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use mrhsm_pkcs11::crypto::Curve;
 use mrhsm_pkcs11::crypto::pkey::PrivateKey;
+use mrhsm_pkcs11::crypto::{Curve, Hash, mac};
 use mrhsm_pkcs11::kmip::{ObjectType, OperationCode};
+use mrhsm_pkcs11::server::Fault;
 
 use crate::ffi::host::alone;
 use crate::kmip_server::{Personality, Script, Server};
@@ -211,6 +212,95 @@ fn keys_travel_wrapped() {
         let signature = session.sign(&Mechanism::EcdsaSha256, again, b"message").unwrap();
         let digest = mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, b"message").unwrap();
         pair.public().unwrap().verify(mrhsm_pkcs11::crypto::pkey::Scheme::Ecdsa, &digest, &signature).unwrap();
+        pkcs11.finalize().unwrap();
+    });
+}
+
+/// A secret that its server keeps, and the value that the server has of it.
+fn kept_secret(session: &Session, server: &Server) -> (ObjectHandle, Vec<u8>) {
+    let template = [Attribute::Token(true), Attribute::Extractable(false), Attribute::ValueLen(32.into())];
+    let key = session.generate_key(&Mechanism::GenericSecretKeyGen, &template).unwrap();
+    let made = server.objects().into_iter().find(|o| o.object_type != ObjectType::CERTIFICATE).unwrap();
+    // The first code of a kind may be proven, which costs requests of its own.
+    session.sign(&Mechanism::Sha256Hmac, key, b"message").unwrap();
+    (key, server.value(&made.uid).unwrap())
+}
+
+fn sign_in_parts(session: &Session, key: ObjectHandle, message: &[u8], part: usize) -> Result<Vec<u8>, Error> {
+    session.sign_init(&Mechanism::Sha256Hmac, key)?;
+    message.chunks(part).try_for_each(|part| session.sign_update(part))?;
+    session.sign_final()
+}
+
+/// A message is as long as it likes, and no request is: a server that takes parts gets them.
+#[test]
+fn long_messages_are_authenticated_in_parts() {
+    alone(|_| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let (key, value) = kept_secret(&session, &server);
+        let message: Vec<u8> = (0..3_000_000u32).map(|i| (i / 5) as u8).collect();
+        for (len, requests) in [(1, 1), (256 << 10, 1), ((256 << 10) + 1, 2), (1_000_000, 4), (message.len(), 12)] {
+            let message = &message[..len];
+            let code = mac::hmac(Hash::Sha256, &value, message).unwrap();
+            server.clear_log();
+            assert_eq!(session.sign(&Mechanism::Sha256Hmac, key, message).unwrap(), code);
+            assert_eq!(server.operations(), vec![OperationCode::MAC; requests], "{len} bytes");
+            assert_eq!(sign_in_parts(&session, key, message, 70_001).unwrap(), code);
+            assert_eq!(server.count(), 2 * requests, "{len} bytes in parts");
+            session.verify(&Mechanism::Sha256Hmac, key, message, &code).unwrap();
+        }
+        assert_eq!(server.count_of(OperationCode::GET), 0);
+        pkcs11.finalize().unwrap();
+    });
+}
+
+/// A server that wants messages whole refuses one part, once, and gets the whole.
+#[test]
+fn long_messages_go_whole_to_a_server_that_wants_them_so() {
+    alone(|_| {
+        let server = Server::start(Personality::pykmip_like(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let (key, value) = kept_secret(&session, &server);
+        let message = vec![7; 600_000];
+        let code = mac::hmac(Hash::Sha256, &value, &message).unwrap();
+        for requests in [2, 1] {
+            server.clear_log();
+            assert_eq!(sign_in_parts(&session, key, &message, 70_001).unwrap(), code);
+            assert_eq!(server.operations(), vec![OperationCode::MAC; requests]);
+        }
+        assert!(session.sign(&Mechanism::Sha256Hmac, key, &vec![7; 17 << 20]).is_err(), "longer than any request");
+        assert_eq!(session.sign(&Mechanism::Sha256Hmac, key, &message).unwrap(), code, "the session goes on");
+        // A key that may leave the server needs no such request.
+        let silent = generate(&session, &Mechanism::GenericSecretKeyGen, 32);
+        let code = session.sign(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20]).unwrap();
+        session.verify(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20], &code).unwrap();
+        pkcs11.finalize().unwrap();
+    });
+}
+
+/// Nobody knows whether a part whose answer was lost has been taken: it is not sent again.
+#[test]
+fn a_part_is_sent_once() {
+    alone(|_| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let (key, value) = kept_secret(&session, &server);
+        let message = vec![7; 1_000_000];
+        for lost in 1..=4 {
+            server.clear_log();
+            server.script(Script::none().at_operation(OperationCode::MAC, lost, Fault::ResetAfter));
+            assert!(session.sign(&Mechanism::Sha256Hmac, key, &message).is_err());
+            assert_eq!(server.count(), lost);
+            let code = session.sign(&Mechanism::Sha256Hmac, key, &message).unwrap();
+            assert_eq!(code, mac::hmac(Hash::Sha256, &value, &message).unwrap(), "the next one is whole");
+        }
         pkcs11.finalize().unwrap();
     });
 }

@@ -1,18 +1,21 @@
-//! Message authentication codes, made here or in the store.
+//! Message authentication codes, whole or in parts, made here or in the store.
 
 use std::sync::Arc;
 
 use super::scheme::WHOLE_MAX;
 use super::table::Work;
-use super::{Key, Mechanism, Params};
+use super::{Key, Mechanism, Params, refuses_mechanism};
 use crate::ck::*;
 use crate::crypto::Hash;
 use crate::crypto::cipher::Key as CipherKey;
 use crate::crypto::mac::Mac;
 use crate::error::{Error, Result};
-use crate::store::{self, Ability, KeyStore, Uid};
+use crate::store::{self, Ability, Algorithm, Correlation, KeyStore, Uid};
 use crate::token::objects::Material;
 use crate::token::spec;
+
+/// A message that is longer is sent in parts of this length, to a store that takes parts.
+const PART: usize = 256 << 10;
 
 /// A MAC mechanism.
 #[derive(Clone, Copy)]
@@ -44,7 +47,8 @@ impl Code {
     fn remote(self) -> Option<store::Mac> {
         match self {
             Code::Hmac(hash) => Some(store::Mac::Hmac(hash)),
-            Code::Cmac(_) => Some(store::Mac::Cmac),
+            Code::Cmac(CKK_DES3) => Some(store::Mac::Cmac(Algorithm::TripleDes)),
+            Code::Cmac(_) => Some(store::Mac::Cmac(Algorithm::Aes)),
             Code::Gmac => None,
         }
     }
@@ -66,17 +70,66 @@ pub(super) struct Authenticator {
     iv: Vec<u8>,
     /// Length of the result, which may be cut.
     pub(super) len: usize,
-    engine: MacEngine,
+    engine: Engine,
     key: Key,
     mechanism: CK_MECHANISM_TYPE,
 }
 
-enum MacEngine {
+enum Engine {
     Local(Option<Mac>),
-    Remote(Arc<dyn KeyStore>, Uid, store::Mac, Vec<u8>),
+    Remote(Remote),
+}
+
+/// A MAC that the store makes: of one request, or of parts when the message is long.
+struct Remote {
+    store: Arc<dyn KeyStore>,
+    uid: Uid,
+    mac: store::Mac,
+    /// What was taken and not yet sent.
+    held: Vec<u8>,
+    /// Where the store stands; `None` until it has taken a part.
+    taken: Option<Correlation>,
+    /// True once the store has refused to take parts.
+    whole: bool,
+}
+
+impl Remote {
+    /// Takes a part of the message, or what it can of it: the rest comes back, once, when the store turns out to want messages whole.
+    fn update<'a>(&mut self, mut data: &'a [u8]) -> Result<Option<&'a [u8]>> {
+        // What may be the whole message waits for `finish`.
+        while !self.whole && self.held.len() + data.len() > PART {
+            let (now, later) = data.split_at(PART - self.held.len());
+            self.held.extend_from_slice(now);
+            data = later;
+            match self.store.mac_part(&self.uid, self.mac, self.taken.as_ref(), &self.held) {
+                Ok(taken) => {
+                    self.taken = Some(taken);
+                    self.held.clear();
+                }
+                Err(e) if self.taken.is_none() && refuses_mechanism(&e) => {
+                    self.whole = true;
+                    return Ok(Some(data));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        if self.held.len() + data.len() > WHOLE_MAX {
+            return Err(Error::from(CKR_DATA_LEN_RANGE).context("this key manager wants messages whole: 16 MiB at most"));
+        }
+        self.held.extend_from_slice(data);
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>> {
+        match &self.taken {
+            Some(taken) => self.store.mac_last(&self.uid, self.mac, taken, &self.held),
+            None => self.store.mac(&self.uid, self.mac, &self.held),
+        }
+    }
 }
 
 impl Authenticator {
+    /// `usage` names the flag that the key must have.
     pub(super) fn new(work: Work, mechanism: &Mechanism, key: Key, usage: CK_ATTRIBUTE_TYPE) -> Result<Authenticator> {
         let (code, general) = match work {
             Work::Hmac(hash, general) => (Code::Hmac(hash), general),
@@ -97,8 +150,10 @@ impl Authenticator {
         };
         let remote = code.remote();
         let engine = match (key.material(mechanism.kind, remote.map(|_| Ability::Mac))?, remote) {
-            (Material::Remote(store, uid), Some(mac)) => MacEngine::Remote(store, uid, mac, Vec::new()),
-            (Material::Local(value), _) => MacEngine::Local(Some(code.local(value.expose(), &iv)?)),
+            (Material::Remote(store, uid), Some(mac)) => {
+                Engine::Remote(Remote { store, uid, mac, held: Vec::new(), taken: None, whole: false })
+            }
+            (Material::Local(value), _) => Engine::Local(Some(code.local(value.expose(), &iv)?)),
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
         Ok(Authenticator { code, iv, len, engine, key, mechanism: mechanism.kind })
@@ -106,10 +161,14 @@ impl Authenticator {
 
     pub(super) fn update(&mut self, part: &[u8]) -> Result<()> {
         match &mut self.engine {
-            MacEngine::Local(mac) => mac.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part),
-            MacEngine::Remote(.., held) if held.len() + part.len() > WHOLE_MAX => Err(CKR_DATA_LEN_RANGE.into()),
-            MacEngine::Remote(.., held) => {
-                held.extend_from_slice(part);
+            Engine::Local(mac) => mac.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part),
+            Engine::Remote(remote) => {
+                let Some(rest) = remote.update(part)? else { return Ok(()) };
+                let Some(value) = self.key.value_instead(self.mechanism) else { return remote.update(rest).map(drop) };
+                let mut mac = self.code.local(value.expose(), &self.iv)?;
+                mac.update(&remote.held)?;
+                mac.update(rest)?;
+                self.engine = Engine::Local(Some(mac));
                 Ok(())
             }
         }
@@ -117,13 +176,15 @@ impl Authenticator {
 
     pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
         let mut code = match &mut self.engine {
-            MacEngine::Local(mac) => mac.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?,
-            MacEngine::Remote(store, uid, mac, held) => match store.mac(uid, *mac, held) {
+            Engine::Local(mac) => mac.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?,
+            Engine::Remote(remote) => match remote.finish() {
                 Ok(code) => code,
+                // The parts that the store has taken are not here any more.
+                Err(e) if remote.taken.is_some() => return Err(e),
                 Err(e) => {
                     let value = self.key.instead(self.mechanism, e)?;
                     let mut mac = self.code.local(value.expose(), &self.iv)?;
-                    mac.update(held)?;
+                    mac.update(&remote.held)?;
                     mac.finish()?
                 }
             },

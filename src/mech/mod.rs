@@ -94,7 +94,7 @@ impl Key {
     ///
     /// Only a refusal of the mechanism counts: any other error is the call's. A key that its store keeps is never had.
     fn instead(&self, mechanism: CK_MECHANISM_TYPE, error: Error) -> Result<Arc<Secret>> {
-        if !refuses_mechanism(&error) || self.token.policy() != CryptoPolicy::Auto || self.token.keeps(&self.object) {
+        if !refuses_mechanism(&error) || !self.may_be_had() {
             return Err(self.explain(error));
         }
         crate::log!(Warn, "{} is used locally: {error}", mechanism_name(mechanism));
@@ -105,6 +105,17 @@ impl Key {
             }
             Err(_) => Err(error),
         }
+    }
+
+    /// The value, where the token's policy lets a mechanism have it for a message that is too long for the store.
+    fn value_instead(&self, mechanism: CK_MECHANISM_TYPE) -> Option<Arc<Secret>> {
+        let value = self.may_be_had().then(|| self.token.value(&self.object).ok()).flatten()?;
+        crate::log!(Warn, "{} is used locally: the key manager wants messages whole", mechanism_name(mechanism));
+        Some(value)
+    }
+
+    fn may_be_had(&self) -> bool {
+        self.token.policy() == CryptoPolicy::Auto && !self.token.keeps(&self.object)
     }
 
     /// An error of the store in the words of a function that uses a key.

@@ -105,11 +105,13 @@ impl Input {
         if let Some(digest) = &mut self.digest {
             digest.update(part)?;
         }
-        let Some(whole) = self.whole.take() else { return Ok(()) };
+        let Some(whole) = &mut self.whole else { return Ok(()) };
         if whole.len() + part.len() <= self.most {
-            self.whole = Some(Secret::new([whole.expose(), part].concat()));
+            whole.extend(part);
         } else if self.digest.is_none() {
             return Err(CKR_DATA_LEN_RANGE.into());
+        } else {
+            self.whole = None;
         }
         Ok(())
     }

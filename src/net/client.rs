@@ -96,8 +96,20 @@ impl<T: Transport> Call<'_, T> {
     /// # Errors
     /// `Server` when it was refused. `Broken` when it may have been executed and is not idempotent.
     pub fn request<O: Operation>(&self, operation: &O) -> Result<O::Response> {
+        self.request_with(operation, replay::<O>())
+    }
+
+    /// One operation that goes on where another ended, so that the server must not see it twice, whatever its kind.
+    ///
+    /// # Errors
+    /// `Broken` when it may have been executed.
+    pub fn request_once<O: Operation>(&self, operation: &O) -> Result<O::Response> {
+        self.request_with(operation, Replay::OnlyIfUnsent)
+    }
+
+    fn request_with<O: Operation>(&self, operation: &O, replay: Replay) -> Result<O::Response> {
         let version = self.version()?;
-        let answer = self.request_as(version, operation);
+        let answer = self.request_as(version, operation, replay);
         match &answer {
             Ok(_) => self.client.proven.store(true, Relaxed),
             Err(e) if !self.client.proven.load(Relaxed) => self.check_version(version, e)?,
@@ -130,7 +142,7 @@ impl<T: Transport> Call<'_, T> {
         for operation in operations {
             batch.push(operation);
         }
-        let answer = self.exchange::<O>(&batch.finish()?)?;
+        let answer = self.exchange::<O>(&batch.finish()?, replay::<O>())?;
         let message = ResponseMessage::decode(answer.expose())?;
         // One item that is nobody's is the refusal of the whole message.
         if let Some(whole) = message.items.first().filter(|item| message.items.len() == 1 && item.operation.is_none()) {
@@ -152,15 +164,14 @@ impl<T: Transport> Call<'_, T> {
         Instant::now() >= self.until
     }
 
-    fn request_as<O: Operation>(&self, version: Version, operation: &O) -> Result<O::Response> {
+    fn request_as<O: Operation>(&self, version: Version, operation: &O, replay: Replay) -> Result<O::Response> {
         let frame = encode_request(version, self.authentication().as_ref(), operation)?;
-        let answer = self.exchange::<O>(&frame)?;
+        let answer = self.exchange::<O>(&frame, replay)?;
         // A person who reads the refusal must know whose it is.
         decode_response::<O>(answer.expose()).map_err(|e| e.context(self.client.peer()))
     }
 
-    fn exchange<O: Operation>(&self, frame: &Secret) -> Result<Secret> {
-        let replay = if O::IDEMPOTENT { Replay::Safe } else { Replay::OnlyIfUnsent };
+    fn exchange<O: Operation>(&self, frame: &Secret, replay: Replay) -> Result<Secret> {
         let start = Instant::now();
         if enabled(Level::Debug) {
             crate::log!(Debug, "{}", dump_with(frame.expose(), crate::kmip::value_name));
@@ -199,7 +210,7 @@ impl<T: Transport> Call<'_, T> {
     pub(super) fn discover(&self) -> Result<Vec<Version>> {
         let ask = |versions: Vec<Version>| {
             let request = DiscoverVersionsRequest { protocol_versions: versions };
-            self.request_as(Version::V1_1, &request).map(|answer| answer.protocol_versions)
+            self.request_as(Version::V1_1, &request, Replay::Safe).map(|answer| answer.protocol_versions)
         };
         let common = ask(Version::ALL.to_vec())?;
         // Nothing in common with our list may also mean that the server reads only an empty one.
@@ -210,7 +221,7 @@ impl<T: Transport> Call<'_, T> {
     fn first_understood(&self) -> Result<Option<Version>> {
         let request = QueryRequest { query_functions: vec![QueryFunction::QUERY_OPERATIONS] };
         for version in WANTED {
-            match self.request_as(version, &request) {
+            match self.request_as(version, &request, Replay::Safe) {
                 Ok(_) => return Ok(Some(version)),
                 // A version is refused in many ways; time-outs and hosts that are gone are not among them.
                 Err(e) if matches!(e.kind(), Kind::Server(_) | Kind::Protocol | Kind::Broken) && !self.is_over() => {
@@ -224,6 +235,10 @@ impl<T: Transport> Call<'_, T> {
         }
         Ok(None)
     }
+}
+
+fn replay<O: Operation>() -> Replay {
+    if O::IDEMPOTENT { Replay::Safe } else { Replay::OnlyIfUnsent }
 }
 
 fn is_credential_fault(error: &Error) -> bool {

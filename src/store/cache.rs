@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid};
+use super::{
+    Ability, Algorithm, Changes, Cipher, Correlation, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
+};
 use crate::ck::{CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
 use crate::error::{Error, Result};
 use crate::secret::{LockedSecret, Secret};
@@ -160,6 +162,14 @@ impl<S: KeyStore> KeyStore for Cached<S> {
 
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         self.store.mac(uid, mac, data).inspect_err(|e| self.note(uid, e))
+    }
+
+    fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
+        self.store.mac_part(uid, mac, before, part).inspect_err(|e| self.note(uid, e))
+    }
+
+    fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
+        self.store.mac_last(uid, mac, before, part).inspect_err(|e| self.note(uid, e))
     }
 
     fn random(&self, len: usize) -> Result<Secret> {

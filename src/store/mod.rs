@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ck::CKR_MECHANISM_INVALID;
 use crate::error::Result;
 use crate::secret::Secret;
 
@@ -305,9 +306,24 @@ pub enum Message<'a> {
 pub enum Mac {
     /// HMAC, full length.
     Hmac(Hash),
-    /// CMAC of the key's block cipher, full length.
-    Cmac,
+    /// CMAC by this block cipher, full length.
+    Cmac(Algorithm),
 }
+
+impl Mac {
+    /// Length of the code in bytes.
+    pub fn output_len(self) -> usize {
+        match self {
+            Mac::Hmac(hash) => hash.output_len(),
+            Mac::Cmac(Algorithm::TripleDes) => 8,
+            Mac::Cmac(_) => 16,
+        }
+    }
+}
+
+/// Where a store stands with a message that it is given in parts (KMIP Correlation Value).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correlation(pub Vec<u8>);
 
 /// What a store can do with a key that stays inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,6 +405,17 @@ pub trait KeyStore: Send + Sync {
 
     /// Authenticates with a key that stays in the store.
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>>;
+
+    /// Takes the next part of a message to authenticate; `None` where it is the first. `CKR_MECHANISM_INVALID`, at the first part only,
+    /// when the store wants messages whole.
+    fn mac_part(&self, _uid: &Uid, _mac: Mac, _before: Option<&Correlation>, _part: &[u8]) -> Result<Correlation> {
+        Err(CKR_MECHANISM_INVALID.into())
+    }
+
+    /// Takes the last part, and authenticates all of them.
+    fn mac_last(&self, _uid: &Uid, _mac: Mac, _before: &Correlation, _part: &[u8]) -> Result<Vec<u8>> {
+        Err(CKR_MECHANISM_INVALID.into())
+    }
 
     /// Random bytes made by the store.
     fn random(&self, len: usize) -> Result<Secret>;

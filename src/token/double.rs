@@ -250,7 +250,7 @@ impl KeyStore for Double {
         let value = self.value(uid)?;
         match mac {
             Mac::Hmac(hash) => mac::hmac(hash, &value, data),
-            Mac::Cmac => mac::cmac(Key::Aes(&value), data),
+            Mac::Cmac(_) => mac::cmac(Key::Aes(&value), data),
         }
     }
 

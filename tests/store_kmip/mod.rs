@@ -344,7 +344,7 @@ fn macs_agree_with_the_local_ones() {
             assert_eq!(code, mac::hmac(hash, &value, b"message").unwrap());
         }
         let uid = store.register(&spec(Class::SecretKey, Algorithm::Aes, 256, usage, "cmac"), &value).unwrap();
-        let code = store.mac(&uid, Mac::Cmac, b"message").unwrap();
+        let code = store.mac(&uid, Mac::Cmac(Algorithm::Aes), b"message").unwrap();
         assert_eq!(code, mac::cmac(Key::Aes(&value), b"message").unwrap());
     });
 }

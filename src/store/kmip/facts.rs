@@ -57,6 +57,8 @@ pub(super) struct Facts {
     pub(super) plain_gcm: Fact,
     /// A digest may be signed (Digested Data).
     pub(super) digested: Fact,
+    /// A message may come in parts (Init Indicator and Correlation Value).
+    pub(super) parts: Fact,
     /// PSS wants no Digital Signature Algorithm.
     pub(super) plain_pss: Fact,
     /// A public key is registered as SubjectPublicKeyInfo.

@@ -18,7 +18,9 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
-use super::{Ability, Algorithm, Changes, Cipher, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid};
+use super::{
+    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid,
+};
 use crate::error::{Error, Result};
 use crate::kmip::{OperationCode, QueryFunction, QueryRequest};
 use crate::net::{Call, Client, Config, Pool, Transport};
@@ -188,6 +190,14 @@ impl<T: Transport> KeyStore for KmipStore<T> {
 
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         self.mac(uid, mac, data)
+    }
+
+    fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
+        self.mac_part(uid, mac, before, part)
+    }
+
+    fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
+        self.mac_last(uid, mac, before, part)
     }
 
     fn random(&self, len: usize) -> Result<Secret> {

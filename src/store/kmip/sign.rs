@@ -14,12 +14,12 @@ use crate::crypto::hash::digest;
 use crate::crypto::pkey::ecdsa_from_der;
 use crate::error::{Error, Result};
 use crate::kmip::{
-    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DigitalSignatureAlgorithm, MacRequest, MaskGenerator,
-    PaddingMethod, RngRetrieveRequest, SignRequest,
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DigitalSignatureAlgorithm, MacRequest, MacResponse,
+    MaskGenerator, PaddingMethod, RngRetrieveRequest, SignRequest,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
-use crate::store::{Ability, Algorithm, Curve, Hash, Mac, Message, Signing, Uid};
+use crate::store::{Ability, Algorithm, Correlation, Curve, Hash, Mac, Message, Signing, Uid};
 use crate::version::Version;
 
 /// Keys whose curve is remembered.
@@ -160,38 +160,62 @@ impl<T: Transport> KmipStore<T> {
 
     pub(super) fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         let call = self.client.call();
-        let mut p = CryptographicParameters::default();
-        let len = match mac {
-            Mac::Hmac(hash) => {
-                p.cryptographic_algorithm = Some(terms::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
-                p.hashing_algorithm = Some(terms::hash(hash));
-                hash.output_len()
-            }
-            Mac::Cmac => {
-                p.block_cipher_mode = Some(BlockCipherMode::CMAC);
-                p.cryptographic_algorithm = Some(CryptographicAlgorithm::AES);
-                16
-            }
-        };
-        let request = MacRequest {
-            unique_identifier: Some(uid.0.as_str().into()),
-            cryptographic_parameters: Some(p),
-            data: Some(Secret::new(data.to_vec())),
-            ..MacRequest::default()
-        };
-        let outcome = match call.version()? >= Version::V1_2 {
-            true => call.request(&request).and_then(|answer| {
-                same(uid, &answer.unique_identifier)?;
-                Ok(answer.mac_data.unwrap_or_default())
-            }),
-            false => Err(CKR_MECHANISM_INVALID.into()),
-        };
+        let outcome = mac_request(uid, mac, data, call.version()?).and_then(|request| call.request(&request));
         self.note(Ability::Mac, &outcome);
-        match outcome {
-            Ok(made) if made.len() == len => Ok(made),
-            // One server makes another MAC when it does not know the one that was asked for.
-            Ok(made) => Err(Error::protocol(format!("the KMIP server made a MAC of {} bytes instead of {len}", made.len()))),
+        self.mac_made(&call, uid, mac, outcome)
+    }
+
+    pub(super) fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
+        let call = self.client.call();
+        if call.version()? < Version::V1_3 || !self.facts.parts.may() {
+            return Err(CKR_MECHANISM_INVALID.into());
+        }
+        let request = MacRequest {
+            correlation_value: before.map(|before| before.0.clone()),
+            init_indicator: before.is_none().then_some(true),
+            ..mac_request(uid, mac, part, call.version()?)?
+        };
+        match call.request_once(&request) {
+            Ok(MacResponse { correlation_value: Some(correlation), .. }) => {
+                self.facts.parts.learn(true);
+                Ok(Correlation(correlation))
+            }
+            // It took the part for the whole message.
+            Ok(_) if before.is_none() => {
+                self.facts.parts.learn(false);
+                Err(CKR_MECHANISM_INVALID.into())
+            }
+            Ok(_) => Err(Error::protocol("the KMIP server ended a message before its last part")),
+            Err(e) if before.is_none() && is_refusal(&e) => {
+                // What is refused to a server that has taken parts before is the key or the algorithm.
+                if self.facts.parts.known().is_none() {
+                    self.facts.parts.learn(false);
+                }
+                Err(e.with_rv(CKR_MECHANISM_INVALID))
+            }
             Err(e) => Err(self.explain(&call, uid, e, Ability::Mac)),
+        }
+    }
+
+    pub(super) fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
+        let call = self.client.call();
+        let request = MacRequest {
+            correlation_value: Some(before.0.clone()),
+            final_indicator: Some(true),
+            ..mac_request(uid, mac, part, call.version()?)?
+        };
+        let outcome = call.request_once(&request);
+        self.mac_made(&call, uid, mac, outcome)
+    }
+
+    fn mac_made(&self, call: &Call<'_, T>, uid: &Uid, mac: Mac, outcome: Result<MacResponse>) -> Result<Vec<u8>> {
+        let answer = outcome.map_err(|e| self.explain(call, uid, e, Ability::Mac))?;
+        same(uid, &answer.unique_identifier)?;
+        let (made, len) = (answer.mac_data.unwrap_or_default(), mac.output_len());
+        match made.len() == len {
+            true => Ok(made),
+            // One server makes another MAC when it does not know the one that was asked for.
+            false => Err(Error::protocol(format!("the KMIP server made a MAC of {} bytes instead of {len}", made.len()))),
         }
     }
 
@@ -210,6 +234,30 @@ impl<T: Transport> KmipStore<T> {
         }
         Ok(Secret::new(std::mem::take(&mut *bytes)))
     }
+}
+
+/// `CKR_MECHANISM_INVALID` where the version has no MAC, or not this one.
+fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
+    if version < Version::V1_2 {
+        return Err(CKR_MECHANISM_INVALID.into());
+    }
+    let mut p = CryptographicParameters::default();
+    match mac {
+        Mac::Hmac(hash) => {
+            p.cryptographic_algorithm = Some(terms::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
+            p.hashing_algorithm = Some(terms::hash(hash));
+        }
+        Mac::Cmac(cipher) => {
+            p.block_cipher_mode = Some(BlockCipherMode::CMAC);
+            p.cryptographic_algorithm = terms::algorithm(cipher, 0, false);
+        }
+    }
+    Ok(MacRequest {
+        unique_identifier: Some(uid.0.as_str().into()),
+        cryptographic_parameters: Some(p),
+        data: Some(Secret::new(data.to_vec())),
+        ..MacRequest::default()
+    })
 }
 
 fn is_whole(message: Message<'_>) -> bool {
