@@ -107,11 +107,19 @@ impl Curve {
         }
     }
 
-    /// The curve of ECParameters in DER: its identifier, or the name that PKCS#11 also allows (a PrintableString).
+    /// The curve of ECParameters in DER: its identifier, or a name (a PrintableString), which PKCS#11 allows too.
     pub fn from_params(der: &[u8]) -> Option<Curve> {
         match der {
-            [0x13, 12, name @ ..] if name == b"edwards25519" => Some(Curve::Ed25519),
-            [0x13, 10, name @ ..] if name == b"curve25519" => Some(Curve::X25519),
+            [0x13, len, name @ ..] if name.len() == usize::from(*len) => Some(match name {
+                b"secp224r1" | b"P-224" => Curve::P224,
+                b"secp256r1" | b"prime256v1" | b"P-256" => Curve::P256,
+                b"secp384r1" | b"P-384" => Curve::P384,
+                b"secp521r1" | b"P-521" => Curve::P521,
+                b"secp256k1" => Curve::Secp256k1,
+                b"edwards25519" => Curve::Ed25519,
+                b"curve25519" => Curve::X25519,
+                _ => return None,
+            }),
             _ => Curve::ALL.into_iter().find(|curve| curve.params() == der),
         }
     }

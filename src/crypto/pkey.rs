@@ -3,7 +3,7 @@
 //! A private key is PKCS#8 outside, a public key SubjectPublicKeyInfo; the other encodings that key managers and applications
 //! use (PKCS#1, SEC 1, bare numbers and points) are translated here.
 
-use super::evp::{PKey, RsaPadding, Type};
+use super::evp::{PKey, RsaPadding, Type, rsa};
 use super::{Curve, Hash};
 use crate::ck;
 use crate::error::{Error, Result};
@@ -63,7 +63,8 @@ pub enum Padding<'a> {
     Raw,
 }
 
-/// The numbers of an RSA private key, big-endian without leading zeros.
+/// The numbers of an RSA private key, big-endian without leading zeros. Empty ones are not known.
+#[derive(Default)]
 pub struct RsaParts {
     /// Modulus, n.
     pub modulus: Vec<u8>,
@@ -132,6 +133,10 @@ pub struct PrivateKey {
 
 impl PrivateKey {
     fn new(key: PKey) -> Result<PrivateKey> {
+        if key.lacks_primes() {
+            let numbers = key.rsa_numbers()?.map(Secret::new);
+            return PrivateKey::completed(&numbers.each_ref().map(Secret::expose));
+        }
         let kind = kind(&key)?;
         Ok(PrivateKey { key, kind })
     }
@@ -164,9 +169,12 @@ impl PrivateKey {
         PrivateKey::new(PKey::from_sec1(der, curve)?)
     }
 
-    /// From the numbers of an RSA key.
+    /// From the numbers of an RSA key: modulus and private exponent, and as many of the others as are known. What is missing is computed.
+    ///
+    /// `CKR_TEMPLATE_INCOMPLETE` for too few numbers: without modulus or private exponent, or where neither a prime nor the public
+    /// exponent is known and that is none of the usual ones.
     pub fn from_rsa(parts: &RsaParts) -> Result<PrivateKey> {
-        PrivateKey::new(PKey::rsa_private(&[
+        let given: [&[u8]; 8] = [
             &parts.modulus,
             &parts.public_exponent,
             parts.private_exponent.expose(),
@@ -175,7 +183,16 @@ impl PrivateKey {
             parts.exponent_1.expose(),
             parts.exponent_2.expose(),
             parts.coefficient.expose(),
-        ])?)
+        ];
+        if given.iter().all(|number| !number.is_empty()) {
+            return PrivateKey::new(PKey::rsa_private(&given)?);
+        }
+        PrivateKey::completed(&given)
+    }
+
+    fn completed(given: &[&[u8]; 8]) -> Result<PrivateKey> {
+        let numbers = rsa::complete(given)?.map(Secret::new);
+        PrivateKey::new(PKey::rsa_private(&numbers.each_ref().map(Secret::expose))?)
     }
 
     /// From the scalar of a key on a curve; the 32 bytes of RFC 8032 and RFC 7748 for Ed25519 and X25519.

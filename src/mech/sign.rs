@@ -194,6 +194,7 @@ fn widened(signature: &[u8], len: usize) -> Vec<u8> {
     let zeros = vec![0; len / 2 - r.len()];
     [&zeros, r, &zeros, s].concat()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,7 +45,15 @@ impl Module {
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
         let source = match mechanism.kind {
-            CKM_PKCS5_PBKD2 => Source::Given(mech::derive::from_password(&mechanism.params, len)?),
+            CKM_PKCS5_PBKD2 => {
+                let value = mech::derive::from_password(&mechanism.params, len)?;
+                value::adopt(&mut draft.attributes, &value)?;
+                Source::Given(value)
+            }
+            // Nobody knows the check value of a key that is not made yet.
+            _ if draft.attributes.bytes(CKA_CHECK_VALUE).is_some_and(|check| !check.is_empty()) => {
+                return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
+            }
             _ => Source::Made(len as u32 * 8),
         };
         Ok(session.token.add(draft.attributes, source, h)?.handle)
@@ -69,7 +77,7 @@ impl Module {
         let rights = session.rights();
         let mut public = public.draft(Purpose::Generate, Some(CKO_PUBLIC_KEY), Some(key_type), rights)?;
         let mut private = private.draft(Purpose::Generate, Some(CKO_PRIVATE_KEY), Some(key_type), rights)?;
-        let plan = PairPlan::of(&public.attributes, &mut private.attributes)?;
+        let plan = PairPlan::of(&mut public.attributes, &mut private.attributes)?;
         generated(&mut public, mechanism.kind);
         generated(&mut private, mechanism.kind);
         rights.check(&public.attributes)?;
@@ -250,11 +258,13 @@ fn handle_error(error: Error, rv: CK_RV) -> Error {
 fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
     let key_type = attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
     if attributes.class() == CKO_PRIVATE_KEY {
-        let fits = match PrivateKey::from_pkcs8(value.expose())?.kind() {
+        let key = PrivateKey::from_pkcs8(value.expose())?;
+        let fits = match key.kind() {
             Kind::Rsa { .. } => key_type == CKK_RSA,
             Kind::Ec(curve) => key_type == spec::key_type_of(curve),
         };
-        return if fits { Ok(value) } else { Err(CKR_TEMPLATE_INCONSISTENT.into()) };
+        // Written anew: an RSA key may have come without its primes.
+        return if fits { key.to_pkcs8() } else { Err(CKR_TEMPLATE_INCONSISTENT.into()) };
     }
     let len = attributes.number(CKA_VALUE_LEN).map_or(Some(value.len()), |len| usize::try_from(len).ok());
     match len {
@@ -320,7 +330,7 @@ enum PairPlan {
 }
 
 impl PairPlan {
-    fn of(public: &Attributes, private: &mut Attributes) -> Result<PairPlan> {
+    fn of(public: &mut Attributes, private: &mut Attributes) -> Result<PairPlan> {
         if public.key_type() == Some(CKK_RSA) {
             let bits = public.number(CKA_MODULUS_BITS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;
             let entry = mech::entry(CKM_RSA_PKCS_KEY_PAIR_GEN)?;
@@ -334,12 +344,13 @@ impl PairPlan {
             check_exponent(&exponent)?;
             return Ok(PairPlan::Rsa { bits: bits as u32, exponent });
         }
-        let params = public.bytes(CKA_EC_PARAMS).ok_or(CKR_TEMPLATE_INCOMPLETE)?.to_vec();
         let curve = value::curve(public)?;
-        match private.bytes(CKA_EC_PARAMS) {
-            Some(other) if other != params => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
-            _ => private.set(CKA_EC_PARAMS, params),
+        if private.has(CKA_EC_PARAMS) && value::curve(private)? != curve {
+            return Err(CKR_TEMPLATE_INCONSISTENT.into());
         }
+        // By identifier, however the template names the curve: so it is shown by any store.
+        public.set(CKA_EC_PARAMS, curve.params());
+        private.set(CKA_EC_PARAMS, curve.params());
         Ok(PairPlan::Ec(curve))
     }
 

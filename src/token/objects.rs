@@ -239,11 +239,18 @@ impl Token {
 
     /// The check value of a key that stays in the store.
     fn remote_check_value(&self, object: &Object) -> Result<Attributes> {
+        use crate::store::{Algorithm, Cipher};
         let mut facts = Attributes::default();
         let algorithm = spec::algorithm(&object.attributes)?;
-        if let Material::Remote(store, uid) = self.material(object, Some(Ability::Encrypt))? {
-            let block: &[u8] = if algorithm == crate::store::Algorithm::TripleDes { &[0; 8] } else { &[0; 16] };
-            let mut check = store.encrypt(&uid, algorithm, &crate::store::Cipher::Ecb, block)?;
+        // Of what is no cipher's key the check value is a hash, which no server makes.
+        let block: Option<&[u8]> = match algorithm {
+            Algorithm::Aes => Some(&[0; 16]),
+            Algorithm::TripleDes => Some(&[0; 8]),
+            _ => None,
+        };
+        let material = self.material(object, block.map(|_| Ability::Encrypt))?;
+        if let (Some(block), Material::Remote(store, uid)) = (block, material) {
+            let mut check = store.encrypt(&uid, algorithm, &Cipher::Ecb, block)?;
             check.truncate(3);
             facts.set(CKA_CHECK_VALUE, check);
             return Ok(facts);

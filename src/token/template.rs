@@ -169,8 +169,11 @@ impl Template {
             if !rule.secret && old.bytes(rule.kind) == Some(&value) {
                 continue;
             }
-            let allowed = rule.may_be_given(purpose)
+            // The one change that a check value knows: not to be there any more (4.10.2).
+            let unchecked = rule.kind == CKA_CHECK_VALUE && value.is_empty();
+            let allowed = (rule.may_be_given(purpose) || unchecked)
                 && match rule.change {
+                    _ if unchecked => true,
                     Change::ToTrue => attribute.is_true(),
                     Change::ToFalse => !attribute.is_true(),
                     Change::Free | Change::InCopy => true,
@@ -430,6 +433,9 @@ mod tests {
         assert_eq!(change(Purpose::Set, CKA_MODULUS, b"1"), Err(CKR_ATTRIBUTE_TYPE_INVALID));
         assert_eq!(change(Purpose::Set, CKA_TRUSTED, yes), Err(CKR_ATTRIBUTE_READ_ONLY));
         assert_eq!(change(Purpose::Set, CKA_VALUE, b"1"), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(change(Purpose::Set, CKA_CHECK_VALUE, b"123"), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(change(Purpose::Set, CKA_CHECK_VALUE, b""), Ok(()));
+        assert_eq!(change(Purpose::Copy, CKA_CHECK_VALUE, b""), Ok(()));
     }
 
     #[test]

@@ -78,17 +78,21 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
             let key = public_from_point(curve(attributes)?, public(CKA_EC_POINT)?)?;
             Secret::new(key.to_spki()?)
         }
-        (CKO_PRIVATE_KEY, Some(CKK_RSA)) => PrivateKey::from_rsa(&RsaParts {
-            modulus: public(CKA_MODULUS)?.to_vec(),
-            public_exponent: public(CKA_PUBLIC_EXPONENT)?.to_vec(),
-            private_exponent: part(CKA_PRIVATE_EXPONENT)?.duplicate(),
-            prime_1: part(CKA_PRIME_1)?.duplicate(),
-            prime_2: part(CKA_PRIME_2)?.duplicate(),
-            exponent_1: part(CKA_EXPONENT_1)?.duplicate(),
-            exponent_2: part(CKA_EXPONENT_2)?.duplicate(),
-            coefficient: part(CKA_COEFFICIENT)?.duplicate(),
-        })?
-        .to_pkcs8()?,
+        (CKO_PRIVATE_KEY, Some(CKK_RSA)) => {
+            // Only modulus and private exponent must be given; what else is not, is computed (3.0, 2.1.3).
+            let optional = |kind| draft.parts.get(&kind).map(Secret::duplicate).unwrap_or_default();
+            PrivateKey::from_rsa(&RsaParts {
+                modulus: public(CKA_MODULUS)?.to_vec(),
+                public_exponent: attributes.bytes(CKA_PUBLIC_EXPONENT).unwrap_or_default().to_vec(),
+                private_exponent: part(CKA_PRIVATE_EXPONENT)?.duplicate(),
+                prime_1: optional(CKA_PRIME_1),
+                prime_2: optional(CKA_PRIME_2),
+                exponent_1: optional(CKA_EXPONENT_1),
+                exponent_2: optional(CKA_EXPONENT_2),
+                coefficient: optional(CKA_COEFFICIENT),
+            })?
+            .to_pkcs8()?
+        }
         (CKO_PRIVATE_KEY, _) => PrivateKey::from_scalar(curve(attributes)?, part(CKA_VALUE)?.expose())?.to_pkcs8()?,
         _ => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
     };
@@ -101,24 +105,49 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
 
 /// Adds to `attributes` what follows from a key's value, where they do not say it already; where they say otherwise, refuses.
 pub fn adopt(attributes: &mut Attributes, value: &Secret) -> Result<()> {
-    if matches!(attributes.class(), CKO_CERTIFICATE | CKO_DATA) {
+    if attributes.class() == CKO_DATA {
         return Ok(());
     }
     let facts = derived(attributes, value.expose())?;
     for (kind, fact) in facts.iter() {
-        match (kind, attributes.bytes(kind)) {
+        let given = attributes.bytes(kind).filter(|given| *given != fact);
+        match (attributes.class(), kind, given) {
+            // An empty check value is the standard's way not to have one (4.10.2), in keys as in certificates.
+            (_, CKA_CHECK_VALUE, Some([])) => continue,
+            (_, CKA_CHECK_VALUE, Some(_)) => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
+            // Empty: whatever it is.
+            (_, CKA_PUBLIC_KEY_INFO | CKA_EC_POINT, Some([])) => {}
+            (_, CKA_PUBLIC_KEY_INFO, Some(given)) if same_key(given, fact) => {}
+            (_, CKA_PUBLIC_KEY_INFO, Some(_)) => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
+            // A certificate is shown as its owner described it; what that leaves out is read from it when it is asked for.
+            (CKO_CERTIFICATE, ..) => continue,
             // Equal as numbers and points, not always as bytes: ours are the canonical ones.
-            (CKA_MODULUS | CKA_PUBLIC_EXPONENT | CKA_EC_POINT | CKA_EC_PARAMS | CKA_PUBLIC_KEY_INFO, _) | (_, None) => {
-                attributes.set(kind, fact);
-            }
-            (_, Some(given)) if given == fact => {}
-            // An empty check value is the standard's way not to have one (4.10.2).
-            (CKA_CHECK_VALUE, Some([])) => {}
-            (CKA_CHECK_VALUE, Some(_)) => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
-            _ => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
+            (_, CKA_MODULUS | CKA_PUBLIC_EXPONENT, Some(given)) if unpadded(given) == fact => {}
+            (_, CKA_EC_PARAMS, Some(given)) if Curve::from_params(given).is_some_and(|curve| curve.params() == fact) => {}
+            (_, CKA_EC_POINT, Some(given)) if same_point(&facts, given) => {}
+            (_, _, Some(_)) => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
+            (_, _, None) => {}
         }
+        attributes.set(kind, fact);
     }
     Ok(())
+}
+
+/// Whether both are SubjectPublicKeyInfo of one key.
+fn same_key(given: &[u8], fact: &[u8]) -> bool {
+    PublicKey::from_spki(given).and_then(|key| key.to_spki()).is_ok_and(|spki| spki == fact)
+}
+
+/// Whether `given` is the point of the key with these facts.
+fn same_point(facts: &Attributes, given: &[u8]) -> bool {
+    let curve = facts.bytes(CKA_EC_PARAMS).and_then(Curve::from_params);
+    let point = curve.and_then(|curve| public_from_point(curve, given).ok()?.point().ok());
+    point.is_some_and(|point| facts.bytes(CKA_EC_POINT) == Some(&octet_string(&point)))
+}
+
+/// A number without leading zeros.
+fn unpadded(number: &[u8]) -> &[u8] {
+    &number[number.iter().take_while(|byte| **byte == 0).count()..]
 }
 
 /// Length in bits of the key with this value.

@@ -3,6 +3,7 @@
 
 mod app;
 mod handles;
+mod import;
 mod mechanisms;
 mod objects;
 mod operations;

@@ -10,6 +10,7 @@ mod digest;
 pub(super) mod kdf;
 mod mac;
 mod pkey;
+pub(super) mod rsa;
 
 use std::ptr::NonNull;
 

@@ -293,6 +293,12 @@ impl PKey {
         marshal(|cbb| unsafe { sys::EC_KEY_marshal_private_key(cbb, ec, 0) }).map(Secret::new)
     }
 
+    /// True for an RSA private key of modulus and exponents alone, as some providers write them.
+    pub(in crate::crypto) fn lacks_primes(&self) -> bool {
+        // SAFETY: a live key; each returns NULL or a number that lives as long.
+        self.rsa().is_ok_and(|rsa| unsafe { !sys::RSA_get0_d(rsa).is_null() && sys::RSA_get0_p(rsa).is_null() })
+    }
+
     /// The numbers of an RSA key; those of the private half are empty in a public key.
     pub(in crate::crypto) fn rsa_numbers(&self) -> Result<RsaNumbers> {
         let rsa = self.rsa()?;

@@ -68,6 +68,69 @@ fn rsa_signatures_agree_with_openssl() {
     assert_eq!(key.decrypt(Padding::Raw, &public.encrypt(Padding::Raw, &number).unwrap()).unwrap().expose(), number);
 }
 
+/// Whichever of the optional numbers are missing, the key that comes out is the same.
+#[test]
+fn an_rsa_key_is_completed_from_what_is_known_of_it() {
+    let whole = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap().rsa_parts().unwrap();
+    // One bit for each of e, p, q, dp, dq and qi.
+    let with = |mask: u8| {
+        let keep = |bit: u8, number: &Secret| if mask >> bit & 1 == 1 { number.duplicate() } else { Secret::default() };
+        RsaParts {
+            modulus: whole.modulus.clone(),
+            public_exponent: if mask & 1 == 1 { whole.public_exponent.clone() } else { Vec::new() },
+            private_exponent: whole.private_exponent.duplicate(),
+            prime_1: keep(1, &whole.prime_1),
+            prime_2: keep(2, &whole.prime_2),
+            exponent_1: keep(3, &whole.exponent_1),
+            exponent_2: keep(4, &whole.exponent_2),
+            coefficient: keep(5, &whole.coefficient),
+        }
+    };
+    for mask in 0..64 {
+        let key = PrivateKey::from_rsa(&with(mask)).unwrap_or_else(|e| panic!("{mask:#08b}: {e}"));
+        assert_eq!(key.to_pkcs1().unwrap().expose(), unhex(RSA), "{mask:#08b}");
+    }
+    assert_eq!(rv(PrivateKey::from_rsa(&RsaParts { modulus: Vec::new(), ..with(63) })), ck::CKR_TEMPLATE_INCOMPLETE);
+    assert_eq!(
+        rv(PrivateKey::from_rsa(&RsaParts { private_exponent: Secret::default(), ..with(63) })),
+        ck::CKR_TEMPLATE_INCOMPLETE
+    );
+    // PKCS#1 with zeros for all but modulus and private exponent, as some providers of Java write it.
+    let number = |bytes: &[u8]| {
+        let positive = if bytes.first().is_none_or(|b| b & 0x80 != 0) { [&[0], bytes].concat() } else { bytes.to_vec() };
+        [&[0x02, 0x81, positive.len() as u8][..], &positive].concat()
+    };
+    let zero = [2, 1, 0];
+    let (n, d) = (number(&whole.modulus), number(whole.private_exponent.expose()));
+    let numbers = [&zero[..], &n, &zero, &d, &zero, &zero, &zero, &zero, &zero].concat();
+    let stripped = [&[0x30, 0x82], &(numbers.len() as u16).to_be_bytes()[..], &numbers].concat();
+    assert_eq!(PrivateKey::from_pkcs1(&stripped).unwrap().to_pkcs1().unwrap().expose(), unhex(RSA));
+    // An exponent that nobody uses is not guessed, but follows from a prime.
+    let odd = PrivateKey::generate_rsa(1024, &[0x01, 0x00, 0x2b]).unwrap().rsa_parts().unwrap();
+    let bare =
+        || RsaParts { modulus: odd.modulus.clone(), private_exponent: odd.private_exponent.duplicate(), ..RsaParts::default() };
+    assert_eq!(rv(PrivateKey::from_rsa(&bare())), ck::CKR_TEMPLATE_INCOMPLETE);
+    let key = PrivateKey::from_rsa(&RsaParts { prime_2: odd.prime_2.duplicate(), ..bare() }).unwrap();
+    assert_eq!(key.rsa_parts().unwrap().public_exponent, odd.public_exponent);
+    // Numbers of another key, or of none.
+    let seven = || Secret::new(vec![7]);
+    for wrong in [
+        RsaParts { prime_1: odd.prime_1.duplicate(), ..with(1) },
+        RsaParts { prime_1: seven(), ..with(1) },
+        RsaParts { prime_1: Secret::new(vec![0]), ..with(1) },
+        RsaParts { exponent_1: seven(), ..with(1) },
+        RsaParts { coefficient: seven(), ..with(7) },
+        RsaParts { private_exponent: seven(), ..with(1) },
+        RsaParts { public_exponent: vec![3], ..with(0) },
+        RsaParts { public_exponent: vec![0], ..with(0) },
+        RsaParts { modulus: vec![0xff; 127], ..with(1) },
+        RsaParts { modulus: vec![0x10], ..with(1) },
+        RsaParts { modulus: vec![1], private_exponent: vec![1].into(), ..with(1) },
+    ] {
+        assert_eq!(rv(PrivateKey::from_rsa(&wrong)), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+    }
+}
+
 #[test]
 fn every_hash_signs_with_rsa() {
     let key = PrivateKey::generate_rsa(2048, &[1, 0, 1]).unwrap();
