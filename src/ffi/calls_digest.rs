@@ -7,7 +7,7 @@ use super::module_of;
 use super::raw::Ptr;
 
 pub fn digest_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>) -> Result<()> {
-    module_of(session)?.digest_init(session, mechanism.optional_mechanism()?)
+    module_of(session)?.digest_init(session, mechanism.optional_mechanism_without_parameter()?)
 }
 
 pub fn digest(

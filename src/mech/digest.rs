@@ -1,7 +1,7 @@
 //! Message digests, always here.
 
 use super::table::{Work, serving};
-use super::{Key, Mechanism, Output, Params};
+use super::{Key, Mechanism, Output};
 use crate::ck::*;
 use crate::crypto::hash::Digest;
 use crate::error::Result;
@@ -21,9 +21,6 @@ impl DigestOperation {
     /// An operation for `C_DigestInit`.
     pub fn new(mechanism: &Mechanism) -> Result<DigestOperation> {
         let Work::Digest(hash) = serving(mechanism.kind, CKF_DIGEST)?.work else { return Err(CKR_MECHANISM_INVALID.into()) };
-        if !matches!(mechanism.params, Params::None) {
-            return Err(CKR_MECHANISM_PARAM_INVALID.into());
-        }
         Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false, keyed: false })
     }
 

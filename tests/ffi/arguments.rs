@@ -1,6 +1,7 @@
 //! Arguments good and bad, in a session on a token.
 
-use std::ptr::null_mut;
+use std::ffi::c_void;
+use std::ptr::{self, null_mut};
 
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::ffi::{FUNCTIONS, Function};
@@ -184,6 +185,23 @@ fn input_may_be_null_when_it_is_empty() {
         assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK);
         assert_eq!(ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut len)), CKR_OK);
         assert_eq!(digest[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+        host.finalize();
+    });
+}
+
+/// PowerDNS leaves the parameter of its digests as the stack had it.
+#[test]
+fn the_parameter_of_a_digest_is_not_looked_at() {
+    alone(|host| {
+        host.initialize();
+        let (_, session) = host.logged_in();
+        for (at, len) in [(null_mut(), 7), (ptr::dangling_mut(), 4096), (usize::MAX as *mut c_void, CK_ULONG::MAX)] {
+            let mut sha256 = CK_MECHANISM { mechanism: CKM_SHA256, pParameter: at, ulParameterLen: len };
+            let (mut digest, mut room) = ([0u8; 32], 32);
+            assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK);
+            assert_eq!(ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut room)), CKR_OK);
+            assert_eq!(digest[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+        }
         host.finalize();
     });
 }

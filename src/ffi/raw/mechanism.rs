@@ -67,6 +67,12 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
     pub fn optional_mechanism(self) -> Result<Option<Mechanism>> {
         if self.is_null() { Ok(None) } else { self.mechanism().map(Some) }
     }
+
+    /// The same for digests, none of which takes a parameter: it is not looked at, because applications leave it as their
+    /// stack had it (PowerDNS).
+    pub fn optional_mechanism_without_parameter(self) -> Result<Option<Mechanism>> {
+        if self.is_null() { Ok(None) } else { Ok(Some(Mechanism::bare(self.read()?.mechanism))) }
+    }
 }
 
 /// `pParameter` and `ulParameterLen`.
