@@ -63,23 +63,67 @@ impl Counter {
     }
 }
 
-/// SP 800-108 in counter mode: as many blocks of `prf` as `len` bytes take, each over `before`, the counter from 1, `after`.
+/// A piece of the input of SP 800-108's pseudorandom function.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Bytes that are the same in each block: label, context, length.
+    Fixed(&'a [u8]),
+    /// The number of the block, from 1.
+    Counter(Counter),
+    /// What the mode feeds back: the block before, or the other pipeline's.
+    Iteration,
+}
+
+/// A mode of SP 800-108.
+#[derive(Clone, Copy, Debug)]
+pub enum Kbkdf<'a> {
+    /// Counter mode (5.1).
+    Counter,
+    /// Feedback mode (5.2), with what stands for the block before the first.
+    Feedback(&'a [u8]),
+    /// Double-pipeline iteration mode (5.3).
+    DoublePipeline,
+}
+
+/// SP 800-108: as many blocks of `prf` as `len` bytes take, each over all pieces of `input` in their order.
 ///
-/// `prf` makes a fresh HMAC or CMAC under the key. `CKR_KEY_SIZE_RANGE` when the counter is too narrow for so many blocks.
-pub fn kbkdf(prf: impl Fn() -> Result<Mac>, before: &[u8], counter: Counter, after: &[u8], len: usize) -> Result<Secret> {
-    expand(checked(len)?, |i| {
+/// `prf` makes a fresh HMAC or CMAC under the key. `CKR_KEY_SIZE_RANGE` when a counter is too narrow for so many blocks.
+pub fn kbkdf(prf: impl Fn() -> Result<Mac>, mode: Kbkdf<'_>, input: &[Piece<'_>], len: usize) -> Result<Secret> {
+    let block = |i: u32, iteration: &[u8]| {
         let mut mac = prf()?;
-        mac.update(before)?;
-        mac.update(&counter.write(i)?)?;
-        mac.update(after)?;
+        for piece in input {
+            match piece {
+                Piece::Fixed(bytes) => mac.update(bytes)?,
+                Piece::Counter(counter) => mac.update(&counter.write(i)?)?,
+                Piece::Iteration => mac.update(iteration)?,
+            }
+        }
         mac.finish()
+    };
+    let fixed = || input.iter().filter_map(|piece| if let Piece::Fixed(bytes) = piece { Some(*bytes) } else { None });
+    let mut iteration = Zeroizing::new(match mode {
+        Kbkdf::Counter => Vec::new(),
+        Kbkdf::Feedback(iv) => iv.to_vec(),
+        Kbkdf::DoublePipeline => fixed().collect::<Vec<_>>().concat(),
+    });
+    expand(checked(len)?, |i| {
+        if let Kbkdf::DoublePipeline = mode {
+            let mut mac = prf()?;
+            mac.update(&iteration)?;
+            iteration = Zeroizing::new(mac.finish()?);
+        }
+        let made = block(i, &iteration)?;
+        if let Kbkdf::Feedback(_) = mode {
+            iteration = Zeroizing::new(made.clone());
+        }
+        Ok(made)
     })
 }
 
 /// SP 800-108 in counter mode with HMAC and the usual counter, then `info` (label, zero, context and length in bits, as the
 /// application composed them).
 pub fn kbkdf_counter(hash: Hash, key: &[u8], info: &[u8], len: usize) -> Result<Secret> {
-    kbkdf(|| Mac::hmac(hash, key), &[], Counter::USUAL, info, len)
+    kbkdf(|| Mac::hmac(hash, key), Kbkdf::Counter, &[Piece::Counter(Counter::USUAL), Piece::Fixed(info)], len)
 }
 
 /// The KDF of ANSI X9.63 (SEC 1, 3.6.1): hashes of the shared `secret`, a counter of 32 bits from 1, and `info`.
@@ -105,7 +149,7 @@ pub fn one_step(hash: Hash, secret: &[u8], info: &[u8], len: usize) -> Result<Se
 }
 
 /// The first `len` bytes of `block(1)`, `block(2)`, …
-fn expand(len: usize, block: impl Fn(u32) -> Result<Vec<u8>>) -> Result<Secret> {
+fn expand(len: usize, mut block: impl FnMut(u32) -> Result<Vec<u8>>) -> Result<Secret> {
     // With the room of one block more it never moves, and leaves no copy behind.
     let mut out = Zeroizing::new(Vec::with_capacity(len + 64));
     let mut i = 1;
@@ -123,6 +167,7 @@ fn checked(len: usize) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cipher::Key;
     use super::super::{mac, unhex};
     use super::*;
 
@@ -175,14 +220,56 @@ mod tests {
 
         let block = |i: &[u8]| mac::hmac(Hash::Sha256, &key, &[b"a", i, b"z"].concat()).unwrap();
         let counter = Counter { bits: 16, little_endian: true };
-        let made = kbkdf(prf, b"a", counter, b"z", 50).unwrap();
+        let around = |counter| [Piece::Fixed(b"a"), Piece::Counter(counter), Piece::Fixed(b"z")];
+        let made = kbkdf(prf, Kbkdf::Counter, &around(counter), 50).unwrap();
         assert_eq!(made.expose(), &[block(&[1, 0]), block(&[2, 0])].concat()[..50]);
 
         let narrow = Counter { bits: 8, little_endian: false };
-        assert_eq!(kbkdf(prf, &[], narrow, &[], 255 * 32).unwrap().len(), 255 * 32);
-        assert_eq!(kbkdf(prf, &[], narrow, &[], 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
+        let most = |counter, len| kbkdf(prf, Kbkdf::Counter, &[Piece::Counter(counter)], len);
+        assert_eq!(most(narrow, 255 * 32).unwrap().len(), 255 * 32);
+        assert_eq!(most(narrow, 255 * 32 + 1).unwrap_err().rv(), ck::CKR_KEY_SIZE_RANGE);
         let odd = Counter { bits: 12, little_endian: false };
-        assert_eq!(kbkdf(prf, &[], odd, &[], 16).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(most(odd, 16).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    }
+
+    /// What OpenSSL 3.0 makes in feedback mode (`openssl kdf ... mode:FEEDBACK KBKDF`) of the label "label" and the context "context",
+    /// with HMAC and an initial value, and with CMAC and none.
+    #[test]
+    fn kbkdf_feedback_vectors() {
+        let key = unhex("dd1d91b7d90b2bd3138533ce92b272fbf8a369316aefe242e659cc0ae238afe0");
+        let iv: Vec<u8> = (0..32).collect();
+        let usual = Piece::Counter(Counter::USUAL);
+        let hmac = || Mac::hmac(Hash::Sha256, &key);
+        let input = [Piece::Iteration, usual, Piece::Fixed(b"label\0context\0\0\x02\x40")];
+        assert_eq!(
+            kbkdf(hmac, Kbkdf::Feedback(&iv), &input, 72).unwrap().expose(),
+            unhex(
+                "6e709a893d0a6fd5b2bb2b8f0b64c379c72d3a7c86badc48d20e747cd6ea006b49481362af546afa563251f827587c9f189e\
+                 7f75152e7780a3c3106830ed222757e18dbd6979079b"
+            )
+        );
+        let cmac = || Mac::cmac(Key::Aes(&key));
+        let input = [Piece::Iteration, usual, Piece::Fixed(b"label\0context\0\0\x01\x40")];
+        assert_eq!(
+            kbkdf(cmac, Kbkdf::Feedback(&[]), &input, 40).unwrap().expose(),
+            unhex("7ece3c56837d220a5533e23480773c321460e98994573f437b61a39f38da906a28dad5cf3873b2a6")
+        );
+    }
+
+    /// NIST's CAVP vectors for SP 800-108 (KDFDblPipeline, CMAC-AES128, 32 bits of counter after the iteration variable), the first.
+    #[test]
+    fn kbkdf_double_pipeline_vectors() {
+        let key = unhex("34f0c2542bfe13c7149b68c8a1ef636b");
+        let fixed =
+            unhex("daefcc52d6e32e1614109268933087fce3d64a5a6f111ba1a8d343a1e388a1752aaea93853be52864997a81c84b04c4f3ff3bd");
+        let input = [Piece::Iteration, Piece::Counter(Counter::USUAL), Piece::Fixed(&fixed)];
+        assert_eq!(
+            kbkdf(|| Mac::cmac(Key::Aes(&key)), Kbkdf::DoublePipeline, &input, 64).unwrap().expose(),
+            unhex(
+                "fc0eae673e7db3c4660668e187bcd81d5ca9b89213d8d741e71c9bab89bb4fb3c4df541d89a8117f0f56b0f15111ae28ab\
+                 f81fb7d7349fbbcaf01137e4d73527"
+            )
+        );
     }
 
     /// NIST's CAVP vectors for ANSI X9.63 with SHA-1, the first.

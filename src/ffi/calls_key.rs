@@ -68,7 +68,6 @@ pub fn unwrap_key(
     key.write(module.unwrap_key(session, mechanism, unwrapping, wrapped.bytes(wrapped_len)?, template)?)
 }
 
-/// Where the mechanism itself says where the keys go, `key` may be NULL; none that we have does.
 pub fn derive_key(
     session: CK_SESSION_HANDLE,
     mechanism: Ptr<'_, CK_MECHANISM>,
@@ -79,7 +78,18 @@ pub fn derive_key(
 ) -> Result<()> {
     let module = module_of(session)?;
     key.not_null()?;
-    key.write(module.derive_key(session, mechanism.mechanism()?, base, template.template(count)?)?)
+    let (asked, template) = (mechanism.mechanism()?, template.template(count)?);
+    let further = mechanism.derived_keys()?;
+    match module.derive_keys(session, asked, base, template) {
+        Ok(made) => std::iter::once(key).chain(further).zip(made).try_for_each(|(at, handle)| at.write(handle)),
+        Err(underived) => {
+            // The standard's way to say whose template was wrong.
+            if let Some(at) = underived.template.and_then(|i| further.get(i)) {
+                at.write(CK_INVALID_HANDLE)?;
+            }
+            Err(underived.error)
+        }
+    }
 }
 
 pub fn seed_random(session: CK_SESSION_HANDLE, seed: Ptr<'_, CK_BYTE>, len: CK_ULONG) -> Result<()> {

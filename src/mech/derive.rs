@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::cipher::CipherOperation;
-use super::mac::Code;
-use super::table::{Mode, Work, entry, serving};
-use super::{Key, Mechanism, Output, Params, PrfPart, hash_of};
+use super::sp800_108;
+use super::table::{Mode, Work, serving};
+use super::{Key, Mechanism, Output, Params, hash_of};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::crypto::pkey::PrivateKey;
@@ -21,22 +21,34 @@ pub type Lookup<'a> = &'a dyn Fn(CK_OBJECT_HANDLE) -> Result<Key>;
 
 /// What is derived.
 pub struct Derived {
-    /// At least as many bytes as were asked for, or all there are.
-    pub value: Secret,
-    /// The new key must be as well guarded as what it is made of.
-    pub inherits: bool,
-    /// The other key that it is made of.
-    pub other: Option<Key>,
+    /// A value for each key: at least as many bytes as were asked for, or all there are.
+    pub values: Vec<Secret>,
+    /// How well they are guarded.
+    pub guard: Guard,
+    /// The other keys that they are made of.
+    pub others: Vec<Key>,
+}
+
+/// How `CKA_SENSITIVE` and `CKA_EXTRACTABLE` of a derived key follow from those of the keys it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It must be as well guarded: it contains their bytes.
+    Inherits,
+    /// As its template or a default says.
+    Free,
+    /// As its template says, and where that is silent as the base key (SP 800-108).
+    AsBase,
 }
 
 /// The most iterations of a password: many seconds of work, and the call must end.
 const MOST_ITERATIONS: CK_ULONG = 10_000_000;
 
-/// Derives key material from `base`: `C_DeriveKey`. `len` is the length of the new key, where that is known.
-pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Lookup<'_>) -> Result<Derived> {
+/// Derives key material from `base`: `C_DeriveKey`. `lens` are the lengths of the new keys, where they are known; only SP 800-108 makes
+/// more than one key.
+pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup: Lookup<'_>) -> Result<Derived> {
+    let len = lens.first().copied().flatten();
     let work = serving(mechanism.kind, CKF_DERIVE)?.work;
     let wanted = || len.ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE));
-    let secret_key = |key: &Key| if key.class() == CKO_SECRET_KEY { Ok(()) } else { Err(CKR_KEY_TYPE_INCONSISTENT) };
     match work {
         Work::Ecdh => {
             if base.class() != CKO_PRIVATE_KEY || !matches!(base.key_type(), CKK_EC | CKK_EC_MONTGOMERY) {
@@ -46,8 +58,8 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
         _ => secret_key(base)?,
     }
     base.check(mechanism.kind, CKA_DERIVE)?;
-    let guarded = |value| Ok(Derived { value, inherits: true, other: None });
-    let free = |value| Ok(Derived { value, inherits: false, other: None });
+    let guarded = |value| Ok(Derived { values: vec![value], guard: Guard::Inherits, others: Vec::new() });
+    let free = |value| Ok(Derived { values: vec![value], guard: Guard::Free, others: Vec::new() });
     let other_key = |handle| {
         let other = lookup(handle)?;
         secret_key(&other)?;
@@ -86,25 +98,16 @@ pub fn derive(mechanism: &Mechanism, base: &Key, len: Option<usize>, lookup: Loo
                 (false, false) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
             }
         }
-        (Work::Sp800108Counter, Params::Sp800108 { prf, parts, more_keys: false }) => {
-            let prf = match entry(*prf).map(|e| e.work) {
-                Ok(Work::Hmac(hash, false)) => Code::Hmac(hash),
-                Ok(Work::Cmac(cipher, false)) => Code::Cmac(cipher),
-                _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
-            };
-            if !prf.fits(base.key_type()) {
-                return Err(CKR_KEY_TYPE_INCONSISTENT.into());
-            }
-            let len = wanted()?;
-            let input = CounterInput::of(parts, len, prf.len())?;
-            let key = material(mechanism, base)?;
-            free(kdf::kbkdf(|| prf.local(key.expose(), &[]), &input.before, input.counter, &input.after, len)?)
+        (Work::Sp800108(kdf), Params::Sp800108 { .. }) => {
+            let lens = lens.iter().map(|len| len.ok_or(CKR_TEMPLATE_INCOMPLETE.into())).collect::<Result<Vec<_>>>()?;
+            let (values, others) = sp800_108::derive(kdf, mechanism, base, &lens, lookup)?;
+            Ok(Derived { values, guard: Guard::AsBase, others })
         }
         (Work::ConcatenateBaseAndKey, Params::Key(other)) => {
             let other = other_key(*other)?;
             let (first, second) = (material(mechanism, base)?, material(mechanism, &other)?);
             let value = Secret::new([first.expose(), second.expose()].concat());
-            Ok(Derived { value, inherits: true, other: Some(other) })
+            Ok(Derived { values: vec![value], guard: Guard::Inherits, others: vec![other] })
         }
         (Work::ConcatenateBaseAndData, Params::DerivationString(data)) => {
             guarded(Secret::new([material(mechanism, base)?.expose(), data.expose()].concat()))
@@ -153,7 +156,13 @@ pub fn from_password(params: &Params, len: usize) -> Result<Secret> {
     kdf::pbkdf2(hash, password.expose(), salt, *iterations as u32, len)
 }
 
-fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> {
+/// Refuses what is no secret key.
+pub(super) fn secret_key(key: &Key) -> Result<()> {
+    if key.class() == CKO_SECRET_KEY { Ok(()) } else { Err(CKR_KEY_TYPE_INCONSISTENT.into()) }
+}
+
+/// The value of a key: no store derives as PKCS#11 does.
+pub(super) fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> {
     match key.material(mechanism.kind, None)? {
         Material::Local(value) => Ok(value),
         Material::Remote(..) => Err(CKR_MECHANISM_INVALID.into()),
@@ -209,48 +218,6 @@ impl Agreed {
     }
 }
 
-/// The input of each block of SP 800-108 in counter mode.
-#[derive(Debug)]
-struct CounterInput {
-    before: Vec<u8>,
-    counter: kdf::Counter,
-    after: Vec<u8>,
-}
-
-impl CounterInput {
-    /// Joins the parts that an application gave, for a key of `len` bytes in blocks of `block`: exactly one counter, at most one length.
-    fn of(parts: &[PrfPart], len: usize, block: usize) -> Result<CounterInput> {
-        let invalid = || Error::from(CKR_MECHANISM_PARAM_INVALID);
-        let (mut before, mut counter, mut length) = (Vec::new(), None, false);
-        let mut fixed = Vec::new();
-        for part in parts {
-            match part {
-                PrfPart::Bytes(bytes) => fixed.extend_from_slice(bytes),
-                PrfPart::Counter { little_endian, bits: bits @ (8 | 16 | 24 | 32) } if counter.is_none() => {
-                    counter = Some(kdf::Counter { bits: *bits as u32, little_endian: *little_endian });
-                    before = std::mem::take(&mut fixed);
-                }
-                PrfPart::Length { sum_of_segments, little_endian, bits } if !length => {
-                    length = true;
-                    let bytes = if *sum_of_segments { len.next_multiple_of(block) } else { len };
-                    fixed.extend(number(bytes as u64 * 8, *bits, *little_endian).ok_or_else(invalid)?);
-                }
-                _ => return Err(invalid()),
-            }
-        }
-        Ok(CounterInput { before, counter: counter.ok_or_else(invalid)?, after: fixed })
-    }
-}
-
-/// A number in so many bits, if they are whole bytes and hold it.
-fn number(value: u64, bits: CK_ULONG, little_endian: bool) -> Option<Vec<u8>> {
-    if !matches!(bits, 8 | 16 | 24 | 32 | 40 | 48 | 56 | 64) || bits < 64 && value >> bits != 0 {
-        return None;
-    }
-    let len = bits as usize / 8;
-    Some(if little_endian { value.to_le_bytes()[..len].to_vec() } else { value.to_be_bytes()[8 - len..].to_vec() })
-}
-
 /// `len` bytes from the bit `start` on, bit 0 being the first byte's highest; the key is a ring.
 fn extract_bits(key: &[u8], start: CK_ULONG, len: usize) -> Result<Secret> {
     let total = key.len() * 8;
@@ -294,28 +261,5 @@ mod tests {
         assert_eq!(extract_bits(&key, 21, 2).unwrap().expose(), [0x95, 0x26]);
         assert_eq!(extract_bits(&key, 0, 4).unwrap().expose(), key);
         assert!(extract_bits(&key, 32, 1).is_err() && extract_bits(&key, 0, 5).is_err());
-    }
-
-    #[test]
-    fn counter_mode_takes_its_parts_in_any_order() {
-        let counter = || PrfPart::Counter { little_endian: false, bits: 8 };
-        let bytes = |text: &[u8]| PrfPart::Bytes(text.to_vec());
-        let length = |sum_of_segments, bits| PrfPart::Length { sum_of_segments, little_endian: false, bits };
-        let input = CounterInput::of(&[bytes(b"a"), counter(), bytes(b"x"), length(false, 32)], 40, 32).unwrap();
-        assert_eq!((&input.before[..], input.counter.bits, &input.after[..]), (&b"a"[..], 8, &b"x\x00\x00\x01\x40"[..]));
-        let input = CounterInput::of(&[length(true, 16), counter()], 40, 32).unwrap();
-        assert_eq!((&input.before[..], &input.after[..]), (&b"\x02\x00"[..], &b""[..]));
-        for parts in [
-            vec![],
-            vec![bytes(b"x")],
-            vec![counter(), counter()],
-            vec![counter(), length(false, 32), length(false, 32)],
-            vec![counter(), length(false, 8)],
-            vec![counter(), length(false, 12)],
-            vec![PrfPart::Counter { little_endian: false, bits: 64 }],
-            vec![PrfPart::ExtraCounter { little_endian: false, bits: 8 }, counter()],
-        ] {
-            assert_eq!(CounterInput::of(&parts, 40, 32).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID, "{parts:?}");
-        }
     }
 }

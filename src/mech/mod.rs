@@ -13,14 +13,16 @@ mod remote;
 mod scheme;
 mod sign;
 mod signer;
+mod sp800_108;
 mod table;
 pub mod wrap;
 
 pub use cipher::CipherOperation;
 pub use digest::DigestOperation;
 pub use message::{MessageCipher, MessageSigner, MessageVerifier};
-pub use params::{Mechanism, MessageForm, MessageParams, Output, Params, PrfPart};
+pub use params::{CounterFormat, Mechanism, MessageForm, MessageParams, Output, Params, PrfPart};
 pub use sign::{SignOperation, VerifyOperation};
+pub use sp800_108::Kdf;
 pub use table::{Entry, MECHANISMS, Work, entry, serving};
 
 use std::sync::Arc;

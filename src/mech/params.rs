@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::ck::{CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_ULONG};
 use crate::secret::Secret;
+use crate::token::template::Template;
 
 /// A mechanism as an application asked for it.
 #[derive(Debug)]
@@ -60,8 +61,9 @@ pub enum Params {
         salt_key: CK_OBJECT_HANDLE,
         info: Vec<u8>,
     },
-    /// `CK_SP800_108_KDF_PARAMS`: the pseudo-random function and the parts of its input; further derived keys are not supported.
-    Sp800108 { prf: CK_MECHANISM_TYPE, parts: Vec<PrfPart>, more_keys: bool },
+    /// `CK_SP800_108_KDF_PARAMS`, `CK_SP800_108_FEEDBACK_KDF_PARAMS`: the pseudorandom function, the parts of its input, the block before
+    /// the first one, and the templates of keys to derive besides the first.
+    Sp800108 { prf: CK_MECHANISM_TYPE, parts: Vec<PrfPart>, iv: Vec<u8>, more_keys: Vec<Template> },
     /// `CK_PKCS5_PBKD2_PARAMS` and its corrected successor `CK_PKCS5_PBKD2_PARAMS2`.
     Pbkdf2 { salt_source: CK_ULONG, salt: Vec<u8>, iterations: CK_ULONG, prf: CK_ULONG, password: Secret },
     /// `CK_KEY_DERIVATION_STRING_DATA`: data to join with the key.
@@ -74,16 +76,27 @@ pub enum Params {
 
 /// One part of the input of an SP800-108 function (`CK_PRF_DATA_PARAM`).
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the fields are those of the standard's structures")]
 pub enum PrfPart {
-    /// `CK_SP800_108_ITERATION_VARIABLE` with its counter format.
-    Counter { little_endian: bool, bits: CK_ULONG },
-    /// `CK_SP800_108_COUNTER`: an additional counter of the other modes.
-    ExtraCounter { little_endian: bool, bits: CK_ULONG },
+    /// `CK_SP800_108_ITERATION_VARIABLE`: the counter in counter mode, else what the mode feeds back.
+    Iteration(Option<CounterFormat>),
+    /// `CK_SP800_108_COUNTER`: the counter of the other modes.
+    Counter(CounterFormat),
     /// `CK_SP800_108_DKM_LENGTH`; `sum_of_segments` is `CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS`.
-    Length { sum_of_segments: bool, little_endian: bool, bits: CK_ULONG },
+    #[allow(missing_docs, reason = "the fields are those of the standard's structures")]
+    Length { sum_of_segments: bool, format: CounterFormat },
     /// `CK_SP800_108_BYTE_ARRAY`.
     Bytes(Vec<u8>),
+    /// `CK_SP800_108_KEY_HANDLE`: the value of another key.
+    Key(CK_OBJECT_HANDLE),
+}
+
+/// How a number is written (`CK_SP800_108_COUNTER_FORMAT`).
+#[derive(Clone, Copy, Debug)]
+pub struct CounterFormat {
+    /// Least significant byte first.
+    pub little_endian: bool,
+    /// Width in bits.
+    pub bits: CK_ULONG,
 }
 
 impl fmt::Debug for Params {

@@ -1,5 +1,6 @@
 //! The mechanism table.
 
+use super::sp800_108::Kdf;
 use crate::ck::*;
 use crate::crypto::Hash;
 use crate::error::Result;
@@ -39,7 +40,7 @@ pub enum Work {
     /// ECDH with or without cofactor: the same on curves of cofactor 1, and X25519 clears it itself.
     Ecdh,
     Hkdf,
-    Sp800108Counter,
+    Sp800108(Kdf),
     Pbkdf2,
     ConcatenateBaseAndKey,
     ConcatenateBaseAndData,
@@ -224,7 +225,9 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_HKDF_DERIVE, SECRET, CKF_DERIVE, Work::Hkdf),
     row(CKM_HKDF_DATA, SECRET, CKF_DERIVE, Work::Hkdf),
     row(CKM_HKDF_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_HKDF)),
-    row(CKM_SP800_108_COUNTER_KDF, SECRET, CKF_DERIVE, Work::Sp800108Counter),
+    row(CKM_SP800_108_COUNTER_KDF, SECRET_BITS, CKF_DERIVE, Work::Sp800108(Kdf::Counter)),
+    row(CKM_SP800_108_FEEDBACK_KDF, SECRET_BITS, CKF_DERIVE, Work::Sp800108(Kdf::Feedback)),
+    row(CKM_SP800_108_DOUBLE_PIPELINE_KDF, SECRET_BITS, CKF_DERIVE, Work::Sp800108(Kdf::DoublePipeline)),
     row(CKM_PKCS5_PBKD2, SECRET, CKF_GENERATE, Work::Pbkdf2),
     row(CKM_CONCATENATE_BASE_AND_KEY, SECRET, CKF_DERIVE, Work::ConcatenateBaseAndKey),
     row(CKM_CONCATENATE_BASE_AND_DATA, SECRET, CKF_DERIVE, Work::ConcatenateBaseAndData),

@@ -159,73 +159,6 @@ impl Module {
         Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }
 
-    /// `C_DeriveKey`.
-    pub fn derive_key(
-        &self,
-        h: CK_SESSION_HANDLE,
-        mechanism: Mechanism,
-        base: CK_OBJECT_HANDLE,
-        template: Template,
-    ) -> Result<CK_OBJECT_HANDLE> {
-        let session = self.session(h)?;
-        mech::serving(mechanism.kind, CKF_DERIVE)?;
-        let rights = session.rights();
-        let _operations = session.operations();
-        let base = session.mech_key(base)?;
-        let mut template = template;
-        let data = mechanism.kind == CKM_HKDF_DATA;
-        let mut len = None;
-        if data && template.bytes(CKA_VALUE_LEN).is_some() {
-            // Data have no such attribute; here it says how much to derive.
-            len = Some(template.number(CKA_VALUE_LEN).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?);
-            template.0.retain(|a| a.kind != CKA_VALUE_LEN);
-        }
-        let class = if data { CKO_DATA } else { CKO_SECRET_KEY };
-        let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(CKK_GENERIC_SECRET);
-        let mut draft = template.draft(Purpose::Derive, Some(class), key_type, rights)?;
-        if let Some(imposed) = base.object.attributes.bytes(CKA_DERIVE_TEMPLATE) {
-            draft.impose(&unflatten(imposed))?;
-        }
-        let len = match draft.attributes.number(CKA_VALUE_LEN).or(len) {
-            Some(len) => Some(usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?),
-            None => draft.attributes.key_type().and_then(mech::derive::usual_len),
-        };
-        let silent = !draft.attributes.has(CKA_SENSITIVE) && !draft.attributes.has(CKA_EXTRACTABLE);
-        draft.complete();
-        rights.check(&draft.attributes)?;
-        let lookup = |handle| session.mech_key(handle);
-        let derived = mech::derive::derive(&mechanism, &base, len, &lookup)?;
-        if data {
-            return Ok(session.token.add(draft.attributes, Source::Given(derived.value), h)?.handle);
-        }
-        let other = derived.other.as_ref().map(|key| &key.object.attributes);
-        let parents = || std::iter::once(&base.object.attributes).chain(other);
-        if derived.inherits {
-            parents().try_for_each(|parent| inherit(&mut draft, parent))?;
-        } else if silent && !draft.attributes.flag(CKA_TOKEN) {
-            // A secret that is agreed on for this session may be read unless somebody says no: that is what protocols derive it for
-            // (Java's KeyAgreement asks for no attributes and reads CKA_VALUE), and its value is in this process anyway.
-            draft.attributes.set_flag(CKA_SENSITIVE, false);
-            draft.attributes.set_flag(CKA_EXTRACTABLE, true);
-        }
-        let attributes = &mut draft.attributes;
-        let (sensitive, hidden) = (attributes.flag(CKA_SENSITIVE), !attributes.flag(CKA_EXTRACTABLE));
-        attributes.set_flag(CKA_ALWAYS_SENSITIVE, sensitive && parents().all(|p| p.flag(CKA_ALWAYS_SENSITIVE)));
-        attributes.set_flag(CKA_NEVER_EXTRACTABLE, hidden && parents().all(|p| p.flag(CKA_NEVER_EXTRACTABLE)));
-        let len = len.unwrap_or(derived.value.len());
-        if len > derived.value.len() {
-            return Err(CKR_KEY_SIZE_RANGE.into());
-        }
-        let value = &derived.value.expose()[..len];
-        let value = match attributes.key_type() {
-            Some(CKK_DES3) => value::with_parity(value),
-            _ => Secret::new(value.to_vec()),
-        };
-        let value = fitted(attributes, value)?;
-        value::adopt(attributes, &value)?;
-        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
-    }
-
     /// `C_SeedRandom`: the generator is seeded by the operating system.
     pub fn seed_random(&self, h: CK_SESSION_HANDLE, seed: &[u8]) -> Result<()> {
         let _ = seed;
@@ -255,7 +188,7 @@ fn handle_error(error: Error, rv: CK_RV) -> Error {
 
 /// A value for a key of these attributes: of a length that its type has, cut to `CKA_VALUE_LEN` where padding made it longer.
 /// `CKR_TEMPLATE_INCONSISTENT` when it is no such key.
-fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
+pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
     let key_type = attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
     if attributes.class() == CKO_PRIVATE_KEY {
         let key = PrivateKey::from_pkcs8(value.expose())?;
@@ -271,20 +204,6 @@ fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
         Some(len) if len <= value.len() && value::is_key_length(key_type, len) => Ok(Secret::new(value.expose()[..len].to_vec())),
         _ => Err(CKR_TEMPLATE_INCONSISTENT.into()),
     }
-}
-
-/// A key made of another is guarded at least as well; a template that says otherwise is refused.
-fn inherit(draft: &mut Draft, parent: &Attributes) -> Result<()> {
-    for (kind, guarded) in [(CKA_SENSITIVE, true), (CKA_EXTRACTABLE, false)] {
-        if parent.flag(kind) != guarded {
-            continue;
-        }
-        if draft.attributes.has(kind) && draft.attributes.flag(kind) != guarded {
-            return Err(CKR_TEMPLATE_INCONSISTENT.into());
-        }
-        draft.attributes.set_flag(kind, guarded);
-    }
-    Ok(())
 }
 
 /// Key generation mechanisms take no parameter.

@@ -6,6 +6,7 @@
 //! Locks, from the outside in: the slots, the sessions' map, one session, the token's own (see there). None but the session's
 //! is held while a host is asked.
 
+mod derive;
 mod keys;
 mod messages;
 mod objects;

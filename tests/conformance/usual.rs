@@ -110,20 +110,32 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
                 ulInfoLen: 10,
             },
         ),
-        CKM_SP800_108_COUNTER_KDF => {
+        CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_FEEDBACK_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
             let counter = Box::leak(Box::new(CK_SP800_108_COUNTER_FORMAT { bLittleEndian: CK_FALSE, ulWidthInBits: 32 }));
             let part = CK_PRF_DATA_PARAM {
                 type_: CK_SP800_108_ITERATION_VARIABLE,
                 pValue: std::ptr::from_mut(counter).cast(),
                 ulValueLen: size_of::<CK_SP800_108_COUNTER_FORMAT>() as CK_ULONG,
             };
-            let parts = Box::leak(Box::new([part]));
+            let parts = Box::leak(Box::new([part])).as_mut_ptr();
+            if kind == CKM_SP800_108_FEEDBACK_KDF {
+                let p = CK_SP800_108_FEEDBACK_KDF_PARAMS {
+                    prfType: CKM_SHA256_HMAC,
+                    ulNumberOfDataParams: 1,
+                    pDataParams: parts,
+                    ulIVLen: 16,
+                    pIV: at(TEXT),
+                    ulAdditionalDerivedKeys: 0,
+                    pAdditionalDerivedKeys: null_mut(),
+                };
+                return Mech::with(kind, p);
+            }
             Mech::with(
                 kind,
                 CK_SP800_108_KDF_PARAMS {
                     prfType: CKM_SHA256_HMAC,
                     ulNumberOfDataParams: 1,
-                    pDataParams: parts.as_mut_ptr(),
+                    pDataParams: parts,
                     ulAdditionalDerivedKeys: 0,
                     pAdditionalDerivedKeys: null_mut(),
                 },

@@ -138,6 +138,60 @@ fn counter_mode() {
     });
 }
 
+/// Feedback mode with an initial value, as OpenSSL 3.0 does it, and a second key from the same derivation.
+#[test]
+fn feedback_mode_and_a_second_key() {
+    alone(|host| {
+        host.initialize();
+        let (_, session) = host.logged_in();
+        let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+        let base = host.import(session, &hex("dd1d91b7d90b2bd3138533ce92b272fbf8a369316aefe242e659cc0ae238afe0"));
+        let (mut iv, mut fixed): (Vec<u8>, _) = ((0..32).collect(), b"label\0context\0\0\x02\x40".to_vec());
+        let mut counter = CK_SP800_108_COUNTER_FORMAT { bLittleEndian: CK_FALSE, ulWidthInBits: 32 };
+        let part = |type_, at: *mut c_void, len: usize| CK_PRF_DATA_PARAM { type_, pValue: at, ulValueLen: len as CK_ULONG };
+        let mut parts = [
+            part(CK_SP800_108_ITERATION_VARIABLE, null_mut(), 0),
+            part(CK_SP800_108_COUNTER, (&raw mut counter).cast(), size_of::<CK_SP800_108_COUNTER_FORMAT>()),
+            part(CK_SP800_108_BYTE_ARRAY, fixed.as_mut_ptr().cast(), fixed.len()),
+        ];
+        let (mut open, mut second) = (Open::new(8), 4711);
+        let mut rows = open.rows();
+        let mut more = [CK_DERIVED_KEY { pTemplate: rows.as_mut_ptr(), ulAttributeCount: 5, phKey: &mut second }];
+        let mut params = CK_SP800_108_FEEDBACK_KDF_PARAMS {
+            prfType: CKM_SHA256_HMAC,
+            ulNumberOfDataParams: 3,
+            pDataParams: parts.as_mut_ptr(),
+            ulIVLen: 32,
+            pIV: iv.as_mut_ptr(),
+            ulAdditionalDerivedKeys: 1,
+            pAdditionalDerivedKeys: more.as_mut_ptr(),
+        };
+        let made = host.derive(session, with(CKM_SP800_108_FEEDBACK_KDF, &mut params), base, 64);
+        assert_eq!(
+            made,
+            Ok(hex("6e709a893d0a6fd5b2bb2b8f0b64c379c72d3a7c86badc48d20e747cd6ea006b49481362af546afa563251f827587c9f18\
+                    9e7f75152e7780a3c3106830ed2227"))
+        );
+        assert_eq!(host.bytes(session, second, CKA_VALUE), hex("57e18dbd6979079b"));
+        // The template of the second key is wrong: no key, and its handle says so.
+        rows[4].ulValueLen = 3;
+        more[0].pTemplate = rows.as_mut_ptr();
+        params.pAdditionalDerivedKeys = more.as_mut_ptr();
+        let refused = host.derive(session, with(CKM_SP800_108_FEEDBACK_KDF, &mut params), base, 64);
+        assert_eq!((refused, second), (Err(CKR_ATTRIBUTE_VALUE_INVALID), CK_INVALID_HANDLE));
+        for bad in [CK_ULONG::MAX, 65] {
+            params.ulAdditionalDerivedKeys = bad;
+            let refused = host.derive(session, with(CKM_SP800_108_FEEDBACK_KDF, &mut params), base, 64);
+            assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID));
+        }
+        (params.ulAdditionalDerivedKeys, more[0].phKey) = (1, null_mut());
+        params.pAdditionalDerivedKeys = more.as_mut_ptr();
+        let refused = host.derive(session, with(CKM_SP800_108_FEEDBACK_KDF, &mut params), base, 64);
+        assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID));
+        host.finalize();
+    });
+}
+
 #[test]
 fn agreement_on_x25519() {
     alone(|host| {

@@ -5,8 +5,9 @@ use std::ffi::c_void;
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::mech::{Mechanism, Params, PrfPart};
+use crate::mech::{CounterFormat, Mechanism, Params, PrfPart};
 use crate::secret::Secret;
+use crate::token::template::Template;
 
 use super::{Plain, Ptr};
 
@@ -16,6 +17,8 @@ const MAX_BYTES: usize = 64 << 20;
 const MAX_PASSWORD: usize = 4096;
 /// Most parts of the input of an SP800-108 function.
 const MAX_PARTS: usize = 64;
+/// Most keys that one derivation makes besides the first.
+const MAX_KEYS: usize = 64;
 
 plain!(
     CK_AES_CTR_PARAMS,
@@ -23,6 +26,7 @@ plain!(
     CK_DES_CBC_ENCRYPT_DATA_PARAMS,
     CK_CCM_PARAMS,
     CK_CHACHA20_PARAMS,
+    CK_DERIVED_KEY,
     CK_ECDH1_DERIVE_PARAMS,
     CK_EDDSA_PARAMS,
     CK_GCM_PARAMS,
@@ -63,7 +67,27 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
         Ok(Mechanism { kind: mechanism.mechanism, params })
     }
 
-    /// The same where NULL has a meaning: it ends the operation that is under way (PKCS#11 3.0).
+    /// Where a mechanism that derives several keys wants the handles of those besides the first, in their order.
+    pub fn derived_keys(self) -> Result<Vec<Ptr<'a, CK_OBJECT_HANDLE>>> {
+        let mechanism = self.read()?;
+        let given = Parameter { at: Ptr::new(mechanism.pParameter), len: mechanism.ulParameterLen };
+        let (keys, count) = match mechanism.mechanism {
+            CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
+                let p: CK_SP800_108_KDF_PARAMS = given.read()?;
+                (p.pAdditionalDerivedKeys, p.ulAdditionalDerivedKeys)
+            }
+            CKM_SP800_108_FEEDBACK_KDF => {
+                let p: CK_SP800_108_FEEDBACK_KDF_PARAMS = given.read()?;
+                (p.pAdditionalDerivedKeys, p.ulAdditionalDerivedKeys)
+            }
+            _ => return Ok(Vec::new()),
+        };
+        let keys = Ptr::<CK_DERIVED_KEY>::new(keys);
+        let count = keys.array(count, MAX_KEYS)?;
+        (0..count).map(|i| Ok(Ptr::new(keys.element(i).read()?.phKey))).collect()
+    }
+
+    /// [`Ptr::mechanism`] where NULL has a meaning: it ends the operation that is under way (PKCS#11 3.0).
     pub fn optional_mechanism(self) -> Result<Option<Mechanism>> {
         if self.is_null() { Ok(None) } else { self.mechanism().map(Some) }
     }
@@ -159,7 +183,14 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
         CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
             let p: CK_SP800_108_KDF_PARAMS = given.read()?;
             let parts = prf_parts(Ptr::new(p.pDataParams), p.ulNumberOfDataParams)?;
-            Params::Sp800108 { prf: p.prfType, parts, more_keys: p.ulAdditionalDerivedKeys != 0 }
+            let more_keys = templates(Ptr::new(p.pAdditionalDerivedKeys), p.ulAdditionalDerivedKeys)?;
+            Params::Sp800108 { prf: p.prfType, parts, iv: Vec::new(), more_keys }
+        }
+        CKM_SP800_108_FEEDBACK_KDF => {
+            let p: CK_SP800_108_FEEDBACK_KDF_PARAMS = given.read()?;
+            let parts = prf_parts(Ptr::new(p.pDataParams), p.ulNumberOfDataParams)?;
+            let more_keys = templates(Ptr::new(p.pAdditionalDerivedKeys), p.ulAdditionalDerivedKeys)?;
+            Params::Sp800108 { prf: p.prfType, parts, iv: bytes(p.pIV, p.ulIVLen)?, more_keys }
         }
         CKM_PKCS5_PBKD2 => pbkdf2(given.read()?)?,
         CKM_CONCATENATE_BASE_AND_DATA
@@ -238,15 +269,11 @@ fn prf_parts(parts: Ptr<'_, CK_PRF_DATA_PARAM>, count: CK_ULONG) -> Result<Vec<P
 fn prf_part(p: CK_PRF_DATA_PARAM) -> Result<PrfPart> {
     let value = Parameter { at: Ptr::new(p.pValue), len: p.ulValueLen };
     Ok(match p.type_ {
-        CK_SP800_108_ITERATION_VARIABLE | CK_SP800_108_COUNTER => {
-            let format: CK_SP800_108_COUNTER_FORMAT = value.read()?;
-            let (little_endian, bits) = (format.bLittleEndian != CK_FALSE, format.ulWidthInBits);
-            if p.type_ == CK_SP800_108_COUNTER {
-                PrfPart::ExtraCounter { little_endian, bits }
-            } else {
-                PrfPart::Counter { little_endian, bits }
-            }
-        }
+        // The counter's format, which only counter mode must have.
+        CK_SP800_108_ITERATION_VARIABLE if value.len == 0 => PrfPart::Iteration(None),
+        CK_SP800_108_ITERATION_VARIABLE => PrfPart::Iteration(Some(counter(value.read()?))),
+        CK_SP800_108_COUNTER => PrfPart::Counter(counter(value.read()?)),
+        CK_SP800_108_KEY_HANDLE => PrfPart::Key(value.read()?),
         CK_SP800_108_DKM_LENGTH => {
             let format: CK_SP800_108_DKM_LENGTH_FORMAT = value.read()?;
             PrfPart::Length {
@@ -255,13 +282,27 @@ fn prf_part(p: CK_PRF_DATA_PARAM) -> Result<PrfPart> {
                     CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS => true,
                     _ => return Err(CKR_MECHANISM_PARAM_INVALID)?,
                 },
-                little_endian: format.bLittleEndian != CK_FALSE,
-                bits: format.ulWidthInBits,
+                format: CounterFormat { little_endian: format.bLittleEndian != CK_FALSE, bits: format.ulWidthInBits },
             }
         }
         CK_SP800_108_BYTE_ARRAY => PrfPart::Bytes(value.bytes()?),
         _ => return Err(CKR_MECHANISM_PARAM_INVALID)?,
     })
+}
+
+fn counter(p: CK_SP800_108_COUNTER_FORMAT) -> CounterFormat {
+    CounterFormat { little_endian: p.bLittleEndian != CK_FALSE, bits: p.ulWidthInBits }
+}
+
+/// The templates of keys that are derived besides the first. What is wrong with one is said of the parameter.
+fn templates(keys: Ptr<'_, CK_DERIVED_KEY>, count: CK_ULONG) -> Result<Vec<Template>> {
+    let count = keys.array(count, MAX_KEYS)?;
+    let template = |i| {
+        let key = keys.element(i).read()?;
+        Ptr::new(key.phKey).not_null()?;
+        Ptr::<CK_ATTRIBUTE>::new(key.pTemplate).template(key.ulAttributeCount)
+    };
+    (0..count).map(template).collect()
 }
 
 fn pbkdf2(p: CK_PKCS5_PBKD2_PARAMS2) -> Result<Params> {

@@ -1,7 +1,7 @@
 use std::ptr::null_mut;
 
 use super::*;
-use crate::mech::{Output, Params, PrfPart};
+use crate::mech::{CounterFormat, Output, Params, PrfPart};
 use crate::token::template::{Answer, Template, Value};
 
 /// Values of the host at an odd address.
@@ -298,8 +298,8 @@ fn kdf_input_is_copied_in_order() {
         ulAdditionalDerivedKeys: 0,
         pAdditionalDerivedKeys: null_mut(),
     };
-    let Params::Sp800108 { parts, more_keys: false, .. } = mechanism(CKM_SP800_108_COUNTER_KDF, p).unwrap() else { panic!() };
-    assert!(matches!(&parts[0], PrfPart::Counter { little_endian: false, bits: 32 }));
+    let Params::Sp800108 { parts, .. } = mechanism(CKM_SP800_108_COUNTER_KDF, p).unwrap() else { panic!() };
+    assert!(matches!(&parts[0], PrfPart::Iteration(Some(CounterFormat { little_endian: false, bits: 32 }))));
     assert!(matches!(&parts[1], PrfPart::Bytes(bytes) if bytes == b"label"));
     let many = CK_SP800_108_KDF_PARAMS { ulNumberOfDataParams: CK_ULONG::MAX, ..p };
     assert_eq!(rv(mechanism(CKM_SP800_108_COUNTER_KDF, many)), CKR_MECHANISM_PARAM_INVALID);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::unhex;
-use crate::mech::PrfPart;
+use crate::mech::{CounterFormat, PrfPart};
 
 const OPEN: [Row<'static>; 2] = [(CKA_SENSITIVE, NO), (CKA_EXTRACTABLE, YES)];
 
@@ -162,7 +162,7 @@ fn hkdf_in_one_step_and_in_two() {
 fn counter_mode_with_hmac_and_cmac() {
     let bench = Bench::new();
     let h = bench.user();
-    let counter = || PrfPart::Counter { little_endian: false, bits: 8 };
+    let counter = || PrfPart::Iteration(Some(CounterFormat { little_endian: false, bits: 8 }));
     for (prf, key_type, key, fixed, made) in [
         (
             CKM_SHA256_HMAC,
@@ -180,17 +180,73 @@ fn counter_mode_with_hmac_and_cmac() {
         ),
     ] {
         let base = bench.base(h, key_type, &unhex(key));
-        let params = |parts, more_keys| Params::Sp800108 { prf, parts, more_keys };
+        let with = |prf, parts| Params::Sp800108 { prf, parts, iv: Vec::new(), more_keys: Vec::new() };
         let parts = || vec![counter(), PrfPart::Bytes(unhex(fixed))];
-        assert_eq!(bench.derived(h, CKM_SP800_108_COUNTER_KDF, params(parts(), false), base, 16), unhex(made), "{prf:#x}");
+        assert_eq!(bench.derived(h, CKM_SP800_108_COUNTER_KDF, with(prf, parts()), base, 16), unhex(made), "{prf:#x}");
         for (params, rv) in [
-            (params(parts(), true), CKR_MECHANISM_PARAM_INVALID),
-            (params(vec![PrfPart::Bytes(unhex(fixed))], false), CKR_MECHANISM_PARAM_INVALID),
-            (Params::Sp800108 { prf: CKM_SHA256, parts: parts(), more_keys: false }, CKR_MECHANISM_PARAM_INVALID),
-            (Params::Sp800108 { prf: CKM_DES3_CMAC, parts: parts(), more_keys: false }, CKR_KEY_TYPE_INCONSISTENT),
+            (with(prf, vec![PrfPart::Bytes(unhex(fixed))]), CKR_MECHANISM_PARAM_INVALID),
+            (with(CKM_SHA256, parts()), CKR_MECHANISM_PARAM_INVALID),
+            (with(CKM_DES3_CMAC, parts()), CKR_KEY_TYPE_INCONSISTENT),
         ] {
             refused(bench.derive(h, CKM_SP800_108_COUNTER_KDF, params, base, &[AES_256]), rv);
         }
+    }
+}
+
+/// Several keys at once, each from blocks of its own, and guarded as the base key where their templates are silent.
+#[test]
+fn one_derivation_makes_several_keys_or_none() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let format = CounterFormat { little_endian: false, bits: 32 };
+    let parts = |sum_of_segments, other| {
+        let length = PrfPart::Length { sum_of_segments, format };
+        vec![PrfPart::Iteration(Some(format)), PrfPart::Bytes(b"label".to_vec()), PrfPart::Key(other), length]
+    };
+    let (base, other) = (bench.base(h, CKK_GENERIC_SECRET, &[7; 32]), bench.base(h, CKK_GENERIC_SECRET, b"other"));
+    let generic = CKK_GENERIC_SECRET.to_ne_bytes();
+    let len = |n: CK_ULONG| n.to_ne_bytes();
+    let derive = |parts, rows: &[&[Row<'_>]]| {
+        let more_keys = rows[1..].iter().map(|rows| template(rows)).collect();
+        let params = Params::Sp800108 { prf: CKM_SHA256_HMAC, parts, iv: Vec::new(), more_keys };
+        m.derive_keys(h, Mechanism { kind: CKM_SP800_108_COUNTER_KDF, params }, base, template(rows[0]))
+    };
+    let block = |i: u32, bits: u32| {
+        let input = [&i.to_be_bytes()[..], b"label", b"other", &bits.to_be_bytes()].concat();
+        crate::crypto::mac::hmac(crate::crypto::Hash::Sha256, &[7; 32], &input).unwrap()
+    };
+    // The example of the standard: 48 and 16 bytes of blocks of 32 are 512 bits of keys and 768 of segments.
+    for (sum_of_segments, bits) in [(false, 512), (true, 768)] {
+        let rows: [&[Row<'_>]; 2] = [
+            &[(CKA_KEY_TYPE, &generic), (CKA_VALUE_LEN, &len(48)), (CKA_TOKEN, YES)],
+            &[(CKA_KEY_TYPE, &CKK_AES.to_ne_bytes()), (CKA_VALUE_LEN, &len(16))],
+        ];
+        let keys = derive(parts(sum_of_segments, other), &rows).unwrap();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(bench.value(h, keys[0], CKA_VALUE).unwrap(), [block(1, bits), block(2, bits)].concat()[..48]);
+        assert_eq!(bench.value(h, keys[1], CKA_VALUE).unwrap(), block(3, bits)[..16]);
+        assert_eq!(bench.value(h, keys[1], CKA_KEY_TYPE).unwrap(), CKK_AES.to_ne_bytes());
+    }
+    let before = bench.store.len();
+    let good: &[Row<'_>] = &[(CKA_VALUE_LEN, &len(16)), (CKA_TOKEN, YES)];
+    let bad: &[Row<'_>] = &[(CKA_KEY_TYPE, &CKK_AES.to_ne_bytes()), (CKA_VALUE_LEN, &len(17))];
+    let wrong_check: &[Row<'_>] = &[(CKA_VALUE_LEN, &len(16)), (CKA_CHECK_VALUE, b"abc")];
+    for (rows, template, rv) in [
+        ([good, bad, good], Some(0), CKR_TEMPLATE_INCONSISTENT),
+        ([good, good, &[]], None, CKR_TEMPLATE_INCOMPLETE),
+        ([good, good, &[(CKA_CLASS, b"?")]], Some(1), CKR_ATTRIBUTE_VALUE_INVALID),
+        ([good, good, wrong_check], Some(1), CKR_ATTRIBUTE_VALUE_INVALID),
+        ([bad, good, good], None, CKR_TEMPLATE_INCONSISTENT),
+    ] {
+        let e = derive(parts(false, other), &rows).unwrap_err();
+        assert_eq!((e.template, e.error.rv()), (template, rv));
+    }
+    assert_eq!(bench.store.len(), before, "all or none");
+    // Another key that goes in must allow it, and must be one.
+    let shut = bench.secret(h, CKK_GENERIC_SECRET, b"other", &[(CKA_DERIVE, NO)]);
+    for (handle, rv) in [(shut, CKR_KEY_FUNCTION_NOT_PERMITTED), (4711, CKR_KEY_HANDLE_INVALID)] {
+        assert_eq!(derive(parts(false, handle), &[good]).unwrap_err().error.rv(), rv);
     }
 }
 
