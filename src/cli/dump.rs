@@ -17,7 +17,7 @@ use super::tokens;
 use crate::config::{Config, FILE_NAME};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::token::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN};
+use crate::token::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN};
 use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
 
@@ -183,6 +183,10 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             }
             vec![format!("{what}, sealed under the token key, not shown")]
         }
+        SERVER => match serde_json::from_slice::<serde_json::Value>(bytes) {
+            Ok(_) => vec!["what was learnt of the KMIP servers; without it, it is learnt again".into()],
+            Err(e) => return Err(Error::input(format!("not what mrhsm wrote ({e}); it may be removed"))),
+        },
         "objects" => vec!["objects of a file token, sealed, not shown".into()],
         "objects.new" => vec!["left by a process that was killed; the next one that rewrites the objects removes it".into()],
         "objects.damaged" => vec!["what was damaged among the objects when the others were moved to a key manager".into()],

@@ -153,6 +153,15 @@ impl<T: Transport> Call<'_, T> {
             .collect())
     }
 
+    /// Different operations in one message, done in their order up to the first that fails. `O` stands for all of them where it counts
+    /// whether they may be sent again. The answer is a [`ResponseMessage`].
+    pub fn together<O: Operation>(&self, fill: impl FnOnce(&mut RequestBatch) -> Result<()>) -> Result<Secret> {
+        let authentication = self.authentication();
+        let mut batch = RequestBatch::ordered(self.version()?, authentication.as_ref());
+        fill(&mut batch)?;
+        self.exchange::<O>(&batch.finish()?, replay::<O>())
+    }
+
     /// The same call with only a part of the time that is left, so that something can follow.
     pub fn part(&self, numerator: u32, denominator: u32) -> Self {
         let now = Instant::now();

@@ -13,7 +13,7 @@ use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, now};
 use super::personality::Personality;
-use super::{attributes, crypto, derive, get, lifecycle, locate, make};
+use super::{attributes, crypto, derive, get, lifecycle, locate, make, mistakes};
 
 /// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
 /// ordered by [`Objects`].
@@ -280,11 +280,23 @@ impl Engine {
             Request::Recover(request) => lifecycle::recover(self, context, *request).map(Into::into),
             Request::ObtainLease(request) => lifecycle::obtain_lease(self, context, *request).map(Into::into),
             Request::GetUsageAllocation(request) => lifecycle::get_usage_allocation(self, context, *request).map(Into::into),
-            Request::Encrypt(request) => crypto::encrypt(self, context, *request).map(Into::into),
-            Request::Decrypt(request) => crypto::decrypt(self, context, *request).map(Into::into),
+            Request::Encrypt(request) => {
+                let parameters = request.cryptographic_parameters.clone();
+                let answer = crypto::encrypt(self, context, *request)?;
+                Ok(mistakes::encrypted(&self.personality, parameters.as_ref(), answer).into())
+            }
+            Request::Decrypt(request) => {
+                let parameters = request.cryptographic_parameters.clone();
+                let outcome = crypto::decrypt(self, context, *request);
+                mistakes::decrypted(&self.personality, parameters.as_ref(), outcome).map(Into::into)
+            }
             Request::Sign(request) => crypto::sign(self, context, *request).map(Into::into),
             Request::SignatureVerify(request) => crypto::verify(self, context, *request).map(Into::into),
-            Request::Mac(request) => crypto::mac(self, context, *request).map(Into::into),
+            Request::Mac(request) => {
+                let parameters = request.cryptographic_parameters.clone();
+                let answer = crypto::mac(self, context, *request)?;
+                Ok(mistakes::authenticated(&self.personality, parameters.as_ref(), answer).into())
+            }
             Request::MacVerify(request) => crypto::mac_verify(self, context, *request).map(Into::into),
             Request::Hash(request) => crypto::hash(self, context, *request).map(Into::into),
             Request::RngRetrieve(request) => crypto::random(*request).map(Into::into),

@@ -19,6 +19,7 @@ mod lifecycle;
 mod listen;
 mod locate;
 mod make;
+mod mistakes;
 mod objects;
 mod personality;
 
@@ -29,5 +30,6 @@ pub use fault::{Exchange, Fault, Hook};
 pub use home::{Home, default_home};
 pub use keys::Material;
 pub use listen::{Limits, Options, Server, tls_config};
+pub use mistakes::Mistake;
 pub use objects::{Object, Objects, Value};
 pub use personality::{Ids, Locating, Personality, Policy};

@@ -1,6 +1,7 @@
 //! How a server behaves: one table of differences, and the servers people have, as observed on the wire
 //! (PyKMIP, Cosmian, Vault, key stores that speak 1.0 only).
 
+use super::mistakes::Mistake;
 use crate::kmip::{KeyFormatType, OperationCode};
 use crate::version::Version;
 
@@ -130,6 +131,8 @@ pub struct Personality {
     pub long_time_stamp: bool,
     /// Get Attributes that finds none of those asked for is never answered (2.0).
     pub silent_on_nothing: bool,
+    /// What it computes wrongly, with Success.
+    pub mistakes: &'static [Mistake],
     /// Longer requests are refused, in bytes.
     pub largest_request: usize,
 }
@@ -246,6 +249,7 @@ impl Personality {
             forgets_destroyed: false,
             long_time_stamp: false,
             silent_on_nothing: false,
+            mistakes: &[],
             largest_request: 1 << 20,
         }
     }

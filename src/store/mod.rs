@@ -302,7 +302,7 @@ pub enum Message<'a> {
 }
 
 /// A way to authenticate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mac {
     /// HMAC, full length.
     Hmac(Hash),
@@ -348,6 +348,17 @@ pub enum Revocation {
     Superseded,
     /// No reason given.
     Unspecified,
+}
+
+/// Where a store keeps what it learnt of its hosts, beyond the life of this process: a short text without secrets.
+///
+/// Best effort: a text that is lost, old or not written costs a few requests.
+pub trait Memory: Send + Sync {
+    /// What was kept last, by any process.
+    fn recall(&self) -> Option<String>;
+
+    /// Keeps this instead.
+    fn keep(&self, text: &str);
 }
 
 /// Whoever holds keys: a group of KMIP hosts, or the token directory.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KeyStore;
+use super::{KeyStore, Memory};
 use super::cache::Cached;
 use super::file::FileStore;
 use super::kmip::KmipStore;
@@ -57,13 +57,19 @@ pub fn hosts(token: &TokenConfig, access: Access) -> Result<Arc<dyn KeyStore>> {
 }
 
 /// Opens the store of a token; nothing is sent to a host yet. `objects` is the file of a file token's objects and `seal` the
-/// 32-byte key that they are sealed with.
-pub fn open(token: &TokenConfig, access: Access, objects: &Path, seal: &Secret) -> Result<Arc<dyn KeyStore>> {
+/// 32-byte key that they are sealed with; `memory` keeps what is learnt of the hosts.
+pub fn open(
+    token: &TokenConfig,
+    access: Access,
+    objects: &Path,
+    seal: &Secret,
+    memory: Arc<dyn Memory>,
+) -> Result<Arc<dyn KeyStore>> {
     Ok(match token.settings.store {
         StoreKind::File => Arc::new(FileStore::open(objects, seal.expose())?),
         StoreKind::Kmip => {
             let age = Duration::from_millis(token.settings.key_cache_millis);
-            Arc::new(Cached::new(KmipStore::open(network(token, access)?)?, age))
+            Arc::new(Cached::new(KmipStore::open(network(token, access)?)?.remembering(memory), age))
         }
     })
 }

@@ -33,6 +33,8 @@ pub const CLIENT_KEY: &str = "client.key";
 pub const CA_CERT: &str = "ca.pem";
 /// The password of a user name, sealed under the token key.
 pub const CREDENTIAL: &str = "credential";
+/// What was learnt of the token's hosts.
+pub const SERVER: &str = "server.json";
 
 /// Larger files than any of ours; reading stops there.
 const FILE_MAX: u64 = 4 << 20;

@@ -255,7 +255,8 @@ impl Token {
 
 /// Opens the store of a token with its key. Sends nothing.
 pub fn open_store(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
-    store::open(config, access(dir, config, key)?, &objects_path(dir, config), &objects_key(key)?)
+    let memory = Arc::new(TokenFiles::of(dir, &config.uuid));
+    store::open(config, access(dir, config, key)?, &objects_path(dir, config), &objects_key(key)?, memory)
 }
 
 /// The hosts of a token, whoever holds its keys now. Sends nothing.

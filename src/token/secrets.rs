@@ -2,13 +2,16 @@
 //!
 //! The `mrhsm` command and the module both work through [`TokenFiles`]; neither touches the files themselves.
 
-use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN, Writer};
+use std::time::Duration;
+
+use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN, Writer};
 use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::CKR_TOKEN_NOT_PRESENT;
 use crate::config::{self, Settings, TokenConfig};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::store::Memory;
 
 #[cfg(test)]
 mod tests;
@@ -240,6 +243,23 @@ impl TokenFiles {
         let path = self.dir.path().join(&self.uuid).join(TOKEN_KEY);
         let message = format!("{} is missing: copy the whole token directory, or restore it from a backup", path.display());
         Error::new(Kind::File, CKR_TOKEN_NOT_PRESENT, message)
+    }
+}
+
+impl Memory for TokenFiles {
+    fn recall(&self) -> Option<String> {
+        let read = self.dir.read(&self.uuid, SERVER).inspect_err(|e| crate::log!(Info, "{e}"));
+        read.ok()?.and_then(|text| String::from_utf8(text.expose().to_vec()).ok())
+    }
+
+    fn keep(&self, text: &str) {
+        if !self.dir.path().join(&self.uuid).is_dir() {
+            return; // Removed meanwhile.
+        }
+        // Nobody waits for another writer here: what is not written now is written the next time, or learnt again.
+        let dir = self.dir.clone().with_patience(Duration::ZERO);
+        let written = dir.lock().and_then(|writer| writer.write(&self.uuid, &[(SERVER, Some(text.as_bytes()))]));
+        written.unwrap_or_else(|e| crate::log!(Info, "what was learnt of the server is not kept: {e}"));
     }
 }
 

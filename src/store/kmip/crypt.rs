@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use super::facts::{either, is_gone, is_refusal, is_unsupported};
 use super::terms;
+use super::trial::{Act, Mode};
 use super::{KmipStore, same};
 use crate::ck::{
     CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_KEY_FUNCTION_NOT_PERMITTED,
@@ -11,8 +12,8 @@ use crate::ck::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DecryptRequest, EncryptRequest, MaskGenerator,
-    PaddingMethod, ResultReason,
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DecryptRequest, EncryptRequest, EncryptResponse,
+    MaskGenerator, PaddingMethod, ResultReason,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
@@ -27,18 +28,24 @@ impl<T: Transport> KmipStore<T> {
         if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. }) && !data.len().is_multiple_of(block_len(algorithm)) {
             return Err(CKR_DATA_LEN_RANGE.into());
         }
+        // Without padding nothing stays nothing; servers differ about an empty request.
+        if data.is_empty() && matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }) {
+            return Ok(Vec::new());
+        }
         let call = self.client.call();
+        let act = Act::Encrypt(algorithm, Mode::of(cipher));
+        self.check_act(&call, act)?;
         let send = |usual| self.send_encrypt(&call, uid, algorithm, cipher, usual, data);
         let outcome = match cipher {
-            // Without padding nothing stays nothing; servers differ about an empty request.
-            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Vec::new()),
             Cipher::Ecb | Cipher::Cbc { .. } => self.encrypt_blocks(&call, uid, algorithm, cipher, data),
             Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
             Cipher::Gcm { .. } => either(&self.facts.plain_gcm, send),
             Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
         };
         self.note(Ability::Encrypt, &outcome);
-        outcome.map_err(|e| self.explain(&call, uid, e, Ability::Encrypt))
+        let made = outcome.map_err(|e| self.explain(&call, uid, e, Ability::Encrypt))?;
+        self.prove(&call, act)?;
+        Ok(made)
     }
 
     pub(super) fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
@@ -51,10 +58,14 @@ impl<T: Transport> KmipStore<T> {
         if impossible {
             return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
         }
+        if data.is_empty() && matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }) {
+            return Ok(Secret::default());
+        }
         let call = self.client.call();
+        let act = Act::Decrypt(algorithm, Mode::of(cipher));
+        self.check_act(&call, act)?;
         let send = |usual| self.send_decrypt(&call, uid, algorithm, cipher, usual, data);
         let outcome = match cipher {
-            Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. } if data.is_empty() => return Ok(Secret::default()),
             Cipher::Ecb | Cipher::Cbc { .. } => self.decrypt_blocks(&call, uid, algorithm, cipher, data),
             Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
             // A wrong tag may look like a refused form: the form is learnt by encrypting only.
@@ -62,14 +73,16 @@ impl<T: Transport> KmipStore<T> {
             Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
         };
         self.note(Ability::Decrypt, &outcome);
-        outcome.map_err(|e| {
+        let made = outcome.map_err(|e| {
             // One server decrypts with symmetric keys only, and calls that a lack of permission.
             let denied = e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED);
             if denied && algorithm == Algorithm::Rsa && matches!(self.state(&call, uid), Ok(Some(State::Active))) {
                 return e.with_rv(CKR_MECHANISM_INVALID);
             }
             self.explain(&call, uid, e, Ability::Decrypt)
-        })
+        })?;
+        self.prove(&call, act)?;
+        Ok(made)
     }
 
     /// Whole blocks without padding. A server that only knows padding gets to pad, and the block it adds is dropped.
@@ -171,27 +184,9 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Vec<u8>> {
-        let form = Form::new(algorithm, cipher, usual, call.version()?)?;
-        let request = EncryptRequest {
-            unique_identifier: Some(uid.0.as_str().into()),
-            cryptographic_parameters: Some(form.parameters),
-            data: Some(Secret::new(data.to_vec())),
-            iv_counter_nonce: form.iv,
-            additional_data: form.additional_data,
-            ..EncryptRequest::default()
-        };
-        let answer = call.request(&request)?;
+        let answer = call.request(&encrypt_request(Some(uid), algorithm, cipher, usual, data, call.version()?)?)?;
         same(uid, &answer.unique_identifier)?;
-        let mut output = answer.data.unwrap_or_default();
-        if let Cipher::Gcm { tag_len, .. } = cipher {
-            match answer.authentication_tag {
-                Some(tag) if tag.len() == *tag_len && output.len() == data.len() => output.extend(tag),
-                // Some put the tag behind the data themselves.
-                None if output.len() == data.len() + tag_len => {}
-                _ => return Err(Error::protocol("the KMIP server made no authentication tag of the length that was asked for")),
-            }
-        }
-        Ok(output)
+        encrypted(cipher, answer, data.len())
     }
 
     fn send_decrypt(
@@ -203,24 +198,7 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Secret> {
-        let form = Form::new(algorithm, cipher, usual, call.version()?)?;
-        let (data, tag) = match cipher {
-            Cipher::Gcm { tag_len, .. } => {
-                let at = data.len().checked_sub(*tag_len).ok_or(CKR_ENCRYPTED_DATA_LEN_RANGE)?;
-                (&data[..at], Some(data[at..].to_vec()))
-            }
-            _ => (data, None),
-        };
-        let request = DecryptRequest {
-            unique_identifier: Some(uid.0.as_str().into()),
-            cryptographic_parameters: Some(form.parameters),
-            data: Some(data.to_vec()),
-            iv_counter_nonce: form.iv,
-            additional_data: form.additional_data,
-            authentication_tag: tag,
-            ..DecryptRequest::default()
-        };
-        let answer = call.request(&request)?;
+        let answer = call.request(&decrypt_request(Some(uid), algorithm, cipher, usual, data, call.version()?)?)?;
         same(uid, &answer.unique_identifier)?;
         Ok(answer.data.unwrap_or_default())
     }
@@ -265,8 +243,70 @@ fn is_bad_data(error: &Error) -> bool {
     matches!(error.reason().map(ResultReason), Some(ResultReason::CRYPTOGRAPHIC_FAILURE | ResultReason::GENERAL_FAILURE))
 }
 
+/// The request to encrypt, with a key or with the one that a batch is about.
+pub(super) fn encrypt_request(
+    uid: Option<&Uid>,
+    algorithm: Algorithm,
+    cipher: &Cipher,
+    usual: bool,
+    data: &[u8],
+    version: Version,
+) -> Result<EncryptRequest> {
+    let form = Form::new(algorithm, cipher, usual, version)?;
+    Ok(EncryptRequest {
+        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
+        cryptographic_parameters: Some(form.parameters),
+        data: Some(Secret::new(data.to_vec())),
+        iv_counter_nonce: form.iv,
+        additional_data: form.additional_data,
+        ..EncryptRequest::default()
+    })
+}
+
+/// What an encryption of `len` bytes made, the tag behind it where there is one.
+pub(super) fn encrypted(cipher: &Cipher, answer: EncryptResponse, len: usize) -> Result<Vec<u8>> {
+    let mut output = answer.data.unwrap_or_default();
+    if let Cipher::Gcm { tag_len, .. } = cipher {
+        match answer.authentication_tag {
+            Some(tag) if tag.len() == *tag_len && output.len() == len => output.extend(tag),
+            // Some put the tag behind the data themselves.
+            None if output.len() == len + tag_len => {}
+            _ => return Err(Error::protocol("the KMIP server made no authentication tag of the length that was asked for")),
+        }
+    }
+    Ok(output)
+}
+
+/// The request to decrypt, with a key or with the one that a batch is about.
+pub(super) fn decrypt_request(
+    uid: Option<&Uid>,
+    algorithm: Algorithm,
+    cipher: &Cipher,
+    usual: bool,
+    data: &[u8],
+    version: Version,
+) -> Result<DecryptRequest> {
+    let form = Form::new(algorithm, cipher, usual, version)?;
+    let (data, tag) = match cipher {
+        Cipher::Gcm { tag_len, .. } => {
+            let at = data.len().checked_sub(*tag_len).ok_or(CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+            (&data[..at], Some(data[at..].to_vec()))
+        }
+        _ => (data, None),
+    };
+    Ok(DecryptRequest {
+        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
+        cryptographic_parameters: Some(form.parameters),
+        data: Some(data.to_vec()),
+        iv_counter_nonce: form.iv,
+        additional_data: form.additional_data,
+        authentication_tag: tag,
+        ..DecryptRequest::default()
+    })
+}
+
 /// Block of a cipher in bytes.
-fn block_len(algorithm: Algorithm) -> usize {
+pub(super) fn block_len(algorithm: Algorithm) -> usize {
     if algorithm == Algorithm::TripleDes { 8 } else { 16 }
 }
 

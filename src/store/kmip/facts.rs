@@ -1,4 +1,5 @@
-//! What this server turned out to accept: learnt by trying, never by its vendor's name, and forgotten with the process.
+//! What this server turned out to accept: learnt by trying, never by its vendor's name. What is not kept in the notes
+//! is forgotten with the process.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -49,6 +50,10 @@ pub(super) struct Facts {
     pub(super) group: Fact,
     /// A message may have several items.
     pub(super) batch: Fact,
+    /// Items that name no object are about the one that an item before them made.
+    pub(super) placeholder: Fact,
+    /// Keys may be registered to try the server with.
+    pub(super) trials: Fact,
     /// A block cipher works without padding.
     pub(super) unpadded: Fact,
     /// Counter mode wants no more than the mode, the algorithm and the counter block.
@@ -84,6 +89,21 @@ pub(super) struct Facts {
     pub(super) mac: Fact,
     pub(super) random: Fact,
     pub(super) create_key_pair: Fact,
+}
+
+impl Facts {
+    /// What decides in which form a cryptographic operation is asked for, by the name under which it is kept.
+    pub(super) fn forms(&self) -> [(&'static str, &Fact); 7] {
+        [
+            ("batch", &self.batch),
+            ("placeholder", &self.placeholder),
+            ("unpadded", &self.unpadded),
+            ("plain counter", &self.plain_counter),
+            ("plain gcm", &self.plain_gcm),
+            ("digested", &self.digested),
+            ("plain pss", &self.plain_pss),
+        ]
+    }
 }
 
 /// The server does not do what was asked in this form, and did nothing: the disguises of "not supported" and of a refused

@@ -156,7 +156,7 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// The attributes of an object that is registered.
-    fn registered(&self, spec: &Spec, making: &Making, wishes: Wishes, object_type: ObjectType) -> Attributes {
+    pub(super) fn registered(&self, spec: &Spec, making: &Making, wishes: Wishes, object_type: ObjectType) -> Attributes {
         let mut attributes = match object_type {
             ObjectType::SYMMETRIC_KEY | ObjectType::PUBLIC_KEY | ObjectType::PRIVATE_KEY => {
                 let mut attributes = attrs::of_key(spec, &self.facts, self.facts.ecdsa.may());
@@ -256,13 +256,13 @@ impl<T: Transport> KmipStore<T> {
 }
 
 /// One object in the making.
-struct Making {
-    marker: Marker,
+pub(super) struct Making {
+    pub(super) marker: Marker,
     record: Record,
 }
 
 impl Making {
-    fn new(spec: &Spec) -> Result<Making> {
+    pub(super) fn new(spec: &Spec) -> Result<Making> {
         let nonce = data_encoding::HEXLOWER.encode(rng::bytes(16)?.expose());
         Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce) })
     }
@@ -283,7 +283,7 @@ fn may_pass(error: &Error) -> bool {
 }
 
 /// A Triple DES key has 192 bits with parity and 168 without: servers know one of them.
-fn either_length<T, R>(store: &KmipStore<T>, spec: &Spec, mut make: impl FnMut() -> Result<R>) -> Result<R> {
+pub(super) fn either_length<T, R>(store: &KmipStore<T>, spec: &Spec, mut make: impl FnMut() -> Result<R>) -> Result<R> {
     let fact = &store.facts.long_triple_des;
     if spec.algorithm != Algorithm::TripleDes || fact.known().is_some() {
         return make();

@@ -9,39 +9,58 @@ mod find;
 mod life;
 mod make;
 mod material;
+mod notes;
+mod proof;
 mod record;
 mod sign;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod trial;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, OnceLock};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, Uid,
+    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta, Revocation, Signing,
+    Spec, Uid,
 };
+use crate::crypto::hash::digest;
 use crate::error::{Error, Result};
-use crate::kmip::{OperationCode, QueryFunction, QueryRequest};
-use crate::net::{Call, Client, Config, Pool, Transport};
+use crate::kmip::{OperationCode, QueryFunction, QueryRequest, QueryResponse};
+use crate::net::{Call, Client, Config, Host, Pool, Transport};
 use crate::secret::Secret;
+use crate::ttlv::{Encode, Tag, Value, Writer};
 use crate::version::Version;
 use facts::{Fact, Facts};
+use notes::Notes;
+use proof::Verdict;
 use sign::SignForm;
+use trial::Act;
 
 /// The keys that a group of KMIP hosts holds.
 #[derive(Debug)]
 pub struct KmipStore<T = Pool> {
     client: Client<T>,
     facts: Facts,
-    /// The operations that Query listed.
-    operations: OnceLock<Vec<OperationCode>>,
+    /// The hosts, for the notes about them.
+    group: String,
+    /// What Query answered.
+    about: OnceLock<About>,
+    /// What is remembered beyond this process.
+    notes: Notes,
+    /// What the server was found to do rightly or wrongly, see `proof`.
+    verdicts: Mutex<HashMap<Act, Verdict>>,
+    /// Held while something is tried out.
+    trying: Mutex<()>,
     /// Encrypted padding blocks of keys in ECB mode, see `crypt`.
     padding: Mutex<HashMap<Uid, Vec<u8>>>,
     /// The curves of keys that signed, see `sign`.
     curves: Mutex<HashMap<Uid, Curve>>,
     /// How signatures are asked for, where not in the usual form, see `sign`.
     sign_forms: Mutex<HashMap<(Signing, bool), SignForm>>,
+    /// How earlier processes asked for them.
+    kept_forms: OnceLock<BTreeMap<String, SignForm>>,
     /// The algorithms that the server makes no key pairs of, see `make`.
     impossible_pairs: Mutex<HashSet<Algorithm>>,
 }
@@ -49,7 +68,8 @@ pub struct KmipStore<T = Pool> {
 impl KmipStore<Pool> {
     /// A store on the hosts of `config`. Nothing is sent before the first call that needs it.
     pub fn open(config: Config) -> Result<KmipStore<Pool>> {
-        Ok(KmipStore::over(Client::new(config)))
+        let group = config.hosts.iter().map(Host::to_string).collect::<Vec<_>>().join(",");
+        Ok(KmipStore { group, ..KmipStore::over(Client::new(config)) })
     }
 }
 
@@ -59,10 +79,15 @@ impl<T: Transport> KmipStore<T> {
         KmipStore {
             client,
             facts: Facts::default(),
-            operations: OnceLock::new(),
+            group: String::new(),
+            about: OnceLock::new(),
+            notes: Notes::default(),
+            verdicts: Mutex::default(),
+            trying: Mutex::default(),
             padding: Mutex::default(),
             curves: Mutex::default(),
             sign_forms: Mutex::default(),
+            kept_forms: OnceLock::new(),
             impossible_pairs: Mutex::default(),
         }
     }
@@ -72,18 +97,26 @@ impl<T: Transport> KmipStore<T> {
         self.client.call().version()
     }
 
-    /// The operations the server says it has; none when it does not say.
-    fn operations(&self, call: &Call<'_, T>) -> Result<&[OperationCode]> {
-        if let Some(operations) = self.operations.get() {
-            return Ok(operations);
+    /// The same store, which keeps in `memory` what it learns of the server.
+    pub fn remembering(self, memory: Arc<dyn Memory>) -> KmipStore<T> {
+        KmipStore { notes: Notes::kept_by(memory), ..self }
+    }
+
+    /// What the server says of itself, asked once.
+    fn about(&self, call: &Call<'_, T>) -> Result<&About> {
+        if let Some(about) = self.about.get() {
+            return Ok(about);
         }
-        let request = QueryRequest { query_functions: vec![QueryFunction::QUERY_OPERATIONS] };
-        let operations = match call.request(&request) {
-            Ok(answer) => answer.operations,
-            Err(e) if facts::is_refusal(&e) => Vec::new(),
-            Err(e) => return Err(e),
+        let ask = |query_functions| call.request(&QueryRequest { query_functions });
+        let answer = match ask(vec![QueryFunction::QUERY_OPERATIONS, QueryFunction::QUERY_SERVER_INFORMATION]) {
+            Err(e) if facts::is_refusal(&e) => match ask(vec![QueryFunction::QUERY_OPERATIONS]) {
+                Err(e) if facts::is_refusal(&e) => QueryResponse::default(),
+                answer => answer?,
+            },
+            answer => answer?,
         };
-        Ok(self.operations.get_or_init(|| operations))
+        let about = About { identity: identity(&answer, call.version()?)?, operations: answer.operations };
+        Ok(self.about.get_or_init(|| about))
     }
 
     /// The fact, the operation and its first version behind an ability.
@@ -109,6 +142,26 @@ impl<T: Transport> KmipStore<T> {
     }
 }
 
+/// What a server says of itself.
+#[derive(Debug)]
+struct About {
+    /// The operations it says it has; none when it does not say.
+    operations: Vec<OperationCode>,
+    /// A digest of who it says it is: another vendor's server, or another version of it, has another.
+    identity: String,
+}
+
+fn identity(answer: &QueryResponse, version: Version) -> Result<String> {
+    let mut writer = Writer::new(version);
+    if let Some(Value::Structure(fields)) = &answer.server_information {
+        // How busy it is says nothing of what it does.
+        fields.iter().filter(|field| field.tag != Tag::SERVER_LOAD).for_each(|field| field.value.encode(field.tag, &mut writer));
+    }
+    let vendor = answer.vendor_identification.clone().unwrap_or_default();
+    let text = [vendor.as_bytes(), &[0], writer.finish()?.expose()].concat();
+    Ok(data_encoding::HEXLOWER.encode(&digest(Hash::Sha256, &text)?))
+}
+
 /// Refuses an answer about another object than was asked about. Some servers name none.
 fn same(uid: &Uid, answered: &str) -> Result<()> {
     match answered.is_empty() || answered == uid.0 {
@@ -127,7 +180,7 @@ impl<T: Transport> KeyStore for KmipStore<T> {
         if call.version()? < since {
             return Ok(false);
         }
-        let operations = self.operations(&call)?;
+        let operations = &self.about(&call)?.operations;
         // A server that lists nothing is tried.
         Ok(operations.is_empty() || operations.contains(&operation))
     }

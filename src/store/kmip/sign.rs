@@ -4,9 +4,13 @@
 //! signature algorithm (`kmip-map` §3.5). Whoever uses a signature verifies the first one of a kind, and has it asked for in
 //! another form when it is wrong.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use serde::{Deserialize, Serialize};
+
 use super::facts::{either, is_refusal};
+use super::trial::Act;
 use super::{KmipStore, same};
 use super::{attrs, terms};
 use crate::ck::{CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID};
@@ -29,7 +33,7 @@ const REMEMBERED: usize = 4096;
 const RANDOM_CHUNK: usize = 4096;
 
 /// How a signature is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SignForm {
     /// Digital Signature Algorithm is left out where it usually stands, and the other way round.
     renamed: bool,
@@ -70,9 +74,24 @@ impl<T: Transport> KmipStore<T> {
         }
     }
 
+    /// Takes over how signatures were asked for by earlier processes.
+    pub(super) fn take_up_signing(&self, kept: BTreeMap<String, SignForm>) {
+        self.kept_forms.get_or_init(|| kept);
+    }
+
+    /// How signatures are asked for, where not in the usual form.
+    pub(super) fn signing_forms(&self) -> BTreeMap<String, SignForm> {
+        let mut all = self.kept_forms.get().cloned().unwrap_or_default();
+        let forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(forms.iter().map(|(kind, form)| (format!("{kind:?}"), *form)));
+        all
+    }
+
     fn sign_form(&self, signing: Signing, message: Message<'_>) -> SignForm {
         let forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
-        forms.get(&(signing, is_whole(message))).copied().unwrap_or_default()
+        let kind = (signing, is_whole(message));
+        let kept = || self.kept_forms.get().and_then(|kept| kept.get(&format!("{kind:?}")).copied());
+        forms.get(&kind).copied().or_else(kept).unwrap_or_default()
     }
 
     pub(super) fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
@@ -160,7 +179,8 @@ impl<T: Transport> KmipStore<T> {
 
     pub(super) fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         let call = self.client.call();
-        let outcome = mac_request(uid, mac, data, call.version()?).and_then(|request| call.request(&request));
+        self.check_act(&call, Act::Mac(mac))?;
+        let outcome = mac_request(Some(uid), mac, data, call.version()?).and_then(|request| call.request(&request));
         self.note(Ability::Mac, &outcome);
         self.mac_made(&call, uid, mac, outcome)
     }
@@ -170,14 +190,21 @@ impl<T: Transport> KmipStore<T> {
         if call.version()? < Version::V1_3 || !self.facts.parts.may() {
             return Err(CKR_MECHANISM_INVALID.into());
         }
+        if before.is_none() {
+            self.check_act(&call, Act::Mac(mac))?;
+        }
         let request = MacRequest {
             correlation_value: before.map(|before| before.0.clone()),
             init_indicator: before.is_none().then_some(true),
-            ..mac_request(uid, mac, part, call.version()?)?
+            ..mac_request(Some(uid), mac, part, call.version()?)?
         };
         match call.request_once(&request) {
             Ok(MacResponse { correlation_value: Some(correlation), .. }) => {
                 self.facts.parts.learn(true);
+                if before.is_none() {
+                    // Before more is sent, while the message can still be authenticated here.
+                    self.prove(&call, Act::Mac(mac))?;
+                }
                 Ok(Correlation(correlation))
             }
             // It took the part for the whole message.
@@ -202,7 +229,7 @@ impl<T: Transport> KmipStore<T> {
         let request = MacRequest {
             correlation_value: Some(before.0.clone()),
             final_indicator: Some(true),
-            ..mac_request(uid, mac, part, call.version()?)?
+            ..mac_request(Some(uid), mac, part, call.version()?)?
         };
         let outcome = call.request_once(&request);
         self.mac_made(&call, uid, mac, outcome)
@@ -213,7 +240,7 @@ impl<T: Transport> KmipStore<T> {
         same(uid, &answer.unique_identifier)?;
         let (made, len) = (answer.mac_data.unwrap_or_default(), mac.output_len());
         match made.len() == len {
-            true => Ok(made),
+            true => self.prove(call, Act::Mac(mac)).map(|()| made),
             // One server makes another MAC when it does not know the one that was asked for.
             false => Err(Error::protocol(format!("the KMIP server made a MAC of {} bytes instead of {len}", made.len()))),
         }
@@ -236,8 +263,9 @@ impl<T: Transport> KmipStore<T> {
     }
 }
 
-/// `CKR_MECHANISM_INVALID` where the version has no MAC, or not this one.
-fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
+/// The request for a MAC, with a key or with the one that a batch is about. `CKR_MECHANISM_INVALID` where the version has no MAC, or not
+/// this one.
+pub(super) fn mac_request(uid: Option<&Uid>, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
     if version < Version::V1_2 {
         return Err(CKR_MECHANISM_INVALID.into());
     }
@@ -253,7 +281,7 @@ fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) -> Result<Mac
         }
     }
     Ok(MacRequest {
-        unique_identifier: Some(uid.0.as_str().into()),
+        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
         cryptographic_parameters: Some(p),
         data: Some(Secret::new(data.to_vec())),
         ..MacRequest::default()

@@ -468,8 +468,9 @@ fn one_encryption_is_one_request() {
     let fake = Fake::default();
     let store = fake.store();
     let uid = store.create(&spec("Key")).unwrap();
-    fake.asked();
     let iv = vec![0; 16];
+    KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[7; 16]).unwrap();
+    assert_eq!(fake.asked()[2..], [O::QUERY, O::ENCRYPT, O::REGISTER], "it lets nobody try it, and is asked that once");
     for cipher in [Cipher::Ecb, Cipher::Cbc { iv: iv.clone() }, Cipher::CbcPad { iv: iv.clone() }, Cipher::Ctr { counter: iv }] {
         let made = KeyStore::encrypt(&store, &uid, Algorithm::Aes, &cipher, &[7; 32]).unwrap();
         assert_eq!(fake.asked(), [O::ENCRYPT]);
