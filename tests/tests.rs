@@ -9,6 +9,7 @@ mod ffi;
 mod filestore;
 mod kmip_server;
 mod objects;
+mod proof;
 mod serve;
 mod store_kmip;
 mod tokendir;

@@ -71,7 +71,9 @@ impl Signer {
             let sentence = format!("the server's {signing:?} signatures do not verify with the key {uid}");
             Error::new(Kind::Protocol, CKR_MECHANISM_INVALID, sentence)
         };
-        match token.verdict(self.mechanism, signing) {
+        let claim = format!("Sign({}, {signing:?})", mechanism_name(self.mechanism));
+        let proven = || store.is_proven(&claim).then_some(true);
+        match token.verdict(self.mechanism, signing).or_else(proven) {
             Some(true) => return store.sign(uid, signing, message),
             Some(false) => return Err(wrong()),
             None => {}
@@ -82,6 +84,7 @@ impl Signer {
                 Ok(signature) => match self.verify(data, &signature) {
                     Some(true) => {
                         token.judge(self.mechanism, signing, true);
+                        store.note_proven(&claim);
                         return Ok(signature);
                     }
                     Some(false) => crate::log!(Warn, "{}", wrong()),

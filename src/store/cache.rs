@@ -160,6 +160,14 @@ impl<S: KeyStore> KeyStore for Cached<S> {
         self.store.sign_otherwise(signing, message)
     }
 
+    fn is_proven(&self, claim: &str) -> bool {
+        self.store.is_proven(claim)
+    }
+
+    fn note_proven(&self, claim: &str) {
+        self.store.note_proven(claim);
+    }
+
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         self.store.mac(uid, mac, data).inspect_err(|e| self.note(uid, e))
     }

@@ -414,6 +414,14 @@ pub trait KeyStore: Send + Sync {
         false
     }
 
+    /// Whether somebody, perhaps another process, has noted that the store does rightly what `claim` names.
+    fn is_proven(&self, _claim: &str) -> bool {
+        false
+    }
+
+    /// Notes so.
+    fn note_proven(&self, _claim: &str) {}
+
     /// Authenticates with a key that stays in the store.
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>>;
 

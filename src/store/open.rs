@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KeyStore, Memory};
 use super::cache::Cached;
 use super::file::FileStore;
 use super::kmip::KmipStore;
+use super::{KeyStore, Memory};
 use crate::config::{StoreKind, TokenConfig};
 use crate::error::{Error, Result};
 use crate::net;

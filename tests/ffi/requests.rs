@@ -26,6 +26,16 @@ fn server_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     key
 }
 
+/// The key that is there.
+fn first_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
+    let (mut class, mut key, mut count) = (CKO_SECRET_KEY, 0, 0);
+    let mut template = [attribute(CKA_CLASS, &mut class)];
+    assert_eq!(ck!(host.C_FindObjectsInit(session, template.as_mut_ptr(), 1)), CKR_OK);
+    assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
+    assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1));
+    key
+}
+
 /// Encrypts 32 bytes; `room` as in C.
 fn encrypt(host: &Host, session: CK_SESSION_HANDLE, room: Option<CK_ULONG>) -> (CK_RV, CK_ULONG) {
     let (mut text, mut out) = ([7u8; 32], [0u8; 64]);
@@ -103,6 +113,18 @@ fn an_encryption_asks_once_whoever_the_server_is() {
             assert_eq!(encrypt(host, session, Some(64)), (CKR_OK, 48), "{name}");
             server.clear_log();
             encrypt_init(host, session, key);
+            assert_eq!(encrypt(host, session, Some(64)), (CKR_OK, 48), "{name}");
+            assert_eq!(server.operations(), [OperationCode::ENCRYPT], "{name}");
+        }
+        host.finalize();
+        // Nor does a process that comes later ask what is known of the server by now.
+        host.initialize();
+        for (name, slot, server) in &servers {
+            let session = host.open(*slot);
+            assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+            let key = first_key(host, session);
+            encrypt_init(host, session, key);
+            server.clear_log();
             assert_eq!(encrypt(host, session, Some(64)), (CKR_OK, 48), "{name}");
             assert_eq!(server.operations(), [OperationCode::ENCRYPT], "{name}");
         }

@@ -21,7 +21,7 @@ use mrhsm_pkcs11::version::Version;
 
 use crate::kmip_server::{Fault, Pair, Personality, Pki, Policy, Script, Server, Setup};
 
-fn config(servers: &[&Server]) -> Config {
+pub fn config(servers: &[&Server]) -> Config {
     let pki = servers[0].pki();
     let read = |path: &std::path::Path| std::fs::read(path).unwrap();
     let identity = Identity::from_pem(&read(&pki.client.cert), &read(&pki.client.key), None).unwrap();
@@ -46,7 +46,7 @@ fn everywhere(test: impl Fn(&Personality, Version, &Server, &KmipStore)) {
     }
 }
 
-fn spec(class: Class, algorithm: Algorithm, bits: u32, usage: Usage, label: &str) -> Spec {
+pub fn spec(class: Class, algorithm: Algorithm, bits: u32, usage: Usage, label: &str) -> Spec {
     Spec {
         class,
         algorithm,
@@ -62,7 +62,7 @@ fn spec(class: Class, algorithm: Algorithm, bits: u32, usage: Usage, label: &str
     }
 }
 
-fn aes(label: &str) -> Spec {
+pub fn aes(label: &str) -> Spec {
     spec(Class::SecretKey, Algorithm::Aes, 256, Usage::ENCRYPT | Usage::DECRYPT, label)
 }
 

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta, Revocation, Signing,
-    Spec, Uid,
+    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta, Revocation,
+    Signing, Spec, Uid,
 };
 use crate::crypto::hash::digest;
 use crate::error::{Error, Result};
@@ -239,6 +239,16 @@ impl<T: Transport> KeyStore for KmipStore<T> {
 
     fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
         self.sign_otherwise(signing, message)
+    }
+
+    fn is_proven(&self, claim: &str) -> bool {
+        self.remember(&self.client.call()).is_ok() && self.notes.is_proven(claim)
+    }
+
+    fn note_proven(&self, claim: &str) {
+        if self.remember(&self.client.call()).is_ok() {
+            self.keep_proofs(vec![claim.to_owned()]);
+        }
     }
 
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {

@@ -113,6 +113,9 @@ impl Notes {
         signing: BTreeMap<String, SignForm>,
     ) {
         let mut state = self.state();
+        if !state.open {
+            return;
+        }
         state.page.proven.extend(claims);
         if state.page.proven.len() > CLAIMS {
             state.page.proven.clear();

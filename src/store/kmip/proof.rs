@@ -135,8 +135,8 @@ impl<T: Transport> KmipStore<T> {
             Class::PrivateKey => &self.facts.pkcs8_private,
             _ => &self.facts.one_form,
         };
-        let answers = either_length(self, &trial.spec, || either(form, |usual| self.perform(call, &trial, usual)))
-            .inspect_err(|e| {
+        let answers =
+            either_length(self, &trial.spec, || either(form, |usual| self.perform(call, &trial, usual))).inspect_err(|e| {
                 let denied = e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED);
                 if denied || is_unsupported(e) {
                     self.facts.trials.learn(false);
@@ -192,7 +192,7 @@ impl<T: Transport> KmipStore<T> {
         let name = &making.marker.name;
         self.notes.expect(name);
         // Time is kept back for cleaning up.
-        let tried = self.register_and_ask(&call.part(2, 3), trial, &register);
+        let tried = self.register_and_ask(&call.part(2, 3), trial, name, &register);
         let (uid, answers) = match tried {
             Ok(tried) => tried,
             Err(e) => {
@@ -211,12 +211,13 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// The key's identifier and the answers; in one request where the server has batches and knows what they are about.
-    fn register_and_ask(&self, call: &Call<'_, T>, trial: &Trial, register: &RegisterRequest) -> Result<Asked> {
+    fn register_and_ask(&self, call: &Call<'_, T>, trial: &Trial, name: &str, register: &RegisterRequest) -> Result<Asked> {
         let uid = match self.facts.batch.may() && self.facts.placeholder.may() {
             true => match self.ask_at_once(call, trial, register)? {
                 Batched::Asked(asked) => return Ok(asked),
                 Batched::Registered(uid) => Some(uid),
-                Batched::Refused => None,
+                // It may have done what came before the item that it did not understand.
+                Batched::Refused => self.sweep(call, name).map(|_| None)?,
             },
             false => None,
         };
@@ -253,9 +254,8 @@ impl<T: Transport> KmipStore<T> {
         let message = ResponseMessage::decode(frame.expose())?;
         let uid = match message.get::<RegisterRequest>(0) {
             Ok(answer) => Uid(answer.unique_identifier),
-            // One item that is nobody's is the refusal of the whole message.
-            Err(e) if message.items.len() == 1 && message.items[0].operation.is_none() && is_refusal(&e) => {
-                self.facts.batch.learn(false);
+            Err(e) if is_refused_whole(&message) && is_refusal(&e) => {
+                self.facts.placeholder.learn(false);
                 return Ok(Batched::Refused);
             }
             Err(e) => return Err(e),
@@ -286,16 +286,20 @@ impl<T: Transport> KmipStore<T> {
                 revocation_reason_code: RevocationReasonCode::CESSATION_OF_OPERATION,
                 revocation_message: None,
             };
-            let done = call.together::<DestroyRequest>(|batch| {
+            let done = call.part(1, 2).together::<DestroyRequest>(|batch| {
                 batch.push(&RevokeRequest { unique_identifier: named(), revocation_reason, compromise_occurrence_date: None });
                 batch.push(&DestroyRequest { unique_identifier: named() });
                 Ok(())
             });
-            let destroyed = |frame: &crate::secret::Secret| {
-                ResponseMessage::decode(frame.expose()).is_ok_and(|message| message.get::<DestroyRequest>(1).is_ok())
-            };
-            if done.is_ok_and(|frame| destroyed(&frame)) {
-                return Ok(());
+            if let Ok(frame) = done
+                && let Ok(message) = ResponseMessage::decode(frame.expose())
+            {
+                if message.get::<DestroyRequest>(1).is_ok() {
+                    return Ok(());
+                }
+                if is_refused_whole(&message) {
+                    self.facts.batch.learn(false);
+                }
             }
         }
         let _ = self.revoke(call, uid, Revocation::CessationOfOperation);
@@ -336,6 +340,11 @@ enum Batched {
     Registered(Uid),
     /// The server takes no batches.
     Refused,
+}
+
+/// One item that is nobody's is the refusal of the whole message.
+fn is_refused_whole(message: &ResponseMessage<'_>) -> bool {
+    message.items.len() == 1 && message.items[0].operation.is_none()
 }
 
 fn wrong(act: Act) -> Error {

@@ -77,7 +77,11 @@ enum Question {
     Decrypt(Sample),
     /// Decrypts what was changed on its way, which an authenticated mode must refuse.
     Forged(Sample),
-    Mac { mac: Mac, data: Vec<u8>, code: Vec<u8> },
+    Mac {
+        mac: Mac,
+        data: Vec<u8>,
+        code: Vec<u8>,
+    },
 }
 
 /// A message, and what it is encrypted.
@@ -210,10 +214,9 @@ impl Step {
     pub(super) fn answer(&self, message: &ResponseMessage<'_>, index: usize) -> Result<Answer> {
         match &self.question {
             Question::Encrypt(s) => message.get::<EncryptRequest>(index).map(|answer| s.made(answer)),
-            Question::Decrypt(_) | Question::Forged(_) => message.get::<DecryptRequest>(index).map(|answer| Answer {
-                uid: answer.unique_identifier,
-                made: answer.data.unwrap_or_default().expose().to_vec(),
-            }),
+            Question::Decrypt(_) | Question::Forged(_) => message
+                .get::<DecryptRequest>(index)
+                .map(|answer| Answer { uid: answer.unique_identifier, made: answer.data.unwrap_or_default().expose().to_vec() }),
             Question::Mac { .. } => message
                 .get::<MacRequest>(index)
                 .map(|answer| Answer { uid: answer.unique_identifier, made: answer.mac_data.unwrap_or_default() }),
