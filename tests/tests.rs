@@ -9,6 +9,7 @@ mod ffi;
 mod filestore;
 mod kmip_server;
 mod objects;
+mod operations;
 mod proof;
 mod serve;
 mod store_kmip;

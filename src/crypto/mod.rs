@@ -12,6 +12,7 @@ pub mod mac;
 pub mod pkey;
 pub mod rng;
 pub mod seal;
+pub mod split;
 
 use serde::{Deserialize, Serialize};
 

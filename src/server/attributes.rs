@@ -33,6 +33,8 @@ const SERVERS: &[Tag] = &[
     Tag::ALWAYS_SENSITIVE,
     Tag::NEVER_EXTRACTABLE,
     Tag::REVOCATION_REASON,
+    Tag::DIGEST,
+    Tag::KEY_VALUE_PRESENT,
 ];
 
 /// What cannot be changed once the object is there.
@@ -89,15 +91,26 @@ pub fn screen(personality: &Personality, version: Version, given: Attributes) ->
         if before > 0 && personality.wants_index && !version.typed_attributes() && attribute.index != Some(before as i32) {
             return Err(invalid("Attribute index missing from multivalued attribute"));
         }
-        kept.push(attribute.value);
+        kept.push(complete(attribute.value));
     }
     Ok(kept)
 }
 
-fn is_many(name: &AttributeName) -> bool {
+/// The attribute with what the server adds: all uses of a key are left at first (spec 1.4, 3.21).
+fn complete(mut value: AttributeValue) -> AttributeValue {
+    if let AttributeValue::UsageLimits(limits) = &mut value
+        && limits.usage_limits_count.is_none()
+    {
+        limits.usage_limits_count = Some(limits.usage_limits_total);
+    }
+    value
+}
+
+/// True for what may stand in an object more than once, custom attributes among them.
+pub fn is_many(name: &AttributeName) -> bool {
     match name {
         AttributeName::Standard(tag) => MANY.contains(tag),
-        AttributeName::Custom { .. } => false,
+        AttributeName::Custom { .. } => true,
     }
 }
 
@@ -105,7 +118,11 @@ fn is_many(name: &AttributeName) -> bool {
 pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest) -> Outcome<GetAttributesResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut attributes = object.all_attributes(context.version);
-    if request.attribute_names.is_empty() {
+    let names = &request.attribute_names;
+    if !context.version.typed_attributes() && names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
+        return Err(Refusal::item(ResultReason::INVALID_MESSAGE, "an Attribute Name is given twice"));
+    }
+    if names.is_empty() {
         // What nobody set and nobody asked for is left out: not every client knows these two.
         let (sensitive, extractable) = (object.attributes.sensitive().is_some(), object.attributes.extractable().is_some());
         attributes.0.retain(|attribute| match attribute.value {
@@ -114,7 +131,9 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest
             _ => true,
         });
     } else {
-        attributes.0.retain(|attribute| request.attribute_names.contains(&attribute.value.name()));
+        attributes.0.retain(|attribute| names.contains(&attribute.value.name()));
+        // In the order that was asked for, as clients with little memory expect it.
+        attributes.0.sort_by_key(|attribute| names.iter().position(|name| *name == attribute.value.name()));
     }
     Ok(GetAttributesResponse { unique_identifier: context.about(&object), attributes })
 }
@@ -153,7 +172,9 @@ fn is_fixed(name: &AttributeName) -> bool {
 
 /// The attribute as a 1.x response gives it back.
 fn echo(context: &Context, attribute: Attribute) -> Option<Attribute> {
-    (!context.version.typed_attributes()).then_some(attribute)
+    // The first one needs no index.
+    let index = attribute.index.filter(|index| *index != 0);
+    (!context.version.typed_attributes()).then_some(Attribute { index, ..attribute })
 }
 
 /// Changes the object that a request names, in one transaction.
@@ -178,7 +199,8 @@ fn change<T>(
 /// Answers Add Attribute.
 pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest) -> Outcome<AddAttributeResponse> {
     may_change(engine, &request.attribute)?;
-    let value = request.attribute.value.clone();
+    let value = complete(request.attribute.value);
+    let given = value.clone();
     let (unique_identifier, index) = change(engine, context, request.unique_identifier, |object| {
         let name = value.name();
         let same = || object.attributes.0.iter().filter(|other| other.value.name() == name);
@@ -193,14 +215,14 @@ pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest)
         object.attributes.0.push(Attribute { index, value });
         Ok(index)
     })?;
-    let attribute = echo(context, Attribute { index, ..request.attribute });
+    let attribute = echo(context, Attribute { index, value: given });
     Ok(AddAttributeResponse { unique_identifier, attribute })
 }
 
 /// Answers Modify Attribute.
 pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRequest) -> Outcome<ModifyAttributeResponse> {
     may_change(engine, &request.attribute)?;
-    let value = request.attribute.value.clone();
+    let value = complete(request.attribute.value.clone());
     let index = request.attribute.index.unwrap_or(0);
     let current = request.current_attribute;
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
@@ -248,7 +270,7 @@ pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest)
     may_change(engine, &request.attribute)?;
     let value = request.attribute.value;
     let name = value.name();
-    if is_many(&name) {
+    if is_many(&name) && matches!(name, AttributeName::Standard(_)) {
         let text = format!("{name} may be there several times");
         return Err(Refusal::item(ResultReason::MULTI_VALUED_ATTRIBUTE, text));
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Context, Engine};
 use super::keys::{Material, hash_of, invalid};
 use super::life::Purpose;
+use super::lifecycle::spend;
 use super::objects::{Object, Outcome, Refusal, Value, now};
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::hash::{Digest, digest};
@@ -177,6 +178,14 @@ impl Stream {
         Stream { operation, caller, object, parameters, work, used: Instant::now() }
     }
 
+    /// Counts the use of a key that protects data.
+    fn spend(&self, engine: &Engine, context: &Context, bytes: usize, part: &Part) -> Outcome<()> {
+        match &self.object {
+            Some(object) => spend(engine, context, object, bytes, part.correlation.is_none()),
+            None => Ok(()),
+        }
+    }
+
     fn uid(&self, context: &mut Context) -> String {
         self.object.as_ref().map_or_else(String::new, |object| context.about(object))
     }
@@ -246,16 +255,15 @@ fn cipher_key<'a>(engine: &Engine, object: &'a Object, parameters: &Parameters) 
     }
 }
 
-/// The IV of a request, or a fresh one, which is then part of the answer.
-fn own_iv(key: Key<'_>, parameters: &Parameters) -> Outcome<Option<Vec<u8>>> {
-    let len = match parameters.block_cipher_mode {
-        _ if matches!(key, Key::ChaCha20(_)) => 12,
-        Some(BlockCipherMode::GCM | BlockCipherMode::CCM) => 12,
-        Some(BlockCipherMode::ECB) | None => return Ok(None),
-        _ if matches!(key, Key::TripleDes(_)) => 8,
-        _ => 16,
-    };
-    Ok(Some(rng::bytes(len)?.expose().to_vec()))
+/// How long the IV of a mode is that the server makes, in bytes; `None` where there is none.
+fn iv_len(key: Key<'_>, parameters: &Parameters) -> Option<usize> {
+    match parameters.block_cipher_mode {
+        _ if matches!(key, Key::ChaCha20(_)) => Some(12),
+        Some(BlockCipherMode::GCM | BlockCipherMode::CCM) => Some(12),
+        Some(BlockCipherMode::ECB) | None => None,
+        _ if matches!(key, Key::TripleDes(_)) => Some(8),
+        _ => Some(16),
+    }
 }
 
 fn oaep<'a>(parameters: &Parameters, label: &'a [u8]) -> Outcome<Padding<'a>> {
@@ -297,6 +305,7 @@ pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) 
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
             let (object, parameters) = key(engine, context, uid, CryptographicUsageMask::ENCRYPT, Purpose::Protect, given)?;
             if let Value::Key(Material::Public(spki), _) = &object.value {
+                spend(engine, context, &object, plain.len(), true)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let public = PublicKey::from_spki(spki.expose()).map_err(failure)?;
                 answer.data = Some(public.encrypt(oaep(&parameters, &label)?, plain.expose()).map_err(failure)?);
@@ -304,7 +313,8 @@ pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) 
                 return Ok(answer);
             }
             if request.iv_counter_nonce.is_none() {
-                answer.iv_counter_nonce = own_iv(cipher_key(engine, &object, &parameters)?, &parameters)?;
+                let len = iv_len(cipher_key(engine, &object, &parameters)?, &parameters);
+                answer.iv_counter_nonce = len.map(|len| rng::bytes(len).map(|iv| iv.expose().to_vec())).transpose()?;
             }
             let iv = request.iv_counter_nonce.as_ref().or(answer.iv_counter_nonce.as_ref()).cloned().unwrap_or_default();
             let aad = request.additional_data.unwrap_or_default();
@@ -312,6 +322,7 @@ pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) 
             Stream::new(context, OperationCode::ENCRYPT, Some((object, parameters)), work)
         }
     };
+    stream.spend(engine, context, plain.len(), &part)?;
     answer.unique_identifier = stream.uid(context);
     let mut out = stream.work.update(plain.expose())?;
     if part.is_last() {
@@ -344,6 +355,13 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
                 let plain = private.decrypt(oaep(&parameters, &label)?, &text).map_err(failure)?;
                 let unique_identifier = context.about(&object);
                 return Ok(DecryptResponse { unique_identifier, data: Some(plain), correlation_value: None });
+            }
+            if request.iv_counter_nonce.is_none() && iv_len(cipher_key(engine, &object, &parameters)?, &parameters).is_some() {
+                let reason = match context.version.typed_attributes() {
+                    true => ResultReason::MISSING_INITIALIZATION_VECTOR,
+                    false => ResultReason::INVALID_MESSAGE,
+                };
+                return Err(Refusal::item(reason, "IV/Counter/Nonce is missing"));
             }
             let (iv, aad) = (request.iv_counter_nonce.unwrap_or_default(), request.additional_data.unwrap_or_default());
             let work = cipher(engine, Direction::Decrypt, &object, &parameters, &iv, &aad)?;
@@ -475,6 +493,8 @@ pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Out
             Stream::new(context, OperationCode::SIGN, Some((object, parameters)), hasher(hash)?)
         }
     };
+    let len = request.data.as_ref().map_or(0, Secret::len) + request.digested_data.as_ref().map_or(0, Vec::len);
+    stream.spend(engine, context, len, &part)?;
     let unique_identifier = stream.uid(context);
     let value = signed(engine, &mut stream, (request.data, request.digested_data), &part)?;
     if !part.is_last() {
@@ -554,6 +574,7 @@ pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outco
             Stream::new(context, OperationCode::MAC, Some((object, parameters)), work)
         }
     };
+    stream.spend(engine, context, bytes.len(), &part)?;
     let unique_identifier = stream.uid(context);
     stream.work.update(bytes.expose())?;
     if !part.is_last() {

@@ -4,8 +4,9 @@ use super::attributes::screen;
 use super::engine::{Context, Engine};
 use super::keys::{Material, hash_of, invalid};
 use super::life::Purpose;
-use super::make::{keep, link, required};
+use super::make::{keep, link, made_here, required};
 use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::template::given;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::{Hash, hash, kdf, mac};
 use crate::kmip::*;
@@ -18,7 +19,9 @@ const MOST_ROUNDS: i32 = 10_000_000;
 
 /// Answers Derive Key.
 pub fn derive_key(engine: &Engine, context: &mut Context, request: DeriveKeyRequest) -> Outcome<DeriveKeyResponse> {
-    let mut attributes = screen(&engine.personality, context.version, request.template_attribute.attributes)?;
+    let wanted = given(engine, context, Some(request.template_attribute))?;
+    let mut attributes = screen(&engine.personality, context.version, wanted)?;
+    made_here(&mut attributes);
     let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
     let len = usize::try_from(bits).ok().filter(|bits| bits % 8 == 0 && (1..=LONGEST).contains(&(bits / 8)));
     let len = len.ok_or_else(|| invalid(format!("no key of {bits} bits is derived")))? / 8;

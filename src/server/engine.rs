@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
 use crate::kmip::*;
 use crate::secret::Secret;
-use crate::ttlv::{ItemType, Tag};
+use crate::ttlv::{Field, ItemType, Tag, Value};
 use crate::version::Version;
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, now};
 use super::personality::Personality;
-use super::{attributes, crypto, derive, get, lifecycle, locate, make, mistakes};
+use super::{attributes, crypto, derive, get, lifecycle, locate, make, mistakes, split};
 
 /// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
 /// ordered by [`Objects`].
@@ -70,10 +70,12 @@ pub struct Context {
     pub version: Version,
     /// Who asks.
     pub caller: Caller,
+    /// What the item asks.
+    pub operation: OperationCode,
     /// ID placeholder: the object that the last item was about.
     pub placeholder: Option<String>,
-    /// The public half of the last pair that was made.
-    pub public_key: Option<String>,
+    /// Identifiers that the items before have answered, and what was asked.
+    pub answered: Vec<(OperationCode, String)>,
     /// There will be no answer.
     pub silent: bool,
 }
@@ -87,7 +89,47 @@ impl Context {
     /// The same for an identifier.
     pub fn named(&mut self, uid: &str) -> String {
         self.placeholder = Some(uid.to_owned());
+        self.answered.push((self.operation, uid.to_owned()));
         uid.to_owned()
+    }
+
+    /// The same for a pair, whose private half following items are about.
+    pub fn named_pair(&mut self, private: &str, public: &str) {
+        self.named(private);
+        self.answered.push((self.operation, public.to_owned()));
+    }
+
+    /// What a placeholder stands for (spec 2.1, 4.61 and 11.60).
+    fn placed(&self, placeholder: UniqueIdentifierPlaceholder) -> Option<&String> {
+        use UniqueIdentifierPlaceholder as Place;
+        let (operation, back) = match placeholder {
+            Place::CERTIFY => (OperationCode::CERTIFY, 0),
+            Place::CREATE => (OperationCode::CREATE, 0),
+            Place::CREATE_KEY_PAIR | Place::CREATE_KEY_PAIR_PRIVATE_KEY => (OperationCode::CREATE_KEY_PAIR, 1),
+            Place::CREATE_KEY_PAIR_PUBLIC_KEY => (OperationCode::CREATE_KEY_PAIR, 0),
+            Place::CREATE_SPLIT_KEY => (OperationCode::CREATE_SPLIT_KEY, 0),
+            Place::DERIVE_KEY => (OperationCode::DERIVE_KEY, 0),
+            Place::IMPORT => (OperationCode::IMPORT, 0),
+            Place::JOIN_SPLIT_KEY => (OperationCode::JOIN_SPLIT_KEY, 0),
+            Place::LOCATE => (OperationCode::LOCATE, 0),
+            Place::REGISTER => (OperationCode::REGISTER, 0),
+            Place::RE_KEY => (OperationCode::RE_KEY, 0),
+            Place::RE_CERTIFY => (OperationCode::RE_CERTIFY, 0),
+            Place::RE_KEY_KEY_PAIR | Place::RE_KEY_KEY_PAIR_PRIVATE_KEY => (OperationCode::RE_KEY_KEY_PAIR, 1),
+            Place::RE_KEY_KEY_PAIR_PUBLIC_KEY => (OperationCode::RE_KEY_KEY_PAIR, 0),
+            _ => return self.placeholder.as_ref(),
+        };
+        let of_it = self.answered.iter().rev().filter(|(asked, _)| *asked == operation);
+        of_it.map(|(_, uid)| uid).nth(back)
+    }
+
+    /// The identifier at this place of those that were answered: counted from 0, or backwards from the last with -1.
+    fn at(&self, place: i32) -> Option<&String> {
+        let place = match usize::try_from(place) {
+            Ok(place) => Some(place),
+            Err(_) => self.answered.len().checked_sub(place.unsigned_abs() as usize),
+        };
+        place.and_then(|place| self.answered.get(place)).map(|(_, uid)| uid)
     }
 }
 
@@ -113,14 +155,15 @@ impl Engine {
     pub fn answer(&self, caller: &Caller, frame: &[u8], fault: Option<&Fault>) -> Answer {
         let mut done = Vec::new();
         let (version, outcome) = match RequestMessage::decode(frame) {
-            Err(error) => (Version::V1_0, Err((ResultReason::INVALID_MESSAGE, error.to_string()))),
+            Err(error) => {
+                let version = RequestMessage::version_of(frame).unwrap_or(Version::V1_0);
+                (version, Err((ResultReason::INVALID_MESSAGE, error.to_string())))
+            }
             Ok(message) => {
                 let outcome = self.acceptable(&message).and_then(|()| self.run(caller, &message, fault, &mut done));
                 let most = message.header.maximum_response_size.map_or(usize::MAX, |most| most.max(0) as usize);
                 let outcome = match outcome {
-                    Ok(answer) if answer.len() > most => {
-                        Err((ResultReason::RESPONSE_TOO_LARGE, "the answer is larger than you take".into()))
-                    }
+                    Ok(answer) if answer.len() > most => self.too_large(&message, answer.len()),
                     other => other,
                 };
                 (message.header.protocol_version, outcome)
@@ -133,10 +176,21 @@ impl Engine {
         Answer { bytes, done }
     }
 
+    /// The refusal of an answer that is larger than its client takes: of its item, where there is one only.
+    fn too_large(&self, message: &RequestMessage<'_>, len: usize) -> Result<Secret, (ResultReason, String)> {
+        let text = format!("the answer has {len} bytes, more than Maximum Response Size");
+        let [item] = message.items.as_slice() else { return Err((ResultReason::RESPONSE_TOO_LARGE, text)) };
+        let mut batch = ResponseBatch::new(message.header.protocol_version, now());
+        let id = item.unique_batch_item_id.as_deref();
+        batch.failure(Some(item.operation), id, ResultReason::RESPONSE_TOO_LARGE, &text);
+        batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))
+    }
+
     /// Whether the message as a whole can be done here.
     fn acceptable(&self, message: &RequestMessage<'_>) -> Result<(), (ResultReason, String)> {
         let (header, items) = (&message.header, &message.items);
         let invalid = |text: &str| Err((ResultReason::INVALID_MESSAGE, text.to_owned()));
+        let unsupported = |text: &str| Err((ResultReason::FEATURE_NOT_SUPPORTED, text.to_owned()));
         if !self.personality.versions.contains(&header.protocol_version) {
             return invalid("this protocol version is not supported");
         }
@@ -147,18 +201,15 @@ impl Engine {
             return invalid("one item per message");
         }
         if header.asynchronous_indicator.is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY) {
-            return invalid("asynchronous answers are not supported");
-        }
-        if items.iter().any(|item| item.message_extensions.iter().any(|extension| extension.criticality_indicator)) {
-            return invalid("a critical message extension is not known");
+            return unsupported("asynchronous answers are not supported");
         }
         if items.len() > 1 && items.iter().any(|item| item.unique_batch_item_id.is_none()) {
             return invalid("items without Unique Batch Item ID");
         }
         if header.batch_error_continuation_option == Some(BatchErrorContinuationOption::UNDO) {
-            return invalid("Undo is not supported");
+            return unsupported("Undo is not supported");
         }
-        if header.time_stamp.is_some_and(|stamp| (stamp.0 - now()).abs() > 60) {
+        if self.personality.checks_time && header.time_stamp.is_some_and(|stamp| (stamp.0 - now()).abs() > 60) {
             return invalid("the time stamp is not now");
         }
         if let Some((username, password)) = &self.credential {
@@ -187,9 +238,19 @@ impl Engine {
         done: &mut Vec<Done>,
     ) -> Result<Secret, (ResultReason, String)> {
         let version = message.header.protocol_version;
-        let mut batch = ResponseBatch::new(version, now());
-        let caller = caller.clone();
-        let mut context = Context { version, caller, placeholder: None, public_key: None, silent: false };
+        let correlation = message.header.client_correlation_value.as_deref();
+        let mut batch = ResponseBatch::correlated(version, now(), correlation);
+        if self.personality.announces_all_items {
+            batch.announce(message.items.len());
+        }
+        let mut context = Context {
+            version,
+            caller: caller.clone(),
+            operation: OperationCode::default(),
+            placeholder: None,
+            answered: Vec::new(),
+            silent: false,
+        };
         let goes_on = message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::CONTINUE)
             || !self.personality.stops_batch;
         for item in &message.items {
@@ -199,7 +260,10 @@ impl Engine {
             }
             let outcome = match fault {
                 Some(Fault::Fail(reason)) => Err(Refusal::item(*reason, "the script says so")),
-                _ => self.perform(item, &mut context),
+                _ => {
+                    context.operation = item.operation;
+                    self.perform(item, &mut context)
+                }
             };
             let refused = match &outcome {
                 Ok(_) => None,
@@ -208,8 +272,8 @@ impl Engine {
             done.push(Done { operation: Some(item.operation), object: context.placeholder.clone(), refused });
             match outcome {
                 Ok(response) => batch.success(item.operation, id.as_deref(), &response),
-                Err(Refusal::Message(reason, text)) => return Err((reason, text)),
-                Err(Refusal::Item(reason, text)) => {
+                Err(Refusal::Message(reason, text)) if self.personality.malformed_item_breaks => return Err((reason, text)),
+                Err(Refusal::Item(reason, text) | Refusal::Message(reason, text)) => {
                     batch.failure(Some(item.operation), id.as_deref(), reason, &text);
                     if !goes_on {
                         break;
@@ -221,9 +285,6 @@ impl Engine {
             return Ok(Secret::default());
         }
         let mut answer = batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
-        if self.personality.announces_all_items {
-            answer = with_number(answer, COUNT_AT, message.items.len() as i32);
-        }
         if self.personality.long_time_stamp {
             answer = with_byte(answer, STAMP_TYPE_AT, ItemType::LONG_INTEGER.0);
         }
@@ -239,6 +300,9 @@ impl Engine {
         if !self.personality.operations.contains(&item.operation) || version < item.operation.since() {
             let text = format!("{} is not supported", item.operation);
             return Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text));
+        }
+        if item.message_extensions.iter().any(|extension| extension.criticality_indicator) {
+            return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, "a critical Message Extension is not known"));
         }
         let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, e.to_string());
         let request = Request::decode(item.operation, &item.payload).map_err(invalid)?;
@@ -302,6 +366,15 @@ impl Engine {
             Request::RngRetrieve(request) => crypto::random(*request).map(Into::into),
             // The generator needs none of it (spec 1.4, 4.36: a server may use nothing).
             Request::RngSeed(_) => Ok(RngSeedResponse { data_length: 0 }.into()),
+            Request::CreateSplitKey(request) => split::create(self, context, *request).map(Into::into),
+            Request::JoinSplitKey(request) => split::join(self, context, *request).map(Into::into),
+            Request::Poll(_) | Request::Cancel(_) => {
+                let reason = match version.typed_attributes() {
+                    true => ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE,
+                    false => ResultReason::ITEM_NOT_FOUND,
+                };
+                Err(Refusal::item(reason, "no operation goes on: every answer comes at once"))
+            }
             other => {
                 let text = format!("{} is not supported", other.code());
                 Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text))
@@ -331,11 +404,19 @@ impl Engine {
                         ObjectType::PRIVATE_KEY,
                         ObjectType::SECRET_DATA,
                         ObjectType::OPAQUE_OBJECT,
+                        ObjectType::SPLIT_KEY,
                     ];
+                    let others = [
+                        (ObjectType::TEMPLATE, version < Version::V2_0),
+                        (ObjectType::PGP_KEY, version >= Version::V1_2),
+                        (ObjectType::CERTIFICATE_REQUEST, version >= Version::V2_0),
+                    ];
+                    answer.object_types.extend(others.iter().filter(|(_, known)| *known).map(|(object_type, _)| *object_type));
                 }
                 QueryFunction::QUERY_SERVER_INFORMATION => {
                     answer.vendor_identification =
                         Some(format!("{} (mrhsm {})", self.personality.name, env!("CARGO_PKG_VERSION")));
+                    answer.server_information = Some(server_information(version));
                 }
                 QueryFunction::QUERY_CAPABILITIES if version >= Version::V1_3 => {
                     let later = |flag: bool| (version >= Version::V1_4).then_some(flag);
@@ -345,8 +426,17 @@ impl Engine {
                         attestation_capability: Some(false),
                         batch_undo_capability: later(false),
                         batch_continue_capability: later(true),
+                        unwrap_mode: Some(UnwrapMode::PROCESSED),
+                        destroy_action: Some(DestroyAction::KEY_MATERIAL_DELETED),
                         ..CapabilityInformation::default()
                     }];
+                }
+                QueryFunction::QUERY_PROFILES if version >= Version::V1_3 => {
+                    answer.profile_information = PROFILES.iter().map(|name| profile(*name)).collect();
+                }
+                QueryFunction::QUERY_STORAGE_PROTECTION_MASKS if version >= Version::V2_0 => {
+                    answer.protection_storage_masks =
+                        Some(ProtectionStorageMasks { masks: vec![ProtectionStorageMask::SOFTWARE] });
                 }
                 QueryFunction::QUERY_RNGS if version >= Version::V1_3 => {
                     let rng = RngParameters { rng_algorithm: RngAlgorithm::UNSPECIFIED, ..RngParameters::default() };
@@ -363,11 +453,9 @@ impl Engine {
         let placeholder = match uid {
             Some(UniqueIdentifier::Text(uid)) => return self.objects.get(&uid, &context.caller),
             _ if !self.personality.placeholder => return Err(Refusal::message("no Unique Identifier")),
-            Some(UniqueIdentifier::Index(_)) => return Err(Refusal::message("identifiers by number are not supported")),
-            Some(UniqueIdentifier::Placeholder(
-                UniqueIdentifierPlaceholder::CREATE_KEY_PAIR_PUBLIC_KEY | UniqueIdentifierPlaceholder::RE_KEY_KEY_PAIR_PUBLIC_KEY,
-            )) => &context.public_key,
-            None | Some(UniqueIdentifier::Placeholder(_)) => &context.placeholder,
+            Some(UniqueIdentifier::Index(place)) => context.at(place),
+            Some(UniqueIdentifier::Placeholder(placeholder)) => context.placed(placeholder),
+            None => context.placeholder.as_ref(),
         };
         match placeholder {
             Some(uid) => self.objects.get(uid, &context.caller),
@@ -375,10 +463,17 @@ impl Engine {
         }
     }
 
+    /// The answer to what is no message, or is longer than this server takes.
+    pub fn unreadable(&self, why: &str) -> Secret {
+        self.refuse_message(Version::V1_0, ResultReason::INVALID_MESSAGE, why)
+    }
+
     fn refuse_message(&self, version: Version, reason: ResultReason, text: &str) -> Secret {
-        let version = match self.personality.errors_in_1_0 || !self.personality.versions.contains(&version) {
+        // In the newest version that is not newer than the client's, else in the oldest.
+        let spoken = self.personality.versions.iter().copied();
+        let version = match self.personality.errors_in_1_0 {
             true => Version::V1_0,
-            false => version,
+            false => spoken.clone().filter(|own| *own <= version).max().or(spoken.min()).unwrap_or(Version::V1_0),
         };
         let mut batch = ResponseBatch::new(version, now());
         batch.failure(None, None, reason, text);
@@ -386,12 +481,35 @@ impl Engine {
     }
 }
 
+/// Profiles whose test cases the server passes.
+const PROFILES: &[ProfileName] = &[
+    ProfileName::TAPE_LIBRARY_SERVER,
+    ProfileName::SYMMETRIC_KEY_LIFECYCLE_SERVER,
+    ProfileName::ASYMMETRIC_KEY_LIFECYCLE_SERVER,
+    ProfileName::BASIC_CRYPTOGRAPHIC_SERVER,
+    ProfileName::SYMMETRIC_KEY_FOUNDRY_SERVER,
+    ProfileName::OPAQUE_MANAGED_OBJECT_STORE_SERVER,
+    ProfileName::STORAGE_ARRAY_WITH_SELF_ENCRYPTING_DRIVE_SERVER,
+];
+
+fn profile(profile_name: ProfileName) -> ProfileInformation {
+    ProfileInformation { profile_name, ..ProfileInformation::default() }
+}
+
+/// Server Information: what 2.x has fields for; in 1.x it is a vendor's own, and empty.
+fn server_information(version: Version) -> Value {
+    let text = |tag, text: &str| Field { tag, value: Value::Text(text.to_owned()) };
+    Value::Structure(match version.typed_attributes() {
+        true => vec![text(Tag::SERVER_VERSION, env!("CARGO_PKG_VERSION")), text(Tag::PRODUCT_NAME, "mrhsm serve")],
+        false => Vec::new(),
+    })
+}
+
 /// Where the numbers of a response's header lie: behind the headers (8 bytes each) of message, header and version come major
-/// and minor (16 each), then the time stamp (16) and Batch Count.
+/// and minor (16 each), then the time stamp.
 const MAJOR_AT: usize = 32;
 const MINOR_AT: usize = 48;
 const STAMP_TYPE_AT: usize = 59;
-const COUNT_AT: usize = 80;
 
 /// The answer with another number in its header.
 fn with_number(answer: Secret, at: usize, number: i32) -> Secret {

@@ -3,6 +3,7 @@
 use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
 use super::life::Purpose;
+use super::lifecycle::spend;
 use super::objects::{Object, Outcome, Refusal, Value, now};
 use crate::crypto::kw::{self, Wrapping};
 use crate::kmip::*;
@@ -14,6 +15,17 @@ use crate::version::Version;
 pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outcome<GetResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
+    if object.attributes.fresh() == Some(&true) {
+        engine.objects.change(&context.caller, |transaction| {
+            let mut object = transaction.get(&object.uid)?;
+            for attribute in &mut object.attributes.0 {
+                if let AttributeValue::Fresh(fresh) = &mut attribute.value {
+                    *fresh = false;
+                }
+            }
+            transaction.put(&object)
+        })?;
+    }
     Ok(GetResponse { object_type: object.object_type, unique_identifier: context.about(&object), object: given })
 }
 
@@ -73,9 +85,25 @@ fn given(
                 opaque_data_value: material.bytes().duplicate(),
             }));
         }
+        Value::Template(attributes) => return Ok(ManagedObject::Template(attributes.clone())),
+        Value::Request(certificate_request_type, der) => {
+            return Ok(ManagedObject::CertificateRequest(CertificateRequest {
+                certificate_request_type: *certificate_request_type,
+                certificate_request_value: der.clone(),
+            }));
+        }
+        Value::Pgp(_, material) | Value::Split(_, material) => material.block(KeyFormatType::RAW, algorithm, bits)?,
+        Value::Elsewhere(own) => KeyBlock {
+            key_format_type: *own,
+            cryptographic_algorithm: algorithm,
+            cryptographic_length: bits,
+            ..KeyBlock::default()
+        },
         Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the object is destroyed")),
     };
-    if let Some(specification) = specification {
+    if key_block.key_value.is_none() {
+        // Nothing to wrap: the value is where Key Value Location says.
+    } else if let Some(specification) = specification {
         wrap(engine, context, object, specification, &mut key_block)?;
     } else if engine.personality.attributes_in_key_value
         && let Some(KeyValue::Plain(plain)) = &mut key_block.key_value
@@ -83,6 +111,15 @@ fn given(
         plain.attributes = Some(object.all_attributes(context.version));
     }
     Ok(match (object.object_type, &object.value) {
+        (_, Value::Pgp(version, _)) => ManagedObject::PgpKey(PgpKey { pgp_key_version: *version, key_block }),
+        (_, Value::Split(share, _)) => ManagedObject::SplitKey(SplitKey {
+            split_key_parts: share.parts,
+            key_part_identifier: share.number,
+            split_key_threshold: share.threshold,
+            split_key_method: share.method,
+            prime_field_size: None,
+            key_block,
+        }),
         (_, Value::Secret(secret_data_type, _)) => {
             ManagedObject::SecretData(SecretData { secret_data_type: *secret_data_type, key_block })
         }
@@ -114,6 +151,9 @@ fn wrapping(
         Some(BlockCipherMode::AES_KEY_WRAP_PADDING) => Wrapping::Kwp,
         _ => return refuse("only NIST Key Wrap and AES Key Wrap Padding"),
     };
+    if purpose == Purpose::Protect {
+        spend(engine, context, &kek, 0, true)?;
+    }
     match &kek.value {
         Value::Key(Material::Symmetric(bytes), _) => Ok((wrapping, bytes.duplicate())),
         _ => refuse("only symmetric keys wrap"),

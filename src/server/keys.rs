@@ -92,6 +92,10 @@ impl Material {
                 Ok(Material::Symmetric(key.duplicate()))
             }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) => {
+                if format == Format::PKCS_8 && is_encrypted(bytes.expose()) {
+                    // Nobody but who has its password can use it: it is only kept.
+                    return Ok(Material::Unknown(bytes.duplicate()));
+                }
                 let key = match format {
                     Format::PKCS_8 => PrivateKey::from_pkcs8(bytes.expose()),
                     Format::PKCS_1 => PrivateKey::from_pkcs1(bytes.expose()),
@@ -133,7 +137,7 @@ impl Material {
                     Format::PKCS_8 => key.to_pkcs8(),
                     Format::PKCS_1 => key.to_pkcs1(),
                     Format::ECPRIVATEKEY => key.to_sec1(),
-                    _ => return Err(unsupported_format(format)),
+                    _ => return transparent_private(&key, format).map(|material| key_block(material, format, algorithm, bits)),
                 };
                 KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?)
             }
@@ -142,20 +146,13 @@ impl Material {
                 let bytes = match format {
                     Format::X_509 => key.to_spki(),
                     Format::PKCS_1 => key.to_pkcs1(),
-                    _ => return Err(unsupported_format(format)),
+                    _ => return transparent_public(&key, format).map(|material| key_block(material, format, algorithm, bits)),
                 };
                 KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?.into())
             }
             _ => return Err(unsupported_format(format)),
         };
-        let value = PlainKeyValue { key_material: material, attributes: None };
-        Ok(KeyBlock {
-            key_format_type: format,
-            key_value: Some(KeyValue::Plain(value)),
-            cryptographic_algorithm: algorithm,
-            cryptographic_length: bits,
-            ..KeyBlock::default()
-        })
+        Ok(key_block(material, format, algorithm, bits))
     }
 
     /// Algorithm and length, where the key itself says them.
@@ -171,6 +168,26 @@ impl Material {
             Kind::Ec(curve) => (Alg::EC, curve.bits() as i32),
         })
     }
+}
+
+fn key_block(key_material: KeyMaterial, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> KeyBlock {
+    KeyBlock {
+        key_format_type: format,
+        key_value: Some(KeyValue::Plain(PlainKeyValue { key_material, attributes: None })),
+        cryptographic_algorithm: algorithm,
+        cryptographic_length: bits,
+        ..KeyBlock::default()
+    }
+}
+
+/// True for an EncryptedPrivateKeyInfo (RFC 5958, 3): an algorithm and a string of octets, where a key begins with its version.
+fn is_encrypted(der: &[u8]) -> bool {
+    let content = match der {
+        [0x30, len, rest @ ..] if *len < 0x80 => rest,
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] => rest,
+        _ => return false,
+    };
+    content.first() == Some(&0x30)
 }
 
 fn secret(bytes: &[u8]) -> Secret {
@@ -217,6 +234,61 @@ fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<Publ
     made.map_err(|e| invalid(e.to_string()))
 }
 
+fn transparent_private(key: &PrivateKey, format: Format) -> Outcome<KeyMaterial> {
+    let number = |bytes: &[u8]| Some(BigInteger::from_unsigned(bytes));
+    let unsupported = |_| unsupported_format(format);
+    let transparent = match (format, key.kind()) {
+        (Format::TRANSPARENT_RSA_PRIVATE_KEY, Kind::Rsa { .. }) => {
+            let parts = key.rsa_parts().map_err(unsupported)?;
+            TransparentKey {
+                modulus: number(&parts.modulus),
+                private_exponent: number(parts.private_exponent.expose()),
+                public_exponent: number(&parts.public_exponent),
+                p: number(parts.prime_1.expose()),
+                q: number(parts.prime_2.expose()),
+                prime_exponent_p: number(parts.exponent_1.expose()),
+                prime_exponent_q: number(parts.exponent_2.expose()),
+                crt_coefficient: number(parts.coefficient.expose()),
+                ..TransparentKey::default()
+            }
+        }
+        (
+            Format::TRANSPARENT_EC_PRIVATE_KEY | Format::TRANSPARENT_ECDSA_PRIVATE_KEY | Format::TRANSPARENT_ECDH_PRIVATE_KEY,
+            Kind::Ec(own),
+        ) => TransparentKey {
+            recommended_curve: Some(named(own).ok_or_else(|| unsupported_format(format))?),
+            d: number(key.scalar().map_err(unsupported)?.expose()),
+            ..TransparentKey::default()
+        },
+        _ => return Err(unsupported_format(format)),
+    };
+    Ok(KeyMaterial::Transparent(Box::new(transparent)))
+}
+
+fn transparent_public(key: &PublicKey, format: Format) -> Outcome<KeyMaterial> {
+    let unsupported = |_| unsupported_format(format);
+    let transparent = match (format, key.kind()) {
+        (Format::TRANSPARENT_RSA_PUBLIC_KEY, Kind::Rsa { .. }) => {
+            let (modulus, exponent) = key.rsa_parts().map_err(unsupported)?;
+            TransparentKey {
+                modulus: Some(BigInteger::from_unsigned(&modulus)),
+                public_exponent: Some(BigInteger::from_unsigned(&exponent)),
+                ..TransparentKey::default()
+            }
+        }
+        (
+            Format::TRANSPARENT_EC_PUBLIC_KEY | Format::TRANSPARENT_ECDSA_PUBLIC_KEY | Format::TRANSPARENT_ECDH_PUBLIC_KEY,
+            Kind::Ec(own),
+        ) => TransparentKey {
+            recommended_curve: Some(named(own).ok_or_else(|| unsupported_format(format))?),
+            q_string: Some(key.point().map_err(unsupported)?),
+            ..TransparentKey::default()
+        },
+        _ => return Err(unsupported_format(format)),
+    };
+    Ok(KeyMaterial::Transparent(Box::new(transparent)))
+}
+
 fn transparent_curve(key: &TransparentKey) -> Outcome<Curve> {
     key.recommended_curve.and_then(curve).ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
 }
@@ -232,6 +304,11 @@ pub fn curve(curve: RecommendedCurve) -> Option<Curve> {
         RecommendedCurve::CURVE25519 => Some(Curve::X25519),
         _ => None,
     }
+}
+
+/// What KMIP calls a curve.
+fn named(own: Curve) -> Option<RecommendedCurve> {
+    RecommendedCurve::ALL.iter().copied().find(|name| curve(*name) == Some(own))
 }
 
 /// The hash function that KMIP calls so.

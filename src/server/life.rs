@@ -96,12 +96,13 @@ impl Dates {
     /// Fails when a change of a date by a client contradicts the others (spec 1.4, 3.24 to 3.27).
     pub fn check_change(&self, before: &Dates, now: i64) -> Outcome<()> {
         let invalid = |text: &str| Err(Refusal::item(ResultReason::INVALID_FIELD, text));
+        let denied = |text: &str| Err(Refusal::item(ResultReason::PERMISSION_DENIED, text));
         let passed = |date: Option<i64>| date.is_some_and(|date| date <= now);
         if self.activation != before.activation && passed(before.activation) {
-            return invalid("the object was activated already");
+            return denied("the object was activated already");
         }
         if self.deactivation != before.deactivation && passed(before.deactivation) {
-            return invalid("the object was deactivated already");
+            return denied("the object was deactivated already");
         }
         let order = [self.activation, self.deactivation];
         if let [Some(first), Some(last)] = order

@@ -8,7 +8,7 @@ use crate::ttlv::{DateTime, Interval};
 use crate::version::Version;
 
 /// How long a lease lasts, in seconds.
-const LEASE: u32 = 3600;
+pub const LEASE: u32 = 3600;
 
 /// The reason for "not in this state".
 fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
@@ -93,6 +93,8 @@ pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) 
             return Ok(());
         }
         object.dates.destroy = Some(now());
+        // The digest of what is gone stays.
+        object.attributes.0.extend(object.digest(Version::V2_1).map(|digest| AttributeValue::Digest(digest).into()));
         object.value = Value::Gone;
         transaction.put_changed(object)
     })?;
@@ -140,6 +142,10 @@ pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> O
 /// Answers Obtain Lease. A lease ends by itself: nothing is kept of it.
 pub fn obtain_lease(engine: &Engine, context: &mut Context, request: ObtainLeaseRequest) -> Outcome<ObtainLeaseResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
+    let state = object.state();
+    if object.has_state() && matches!(state, State::COMPROMISED | State::DESTROYED | State::DESTROYED_COMPROMISED) {
+        return Err(wrong_state(context.version, format!("the object is {state}: nobody shall use it")));
+    }
     Ok(ObtainLeaseResponse {
         unique_identifier: context.about(&object),
         lease_time: Interval(LEASE),
@@ -153,18 +159,48 @@ pub fn get_usage_allocation(
     context: &mut Context,
     request: GetUsageAllocationRequest,
 ) -> Outcome<GetUsageAllocationResponse> {
-    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
-        let limits = object.attributes.0.iter_mut().find_map(|attribute| match &mut attribute.value {
-            AttributeValue::UsageLimits(limits) => Some(limits),
-            _ => None,
-        });
-        let limits = limits.ok_or_else(|| Refusal::item(ResultReason::ILLEGAL_OPERATION, "the object has no Usage Limits"))?;
-        let left = limits.usage_limits_count.unwrap_or(limits.usage_limits_total);
-        if request.usage_limits_count < 0 || request.usage_limits_count > left {
-            return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{left} uses are left")));
-        }
-        limits.usage_limits_count = Some(left - request.usage_limits_count);
-        Ok(())
-    })?;
+    let version = context.version;
+    let unique_identifier =
+        change(engine, context, request.unique_identifier, |object| match limits_of(&mut object.attributes) {
+            Some(limits) => take(version, limits, request.usage_limits_count),
+            None => Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, "the object has no Usage Limits")),
+        })?;
     Ok(GetUsageAllocationResponse { unique_identifier })
+}
+
+fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
+    attributes.0.iter_mut().find_map(|attribute| match &mut attribute.value {
+        AttributeValue::UsageLimits(limits) => Some(limits),
+        _ => None,
+    })
+}
+
+fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> {
+    let left = limits.usage_limits_count.unwrap_or(limits.usage_limits_total);
+    if wanted < 0 || wanted > left {
+        let reason = match version.typed_attributes() {
+            true => ResultReason::USAGE_LIMIT_EXCEEDED,
+            false => ResultReason::PERMISSION_DENIED,
+        };
+        return Err(Refusal::item(reason, format!("Usage Limits leave {left}")));
+    }
+    limits.usage_limits_count = Some(left - wanted);
+    Ok(())
+}
+
+/// Counts the use of a key that protects data here (spec 1.4, 3.21): `bytes`, or one object where one `begins`. Keys without
+/// Usage Limits cost nothing.
+pub fn spend(engine: &Engine, context: &Context, object: &Object, bytes: usize, begins: bool) -> Outcome<()> {
+    let Some(limits) = object.attributes.usage_limits() else { return Ok(()) };
+    let wanted = match limits.usage_limits_unit {
+        UsageLimitsUnit::BYTE => bytes as i64,
+        _ => i64::from(begins),
+    };
+    engine.objects.change(&context.caller, |transaction| {
+        let mut object = transaction.get(&object.uid)?;
+        if let Some(limits) = limits_of(&mut object.attributes) {
+            take(context.version, limits, wanted)?;
+        }
+        transaction.put(&object)
+    })
 }

@@ -276,7 +276,11 @@ fn converse(socket: TcpStream, listed: &Listed) -> io::Result<()> {
         let mut header = [0; HEADER_LEN];
         stream.read_exact(&mut header)?;
         stream.sock.until = Instant::now() + limits.frame;
-        let Ok(length) = frame_length(&header, largest) else { return Ok(()) };
+        let length = match frame_length(&header, largest) {
+            Ok(length) => length,
+            // What follows cannot be told apart from the next message: say so and end.
+            Err(e) => return send(&mut stream, shared.engine.unreadable(&e.to_string()).expose()),
+        };
         frame.clear();
         frame.extend_from_slice(&header);
         frame.resize(length, 0);

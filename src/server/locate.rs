@@ -5,7 +5,7 @@ use crate::ttlv::{DateTime, Tag};
 use crate::version::Version;
 
 use super::engine::{Context, Engine};
-use super::objects::{Fits, Object, Outcome, Refusal, Search};
+use super::objects::{Fits, Object, Outcome, Refusal, Search, Value};
 use super::personality::{Locating, Policy};
 
 /// Answers Locate.
@@ -42,19 +42,30 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
         Ok(true)
     };
     let mask = request.storage_status_mask.unwrap_or(StorageStatusMask::ON_LINE_STORAGE);
-    let kept = match (mask.contains(StorageStatusMask::DESTROYED_STORAGE), mask == StorageStatusMask::DESTROYED_STORAGE) {
-        (_, true) => Some(false),
-        (true, false) => None,
-        (false, false) => Some(true),
+    let (online, archived) =
+        (mask.contains(StorageStatusMask::ON_LINE_STORAGE), mask.contains(StorageStatusMask::ARCHIVAL_STORAGE));
+    let kept = match (mask.contains(StorageStatusMask::DESTROYED_STORAGE), online || archived) {
+        (true, false) => Some(false),
+        (true, true) => None,
+        (false, _) => Some(true),
     };
+    let on_line = (kept == Some(true) && online != archived).then_some(online);
+    // A fresh member of a group is given out once, the one that waits longest first (spec 1.4, 4.9).
+    let oldest_first = request.object_group_member == Some(ObjectGroupMember::GROUP_MEMBER_FRESH);
+    if oldest_first {
+        exact.push(AttributeValue::Fresh(true));
+    }
     let offset = match personality.locate_offset {
         true => request.offset_items.unwrap_or(0).max(0) as usize,
         false => 0,
     };
     let most = request.maximum_items.map_or(usize::MAX, |n| n.max(0) as usize).min(personality.locate_limit);
     let fits: Option<Fits<'_>> = if others.is_empty() { None } else { Some(&mut fits) };
-    let search = Search { exact, kept, fits, offset, most };
+    let search = Search { exact, kept, on_line, oldest_first, fits, offset, most };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
+    if context.version.typed_attributes() {
+        context.answered.extend(unique_identifiers.iter().map(|uid| (OperationCode::LOCATE, uid.clone())));
+    }
     context.placeholder = match unique_identifiers.as_slice() {
         [only] => Some(only.clone()),
         _ => None,
@@ -65,7 +76,7 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
 
 fn holds_certificates(engine: &Engine, context: &Context) -> Outcome<bool> {
     let exact = vec![AttributeValue::ObjectType(ObjectType::CERTIFICATE)];
-    let search = Search { exact, kept: None, fits: None, offset: 0, most: 1 };
+    let search = Search { exact, kept: None, most: 1, ..Search::default() };
     Ok(engine.objects.find(&context.caller, search)?.0 > 0)
 }
 
@@ -96,6 +107,9 @@ fn kind(filter: &AttributeValue) -> Kind {
         | AttributeValue::InitialDate(_) => Kind::Looked,
         AttributeValue::CryptographicUsageMask(_)
         | AttributeValue::RevocationReason(_)
+        | AttributeValue::KeyValuePresent(_)
+        | AttributeValue::Digest(_)
+        | AttributeValue::LeaseTime(_)
         | AttributeValue::AlwaysSensitive(_)
         | AttributeValue::NeverExtractable(_)
         | AttributeValue::Sensitive(_)
@@ -132,6 +146,7 @@ fn matches(object: &Object, filter: &AttributeValue, locating: Locating, filters
                 if info.application_namespace == wanted.application_namespace)
         }),
         AttributeValue::CryptographicUsageMask(mask) => object.usage().contains(*mask),
+        AttributeValue::KeyValuePresent(wanted) => matches!(object.value, Value::Elsewhere(_)) != *wanted,
         AttributeValue::Sensitive(wanted) => object.attributes.sensitive().copied().unwrap_or(false) == *wanted,
         AttributeValue::Extractable(wanted) => object.attributes.extractable().copied().unwrap_or(true) == *wanted,
         other if date(other).is_some() => {

@@ -1,15 +1,17 @@
 //! Objects that are made: created, registered, imported, replaced.
 
 use super::attributes::{is_servers, screen};
+use super::computed::of_certificate;
 use super::engine::{Context, Engine};
 use super::get::unwrapped;
 use super::keys::{Material, curve, invalid};
 use super::life::Dates;
-use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::objects::{Object, Outcome, Refusal, Share, Value, now};
+use super::template::{given, registered};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
 use crate::kmip::*;
-use crate::ttlv::{Interval, Tag};
+use crate::ttlv::{DateTime, Interval, Tag};
 
 /// Attributes that a new key must have.
 pub fn required<'a, T>(value: Option<&'a T>, name: &str) -> Outcome<&'a T> {
@@ -19,8 +21,11 @@ pub fn required<'a, T>(value: Option<&'a T>, name: &str) -> Outcome<&'a T> {
 /// Whether a symmetric key of this algorithm may have so many bits.
 fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
     match algorithm {
-        CryptographicAlgorithm::AES => matches!(bits, 128 | 192 | 256),
-        CryptographicAlgorithm::TRIPLE_DES => matches!(bits, 168 | 192),
+        CryptographicAlgorithm::AES | CryptographicAlgorithm::CAMELLIA => matches!(bits, 128 | 192 | 256),
+        CryptographicAlgorithm::TRIPLE_DES => matches!(bits, 112 | 128 | 168 | 192),
+        // Kept for those who use them; the server does not.
+        CryptographicAlgorithm::DES => matches!(bits, 56 | 64),
+        CryptographicAlgorithm::SKIPJACK => bits == 80,
         CryptographicAlgorithm::CHACHA20 | CryptographicAlgorithm::CHACHA20POLY1305 => bits == 256,
         CryptographicAlgorithm::HMAC_SHA1
         | CryptographicAlgorithm::HMAC_SHA224
@@ -36,18 +41,33 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) ->
     if request.object_type != ObjectType::SYMMETRIC_KEY {
         return Err(invalid(format!("cannot create a {}", request.object_type)));
     }
-    let attributes = screen(&engine.personality, context.version, request.template_attribute.attributes)?;
+    let attributes = given(engine, context, Some(request.template_attribute))?;
+    let mut attributes = screen(&engine.personality, context.version, attributes)?;
     let algorithm = *required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
     let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
     required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
     if !fits(algorithm, bits) {
         return Err(invalid(format!("no {algorithm} key has {bits} bits")));
     }
-    // Triple DES may be counted without its parity bits.
-    let len = if bits == 168 { 24 } else { bits as usize / 8 };
+    // DES and Triple DES may be counted without their parity bits.
+    let len = match (algorithm, bits) {
+        (CryptographicAlgorithm::DES | CryptographicAlgorithm::TRIPLE_DES, 56 | 112 | 168) => bits as usize / 7,
+        _ => bits as usize / 8,
+    };
     let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
+    made_here(&mut attributes);
     let unique_identifier = keep(engine, context, Object::new(&context.caller, request.object_type, value, attributes))?;
     Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+}
+
+/// Notes that the server made the object: when it was, and that nobody has got it yet, which matters in a group.
+pub fn made_here(attributes: &mut Attributes) {
+    if attributes.original_creation_date().is_none() {
+        attributes.push(AttributeValue::OriginalCreationDate(DateTime(now())));
+    }
+    if attributes.object_group().is_some() && attributes.fresh().is_none() {
+        attributes.push(AttributeValue::Fresh(true));
+    }
 }
 
 /// Keeps a new object, which following items are about.
@@ -62,10 +82,10 @@ pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outco
 
 /// Answers Create Key Pair.
 pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKeyPairRequest) -> Outcome<CreateKeyPairResponse> {
-    let common = request.common.unwrap_or_default().attributes;
+    let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>| -> Outcome<Attributes> {
         let mut all = common.clone();
-        for value in own.unwrap_or_default().attributes.iter() {
+        for value in given(engine, context, own)?.iter() {
             all.push(value.clone());
         }
         let domain = all.cryptographic_domain_parameters().cloned();
@@ -90,6 +110,7 @@ fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private:
     let spki = Material::Public(key.public()?.to_spki()?.into());
     for attributes in [&mut private, &mut public] {
         required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+        made_here(attributes);
         if attributes.cryptographic_length().is_none() {
             let bits = spki.describe().map_or(0, |(_, bits)| bits);
             attributes.push(AttributeValue::CryptographicLength(bits));
@@ -124,8 +145,8 @@ fn keep_pair(engine: &Engine, context: &mut Context, mut public: Object, mut pri
         transaction.put(&public)?;
         transaction.put(&private)
     })?;
-    context.public_key = Some(public.uid.clone());
-    Ok((context.about(&private), public.uid))
+    context.named_pair(&private.uid, &public.uid);
+    Ok((private.uid, public.uid))
 }
 
 fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
@@ -161,7 +182,8 @@ pub fn register(engine: &Engine, context: &mut Context, request: RegisterRequest
     if object.object_type() != request.object_type {
         return Err(invalid("the object is not of the type that Object Type says"));
     }
-    let made = taken_in(engine, context, object, request.template_attribute.attributes)?;
+    let attributes = given(engine, context, Some(request.template_attribute))?;
+    let made = taken_in(engine, context, object, attributes)?;
     Ok(RegisterResponse { unique_identifier: keep(engine, context, made)?, template_attribute: None })
 }
 
@@ -206,10 +228,18 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
         {
             attributes.push(AttributeValue::CryptographicLength(bits));
         }
-        required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+        // What is no key to KMIP needs none.
+        if matches!(object_type, ObjectType::SYMMETRIC_KEY | ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY) {
+            required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+        }
     }
     let plain = || block.as_ref().and_then(Option::as_ref).or(object.key_block()).ok_or_else(|| invalid("without Key Block"));
     let value = match &object {
+        _ if object.key_block().is_some_and(|block| block.key_value.is_none()) => {
+            // The client keeps the value, and says where (spec 1.4, 4.3).
+            required(attributes.key_value_location(), "the key's value, and Key Value Location too,")?;
+            Value::Elsewhere(object.key_block().map(|block| block.key_format_type).unwrap_or_default())
+        }
         ManagedObject::SymmetricKey(_) | ManagedObject::PrivateKey(_) | ManagedObject::PublicKey(_) => {
             let block = plain()?;
             let material = Material::parse(object_type, block)?;
@@ -218,21 +248,21 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             {
                 return Err(invalid("the key is not as long as Cryptographic Length says"));
             }
-            // What is transparent comes back as bytes.
-            let format = match (block.key_format_type, &material) {
-                (
-                    format @ (KeyFormatType::RAW
-                    | KeyFormatType::PKCS_1
-                    | KeyFormatType::PKCS_8
-                    | KeyFormatType::X_509
-                    | KeyFormatType::ECPRIVATEKEY),
-                    _,
-                ) => format,
-                (_, Material::Private(_)) => KeyFormatType::PKCS_8,
-                (_, Material::Public(_)) => KeyFormatType::X_509,
-                _ => KeyFormatType::RAW,
+            Value::Key(material, block.key_format_type)
+        }
+        ManagedObject::PgpKey(key) => Value::Pgp(key.pgp_key_version, Material::parse(object_type, plain()?)?),
+        ManagedObject::SplitKey(key) => {
+            let share = Share {
+                parts: key.split_key_parts,
+                number: key.key_part_identifier,
+                threshold: key.split_key_threshold,
+                method: key.split_key_method,
             };
-            Value::Key(material, format)
+            Value::Split(share, Material::parse(object_type, plain()?)?)
+        }
+        ManagedObject::Template(content) => registered(content, &mut attributes),
+        ManagedObject::CertificateRequest(request) => {
+            Value::Request(request.certificate_request_type, request.certificate_request_value.clone())
         }
         ManagedObject::SecretData(data) => match Material::parse(object_type, plain()?)? {
             material @ Material::Unknown(_) => Value::Secret(data.secret_data_type, material),
@@ -242,22 +272,37 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             if attributes.certificate_type().is_none() {
                 attributes.push(AttributeValue::CertificateType(certificate.certificate_type));
             }
+            describe(&mut attributes, &certificate.certificate_value);
             Value::Certificate(certificate.certificate_type, certificate.certificate_value.clone())
         }
         ManagedObject::OpaqueObject(opaque) => {
             Value::Opaque(opaque.opaque_data_type, Material::Unknown(opaque.opaque_data_value.duplicate()))
         }
-        other => return Err(invalid(format!("a {} is not taken in", other.object_type()))),
     };
     Ok(Object::new(&context.caller, object_type, value, attributes))
+}
+
+/// Adds what a certificate says of itself and nobody has said yet.
+pub fn describe(attributes: &mut Attributes, certificate: &[u8]) {
+    for value in of_certificate(certificate) {
+        if !attributes.iter().any(|given| given.name() == value.name()) {
+            attributes.push(value);
+        }
+    }
 }
 
 /// Attributes of a key that replaces `old`: those that are given, and of the old one those that are not (spec 1.4, 4.4).
 fn replacing(old: &Object, mut given: Attributes) -> Attributes {
     for value in old.attributes.iter() {
         let is_given = given.iter().any(|other| other.name() == value.name());
-        if !is_given && value.name() != AttributeName::Standard(Tag::LINK) {
-            given.push(value.clone());
+        match value {
+            _ if is_given => {}
+            AttributeValue::Link(_) | AttributeValue::OriginalCreationDate(_) | AttributeValue::Fresh(_) => {}
+            AttributeValue::UsageLimits(limits) => given.push(AttributeValue::UsageLimits(UsageLimits {
+                usage_limits_count: Some(limits.usage_limits_total),
+                ..limits.clone()
+            })),
+            other => given.push(other.clone()),
         }
     }
     given
@@ -289,15 +334,17 @@ fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
 /// Answers Re-key.
 pub fn re_key(engine: &Engine, context: &mut Context, request: ReKeyRequest) -> Outcome<ReKeyResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
-    let given = request.template_attribute.unwrap_or_default().attributes;
-    let given = screen(&engine.personality, context.version, given)?;
+    let wanted = given(engine, context, request.template_attribute)?;
+    let wanted = screen(&engine.personality, context.version, wanted)?;
     let len = match &object.value {
         Value::Key(Material::Symmetric(bytes), _) => bytes.len(),
         Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the key is gone")),
         _ => return Err(invalid("only symmetric keys can be replaced")),
     };
     let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
-    let mut new = Object::new(&context.caller, ObjectType::SYMMETRIC_KEY, value, replacing(&object, given));
+    let mut attributes = replacing(&object, wanted);
+    made_here(&mut attributes);
+    let mut new = Object::new(&context.caller, ObjectType::SYMMETRIC_KEY, value, attributes);
     replacing_dates(&mut new.dates, &object.dates, request.offset);
     engine.objects.change(&context.caller, |transaction| {
         let mut old = transaction.get(&object.uid)?;
@@ -315,10 +362,10 @@ pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKey
     let public_uid = old_private.attributes.linked(LinkType::PUBLIC_KEY_LINK);
     let public_uid = public_uid.ok_or_else(|| invalid("the object is no private key with a link to its public key"))?;
     let old_public = engine.objects.get(public_uid, &context.caller)?;
-    let common = request.common.unwrap_or_default().attributes;
+    let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>, old: &Object| -> Outcome<Attributes> {
-        let given = common.iter().chain(own.unwrap_or_default().attributes.iter()).cloned().collect();
-        Ok(replacing(old, screen(&engine.personality, context.version, given)?))
+        let wanted = common.iter().chain(given(engine, context, own)?.iter()).cloned().collect();
+        Ok(replacing(old, screen(&engine.personality, context.version, wanted)?))
     };
     let private = half(request.private_key, &old_private)?;
     let public = half(request.public_key, &old_public)?;
@@ -338,9 +385,9 @@ pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKey
         }
         Ok(())
     })?;
-    context.public_key = Some(public.uid.clone());
+    context.named_pair(&private.uid, &public.uid);
     Ok(ReKeyKeyPairResponse {
-        private_key_unique_identifier: context.about(&private),
+        private_key_unique_identifier: private.uid,
         public_key_unique_identifier: public.uid,
         ..ReKeyKeyPairResponse::default()
     })

@@ -7,6 +7,7 @@
 mod attributes;
 mod audit;
 mod certs;
+mod computed;
 mod crypto;
 mod derive;
 mod engine;
@@ -22,6 +23,8 @@ mod make;
 mod mistakes;
 mod objects;
 mod personality;
+mod split;
+mod template;
 
 pub use audit::Audit;
 pub use certs::{Authority, Certified, Wanted};
@@ -31,5 +34,5 @@ pub use home::{Home, default_home};
 pub use keys::Material;
 pub use listen::{Limits, Options, Server, tls_config};
 pub use mistakes::Mistake;
-pub use objects::{Object, Objects, Value};
+pub use objects::{Object, Objects, Share, Value};
 pub use personality::{Ids, Locating, Personality, Policy};

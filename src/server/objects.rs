@@ -63,8 +63,31 @@ pub enum Value {
     Certificate(CertificateType, Vec<u8>),
     /// Bytes that are not looked into.
     Opaque(OpaqueDataType, Material),
+    /// Attributes for other objects (1.x).
+    Template(Attributes),
+    /// A PGP key of this version.
+    Pgp(i32, Material),
+    /// A part of a key.
+    Split(Share, Material),
+    /// A request for a certificate (2.x).
+    Request(CertificateRequestType, Vec<u8>),
+    /// A key whose value the server does not have, and its format.
+    Elsewhere(KeyFormatType),
     /// Destroyed.
     Gone,
+}
+
+/// Which part of a key (spec 1.4, 2.2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How many parts there are.
+    pub parts: i32,
+    /// Which one this is, from 1.
+    pub number: i32,
+    /// How many of them make the key.
+    pub threshold: i32,
+    /// How it was split.
+    pub method: SplitKeyMethod,
 }
 
 /// An object.
@@ -118,9 +141,9 @@ impl Object {
         }
     }
 
-    /// Opaque objects have no state.
+    /// Opaque objects and templates have no state.
     pub fn has_state(&self) -> bool {
-        self.object_type != ObjectType::OPAQUE_OBJECT
+        !matches!(self.object_type, ObjectType::OPAQUE_OBJECT | ObjectType::TEMPLATE)
     }
 
     /// Its state, as its dates make it at this moment.
@@ -150,46 +173,6 @@ impl Object {
     pub fn is_for(&self, caller: &Caller) -> bool {
         self.owner == caller.name || self.groups.iter().any(|group| caller.groups.contains(group))
     }
-
-    /// Every attribute, those that the server computes included, that `version` knows.
-    pub fn all_attributes(&self, version: Version) -> Attributes {
-        let mut all = Attributes::new();
-        all.push(AttributeValue::UniqueIdentifier(self.uid.clone()));
-        all.push(AttributeValue::ObjectType(self.object_type));
-        all.0.extend(self.attributes.0.iter().cloned());
-        if self.has_state() {
-            all.push(AttributeValue::State(self.state()));
-        }
-        self.dates.attributes().for_each(|value| all.push(value));
-        if let Some(reason) = &self.revocation_reason {
-            all.push(AttributeValue::RevocationReason(reason.clone()));
-        }
-        if matches!(self.value, Value::Key(..) | Value::Secret(..)) {
-            all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
-            all.push(AttributeValue::NeverExtractable(self.never_extractable));
-        }
-        all.0.retain(|attribute| known(&attribute.value, version));
-        all
-    }
-}
-
-/// Whether a version has an attribute.
-fn known(value: &AttributeValue, version: Version) -> bool {
-    let AttributeName::Standard(tag) = value.name() else { return true };
-    match tag {
-        Tag::ALTERNATIVE_NAME | Tag::KEY_VALUE_PRESENT | Tag::KEY_VALUE_LOCATION | Tag::ORIGINAL_CREATION_DATE => {
-            version >= Version::V1_2
-        }
-        Tag::FRESH | Tag::DIGITAL_SIGNATURE_ALGORITHM | Tag::CERTIFICATE_LENGTH | Tag::X_509_CERTIFICATE_IDENTIFIER => {
-            version >= Version::V1_1
-        }
-        Tag::RANDOM_NUMBER_GENERATOR => version >= Version::V1_3,
-        Tag::SENSITIVE | Tag::ALWAYS_SENSITIVE | Tag::EXTRACTABLE | Tag::NEVER_EXTRACTABLE | Tag::DESCRIPTION | Tag::COMMENT => {
-            version >= Version::V1_4
-        }
-        Tag::OPERATION_POLICY_NAME => version < Version::V2_0,
-        _ => true,
-    }
 }
 
 /// The tags of a record; numbers of the range that KMIP leaves to vendors. None is ever sent.
@@ -208,6 +191,8 @@ mod tag {
     pub const ATTRIBUTE: Tag = Tag(0x54_0009);
     pub const INDEX: Tag = Tag(0x54_000A);
     pub const DATES: Tag = Tag(0x54_000B);
+    /// Numbers that a value has beside its bytes.
+    pub const NUMBER: Tag = Tag(0x54_000C);
 }
 
 impl Object {
@@ -218,6 +203,16 @@ impl Object {
             Value::Secret(data_type, material) => (2, data_type.0, material.kind(), material.bytes().duplicate()),
             Value::Certificate(certificate_type, der) => (3, certificate_type.0, 0, Secret::new(der.clone())),
             Value::Opaque(data_type, material) => (4, data_type.0, material.kind(), material.bytes().duplicate()),
+            Value::Template(_) => (5, 0, 0, Secret::default()),
+            Value::Pgp(_, material) => (6, 0, material.kind(), material.bytes().duplicate()),
+            Value::Split(share, material) => (7, share.method.0, material.kind(), material.bytes().duplicate()),
+            Value::Request(request_type, der) => (8, request_type.0, 0, Secret::new(der.clone())),
+            Value::Elsewhere(format) => (9, format.0, 0, Secret::default()),
+        };
+        let numbers = match &self.value {
+            Value::Pgp(version, _) => vec![*version],
+            Value::Split(share, _) => vec![share.parts, share.number, share.threshold],
+            _ => Vec::new(),
         };
         let mut writer = Writer::with_capacity(Version::V2_1, 1024);
         writer.structure(tag::RECORD, |w| {
@@ -226,6 +221,10 @@ impl Object {
             w.integer(tag::KIND, kind);
             w.enumeration(tag::FORMAT, format);
             w.integer(tag::MATERIAL, material);
+            numbers.encode(tag::NUMBER, w);
+            if let Value::Template(attributes) = &self.value {
+                attributes.encode(Tag::ATTRIBUTES, w);
+            }
             self.dates.encode(tag::DATES, w);
             self.revocation_reason.encode(Tag::REVOCATION_REASON, w);
             self.owner.encode(tag::OWNER, w);
@@ -243,9 +242,13 @@ impl Object {
     /// Gives a record its value.
     fn with_value(mut self, value: Secret) -> Object {
         match &mut self.value {
-            Value::Gone => {}
-            Value::Certificate(_, der) => *der = value.expose().to_vec(),
-            Value::Key(material, _) | Value::Secret(_, material) | Value::Opaque(_, material) => material.fill(value),
+            Value::Gone | Value::Template(_) | Value::Elsewhere(_) => {}
+            Value::Certificate(_, der) | Value::Request(_, der) => *der = value.expose().to_vec(),
+            Value::Key(material, _)
+            | Value::Secret(_, material)
+            | Value::Opaque(_, material)
+            | Value::Pgp(_, material)
+            | Value::Split(_, material) => material.fill(value),
         }
         self
     }
@@ -269,6 +272,7 @@ impl Record for Object {
             never_extractable: false,
         };
         let (mut kind, mut format, mut material, mut index) = (0, 0, 0, None);
+        let (mut numbers, mut template) = (Vec::new(), Attributes::new());
         let mut items = record.items()?;
         while let Some(item) = items.next()? {
             match item.tag {
@@ -277,6 +281,8 @@ impl Record for Object {
                 tag::KIND => kind = item.integer()?,
                 tag::FORMAT => format = item.enumeration()?,
                 tag::MATERIAL => material = item.integer()?,
+                tag::NUMBER => numbers.push(item.integer()?),
+                Tag::ATTRIBUTES => template = Attributes::decode(&item)?.iter().cloned().collect(),
                 tag::DATES => object.dates = Dates::decode(&item)?,
                 Tag::REVOCATION_REASON => object.revocation_reason = Some(RevocationReason::decode(&item)?),
                 tag::OWNER => object.owner = item.text()?.to_owned(),
@@ -298,39 +304,51 @@ impl Record for Object {
             2 => Value::Secret(SecretDataType(format), material()?),
             3 => Value::Certificate(CertificateType(format), Vec::new()),
             4 => Value::Opaque(OpaqueDataType(format), material()?),
+            5 => Value::Template(template),
+            6 => Value::Pgp(numbers.first().copied().unwrap_or_default(), material()?),
+            7 => {
+                let [parts, number, threshold] = numbers[..] else { return Err(record.error("without the numbers of a part")) };
+                Value::Split(Share { parts, number, threshold, method: SplitKeyMethod(format) }, material()?)
+            }
+            8 => Value::Request(CertificateRequestType(format), Vec::new()),
+            9 => Value::Elsewhere(KeyFormatType(format)),
             _ => return Err(record.error("with an unknown kind of value")),
         };
         Ok(object)
     }
 
     fn tags(&self, tagger: &Tagger) -> Vec<u64> {
-        let mut tags = vec![tagger.tag(Kept(!self.dates.is_destroyed()))];
+        let mut tags =
+            vec![tagger.tag(Mark::Kept(!self.dates.is_destroyed())), tagger.tag(Mark::OnLine(self.dates.archive.is_none()))];
         tags.push(attribute_tag(tagger, &AttributeValue::ObjectType(self.object_type)));
-        tags.push(tagger.tag(Owner(&self.owner)));
-        tags.extend(self.groups.iter().map(|group| tagger.tag(Group(group))));
+        tags.push(tagger.tag(Mark::Owner(&self.owner)));
+        tags.extend(self.groups.iter().map(|group| tagger.tag(Mark::Group(group))));
         tags.extend(self.attributes.iter().map(|value| attribute_tag(tagger, value)));
         tags
     }
 }
 
-/// True for what is not destroyed.
+/// What objects are found by. One type for all: the same text as an owner and as a group must not be the same number.
 #[derive(Hash)]
-pub struct Kept(pub bool);
-
-/// Whose it is.
-#[derive(Hash)]
-struct Owner<'a>(&'a str);
-
-/// Who shares it.
-#[derive(Hash)]
-struct Group<'a>(&'a str);
+enum Mark<'a> {
+    /// Not destroyed.
+    Kept(bool),
+    /// Not archived.
+    OnLine(bool),
+    /// Whose it is.
+    Owner(&'a str),
+    /// Who shares it.
+    Group(&'a str),
+    /// An attribute, encoded.
+    Attribute(&'a [u8]),
+}
 
 /// The number under which objects with exactly this attribute are found.
 pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
     let mut writer = Writer::with_capacity(Version::V2_1, 128);
     Attribute::from(value.clone()).encode(tag::ATTRIBUTE, &mut writer);
     // What cannot be written has no equal; one number for all of them only makes more candidates.
-    tagger.tag(writer.finish().unwrap_or_default().expose())
+    tagger.tag(Mark::Attribute(writer.finish().unwrap_or_default().expose()))
 }
 
 /// A condition that only the object itself can answer.
@@ -342,12 +360,31 @@ pub struct Search<'a> {
     pub exact: Vec<AttributeValue>,
     /// `Some(true)`: only what is not destroyed; `Some(false)`: only what is.
     pub kept: Option<bool>,
+    /// `Some(true)`: only what is not archived; `Some(false)`: only what is.
+    pub on_line: Option<bool>,
+    /// The oldest first, instead of the newest.
+    pub oldest_first: bool,
     /// What else must be true.
     pub fits: Option<Fits<'a>>,
     /// How many of those found are passed over.
     pub offset: usize,
     /// How many of the rest are wanted.
     pub most: usize,
+}
+
+impl Default for Search<'_> {
+    /// Everything that is not destroyed.
+    fn default() -> Self {
+        Search {
+            exact: Vec::new(),
+            kept: Some(true),
+            on_line: None,
+            oldest_first: false,
+            fits: None,
+            offset: 0,
+            most: usize::MAX,
+        }
+    }
 }
 
 /// How many objects are remembered as they were read. Each weighs about 2 KiB.
@@ -392,18 +429,23 @@ impl Objects {
         Ok(Some(object))
     }
 
-    /// Objects that this client may know of, the newest first, and how many they are. Where `search` has no condition beside
+    /// Objects that this client may know of, the newest first unless `search` says otherwise, and how many they are. Where `search` has no condition beside
     /// exact attributes nothing is read from the file.
     pub fn find(&self, caller: &Caller, mut search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
         let tagger = self.records.tagger();
         let mut tags: Vec<u64> = search.exact.iter().map(|value| attribute_tag(tagger, value)).collect();
-        tags.extend(search.kept.map(|kept| tagger.tag(Kept(kept))));
-        let groups = caller.groups.iter().map(|group| tagger.tag(Group(group)));
-        let whose: Vec<u64> = [tagger.tag(Owner(&caller.name))].into_iter().chain(groups).collect();
+        tags.extend(search.kept.map(|kept| tagger.tag(Mark::Kept(kept))));
+        tags.extend(search.on_line.map(|on_line| tagger.tag(Mark::OnLine(on_line))));
+        let groups = caller.groups.iter().map(|group| tagger.tag(Mark::Group(group)));
+        let whose: Vec<u64> = [tagger.tag(Mark::Owner(&caller.name))].into_iter().chain(groups).collect();
         let held = self.records.read()?;
         let mut total = 0;
         let mut uids = Vec::new();
-        for number in held.numbers(&tags, &whose).into_iter().rev() {
+        let mut numbers = held.numbers(&tags, &whose);
+        if !search.oldest_first {
+            numbers.reverse();
+        }
+        for number in numbers {
             let Some(uid) = held.uid(number) else { continue };
             if let Some(fits) = &mut search.fits {
                 match self.remembered(&held, uid)? {
@@ -465,7 +507,7 @@ impl Transaction<'_> {
         if personality.unique_names {
             for name in object.attributes.iter().filter(|value| matches!(value, AttributeValue::Name(_))) {
                 let tagger = self.objects.records.tagger();
-                if !self.held.find(&[attribute_tag(tagger, name), tagger.tag(Kept(true))]).is_empty() {
+                if !self.held.find(&[attribute_tag(tagger, name), tagger.tag(Mark::Kept(true))]).is_empty() {
                     return Err(Refusal::item(ResultReason::INVALID_FIELD, "an object has this name already"));
                 }
             }

@@ -51,6 +51,10 @@ pub struct Personality {
     pub unannounced: &'static [OperationCode],
     /// An operation that it does not have makes the whole message invalid, instead of failing the item.
     pub unknown_operation_breaks: bool,
+    /// An item that cannot be read makes the whole message invalid, instead of failing itself.
+    pub malformed_item_breaks: bool,
+    /// A Time Stamp in the request must be about now.
+    pub checks_time: bool,
     /// The header of an Invalid Message answer always says 1.0.
     pub errors_in_1_0: bool,
     /// Identifiers.
@@ -175,10 +179,17 @@ const ALL: &[OperationCode] = &[
     Op::RNG_RETRIEVE,
     Op::RNG_SEED,
     Op::HASH,
+    Op::CREATE_SPLIT_KEY,
+    Op::JOIN_SPLIT_KEY,
     Op::IMPORT,
     Op::EXPORT,
+    Op::CANCEL,
+    Op::POLL,
     Op::PING,
 ];
+
+/// There for those who ask, though every answer comes at once: there is never anything to wait for.
+const UNNEEDED: &[OperationCode] = &[Op::CANCEL, Op::POLL];
 
 /// What a key store of the first version has.
 const STORE_ONLY: &[OperationCode] = &[
@@ -207,8 +218,10 @@ impl Personality {
             name: "standard",
             versions: &Version::ALL,
             operations: ALL,
-            unannounced: &[],
+            unannounced: UNNEEDED,
             unknown_operation_breaks: false,
+            malformed_item_breaks: false,
+            checks_time: false,
             errors_in_1_0: false,
             ids: Ids::Uuid,
             custom_attributes: Policy::Keep,
@@ -283,6 +296,8 @@ impl Personality {
             ],
             unannounced: &[Op::MODIFY_ATTRIBUTE, Op::DELETE_ATTRIBUTE, Op::SET_ATTRIBUTE],
             unknown_operation_breaks: true,
+            malformed_item_breaks: true,
+            checks_time: true,
             errors_in_1_0: true,
             ids: Ids::Number,
             custom_attributes: Policy::Refuse,
@@ -319,6 +334,7 @@ impl Personality {
             name: "key store",
             versions: &[Version::V1_0],
             operations: STORE_ONLY,
+            unannounced: &[],
             activation_date: Policy::Drop,
             enforces_sensitive: false,
             curves: false,

@@ -240,7 +240,7 @@ impl Server {
                 Some(material.bytes().expose().to_vec())
             }
             Value::Certificate(_, bytes) => Some(bytes.clone()),
-            Value::Gone => None,
+            _ => None,
         }
     }
 

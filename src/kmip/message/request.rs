@@ -138,6 +138,13 @@ impl<'a> RequestMessage<'a> {
         Ok(RequestMessage { header, items })
     }
 
+    /// The version in the header of a message, whatever else is wrong with it.
+    pub fn version_of(bytes: &[u8]) -> Option<Version> {
+        let message = Item::parse(bytes).ok()?;
+        let header = message.find(Tag::REQUEST_HEADER).ok()??;
+        Version::decode(&header.find(Tag::PROTOCOL_VERSION).ok()??).ok()
+    }
+
     /// Writes the message again, every payload through the types of its operation.
     pub fn encode(&self) -> Result<Secret> {
         let version = self.header.protocol_version;

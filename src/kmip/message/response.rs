@@ -179,20 +179,34 @@ pub struct ResponseBatch {
     message: usize,
     count_at: usize,
     count: i32,
+    announced: Option<i32>,
 }
 
 impl ResponseBatch {
     /// An empty response of this version and time (seconds since 1970).
     pub fn new(version: Version, time_stamp: i64) -> ResponseBatch {
+        ResponseBatch::correlated(version, time_stamp, None)
+    }
+
+    /// The same, with the Client Correlation Value of the request, which 1.4 and later give back.
+    pub fn correlated(version: Version, time_stamp: i64, client: Option<&str>) -> ResponseBatch {
         let mut writer = Writer::new(version);
         let message = writer.open(Tag::RESPONSE_MESSAGE);
         writer.structure(Tag::RESPONSE_HEADER, |w| {
             version.encode(Tag::PROTOCOL_VERSION, w);
             DateTime(time_stamp).encode(Tag::TIME_STAMP, w);
+            if let Some(client) = client.filter(|_| version >= Version::V1_4) {
+                w.text(Tag::CLIENT_CORRELATION_VALUE, client);
+            }
             w.integer(Tag::BATCH_COUNT, 0);
         });
         let count_at = writer.len() - 8;
-        ResponseBatch { writer, message, count_at, count: 0 }
+        ResponseBatch { writer, message, count_at, count: 0, announced: None }
+    }
+
+    /// Says another Batch Count than there are items, as some servers do.
+    pub fn announce(&mut self, count: usize) {
+        self.announced = i32::try_from(count).ok();
     }
 
     /// Adds the answer to a request that was done.
@@ -228,7 +242,7 @@ impl ResponseBatch {
 
     /// The message.
     pub fn finish(mut self) -> Result<Secret> {
-        self.writer.patch(self.count_at, self.count.to_be_bytes());
+        self.writer.patch(self.count_at, self.announced.unwrap_or(self.count).to_be_bytes());
         self.writer.close(self.message);
         self.writer.finish()
     }

@@ -181,6 +181,7 @@ operations! {
     Query(QueryRequest, QueryResponse) = QUERY since V1_0, idempotent: true;
     DiscoverVersions(DiscoverVersionsRequest, DiscoverVersionsResponse) = DISCOVER_VERSIONS since V1_1, idempotent: true;
     Cancel(CancelRequest, CancelResponse) = CANCEL since V1_0, idempotent: true;
+    Poll(PollRequest, PollResponse) = POLL since V1_0, idempotent: true;
     Notify(NotifyRequest, NotifyResponse) = NOTIFY since V1_0, idempotent: false;
     Put(PutRequest, PutResponse) = PUT since V1_0, idempotent: false;
     Encrypt(EncryptRequest, EncryptResponse) = ENCRYPT since V1_2, idempotent: true;

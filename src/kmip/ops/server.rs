@@ -101,6 +101,16 @@ structures! {
         cancellation_result: CancellationResult = CANCELLATION_RESULT,
     }
 
+    /// Asks for the answer of an operation that goes on (spec 1.4, 4.28).
+    #[derive(Clone, Default)]
+    PollRequest {
+        asynchronous_correlation_value: Vec<u8> = ASYNCHRONOUS_CORRELATION_VALUE,
+    }
+
+    /// Never sent: what is answered is the answer of the operation itself.
+    #[derive(Clone, Default)]
+    PollResponse {}
+
     /// A server tells a client that attributes have changed (spec 1.4, 5.1).
     #[derive(Clone, Default)]
     NotifyRequest {
