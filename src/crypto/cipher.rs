@@ -4,8 +4,11 @@
 //! `finish`. Memory stays constant, except when an authenticated mode decrypts: its plaintext is released only after the tag
 //! was found right, so the ciphertext waits until then; and in CCM, which must know the message's length first.
 
+mod built;
+
 use zeroize::Zeroizing;
 
+use self::built::{Built, Cfb64, ChaCha20, Stealing};
 use super::evp;
 use crate::ck;
 use crate::error::{Error, Result};
@@ -24,6 +27,8 @@ pub enum Direction {
 pub enum Key<'a> {
     /// AES: 16, 24 or 32 bytes.
     Aes(&'a [u8]),
+    /// AES for XTS: two keys of 16 or 32 bytes side by side.
+    AesXts(&'a [u8]),
     /// Triple DES with three keys: 24 bytes.
     TripleDes(&'a [u8]),
     /// ChaCha20: 32 bytes.
@@ -75,8 +80,18 @@ pub enum Mode<'a> {
         /// Initialization vector, one block.
         iv: &'a [u8],
     },
+    /// Cipher Feedback of one bit.
+    Cfb1 {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
     /// Cipher Feedback of one byte.
     Cfb8 {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// Cipher Feedback of eight bytes.
+    Cfb64 {
         /// Initialization vector, one block.
         iv: &'a [u8],
     },
@@ -84,6 +99,23 @@ pub enum Mode<'a> {
     Cfb128 {
         /// Initialization vector, one block.
         iv: &'a [u8],
+    },
+    /// Cipher Block Chaining with ciphertext stealing (SP 800-38A addendum, CBC-CS1), at least one block.
+    Cts {
+        /// Initialization vector, one block.
+        iv: &'a [u8],
+    },
+    /// XTS (IEEE 1619, SP 800-38E), one block to 2^20.
+    Xts {
+        /// Number of the data unit, 16 bytes, least significant first.
+        unit: &'a [u8],
+    },
+    /// ChaCha20 alone: nobody notices changes.
+    Plain {
+        /// Number of the first block, least significant byte first: 4 bytes (RFC 8439) or 8 (the original).
+        counter: &'a [u8],
+        /// Nonce: 12 bytes, or 8.
+        nonce: &'a [u8],
     },
     /// ChaCha20 with Poly1305 (RFC 8439); the tag of 16 bytes follows the ciphertext.
     Poly1305 {
@@ -103,6 +135,8 @@ enum Shape {
     Blocks,
     /// Whole blocks come out, and the last one is padded.
     Padded,
+    /// As much comes out as goes in, but the end is held back.
+    Stealing,
     /// As a stream, and a tag of so many bytes at the end.
     Tagged(usize),
     /// Nothing before the end, and a tag of so many bytes.
@@ -112,6 +146,7 @@ enum Shape {
 /// What does the work.
 enum Engine {
     Stream(evp::Cipher),
+    Built(Built),
     Ccm { key: Secret, nonce: Vec<u8>, aad: Vec<u8> },
 }
 
@@ -137,10 +172,24 @@ impl Cipher {
         use evp::Kind;
         let invalid = || Error::from(ck::CKR_MECHANISM_PARAM_INVALID);
         let (bytes, block) = match key {
-            Key::Aes(bytes) => (bytes, 16),
+            Key::Aes(bytes) | Key::AesXts(bytes) => (bytes, 16),
             Key::TripleDes(bytes) => (bytes, 8),
             Key::ChaCha20(bytes) => (bytes, 1),
         };
+        let built = match (key, mode) {
+            (Key::Aes(_), Mode::Cfb64 { iv }) => Some((Cfb64::cfb64(direction, bytes, iv)?, Shape::Stream)),
+            (Key::Aes(_), Mode::Cts { iv }) => Some((Stealing::cts(direction, bytes, iv)?, Shape::Stealing)),
+            (Key::AesXts(_), Mode::Xts { unit }) => Some((Stealing::xts(direction, bytes, unit)?, Shape::Stealing)),
+            (Key::ChaCha20(_), Mode::Plain { counter, nonce }) => {
+                Some((ChaCha20::chacha20(bytes, counter, nonce)?, Shape::Stream))
+            }
+            _ => None,
+        };
+        if let Some((built, shape)) = built {
+            let limit = built.limit();
+            let waiting = Zeroizing::default();
+            return Ok(Cipher { engine: Engine::Built(built), direction, shape, block, taken: 0, limit, waiting });
+        }
         let none: &[u8] = &[];
         let (kind, iv, aad, shape) = match (key, mode) {
             (Key::Aes(_), Mode::Ecb) => (Kind::Ecb, none, none, Shape::Blocks),
@@ -148,6 +197,7 @@ impl Cipher {
             (Key::Aes(_), Mode::CbcPad { iv }) => (Kind::Cbc, iv, none, Shape::Padded),
             (Key::Aes(_), Mode::Ctr { counter, .. }) => (Kind::Ctr, counter, none, Shape::Stream),
             (Key::Aes(_), Mode::Ofb { iv }) => (Kind::Ofb, iv, none, Shape::Stream),
+            (Key::Aes(_), Mode::Cfb1 { iv }) => (Kind::Cfb1, iv, none, Shape::Stream),
             (Key::Aes(_), Mode::Cfb8 { iv }) => (Kind::Cfb8, iv, none, Shape::Stream),
             (Key::Aes(_), Mode::Cfb128 { iv }) => (Kind::Cfb128, iv, none, Shape::Stream),
             (Key::Aes(_), Mode::Gcm { iv, aad, tag_len }) => (Kind::Gcm, iv, aad, Shape::Tagged(tag_len)),
@@ -185,6 +235,7 @@ impl Cipher {
             Shape::Whole(_) => 0,
             Shape::Tagged(_) if self.direction == Direction::Decrypt => 0,
             Shape::Stream | Shape::Tagged(_) => taken,
+            Shape::Stealing => built::given(taken),
             Shape::Padded if self.direction == Direction::Decrypt => taken.saturating_sub(1) / self.block * self.block,
             Shape::Blocks | Shape::Padded => taken / self.block * self.block,
         };
@@ -195,6 +246,10 @@ impl Cipher {
     pub fn finish_len(&self, len: usize) -> usize {
         match (self.shape, self.direction) {
             (Shape::Stream | Shape::Blocks, _) => 0,
+            (Shape::Stealing, _) => {
+                let taken = self.taken + len as u64;
+                (taken - built::given(taken)) as usize
+            }
             (Shape::Padded, Direction::Encrypt) => self.block as usize,
             (Shape::Padded, Direction::Decrypt) => self.block as usize - 1,
             (Shape::Tagged(tag_len), Direction::Encrypt) => tag_len,
@@ -222,6 +277,7 @@ impl Cipher {
         };
         match &mut self.engine {
             Engine::Stream(evp) if !waits => evp.update(input, output),
+            Engine::Built(built) => built.update(input, output),
             _ => append(&mut self.waiting, input),
         }
     }
@@ -266,6 +322,7 @@ impl Cipher {
         let bad_length = self.bad_length();
         let evp = match &mut self.engine {
             Engine::Stream(evp) => evp,
+            Engine::Built(built) => return built.finish(output),
             Engine::Ccm { key, nonce, aad } => {
                 let Shape::Whole(tag_len) = self.shape else { return Err(ck::CKR_GENERAL_ERROR.into()) };
                 let encrypt = self.direction == Direction::Encrypt;
@@ -274,7 +331,7 @@ impl Cipher {
             }
         };
         match (self.shape, self.direction) {
-            (Shape::Stream | Shape::Whole(_), _) => Ok(()),
+            (Shape::Stream | Shape::Stealing | Shape::Whole(_), _) => Ok(()),
             (Shape::Blocks, _) if !whole => Err(bad_length),
             (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(bad_length),
             (Shape::Blocks | Shape::Padded, _) => evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID),

@@ -26,7 +26,7 @@ impl Mac {
         match key {
             Key::Aes(key) => Ok(Mac(Engine::Cmac(evp::Cmac::new(false, key)?))),
             Key::TripleDes(key) => Ok(Mac(Engine::Cmac(evp::Cmac::new(true, key)?))),
-            Key::ChaCha20(_) => Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()),
+            Key::AesXts(_) | Key::ChaCha20(_) => Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()),
         }
     }
 

@@ -20,15 +20,40 @@ use crate::token::objects::Material;
 #[allow(missing_docs, reason = "the names are the standard's")]
 pub(super) enum Setup {
     Ecb,
-    Cbc { iv: Vec<u8> },
-    CbcPad { iv: Vec<u8> },
-    Ctr { counter: [u8; 16], bits: u32 },
-    Gcm { iv: Vec<u8>, aad: Vec<u8>, tag_len: usize },
-    Ccm { nonce: Vec<u8>, aad: Vec<u8>, tag_len: usize, data_len: usize },
-    Ofb { iv: Vec<u8> },
-    Cfb8 { iv: Vec<u8> },
-    Cfb128 { iv: Vec<u8> },
-    Poly1305 { nonce: Vec<u8>, aad: Vec<u8> },
+    Cbc {
+        iv: Vec<u8>,
+    },
+    CbcPad {
+        iv: Vec<u8>,
+    },
+    Ctr {
+        counter: [u8; 16],
+        bits: u32,
+    },
+    Gcm {
+        iv: Vec<u8>,
+        aad: Vec<u8>,
+        tag_len: usize,
+    },
+    Ccm {
+        nonce: Vec<u8>,
+        aad: Vec<u8>,
+        tag_len: usize,
+        data_len: usize,
+    },
+    /// The modes that have an IV and no words in KMIP.
+    Local {
+        mode: Mode,
+        iv: Vec<u8>,
+    },
+    ChaCha20 {
+        counter: Vec<u8>,
+        nonce: Vec<u8>,
+    },
+    Poly1305 {
+        nonce: Vec<u8>,
+        aad: Vec<u8>,
+    },
 }
 
 impl Setup {
@@ -42,9 +67,12 @@ impl Setup {
             (Mode::Ecb, Params::None) => Setup::Ecb,
             (Mode::Cbc, _) => Setup::Cbc { iv: iv(block)? },
             (Mode::CbcPad, _) => Setup::CbcPad { iv: iv(block)? },
-            (Mode::Ofb, _) => Setup::Ofb { iv: iv(block)? },
-            (Mode::Cfb8, _) => Setup::Cfb8 { iv: iv(block)? },
-            (Mode::Cfb128, _) => Setup::Cfb128 { iv: iv(block)? },
+            (Mode::Ofb | Mode::Cfb1 | Mode::Cfb8 | Mode::Cfb64 | Mode::Cfb128 | Mode::Cts | Mode::Xts, _) => {
+                Setup::Local { mode, iv: iv(block)? }
+            }
+            (Mode::ChaCha20, Params::ChaCha20 { counter, nonce }) => {
+                Setup::ChaCha20 { counter: counter.clone(), nonce: nonce.clone() }
+            }
             (Mode::Ctr, Params::Ctr { bits: bits @ 1..=128, counter }) => Setup::Ctr { counter: *counter, bits: *bits as u32 },
             // `ulIvBits` is often 0 or wrong in practice; `ulIvLen` counts.
             (Mode::Gcm, Params::Gcm { iv, aad, tag_bits, .. }) if !iv.is_empty() => {
@@ -71,9 +99,14 @@ impl Setup {
             Setup::Ctr { counter, bits } => CipherMode::Ctr { counter, bits: *bits },
             Setup::Gcm { iv, aad, tag_len } => CipherMode::Gcm { iv, aad, tag_len: *tag_len },
             Setup::Ccm { nonce, aad, tag_len, .. } => CipherMode::Ccm { nonce, aad, tag_len: *tag_len },
-            Setup::Ofb { iv } => CipherMode::Ofb { iv },
-            Setup::Cfb8 { iv } => CipherMode::Cfb8 { iv },
-            Setup::Cfb128 { iv } => CipherMode::Cfb128 { iv },
+            Setup::Local { mode: Mode::Cfb1, iv } => CipherMode::Cfb1 { iv },
+            Setup::Local { mode: Mode::Cfb8, iv } => CipherMode::Cfb8 { iv },
+            Setup::Local { mode: Mode::Cfb64, iv } => CipherMode::Cfb64 { iv },
+            Setup::Local { mode: Mode::Cfb128, iv } => CipherMode::Cfb128 { iv },
+            Setup::Local { mode: Mode::Cts, iv } => CipherMode::Cts { iv },
+            Setup::Local { mode: Mode::Xts, iv } => CipherMode::Xts { unit: iv },
+            Setup::Local { iv, .. } => CipherMode::Ofb { iv },
+            Setup::ChaCha20 { counter, nonce } => CipherMode::Plain { counter, nonce },
             Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 { nonce, aad },
         }
     }
@@ -115,6 +148,7 @@ impl Setup {
         let fits = match (self, direction) {
             (Setup::Ecb | Setup::Cbc { .. }, _) => whole,
             (Setup::CbcPad { .. }, Direction::Decrypt) => whole && len > 0,
+            (Setup::Local { mode: Mode::Cts | Mode::Xts, .. }, _) => len >= block,
             (Setup::Ccm { data_len, .. }, Direction::Encrypt) => len == *data_len,
             (Setup::Ccm { data_len, tag_len, .. }, Direction::Decrypt) => len == data_len.saturating_add(*tag_len),
             (_, Direction::Decrypt) => len >= self.tag_len(),
@@ -143,7 +177,7 @@ fn gcm_tag(bits: CK_ULONG) -> Result<usize> {
 /// Block length of a cipher in bytes; 1 for stream ciphers.
 fn block_len(key_type: CK_KEY_TYPE) -> usize {
     match key_type {
-        CKK_AES => 16,
+        CKK_AES | CKK_AES_XTS => 16,
         CKK_DES3 => 8,
         _ => 1,
     }
@@ -153,6 +187,7 @@ fn cipher_key(key_type: CK_KEY_TYPE, value: &[u8]) -> CipherKey<'_> {
     match key_type {
         CKK_DES3 => CipherKey::TripleDes(value),
         CKK_CHACHA20 => CipherKey::ChaCha20(value),
+        CKK_AES_XTS => CipherKey::AesXts(value),
         _ => CipherKey::Aes(value),
     }
 }

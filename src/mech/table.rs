@@ -65,8 +65,13 @@ pub enum Mode {
     Gcm,
     Ccm,
     Ofb,
+    Cfb1,
     Cfb8,
+    Cfb64,
     Cfb128,
+    Cts,
+    Xts,
+    ChaCha20,
     Poly1305,
 }
 
@@ -74,7 +79,8 @@ pub enum Mode {
 pub struct Entry {
     /// `CKM_*`.
     pub kind: CK_MECHANISM_TYPE,
-    /// Shortest key in the unit of the mechanism's section: bits for RSA, curves and generic secrets to be made, else bytes; 0 without a key.
+    /// Shortest key in the unit of the mechanism's section: bits for RSA, curves, ChaCha20, SP 800-108 and generic secrets to be made, else
+    /// bytes; 0 without a key.
     pub min: CK_ULONG,
     /// Longest key, in the same unit.
     pub max: CK_ULONG,
@@ -108,9 +114,12 @@ const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 const CURVE: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
 const AES: (CK_ULONG, CK_ULONG) = (16, 32);
 const DES3: (CK_ULONG, CK_ULONG) = (24, 24);
+const XTS: (CK_ULONG, CK_ULONG) = (32, 64);
 const CHACHA: (CK_ULONG, CK_ULONG) = (32, 32);
+/// The cipher's section counts bits, that of its keys bytes.
+const CHACHA_BITS: (CK_ULONG, CK_ULONG) = (256, 256);
 const SECRET: (CK_ULONG, CK_ULONG) = (1, 4096);
-/// Generic secrets are made in bits, says that mechanism's section, while those that use them count bytes.
+/// Generic secrets are made in bits, say that mechanism's section and SP 800-108's, while others that use them count bytes.
 const SECRET_BITS: (CK_ULONG, CK_ULONG) = (8, 8 * 4096);
 const RSA: (CK_ULONG, CK_ULONG) = (1024, 8192);
 const EC: (CK_ULONG, CK_ULONG) = (224, 521);
@@ -154,7 +163,7 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_SHA3_224_RSA_PKCS, RSA, SIGNS, Work::RsaPkcsHash(Hash::Sha3_224)),
     row(CKM_SHA3_224_RSA_PKCS_PSS, RSA, SIGNS, Work::RsaPss(Some(Hash::Sha3_224))),
     row(CKM_DES3_KEY_GEN, DES3, CKF_GENERATE, Work::KeyGen(CKK_DES3)),
-    row(CKM_DES3_ECB, DES3, CRYPT, Work::Cipher(CKK_DES3, Mode::Ecb)),
+    row(CKM_DES3_ECB, DES3, CRYPT | WRAPS, Work::Cipher(CKK_DES3, Mode::Ecb)),
     row(CKM_DES3_CBC, DES3, CRYPT | WRAPS, Work::Cipher(CKK_DES3, Mode::Cbc)),
     row(CKM_DES3_CBC_PAD, DES3, CRYPT | WRAPS, Work::Cipher(CKK_DES3, Mode::CbcPad)),
     row(CKM_DES3_CMAC_GENERAL, DES3, SIGNS, Work::Cmac(CKK_DES3, true)),
@@ -187,6 +196,17 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_SHA3_512_HMAC, SECRET, SIGNS, Work::Hmac(Hash::Sha3_512, false)),
     row(CKM_SHA3_512_HMAC_GENERAL, SECRET, SIGNS, Work::Hmac(Hash::Sha3_512, true)),
     row(CKM_GENERIC_SECRET_KEY_GEN, SECRET_BITS, CKF_GENERATE, Work::KeyGen(CKK_GENERIC_SECRET)),
+    row(CKM_SHA_1_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA_1_HMAC)),
+    row(CKM_SHA224_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA224_HMAC)),
+    row(CKM_SHA256_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA256_HMAC)),
+    row(CKM_SHA384_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA384_HMAC)),
+    row(CKM_SHA512_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA512_HMAC)),
+    row(CKM_SHA512_224_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA512_224_HMAC)),
+    row(CKM_SHA512_256_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA512_256_HMAC)),
+    row(CKM_SHA3_224_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA3_224_HMAC)),
+    row(CKM_SHA3_256_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA3_256_HMAC)),
+    row(CKM_SHA3_384_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA3_384_HMAC)),
+    row(CKM_SHA3_512_KEY_GEN, SECRET, CKF_GENERATE, Work::KeyGen(CKK_SHA3_512_HMAC)),
     row(CKM_EC_KEY_PAIR_GEN, EC, CKF_GENERATE_KEY_PAIR | CURVE, Work::EcPairGen(CKK_EC)),
     row(CKM_ECDSA, EC, SIGNS | CURVE, Work::Ecdsa(None)),
     row(CKM_ECDSA_SHA1, EC, SIGNS | CURVE, Work::Ecdsa(Some(Hash::Sha1))),
@@ -205,16 +225,21 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_AES_ECB, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Ecb)),
     row(CKM_AES_CBC, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cbc)),
     row(CKM_AES_CBC_PAD, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::CbcPad)),
-    row(CKM_AES_CTR, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ctr)),
+    row(CKM_AES_CTR, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Ctr)),
     row(CKM_AES_GCM, AES, CRYPT | WRAPS | MESSAGES, Work::Cipher(CKK_AES, Mode::Gcm)),
-    row(CKM_AES_CCM, AES, CRYPT | MESSAGES, Work::Cipher(CKK_AES, Mode::Ccm)),
+    row(CKM_AES_CCM, AES, CRYPT | WRAPS | MESSAGES, Work::Cipher(CKK_AES, Mode::Ccm)),
     row(CKM_AES_CMAC, AES, SIGNS, Work::Cmac(CKK_AES, false)),
     row(CKM_AES_CMAC_GENERAL, AES, SIGNS, Work::Cmac(CKK_AES, true)),
     row(CKM_AES_GMAC, AES, SIGNS_ONCE, Work::Gmac),
     row(CKM_CHACHA20_KEY_GEN, CHACHA, CKF_GENERATE, Work::KeyGen(CKK_CHACHA20)),
-    row(CKM_AES_OFB, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Ofb)),
-    row(CKM_AES_CFB8, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cfb8)),
-    row(CKM_AES_CFB128, AES, CRYPT, Work::Cipher(CKK_AES, Mode::Cfb128)),
+    row(CKM_AES_XTS_KEY_GEN, XTS, CKF_GENERATE, Work::KeyGen(CKK_AES_XTS)),
+    row(CKM_AES_XTS, XTS, CRYPT | WRAPS, Work::Cipher(CKK_AES_XTS, Mode::Xts)),
+    row(CKM_AES_CTS, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cts)),
+    row(CKM_AES_OFB, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Ofb)),
+    row(CKM_AES_CFB1, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cfb1)),
+    row(CKM_AES_CFB8, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cfb8)),
+    row(CKM_AES_CFB64, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cfb64)),
+    row(CKM_AES_CFB128, AES, CRYPT | WRAPS, Work::Cipher(CKK_AES, Mode::Cfb128)),
     row(CKM_AES_KEY_WRAP, AES, WRAPS, Work::KeyWrap),
     row(CKM_AES_KEY_WRAP_PAD, AES, WRAPS, Work::KeyWrapPad),
     row(CKM_AES_KEY_WRAP_KWP, AES, WRAPS, Work::KeyWrapPad),
@@ -249,6 +274,7 @@ pub static MECHANISMS: &[Entry] = &[
     row(CKM_SHA3_256_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_256)),
     row(CKM_SHA3_384_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_384)),
     row(CKM_SHA3_512_KEY_DERIVATION, SECRET, CKF_DERIVE, Work::HashKey(Hash::Sha3_512)),
+    row(CKM_CHACHA20, CHACHA_BITS, CRYPT | WRAPS, Work::Cipher(CKK_CHACHA20, Mode::ChaCha20)),
     row(CKM_CHACHA20_POLY1305, CHACHA, CRYPT | MESSAGES, Work::Cipher(CKK_CHACHA20, Mode::Poly1305)),
 ];
 

@@ -316,7 +316,7 @@ pub fn rule(kind: CK_ATTRIBUTE_TYPE) -> Option<&'static Rule> {
 pub fn usable(kind: CK_ATTRIBUTE_TYPE, class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE) -> bool {
     match (class, key_type) {
         (CKO_SECRET_KEY, CKK_AES | CKK_DES3) => kind != CKA_DERIVE,
-        (CKO_SECRET_KEY, CKK_CHACHA20) => matches!(kind, CKA_ENCRYPT | CKA_DECRYPT),
+        (CKO_SECRET_KEY, CKK_AES_XTS | CKK_CHACHA20) => matches!(kind, CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP),
         (CKO_SECRET_KEY, CKK_HKDF) => kind == CKA_DERIVE,
         (CKO_SECRET_KEY, _) => matches!(kind, CKA_SIGN | CKA_VERIFY),
         (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, CKK_RSA) => kind != CKA_DERIVE,

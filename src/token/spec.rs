@@ -113,7 +113,8 @@ pub fn algorithm(attributes: &Attributes) -> Result<Algorithm> {
         Some(CKK_AES) => Algorithm::Aes,
         Some(CKK_DES3) => Algorithm::TripleDes,
         Some(CKK_CHACHA20) => Algorithm::ChaCha20,
-        Some(CKK_GENERIC_SECRET | CKK_HKDF) => Algorithm::GenericSecret,
+        // KMIP's AES keys are no longer than 32 bytes; of two of them in one, no server makes anything.
+        Some(CKK_GENERIC_SECRET | CKK_HKDF | CKK_AES_XTS) => Algorithm::GenericSecret,
         Some(CKK_RSA) => Algorithm::Rsa,
         Some(key_type @ (CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY)) => {
             let params = attributes.bytes(CKA_EC_PARAMS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;

@@ -256,7 +256,7 @@ impl Attribute {
 /// Whether keys of a type are secret keys that the token knows.
 fn check_secret(key_type: CK_KEY_TYPE) -> Result<()> {
     match key_type {
-        CKK_AES | CKK_DES3 | CKK_CHACHA20 | CKK_GENERIC_SECRET | CKK_HKDF => Ok(()),
+        CKK_AES | CKK_AES_XTS | CKK_DES3 | CKK_CHACHA20 | CKK_GENERIC_SECRET | CKK_HKDF => Ok(()),
         _ if hmac_hash(key_type).is_some() => Ok(()),
         CKK_RSA | CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY => Err(CKR_TEMPLATE_INCONSISTENT.into()),
         _ => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),

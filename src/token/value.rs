@@ -21,6 +21,7 @@ const RSA_BITS: std::ops::RangeInclusive<CK_ULONG> = 512..=16384;
 pub fn key_lengths(key_type: CK_KEY_TYPE) -> (usize, usize, usize) {
     match key_type {
         CKK_AES => (16, 32, 8),
+        CKK_AES_XTS => (32, 64, 32),
         CKK_DES3 => (24, 24, 1),
         CKK_CHACHA20 => (32, 32, 1),
         _ => (1, 4096, 1),
@@ -237,10 +238,11 @@ pub fn part(attributes: &Attributes, value: &Secret, kind: CK_ATTRIBUTE_TYPE) ->
 
 /// The key check value (4.10.2): of a cipher's key the start of an encrypted block of zeros, of another secret the start of its hash.
 fn check_value(key_type: Option<CK_KEY_TYPE>, key: &[u8]) -> Result<Vec<u8>> {
-    let encrypted = |key, block: &[u8]| Cipher::new(Direction::Encrypt, key, Mode::Ecb)?.run(block);
+    let encrypted = |key, mode, block: &[u8]| Cipher::new(Direction::Encrypt, key, mode)?.run(block);
     let mut check = match key_type {
-        Some(CKK_AES) => encrypted(Key::Aes(key), &[0; 16])?,
-        Some(CKK_DES3) => encrypted(Key::TripleDes(key), &[0; 8])?,
+        Some(CKK_AES) => encrypted(Key::Aes(key), Mode::Ecb, &[0; 16])?,
+        Some(CKK_AES_XTS) => encrypted(Key::AesXts(key), Mode::Xts { unit: &[0; 16] }, &[0; 16])?,
+        Some(CKK_DES3) => encrypted(Key::TripleDes(key), Mode::Ecb, &[0; 8])?,
         _ => digest(Hash::Sha1, key)?,
     };
     check.truncate(3);

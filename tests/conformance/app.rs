@@ -228,7 +228,7 @@ impl<'a> App<'a> {
     pub fn secret(&self, key_type: CK_KEY_TYPE, value: &[u8]) -> CK_OBJECT_HANDLE {
         let flags = rows![CKA_SENSITIVE: false, CKA_EXTRACTABLE: true, CKA_DERIVE: true];
         let mut rows = rows![; flags, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: key_type, CKA_VALUE: value];
-        if matches!(key_type, CKK_AES | CKK_DES3) {
+        if matches!(key_type, CKK_AES | CKK_AES_XTS | CKK_DES3 | CKK_CHACHA20) {
             rows.extend(rows![CKA_ENCRYPT: true, CKA_DECRYPT: true, CKA_WRAP: true, CKA_UNWRAP: true]);
         }
         self.create(&rows).unwrap()

@@ -85,14 +85,14 @@ fn all_that_is_listed_works_in_all_that_it_claims() {
             }
             if flags & CKF_WRAP != 0 {
                 let template = rows![
-                    CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES, CKA_VALUE_LEN: 32, CKA_SENSITIVE: false
+                    CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_GENERIC_SECRET, CKA_VALUE_LEN: 48, CKA_SENSITIVE: false
                 ];
-                // CCM is told the length of what it encrypts.
-                let key = app.secret(CKK_AES, &TEXT[..32]);
+                // As long as CCM is told that what it encrypts is.
+                let key = app.secret(CKK_GENERIC_SECRET, TEXT);
                 let wrapped = app.wrap(m.clone(), protect, key);
                 check("wrap", wrapped.is_ok());
                 let new = wrapped.and_then(|w| app.unwrap(m.clone(), process, &w, &template));
-                check("unwrap", new.and_then(|k| app.get(k, CKA_VALUE)) == Ok(TEXT[..32].to_vec()));
+                check("unwrap", new.and_then(|k| app.get(k, CKA_VALUE)) == Ok(TEXT.to_vec()));
             }
             if flags & CKF_DERIVE != 0 {
                 let len = if matches!(kind, CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE) { 32 } else { 20 };
@@ -199,7 +199,11 @@ fn information_makes_sense() {
         let sizes = |kind| (info(app, slot, kind).ulMinKeySize, info(app, slot, kind).ulMaxKeySize);
         assert_eq!(sizes(CKM_AES_KEY_GEN), (16, 32));
         assert_eq!(sizes(CKM_AES_GCM), (16, 32));
+        assert_eq!(sizes(CKM_AES_XTS_KEY_GEN), (32, 64));
         assert_eq!(sizes(CKM_GENERIC_SECRET_KEY_GEN), (8, 32768));
+        assert_eq!(sizes(CKM_SHA256_KEY_GEN), (1, 4096));
+        assert_eq!(sizes(CKM_SP800_108_FEEDBACK_KDF), (8, 32768));
+        assert_eq!((sizes(CKM_CHACHA20_KEY_GEN), sizes(CKM_CHACHA20)), ((32, 32), (256, 256)));
         assert!(sizes(CKM_RSA_PKCS_KEY_PAIR_GEN).0 >= 1024 && sizes(CKM_RSA_PKCS_KEY_PAIR_GEN).1 >= 4096);
         let mut ignored = CK_MECHANISM_INFO::default();
         assert_eq!(ck!(host.C_GetMechanismInfo(0x7fff_fff0, CKM_AES_GCM, &mut ignored)), CKR_SLOT_ID_INVALID);
@@ -402,8 +406,19 @@ fn keys_of_a_wrong_type_are_refused() {
         let keys = Keys::new(app);
         let data: Rows = rows![CKA_CLASS: CKO_DATA];
         let data = app.create(&data).unwrap();
-        let all =
-            [keys.aes, keys.des3, keys.chacha, keys.generic, keys.rsa.0, keys.rsa.1, keys.ec.0, keys.ec.1, keys.ed.0, keys.ed.1];
+        let all = [
+            keys.aes,
+            keys.xts,
+            keys.des3,
+            keys.chacha,
+            keys.generic,
+            keys.rsa.0,
+            keys.rsa.1,
+            keys.ec.0,
+            keys.ec.1,
+            keys.ed.0,
+            keys.ed.1,
+        ];
         let mut wrong = Vec::new();
         for kind in mechanisms(app, slot) {
             let (flags, m, (protect, process)) = (info(app, slot, kind).flags, usual(kind, &keys), keys.of(kind));

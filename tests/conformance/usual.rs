@@ -37,7 +37,9 @@ pub const OAEP: CK_RSA_PKCS_OAEP_PARAMS = CK_RSA_PKCS_OAEP_PARAMS {
 pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
     let text = CK_KEY_DERIVATION_STRING_DATA { pData: at(TEXT), ulLen: 32 };
     match kind {
-        CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_OFB | CKM_AES_CFB8 | CKM_AES_CFB128 => Mech::iv(kind, &[1; 16]),
+        CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_OFB | CKM_AES_CFB64..=CKM_AES_CFB1 | CKM_AES_CTS | CKM_AES_XTS => {
+            Mech::iv(kind, &[1; 16])
+        }
         CKM_DES3_CBC | CKM_DES3_CBC_PAD => Mech::iv(kind, &[1; 8]),
         CKM_AES_CTR => Mech::with(kind, CK_AES_CTR_PARAMS { ulCounterBits: 32, cb: [9; 16] }),
         CKM_AES_GCM => Mech::with(
@@ -47,6 +49,10 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
         CKM_AES_CCM => Mech::with(
             kind,
             CK_CCM_PARAMS { ulDataLen: 48, pNonce: at(TEXT), ulNonceLen: 12, pAAD: at(TEXT), ulAADLen: 20, ulMACLen: 16 },
+        ),
+        CKM_CHACHA20 => Mech::with(
+            kind,
+            CK_CHACHA20_PARAMS { pBlockCounter: at(b"\x01\0\0\0"), blockCounterBits: 32, pNonce: at(TEXT), ulNonceBits: 96 },
         ),
         CKM_CHACHA20_POLY1305 => Mech::with(
             kind,
@@ -170,6 +176,7 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
 /// A key of each type, in a session.
 pub struct Keys {
     pub aes: CK_OBJECT_HANDLE,
+    pub xts: CK_OBJECT_HANDLE,
     pub des3: CK_OBJECT_HANDLE,
     pub chacha: CK_OBJECT_HANDLE,
     pub generic: CK_OBJECT_HANDLE,
@@ -188,6 +195,7 @@ impl Keys {
         let ed = app.pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: ED25519], &rows![]).unwrap();
         Keys {
             aes: app.aes(),
+            xts: app.secret(CKK_AES_XTS, &[&[1; 32][..], &[2; 32]].concat()),
             des3: app.secret(
                 CKK_DES3,
                 b"\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10\x89\xab\xcd\xef\x01\x23\x45\x67",
@@ -205,7 +213,8 @@ impl Keys {
     pub fn of(&self, kind: CK_MECHANISM_TYPE) -> (CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) {
         let same = |key| (key, key);
         match kind {
-            CKM_CHACHA20_POLY1305 => same(self.chacha),
+            CKM_CHACHA20 | CKM_CHACHA20_POLY1305 => same(self.chacha),
+            CKM_AES_XTS => same(self.xts),
             CKM_DES3_ECB
             | CKM_DES3_CBC
             | CKM_DES3_CBC_PAD
@@ -222,7 +231,7 @@ impl Keys {
             | CKM_SHA3_256_RSA_PKCS..=CKM_SHA3_224_RSA_PKCS_PSS
             | CKM_RSA_AES_KEY_WRAP => self.rsa,
             CKM_AES_ECB..=CKM_AES_GMAC
-            | CKM_AES_OFB..=CKM_AES_CFB128
+            | CKM_AES_OFB..=CKM_AES_CFB1
             | CKM_AES_KEY_WRAP..=CKM_AES_KEY_WRAP_PKCS7
             | CKM_AES_ECB_ENCRYPT_DATA
             | CKM_AES_CBC_ENCRYPT_DATA => same(self.aes),

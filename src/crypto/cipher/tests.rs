@@ -304,3 +304,116 @@ fn parity_is_odd_and_changes_nothing_else() {
         assert_eq!((byte.count_ones() % 2, byte & 0xfe), (1, before & 0xfe));
     }
 }
+
+#[test]
+fn sp_800_38a_cfb1() {
+    let iv = unhex("000102030405060708090a0b0c0d0e0f");
+    for (key, expected) in KEYS.iter().zip(["68b3", "9359", "9029"]) {
+        check(&unhex(key), Mode::Cfb1 { iv: &iv }, &unhex("6bc1"), &unhex(expected));
+    }
+}
+
+/// What PyCryptodome makes with segments of 64 bits of the first 40 bytes; SP 800-38A has no example of these.
+#[test]
+fn cfb64() {
+    let iv = unhex("000102030405060708090a0b0c0d0e0f");
+    for (key, expected) in KEYS.iter().zip([
+        "3b3fd92eb72dad20764bc8b40ee0de40f857ab76f3e7bc33332265ff0594b12e6c8bf2f3fc1ba87b",
+        "cdc80d6fddf18cabdd77d693b7f9ac0026a3ad7dec1fd4401bc8c7ec98d09be9e0f7d12011d06ad9",
+        "dc7e84bfda79164b5354b1128a039ec7506b65da6782cdfa2eb7f5711565fc1419345a7d5eed1880",
+    ]) {
+        for len in [0, 1, 8, 13, 40] {
+            check(&unhex(key), Mode::Cfb64 { iv: &iv }, &unhex(PLAIN)[..len], &unhex(expected)[..len]);
+        }
+    }
+}
+
+/// The examples of RFC 3962, whose last two blocks stand in the other order (CBC-CS3).
+#[test]
+fn cbc_with_ciphertext_stealing() {
+    let key = unhex("636869636b656e207465726979616b69");
+    let text = b"I would like the General Gau's Chicken, please, and wonton soup.";
+    let mode = Mode::Cts { iv: &[0; 16] };
+    for expected in [
+        "97687268d6ecccc0c07b25e25ecfe584",
+        "97c6353568f2bf8cb4d8a580362da7ff7f",
+        "97687268d6ecccc0c07b25e25ecfe5fc00783e0efdb2c1d445d4c8eff7ed22",
+        "97687268d6ecccc0c07b25e25ecfe58439312523a78662d5be7fcbcc98ebf5a8",
+        "97687268d6ecccc0c07b25e25ecfe58439312523a78662d5be7fcbcc98ebf5b3fffd940c16a18c1b5549d2f838029e",
+        "97687268d6ecccc0c07b25e25ecfe58439312523a78662d5be7fcbcc98ebf5a89dad8bbb96c4cdc03bc103e1a194bbd8\
+         4807efe836ee89a526730dbc2f7bc840",
+    ] {
+        let expected = unhex(expected);
+        check(&key, mode, &text[..expected.len()], &expected);
+    }
+    for len in [0, 15] {
+        assert_eq!(run(Direction::Encrypt, &key, mode, &text[..len]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+        assert_eq!(run(Direction::Decrypt, &key, mode, &text[..len]).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+    }
+    assert_eq!(
+        run(Direction::Encrypt, &key, Mode::Cts { iv: &[0; 15] }, text).unwrap_err().rv(),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
+}
+
+/// IEEE 1619, vectors 1 and 15, and what OpenSSL makes with a key of 64 bytes.
+#[test]
+fn xts() {
+    let check = |key: &[u8], unit: &str, plain: &[u8], expected: &str| {
+        check_key(Key::AesXts(key), Mode::Xts { unit: &unhex(unit) }, plain, &unhex(expected));
+    };
+    let zero = "00000000000000000000000000000000";
+    check(&[0; 32], zero, &[0; 32], "917cf69ebd68b2ec9b9fe9a3eadda692cd43d2f59598ed858c02c2652fbf922e");
+    let key = unhex("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0bfbebdbcbbbab9b8b7b6b5b4b3b2b1b0");
+    let counted: Vec<u8> = (0..64).collect();
+    check(&key, "9a785634120000000000000000000000", &counted[..17], "6c1625db4671522d3d7599601de7ca09ed");
+    let plain: Vec<u8> = (0..75u16).map(|i| (i * 7) as u8).collect();
+    check(
+        &counted,
+        "0123456789abcdef0011223344556677",
+        &plain,
+        "b01dabb6291cf944e05a23014a564d4828d66ad446f852e11ef05d96ec4581e24e11fe6550a933919f2f053952ad3aecc8e886524f0d7f\
+         d21f676d4abd267dafb395ae1e15d5bd7681618d",
+    );
+    let new = |key: &[u8], unit: &[u8]| Cipher::new(Direction::Encrypt, Key::AesXts(key), Mode::Xts { unit });
+    assert_eq!(new(&[0; 48], &[0; 16]).err().unwrap().rv(), ck::CKR_KEY_SIZE_RANGE);
+    assert_eq!(new(&[0; 32], &[0; 12]).err().unwrap().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&[0; 15]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    let most = 16 << 20;
+    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&vec![0; most]).unwrap().len(), most);
+    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&vec![0; most + 1]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+}
+
+/// RFC 8439, 2.4.2, and what OpenSSL makes where the counter's lower half overflows.
+#[test]
+fn chacha20_alone() {
+    let key: Vec<u8> = (0..32).collect();
+    let text =
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+    for (counter, nonce, expected) in [
+        (
+            "01000000",
+            "000000000000004a00000000",
+            "6e2e359a2568f98041ba0728dd0d6981e97e7aec1d4360c20a27afccfd9fae0bf91b65c5524733ab8f593dabcd62b3571639d624e65152ab8f53\
+             0c359f0861d807ca0dbf500d6a6156a38e088a22b65e52bc514d16ccf806818ce91ab77937365af90bbf74a35be6b40b8eedf2785e42874d",
+        ),
+        (
+            "ffffffff05000000",
+            "0001020304050607",
+            "8ddc92357b63b791a931cfa8f9b138173172893e6e362f2c79e057a549151d6d244a0e40f77fa1b071dd8e2da3c1a4545672f095b7e28052a293\
+             1c666ab9ffd9b13e614311e59eb2ba48073bbd5f122d051aed04fb3989d099685d06d2e9e6e710bf5f87632d5806698225779b64870b5b1c",
+        ),
+    ] {
+        let mode = Mode::Plain { counter: &unhex(counter), nonce: &unhex(nonce) };
+        check_key(Key::ChaCha20(&key), mode, text, &unhex(expected));
+    }
+    let new = |counter: &[u8], nonce: &[u8]| Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), Mode::Plain { counter, nonce });
+    for (counter, nonce) in [(4, 8), (8, 12), (0, 12), (8, 24), (4, 0)] {
+        assert_eq!(new(&vec![0; counter], &vec![0; nonce]).err().unwrap().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    }
+    // A block more than the counter has.
+    let mut last = new(&[0xff; 4], &[0; 12]).unwrap();
+    assert_eq!(last.update(&[0; 64]).unwrap().len(), 64);
+    assert_eq!(last.update(&[0]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    assert_eq!(new(&[0xff; 8], &[0; 8]).unwrap().run(&[0; 65]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+}

@@ -16,6 +16,7 @@ pub(in crate::crypto) enum Kind {
     Ctr,
     Gcm,
     Ofb,
+    Cfb1,
     Cfb8,
     Cfb128,
     TripleDesEcb,
@@ -53,6 +54,9 @@ impl Cipher {
                 (Kind::Ofb, 16) => sys::EVP_aes_128_ofb(),
                 (Kind::Ofb, 24) => sys::EVP_aes_192_ofb(),
                 (Kind::Ofb, 32) => sys::EVP_aes_256_ofb(),
+                (Kind::Cfb1, 16) => sys::EVP_aes_128_cfb1(),
+                (Kind::Cfb1, 24) => sys::EVP_aes_192_cfb1(),
+                (Kind::Cfb1, 32) => sys::EVP_aes_256_cfb1(),
                 (Kind::Cfb8, 16) => sys::EVP_aes_128_cfb8(),
                 (Kind::Cfb8, 24) => sys::EVP_aes_192_cfb8(),
                 (Kind::Cfb8, 32) => sys::EVP_aes_256_cfb8(),
@@ -176,6 +180,16 @@ impl Drop for Cipher {
         // SAFETY: made by EVP_CIPHER_CTX_new, freed once; the library wipes the key schedule.
         unsafe { sys::EVP_CIPHER_CTX_free(self.ctx.as_ptr()) }
     }
+}
+
+/// ChaCha20 of `data` where it lies. `state` is the counter of the first block, 4 bytes of which count, and the nonce after it.
+pub(in crate::crypto) fn chacha20(key: &[u8; 32], state: &[u8; 16], data: &mut [u8]) {
+    let (counter, nonce) = state.split_at(4);
+    let counter = counter.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    let at = data.as_mut_ptr();
+    // SAFETY: the key has 32 bytes and the nonce 12; pointer and length are one slice's; the library allows input and output to be
+    // the same.
+    unsafe { sys::CRYPTO_chacha_20(at, at, data.len(), key.as_ptr(), nonce.as_ptr(), counter) }
 }
 
 /// AES-CCM of a whole message: `data` to ciphertext and tag, or back. CCM authenticates the length before the data, so it

@@ -20,7 +20,7 @@ use super::Hash;
 use crate::ck;
 use crate::error::Result;
 
-pub(super) use cipher::{Cipher, Kind, ccm};
+pub(super) use cipher::{Cipher, Kind, ccm, chacha20};
 pub(super) use digest::Digest;
 pub(super) use mac::{Cmac, Hmac};
 pub(super) use pkey::{PKey, RsaPadding, Type};

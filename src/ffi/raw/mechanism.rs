@@ -143,7 +143,9 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
         }
         CKM_CHACHA20_POLY1305 => {
             let p: CK_SALSA20_CHACHA20_POLY1305_PARAMS = given.read()?;
-            Params::ChaCha20Poly1305 { nonce: bytes(p.pNonce, p.ulNonceLen)?, aad: bytes(p.pAAD, p.ulAADLen)? }
+            // The standard's text counts the nonce in bits, most applications in bytes.
+            let len = if p.ulNonceLen == 96 { 12 } else { p.ulNonceLen };
+            Params::ChaCha20Poly1305 { nonce: bytes(p.pNonce, len)?, aad: bytes(p.pAAD, p.ulAADLen)? }
         }
         CKM_CHACHA20 => {
             let p: CK_CHACHA20_PARAMS = given.read()?;

@@ -257,8 +257,6 @@ fn digests_whole_and_in_parts() {
     m.digest_update(h, b"abc").unwrap();
     assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
     refused(m.digest_final(h, Some(32)), CKR_OPERATION_NOT_INITIALIZED);
-    let odd = Mechanism { kind: CKM_SHA256, params: Params::Raw(vec![1]) };
-    refused(m.digest_init(h, Some(odd)), CKR_MECHANISM_PARAM_INVALID);
     refused(m.operation_state(h, None), CKR_OPERATION_NOT_INITIALIZED);
     m.digest_init(h, sha()).unwrap();
     m.digest_update(h, b"ab").unwrap();
