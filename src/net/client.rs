@@ -1,5 +1,6 @@
 //! The KMIP client: operations in, answers out, in a version that was negotiated once.
 
+use std::fmt::Display;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -142,7 +143,7 @@ impl<T: Transport> Call<'_, T> {
         for operation in operations {
             batch.push(operation);
         }
-        let answer = self.exchange::<O>(&batch.finish()?, replay::<O>())?;
+        let answer = self.exchange(O::CODE, &batch.finish()?, replay::<O>())?;
         let message = ResponseMessage::decode(answer.expose())?;
         // One item that is nobody's is the refusal of the whole message.
         if let Some(whole) = message.items.first().filter(|item| message.items.len() == 1 && item.operation.is_none()) {
@@ -153,13 +154,13 @@ impl<T: Transport> Call<'_, T> {
             .collect())
     }
 
-    /// Different operations in one message, done in their order up to the first that fails. `O` stands for all of them where it counts
-    /// whether they may be sent again. The answer is a [`ResponseMessage`].
-    pub fn together<O: Operation>(&self, fill: impl FnOnce(&mut RequestBatch) -> Result<()>) -> Result<Secret> {
+    /// Different operations in one message, done in their order, all of them whatever fails. It is not sent again when its answer is lost.
+    /// The answer is a [`ResponseMessage`].
+    pub fn together(&self, fill: impl FnOnce(&mut RequestBatch) -> Result<()>) -> Result<Secret> {
         let authentication = self.authentication();
-        let mut batch = RequestBatch::ordered(self.version()?, authentication.as_ref());
+        let mut batch = RequestBatch::through(self.version()?, authentication.as_ref());
         fill(&mut batch)?;
-        self.exchange::<O>(&batch.finish()?, replay::<O>())
+        self.exchange("a batch", &batch.finish()?, Replay::OnlyIfUnsent)
     }
 
     /// The same call with only a part of the time that is left, so that something can follow.
@@ -175,12 +176,12 @@ impl<T: Transport> Call<'_, T> {
 
     fn request_as<O: Operation>(&self, version: Version, operation: &O, replay: Replay) -> Result<O::Response> {
         let frame = encode_request(version, self.authentication().as_ref(), operation)?;
-        let answer = self.exchange::<O>(&frame, replay)?;
+        let answer = self.exchange(O::CODE, &frame, replay)?;
         // A person who reads the refusal must know whose it is.
         decode_response::<O>(answer.expose()).map_err(|e| e.context(self.client.peer()))
     }
 
-    fn exchange<O: Operation>(&self, frame: &Secret, replay: Replay) -> Result<Secret> {
+    fn exchange(&self, what: impl Display, frame: &Secret, replay: Replay) -> Result<Secret> {
         let start = Instant::now();
         if enabled(Level::Debug) {
             crate::log!(Debug, "{}", dump_with(frame.expose(), crate::kmip::value_name));
@@ -188,8 +189,8 @@ impl<T: Transport> Call<'_, T> {
         let answer = self.client.transport.exchange(frame.expose(), replay, self.until);
         match &answer {
             Ok(answer) if enabled(Level::Debug) => crate::log!(Debug, "{}", dump_with(answer.expose(), crate::kmip::value_name)),
-            Ok(_) => crate::log!(Info, "{} answered in {:?}", O::CODE, start.elapsed()),
-            Err(e) => crate::log!(Warn, "{} failed after {:?}: {e}", O::CODE, start.elapsed()),
+            Ok(_) => crate::log!(Info, "{what} answered in {:?}", start.elapsed()),
+            Err(e) => crate::log!(Warn, "{what} failed after {:?}: {e}", start.elapsed()),
         }
         answer
     }

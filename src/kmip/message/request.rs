@@ -2,7 +2,7 @@
 
 use super::{Authentication, MAX_ITEMS, MessageExtension, RequestHeader, batch_item_id};
 use crate::error::{Error, Result};
-use crate::kmip::enums::OperationCode;
+use crate::kmip::enums::{BatchErrorContinuationOption, OperationCode};
 use crate::kmip::ops::{Operation, Request};
 use crate::secret::Secret;
 use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
@@ -41,15 +41,25 @@ pub struct RequestBatch {
 impl RequestBatch {
     /// An empty batch, executed in any order and up to the first failure.
     pub fn new(version: Version, authentication: Option<&Authentication>) -> RequestBatch {
-        RequestBatch::with(version, authentication, None)
+        RequestBatch::with(version, authentication, None, None)
     }
 
     /// An empty batch, executed in the order of its items.
     pub fn ordered(version: Version, authentication: Option<&Authentication>) -> RequestBatch {
-        RequestBatch::with(version, authentication, Some(true))
+        RequestBatch::with(version, authentication, None, Some(true))
     }
 
-    fn with(version: Version, authentication: Option<&Authentication>, order: Option<bool>) -> RequestBatch {
+    /// An empty batch, executed in the order of its items, all of them whatever fails.
+    pub fn through(version: Version, authentication: Option<&Authentication>) -> RequestBatch {
+        RequestBatch::with(version, authentication, Some(BatchErrorContinuationOption::CONTINUE), Some(true))
+    }
+
+    fn with(
+        version: Version,
+        authentication: Option<&Authentication>,
+        on_error: Option<BatchErrorContinuationOption>,
+        order: Option<bool>,
+    ) -> RequestBatch {
         let mut writer = Writer::with_capacity(version, USUAL_LEN);
         let message = writer.open(Tag::REQUEST_MESSAGE);
         writer.structure(Tag::REQUEST_HEADER, |w| {
@@ -57,6 +67,7 @@ impl RequestBatch {
             if let Some(authentication) = authentication {
                 authentication.encode(Tag::AUTHENTICATION, w);
             }
+            on_error.encode(Tag::BATCH_ERROR_CONTINUATION_OPTION, w);
             order.encode(Tag::BATCH_ORDER_OPTION, w);
             w.integer(Tag::BATCH_COUNT, 0);
         });

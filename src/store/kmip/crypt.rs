@@ -184,7 +184,7 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Vec<u8>> {
-        let answer = call.request(&encrypt_request(Some(uid), algorithm, cipher, usual, data, call.version()?)?)?;
+        let answer = call.request(&encrypt_request(uid, algorithm, cipher, usual, data, call.version()?)?)?;
         same(uid, &answer.unique_identifier)?;
         encrypted(cipher, answer, data.len())
     }
@@ -198,7 +198,7 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Secret> {
-        let answer = call.request(&decrypt_request(Some(uid), algorithm, cipher, usual, data, call.version()?)?)?;
+        let answer = call.request(&decrypt_request(uid, algorithm, cipher, usual, data, call.version()?)?)?;
         same(uid, &answer.unique_identifier)?;
         Ok(answer.data.unwrap_or_default())
     }
@@ -243,9 +243,9 @@ fn is_bad_data(error: &Error) -> bool {
     matches!(error.reason().map(ResultReason), Some(ResultReason::CRYPTOGRAPHIC_FAILURE | ResultReason::GENERAL_FAILURE))
 }
 
-/// The request to encrypt, with a key or with the one that a batch is about.
+/// The request to encrypt.
 pub(super) fn encrypt_request(
-    uid: Option<&Uid>,
+    uid: &Uid,
     algorithm: Algorithm,
     cipher: &Cipher,
     usual: bool,
@@ -254,7 +254,7 @@ pub(super) fn encrypt_request(
 ) -> Result<EncryptRequest> {
     let form = Form::new(algorithm, cipher, usual, version)?;
     Ok(EncryptRequest {
-        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
+        unique_identifier: Some(uid.0.as_str().into()),
         cryptographic_parameters: Some(form.parameters),
         data: Some(Secret::new(data.to_vec())),
         iv_counter_nonce: form.iv,
@@ -277,9 +277,9 @@ pub(super) fn encrypted(cipher: &Cipher, answer: EncryptResponse, len: usize) ->
     Ok(output)
 }
 
-/// The request to decrypt, with a key or with the one that a batch is about.
+/// The request to decrypt.
 pub(super) fn decrypt_request(
-    uid: Option<&Uid>,
+    uid: &Uid,
     algorithm: Algorithm,
     cipher: &Cipher,
     usual: bool,
@@ -295,7 +295,7 @@ pub(super) fn decrypt_request(
         _ => (data, None),
     };
     Ok(DecryptRequest {
-        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
+        unique_identifier: Some(uid.0.as_str().into()),
         cryptographic_parameters: Some(form.parameters),
         data: Some(data.to_vec()),
         iv_counter_nonce: form.iv,

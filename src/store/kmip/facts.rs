@@ -50,8 +50,6 @@ pub(super) struct Facts {
     pub(super) group: Fact,
     /// A message may have several items.
     pub(super) batch: Fact,
-    /// Items that name no object are about the one that an item before them made.
-    pub(super) placeholder: Fact,
     /// Keys may be registered to try the server with.
     pub(super) trials: Fact,
     /// A block cipher works without padding.
@@ -93,10 +91,9 @@ pub(super) struct Facts {
 
 impl Facts {
     /// What decides in which form a cryptographic operation is asked for, by the name under which it is kept.
-    pub(super) fn forms(&self) -> [(&'static str, &Fact); 7] {
+    pub(super) fn forms(&self) -> [(&'static str, &Fact); 6] {
         [
             ("batch", &self.batch),
-            ("placeholder", &self.placeholder),
             ("unpadded", &self.unpadded),
             ("plain counter", &self.plain_counter),
             ("plain gcm", &self.plain_gcm),

@@ -1,19 +1,19 @@
 //! Proof that a server does what it is asked: the first result of each kind is given out only after a trial, in which a key of
 //! known value is registered, used and destroyed again.
 //!
-//! A trial costs two requests: the first registers and uses the key as the one that the batch is about, the second revokes and destroys
-//! it by its identifier. Never is anything destroyed that is not named: a widespread server keeps the ID placeholder from one request
-//! to the next, of whatever client, so that a failed Register would have another's key destroyed.
+//! A trial costs two requests: one registers the key, the other activates, uses, revokes and destroys it. Both name it; the ID
+//! placeholder would make one of them, but a widespread server keeps it from one request to the next, of whatever client, so that after a
+//! failed Register somebody else's key would be destroyed.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::attrs::{self, Marker, Wishes};
-use super::facts::{either, is_gone, is_refusal, is_unsupported};
+use super::facts::{either, is_gone, is_unsupported};
 use super::make::{Making, either_length};
 use super::record::Rung;
-use super::trial::{Act, Answer, Trial};
+use super::trial::{Act, Step, Trial};
 use super::{KmipStore, material};
 use crate::ck::CKR_MECHANISM_INVALID;
 use crate::error::{Error, Kind, Result};
@@ -23,11 +23,14 @@ use crate::kmip::{
 };
 use crate::log;
 use crate::net::{Call, Transport};
-use crate::store::{Class, Revocation, Uid};
+use crate::store::{Class, Uid};
 use crate::version::Version;
 
 /// After a trial that broke off the next one waits so long.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// What the server made at each step of a trial.
+type Answers = Vec<Result<Vec<u8>>>;
 
 /// What is known of an [`Act`].
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +181,7 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// Registers the key of a trial, asks what is to be asked, and destroys it. Errors: it could not be registered.
-    fn perform(&self, call: &Call<'_, T>, trial: &Trial, usual: bool) -> Result<Vec<Result<Answer>>> {
+    fn perform(&self, call: &Call<'_, T>, trial: &Trial, usual: bool) -> Result<Answers> {
         let making = Making::new(&trial.spec)?;
         let object = material::object(&trial.spec, trial.value.expose(), attrs::length(&trial.spec, &self.facts), usual)?;
         let object_type = object.object_type();
@@ -192,9 +195,8 @@ impl<T: Transport> KmipStore<T> {
         let name = &making.marker.name;
         self.notes.expect(name);
         // Time is kept back for cleaning up.
-        let tried = self.register_and_ask(&call.part(2, 3), trial, name, &register);
-        let (uid, answers) = match tried {
-            Ok(tried) => tried,
+        let uid = match call.part(1, 3).request(&register) {
+            Ok(answer) => Uid(answer.unique_identifier),
             Err(e) => {
                 let nothing_made = matches!(e.kind(), Kind::Server(_) | Kind::Unreachable | Kind::Tls | Kind::Input);
                 if nothing_made || self.sweep(call, name).is_ok_and(|found| found > 0) {
@@ -203,106 +205,71 @@ impl<T: Transport> KmipStore<T> {
                 return Err(e);
             }
         };
-        match self.discard(call, &uid) {
+        let (answers, gone) = self.ask(&call.part(1, 2), trial, &uid);
+        match if gone { Ok(()) } else { self.discard(call, &uid) } {
             Ok(()) => self.notes.settle(name),
             Err(e) => log!(Warn, "the key '{name}' ({uid}) of a trial is destroyed later: {e}"),
         }
         Ok(answers)
     }
 
-    /// The key's identifier and the answers; in one request where the server has batches and knows what they are about.
-    fn register_and_ask(&self, call: &Call<'_, T>, trial: &Trial, name: &str, register: &RegisterRequest) -> Result<Asked> {
-        let uid = match self.facts.batch.may() && self.facts.placeholder.may() {
-            true => match self.ask_at_once(call, trial, register)? {
-                Batched::Asked(asked) => return Ok(asked),
-                Batched::Registered(uid) => Some(uid),
-                // It may have done what came before the item that it did not understand.
-                Batched::Refused => self.sweep(call, name).map(|_| None)?,
-            },
-            false => None,
-        };
-        let uid = match uid {
-            Some(uid) => uid,
-            None => Uid(call.request(register)?.unique_identifier),
-        };
-        let answers = match self.activate(call, &uid) {
+    /// Asks with the key of a trial, and destroys it at once where the server has batches. The answers, and whether it is gone.
+    fn ask(&self, call: &Call<'_, T>, trial: &Trial, uid: &Uid) -> (Answers, bool) {
+        if self.facts.batch.may() {
+            match self.ask_together(call, trial, uid) {
+                Ok(Some(asked)) => return asked,
+                Ok(None) => {}
+                Err(e) => {
+                    // Some hang up on what they do not understand: the next time it is asked one by one.
+                    if e.kind() == Kind::Broken && self.facts.batch.known().is_none() {
+                        self.facts.batch.learn(false);
+                    }
+                    return (vec![Err(e)], false);
+                }
+            }
+        }
+        let answers = match self.activate(call, uid) {
             // Some stores have no life cycle.
             Err(e) if !is_unsupported(&e) => vec![Err(e)],
-            _ => trial.steps.iter().map(|step| step.ask(call, &uid)).collect(),
+            _ => trial.steps.iter().map(|step| step.ask(call, uid)).collect(),
         };
-        Ok((uid, answers))
+        (answers, false)
     }
 
-    /// All in one batch.
-    fn ask_at_once(&self, call: &Call<'_, T>, trial: &Trial, register: &RegisterRequest) -> Result<Batched> {
+    /// All in one batch, of which one item's failure does not end the others. `None` where the server takes no batches.
+    fn ask_together(&self, call: &Call<'_, T>, trial: &Trial, uid: &Uid) -> Result<Option<(Answers, bool)>> {
         let version = call.version()?;
-        let mut places = Vec::with_capacity(trial.steps.len());
-        let sent = call.together::<RegisterRequest>(|batch| {
-            batch.push(register);
-            batch.push(&ActivateRequest { unique_identifier: None });
+        let (mut places, mut last) = (Vec::with_capacity(trial.steps.len()), 0);
+        let frame = call.together(|batch| {
+            batch.push(&ActivateRequest { unique_identifier: Some(uid.0.as_str().into()) });
             for step in &trial.steps {
-                places.push(step.push(version, batch)?);
+                places.push(step.push(version, uid, batch)?);
             }
+            batch.push(&revoked(uid));
+            last = batch.push(&DestroyRequest { unique_identifier: Some(uid.0.as_str().into()) });
             Ok(())
-        });
-        let frame = sent.inspect_err(|e| {
-            // Some hang up on what they do not understand: the next time it is asked one by one.
-            if e.kind() == Kind::Broken && self.facts.placeholder.known().is_none() {
-                self.facts.placeholder.learn(false);
-            }
         })?;
         let message = ResponseMessage::decode(frame.expose())?;
-        let uid = match message.get::<RegisterRequest>(0) {
-            Ok(answer) => Uid(answer.unique_identifier),
-            Err(e) if is_refused_whole(&message) && is_refusal(&e) => {
-                self.facts.placeholder.learn(false);
-                return Ok(Batched::Refused);
-            }
-            Err(e) => return Err(e),
-        };
-        self.facts.batch.learn(true);
-        let ours = |named: &str| named.is_empty() || named == uid.0;
-        let mut about_ours = message.get::<ActivateRequest>(1).is_ok_and(|answer| ours(&answer.unique_identifier));
-        let mut answers = Vec::with_capacity(places.len());
-        for (step, place) in trial.steps.iter().zip(places) {
-            let answer = match message.item(place) {
-                Some(_) => step.answer(&message, place),
-                // One before it was refused, which ends a batch.
-                None if about_ours => step.ask(call, &uid),
-                None => break,
-            };
-            about_ours &= answer.as_ref().map_or(true, |answer| ours(&answer.uid));
-            answers.push(answer);
+        // One item that is nobody's is the refusal of the whole message.
+        if message.items.len() == 1 && message.items[0].operation.is_none() {
+            self.facts.batch.learn(false);
+            return Ok(None);
         }
-        self.facts.placeholder.learn(about_ours);
-        Ok(if about_ours { Batched::Asked((uid, answers)) } else { Batched::Registered(uid) })
+        self.facts.batch.learn(true);
+        let gone = message.get::<DestroyRequest>(last).is_ok();
+        let answer = |(step, place): (&Step, usize)| match message.item(place) {
+            // One before it was refused, and the server ends a batch there all the same.
+            None if !gone => step.ask(call, uid),
+            _ => step.answer(&message, place),
+        };
+        Ok(Some((trial.steps.iter().zip(places).map(answer).collect(), gone)))
     }
 
     /// Destroys the key of a trial.
     fn discard(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
-        let named = || Some(uid.0.as_str().into());
-        if self.facts.batch.may() {
-            let revocation_reason = RevocationReason {
-                revocation_reason_code: RevocationReasonCode::CESSATION_OF_OPERATION,
-                revocation_message: None,
-            };
-            let done = call.part(1, 2).together::<DestroyRequest>(|batch| {
-                batch.push(&RevokeRequest { unique_identifier: named(), revocation_reason, compromise_occurrence_date: None });
-                batch.push(&DestroyRequest { unique_identifier: named() });
-                Ok(())
-            });
-            if let Ok(frame) = done
-                && let Ok(message) = ResponseMessage::decode(frame.expose())
-            {
-                if message.get::<DestroyRequest>(1).is_ok() {
-                    return Ok(());
-                }
-                if is_refused_whole(&message) {
-                    self.facts.batch.learn(false);
-                }
-            }
+        if let Err(e) = call.part(1, 2).request(&revoked(uid)) {
+            log!(Info, "the key {uid} of a trial is not revoked: {e}");
         }
-        let _ = self.revoke(call, uid, Revocation::CessationOfOperation);
         match self.destroy(call, uid) {
             Err(e) if !is_gone(&e) => Err(e),
             _ => Ok(()),
@@ -330,21 +297,15 @@ impl<T: Transport> KmipStore<T> {
     }
 }
 
-/// The key of a trial and what was answered about it.
-type Asked = (Uid, Vec<Result<Answer>>);
-
-/// What became of a trial in one batch.
-enum Batched {
-    Asked(Asked),
-    /// The key is there, but the other items were not about it.
-    Registered(Uid),
-    /// The server takes no batches.
-    Refused,
-}
-
-/// One item that is nobody's is the refusal of the whole message.
-fn is_refused_whole(message: &ResponseMessage<'_>) -> bool {
-    message.items.len() == 1 && message.items[0].operation.is_none()
+fn revoked(uid: &Uid) -> RevokeRequest {
+    RevokeRequest {
+        unique_identifier: Some(uid.0.as_str().into()),
+        revocation_reason: RevocationReason {
+            revocation_reason_code: RevocationReasonCode::CESSATION_OF_OPERATION,
+            revocation_message: None,
+        },
+        compromise_occurrence_date: None,
+    }
 }
 
 fn wrong(act: Act) -> Error {

@@ -180,7 +180,7 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         let call = self.client.call();
         self.check_act(&call, Act::Mac(mac))?;
-        let outcome = mac_request(Some(uid), mac, data, call.version()?).and_then(|request| call.request(&request));
+        let outcome = mac_request(uid, mac, data, call.version()?).and_then(|request| call.request(&request));
         self.note(Ability::Mac, &outcome);
         self.mac_made(&call, uid, mac, outcome)
     }
@@ -196,7 +196,7 @@ impl<T: Transport> KmipStore<T> {
         let request = MacRequest {
             correlation_value: before.map(|before| before.0.clone()),
             init_indicator: before.is_none().then_some(true),
-            ..mac_request(Some(uid), mac, part, call.version()?)?
+            ..mac_request(uid, mac, part, call.version()?)?
         };
         match call.request_once(&request) {
             Ok(MacResponse { correlation_value: Some(correlation), .. }) => {
@@ -229,7 +229,7 @@ impl<T: Transport> KmipStore<T> {
         let request = MacRequest {
             correlation_value: Some(before.0.clone()),
             final_indicator: Some(true),
-            ..mac_request(Some(uid), mac, part, call.version()?)?
+            ..mac_request(uid, mac, part, call.version()?)?
         };
         let outcome = call.request_once(&request);
         self.mac_made(&call, uid, mac, outcome)
@@ -263,9 +263,8 @@ impl<T: Transport> KmipStore<T> {
     }
 }
 
-/// The request for a MAC, with a key or with the one that a batch is about. `CKR_MECHANISM_INVALID` where the version has no MAC, or not
-/// this one.
-pub(super) fn mac_request(uid: Option<&Uid>, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
+/// The request for a MAC. `CKR_MECHANISM_INVALID` where the version has no MAC, or not this one.
+pub(super) fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
     if version < Version::V1_2 {
         return Err(CKR_MECHANISM_INVALID.into());
     }
@@ -281,7 +280,7 @@ pub(super) fn mac_request(uid: Option<&Uid>, mac: Mac, data: &[u8], version: Ver
         }
     }
     Ok(MacRequest {
-        unique_identifier: uid.map(|uid| uid.0.as_str().into()),
+        unique_identifier: Some(uid.0.as_str().into()),
         cryptographic_parameters: Some(p),
         data: Some(Secret::new(data.to_vec())),
         ..MacRequest::default()

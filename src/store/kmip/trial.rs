@@ -9,7 +9,7 @@ use crate::crypto::pkey::{Padding, PrivateKey};
 use crate::crypto::{mac, rng};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::message::{RequestBatch, ResponseMessage};
-use crate::kmip::{DecryptRequest, EncryptRequest, EncryptResponse, MacRequest};
+use crate::kmip::{DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, MacRequest};
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
 use crate::store::{Algorithm, Cipher, Class, Hash, Mac, Spec, Uid, Usage};
@@ -97,16 +97,9 @@ struct Sample {
 
 impl Sample {
     /// What an encryption made; nothing, which is wrong, where it has not even the right length.
-    fn made(&self, answer: EncryptResponse) -> Answer {
-        let uid = answer.unique_identifier.clone();
-        Answer { uid, made: encrypted(&self.cipher, answer, self.plain.len()).unwrap_or_default() }
+    fn made(&self, answer: EncryptResponse) -> Vec<u8> {
+        encrypted(&self.cipher, answer, self.plain.len()).unwrap_or_default()
     }
-}
-
-/// What a server answered: the key it says it used, and what it made.
-pub(super) struct Answer {
-    pub(super) uid: String,
-    made: Vec<u8>,
 }
 
 impl Trial {
@@ -199,65 +192,61 @@ impl Trial {
 }
 
 impl Step {
-    /// Asks as one item of a batch, about the object that the batch is about.
-    pub(super) fn push(&self, version: Version, batch: &mut RequestBatch) -> Result<usize> {
+    /// Asks as one item of a batch.
+    pub(super) fn push(&self, version: Version, uid: &Uid, batch: &mut RequestBatch) -> Result<usize> {
         Ok(match &self.question {
-            Question::Encrypt(s) => batch.push(&encrypt_request(None, s.algorithm, &s.cipher, s.usual, &s.plain, version)?),
+            Question::Encrypt(s) => batch.push(&encrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.plain, version)?),
             Question::Decrypt(s) | Question::Forged(s) => {
-                batch.push(&decrypt_request(None, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?)
+                batch.push(&decrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?)
             }
-            Question::Mac { mac, data, .. } => batch.push(&mac_request(None, *mac, data, version)?),
+            Question::Mac { mac, data, .. } => batch.push(&mac_request(uid, *mac, data, version)?),
         })
     }
 
-    /// The answer to that item.
-    pub(super) fn answer(&self, message: &ResponseMessage<'_>, index: usize) -> Result<Answer> {
-        match &self.question {
-            Question::Encrypt(s) => message.get::<EncryptRequest>(index).map(|answer| s.made(answer)),
-            Question::Decrypt(_) | Question::Forged(_) => message
-                .get::<DecryptRequest>(index)
-                .map(|answer| Answer { uid: answer.unique_identifier, made: answer.data.unwrap_or_default().expose().to_vec() }),
-            Question::Mac { .. } => message
-                .get::<MacRequest>(index)
-                .map(|answer| Answer { uid: answer.unique_identifier, made: answer.mac_data.unwrap_or_default() }),
-        }
+    /// What the server made, by its answer to that item.
+    pub(super) fn answer(&self, message: &ResponseMessage<'_>, index: usize) -> Result<Vec<u8>> {
+        Ok(match &self.question {
+            Question::Encrypt(s) => s.made(message.get::<EncryptRequest>(index)?),
+            Question::Decrypt(_) | Question::Forged(_) => decrypted(message.get::<DecryptRequest>(index)?),
+            Question::Mac { .. } => message.get::<MacRequest>(index)?.mac_data.unwrap_or_default(),
+        })
     }
 
-    /// Asks in a request of its own.
-    pub(super) fn ask<T: Transport>(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Answer> {
+    /// What the server makes, asked in a request of its own.
+    pub(super) fn ask<T: Transport>(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Vec<u8>> {
         let version = call.version()?;
         Ok(match &self.question {
             Question::Encrypt(s) => {
-                let request = encrypt_request(Some(uid), s.algorithm, &s.cipher, s.usual, &s.plain, version)?;
-                s.made(call.request(&request)?)
+                s.made(call.request(&encrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.plain, version)?)?)
             }
             Question::Decrypt(s) | Question::Forged(s) => {
-                let request = decrypt_request(Some(uid), s.algorithm, &s.cipher, s.usual, &s.sealed, version)?;
-                let answer = call.request(&request)?;
-                Answer { uid: answer.unique_identifier, made: answer.data.unwrap_or_default().expose().to_vec() }
+                decrypted(call.request(&decrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?)?)
             }
             Question::Mac { mac, data, .. } => {
-                let answer = call.request(&mac_request(Some(uid), *mac, data, version)?)?;
-                Answer { uid: answer.unique_identifier, made: answer.mac_data.unwrap_or_default() }
+                call.request(&mac_request(uid, *mac, data, version)?)?.mac_data.unwrap_or_default()
             }
         })
     }
 
     /// Whether an answer is right; the error where it says nothing about that.
-    pub(super) fn judge(&self, answer: Result<Answer>) -> Result<bool> {
+    pub(super) fn judge(&self, answer: Result<Vec<u8>>) -> Result<bool> {
         match (&self.question, answer) {
             (Question::Forged(_), Ok(_)) => Ok(false),
             (Question::Forged(_), Err(e)) if matches!(e.kind(), Kind::Server(_)) => Ok(true),
             (_, Err(e)) => Err(e),
             // Some pad although they were told not to: what is added is taken off whenever they encrypt.
             (Question::Encrypt(s), Ok(answer)) if matches!(s.cipher, Cipher::Ecb | Cipher::Cbc { .. }) && s.usual => {
-                Ok(answer.made.starts_with(&s.sealed))
+                Ok(answer.starts_with(&s.sealed))
             }
-            (Question::Encrypt(s), Ok(answer)) => Ok(answer.made == s.sealed),
-            (Question::Decrypt(s), Ok(answer)) => Ok(answer.made == s.plain),
-            (Question::Mac { code, .. }, Ok(answer)) => Ok(answer.made == *code),
+            (Question::Encrypt(s), Ok(answer)) => Ok(answer == s.sealed),
+            (Question::Decrypt(s), Ok(answer)) => Ok(answer == s.plain),
+            (Question::Mac { code, .. }, Ok(answer)) => Ok(answer == *code),
         }
     }
+}
+
+fn decrypted(answer: DecryptResponse) -> Vec<u8> {
+    answer.data.unwrap_or_default().expose().to_vec()
 }
 
 fn random(len: usize) -> Result<Vec<u8>> {
