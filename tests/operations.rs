@@ -661,6 +661,42 @@ fn fields_in_another_order_and_unknown_ones_do_no_harm() {
 }
 
 #[test]
+fn filters_in_a_template_attribute_filter() {
+    let server = Server::new();
+    let [wanted, other] = ["wanted", "other"].map(|text| server.create(Version::V1_0, &[name(text)]).unwrap());
+    let locate = |tag: Tag, text: &'static str| {
+        let filters = Attributes::new().with(name(text));
+        item(OperationCode::LOCATE, 1, move |w| filters.encode(tag, w))
+    };
+    let found = |tag, text| {
+        let frame = message(Version::V1_0, &|_| {}, 1, &[&locate(tag, text)]);
+        let answer = server.raw(&Caller { name: "client".into(), groups: Vec::new() }, &frame);
+        let answer = ResponseMessage::decode(answer.expose()).unwrap();
+        LocateResponse::decode(answer.items[0].payload.as_ref().unwrap()).unwrap().unique_identifiers
+    };
+    for tag in [Tag::ATTRIBUTE, Tag::TEMPLATE_ATTRIBUTE] {
+        assert_eq!(found(tag, "wanted"), [wanted.as_str()]);
+        assert_eq!(found(tag, "other"), [other.as_str()]);
+    }
+}
+
+#[test]
+fn the_audit_log_names_the_object_of_every_item() {
+    let server = Server::new();
+    let caller = Caller { name: "client".into(), groups: Vec::new() };
+    let uid = server.create(Version::V1_4, &[]).unwrap();
+    let named = |uid: &str| {
+        let request = DestroyRequest { unique_identifier: id(uid) };
+        let frame = encode_request(Version::V1_4, None, &request).unwrap();
+        let done = server.engine.answer(&caller, frame.expose(), None).done.remove(0);
+        (done.object, done.refused)
+    };
+    // It is active, so the first is refused; both were about something.
+    assert_eq!(named(&uid), (Some(uid.clone()), Some(ResultReason::PERMISSION_DENIED)));
+    assert_eq!(named("nothing"), (Some("nothing".into()), Some(ResultReason::ITEM_NOT_FOUND)));
+}
+
+#[test]
 fn placeholders_and_places_name_what_the_batch_made() {
     let server = Server::new();
     let pair = item(OperationCode::CREATE_KEY_PAIR, 1, |w| {

@@ -21,12 +21,6 @@ const DIFFERENCES: &[Known] = &[
     },
     Known { case: "SKFF_O_6", step: Some(8), line: "\"Object Group\"", why: "there is no group that nobody asked for" },
     Known {
-        case: "AKLC",
-        step: None,
-        line: "Key Format Type (Digest)",
-        why: "the server keeps the keys that it makes as PKCS#8",
-    },
-    Known {
         case: "TC_111",
         step: Some(2),
         line: "Item Not Found instead of Permission Denied",

@@ -7,7 +7,7 @@ use crate::version::Version;
 /// Declares structures with their [`Encode`] and `Decode`.
 ///
 /// A field is `name: Type = TAG`, or `name: Type = TAG | TAG_2` where the 2.x dialect has another tag for it, and may end in
-/// `since V1_4` or `until V1_4`. Fields are written in the order they stand here, which is the specification's; they are read in
+/// `since V1_4` or `until V1_4`. A third tag is read and never written. Fields are written in the order they stand here, which is the specification's; they are read in
 /// any order, and what is not known is skipped. `= OBJECT` stands for the tags of all managed objects.
 macro_rules! structures {
     ($($(#[$meta:meta])* $name:ident {
@@ -77,7 +77,7 @@ pub(super) use structures;
 /// Writes a field, or notes that the version has no such field though it is set.
 pub(super) fn encode_field(field: &impl Encode, tags: &[Tag], since: Version, until: Version, writer: &mut Writer) {
     let tag = match *tags {
-        [_, typed] if writer.version().typed_attributes() => typed,
+        [_, typed, ..] if writer.version().typed_attributes() => typed,
         _ => tags[0],
     };
     let before = writer.len();

@@ -269,7 +269,11 @@ impl Engine {
                 Ok(_) => None,
                 Err(Refusal::Item(reason, _) | Refusal::Message(reason, _)) => Some(*reason),
             };
-            done.push(Done { operation: Some(item.operation), object: context.placeholder.clone(), refused });
+            // What the item named, else what it made or found.
+            let named = item.payload.find(Tag::UNIQUE_IDENTIFIER).ok().flatten();
+            let named = named.and_then(|uid| uid.text().ok().map(str::to_owned));
+            let object = named.or_else(|| context.placeholder.clone());
+            done.push(Done { operation: Some(item.operation), object, refused });
             match outcome {
                 Ok(response) => batch.success(item.operation, id.as_deref(), &response),
                 Err(Refusal::Message(reason, text)) if self.personality.malformed_item_breaks => return Err((reason, text)),

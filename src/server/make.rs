@@ -21,7 +21,9 @@ pub fn required<'a, T>(value: Option<&'a T>, name: &str) -> Outcome<&'a T> {
 /// Whether a symmetric key of this algorithm may have so many bits.
 fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
     match algorithm {
-        CryptographicAlgorithm::AES | CryptographicAlgorithm::CAMELLIA => matches!(bits, 128 | 192 | 256),
+        // 512 bits are the two keys of XTS.
+        CryptographicAlgorithm::AES => matches!(bits, 128 | 192 | 256 | 512),
+        CryptographicAlgorithm::CAMELLIA => matches!(bits, 128 | 192 | 256),
         CryptographicAlgorithm::TRIPLE_DES => matches!(bits, 112 | 128 | 168 | 192),
         // Kept for those who use them; the server does not.
         CryptographicAlgorithm::DES => matches!(bits, 56 | 64),

@@ -255,8 +255,9 @@ impl Personality {
             locate_limit: usize::MAX,
             located_items: true,
             converts_formats: true,
-            private_format: KeyFormatType::PKCS_8,
-            public_format: KeyFormatType::X_509,
+            // The default of RSA keys (spec 1.4, 2.1.3, table 13).
+            private_format: KeyFormatType::PKCS_1,
+            public_format: KeyFormatType::PKCS_1,
             attributes_in_key_value: false,
             deactivated_decrypts: true,
             forgets_destroyed: false,

@@ -168,8 +168,9 @@ structures! {
         offset_items: Option<i32> = OFFSET_ITEMS since V1_3,
         storage_status_mask: Option<StorageStatusMask> = STORAGE_STATUS_MASK,
         object_group_member: Option<ObjectGroupMember> = OBJECT_GROUP_MEMBER since V1_1,
-        /// Filters, all of which must match. Object Type first: one server fails otherwise.
-        attributes: Attributes = ATTRIBUTE | ATTRIBUTES,
+        /// Filters, all of which must match. Object Type first: one server fails otherwise. Some clients put them into a
+        /// Template-Attribute: left out, they would match everything.
+        attributes: Attributes = ATTRIBUTE | ATTRIBUTES | TEMPLATE_ATTRIBUTE,
     }
 
     /// What was found.
