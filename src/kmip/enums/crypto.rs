@@ -1,0 +1,179 @@
+//! Enumerations of cryptography: algorithms, modes, key formats, wrapping (spec 1.4, 9.1.3.2; spec 2.1, 11).
+
+use super::*;
+
+enums! {
+    KeyFormatType: KEY_FORMAT_TYPE "Key Format Type" {
+        RAW = 0x01 "Raw", OPAQUE = 0x02 "Opaque", PKCS_1 = 0x03 "PKCS#1", PKCS_8 = 0x04 "PKCS#8", X_509 = 0x05 "X.509",
+        ECPRIVATEKEY = 0x06 "ECPrivateKey", TRANSPARENT_SYMMETRIC_KEY = 0x07 "Transparent Symmetric Key",
+        TRANSPARENT_DSA_PRIVATE_KEY = 0x08 "Transparent DSA Private Key",
+        TRANSPARENT_DSA_PUBLIC_KEY = 0x09 "Transparent DSA Public Key",
+        TRANSPARENT_RSA_PRIVATE_KEY = 0x0A "Transparent RSA Private Key",
+        TRANSPARENT_RSA_PUBLIC_KEY = 0x0B "Transparent RSA Public Key",
+        TRANSPARENT_DH_PRIVATE_KEY = 0x0C "Transparent DH Private Key",
+        TRANSPARENT_DH_PUBLIC_KEY = 0x0D "Transparent DH Public Key",
+        TRANSPARENT_ECDSA_PRIVATE_KEY = 0x0E "Transparent ECDSA Private Key",
+        TRANSPARENT_ECDSA_PUBLIC_KEY = 0x0F "Transparent ECDSA Public Key",
+        TRANSPARENT_ECDH_PRIVATE_KEY = 0x10 "Transparent ECDH Private Key",
+        TRANSPARENT_ECDH_PUBLIC_KEY = 0x11 "Transparent ECDH Public Key",
+        TRANSPARENT_ECMQV_PRIVATE_KEY = 0x12 "Transparent ECMQV Private Key",
+        TRANSPARENT_ECMQV_PUBLIC_KEY = 0x13 "Transparent ECMQV Public Key",
+        TRANSPARENT_EC_PRIVATE_KEY = 0x14 "Transparent EC Private Key",
+        TRANSPARENT_EC_PUBLIC_KEY = 0x15 "Transparent EC Public Key", PKCS_12 = 0x16 "PKCS#12", PKCS_10 = 0x17 "PKCS#10",
+    }
+    KeyCompressionType: KEY_COMPRESSION_TYPE "Key Compression Type" {
+        EC_PUBLIC_KEY_TYPE_UNCOMPRESSED = 0x01 "EC Public Key Type Uncompressed",
+        EC_PUBLIC_KEY_TYPE_X9_62_COMPRESSED_PRIME = 0x02 "EC Public Key Type X9.62 Compressed Prime",
+        EC_PUBLIC_KEY_TYPE_X9_62_COMPRESSED_CHAR2 = 0x03 "EC Public Key Type X9.62 Compressed Char2",
+        EC_PUBLIC_KEY_TYPE_X9_62_HYBRID = 0x04 "EC Public Key Type X9.62 Hybrid",
+    }
+    KeyWrapType: KEY_WRAP_TYPE "Key Wrap Type" {
+        NOT_WRAPPED = 0x01 "Not Wrapped", AS_REGISTERED = 0x02 "As Registered",
+    }
+    WrappingMethod: WRAPPING_METHOD "Wrapping Method" {
+        ENCRYPT = 0x01 "Encrypt", MAC_SIGN = 0x02 "MAC/sign", ENCRYPT_THEN_MAC_SIGN = 0x03 "Encrypt then MAC/sign",
+        MAC_SIGN_THEN_ENCRYPT = 0x04 "MAC/sign then encrypt", TR_31 = 0x05 "TR-31",
+    }
+    EncodingOption: ENCODING_OPTION "Encoding Option" {
+        NO_ENCODING = 0x01 "No Encoding", TTLV_ENCODING = 0x02 "TTLV Encoding",
+    }
+    CryptographicAlgorithm: CRYPTOGRAPHIC_ALGORITHM "Cryptographic Algorithm" {
+        DES = 0x01 "DES", TRIPLE_DES = 0x02 "3DES", AES = 0x03 "AES", RSA = 0x04 "RSA", DSA = 0x05 "DSA", ECDSA = 0x06 "ECDSA",
+        HMAC_SHA1 = 0x07 "HMAC-SHA1", HMAC_SHA224 = 0x08 "HMAC-SHA224", HMAC_SHA256 = 0x09 "HMAC-SHA256",
+        HMAC_SHA384 = 0x0A "HMAC-SHA384", HMAC_SHA512 = 0x0B "HMAC-SHA512", HMAC_MD5 = 0x0C "HMAC-MD5", DH = 0x0D "DH",
+        ECDH = 0x0E "ECDH", ECMQV = 0x0F "ECMQV", BLOWFISH = 0x10 "Blowfish", CAMELLIA = 0x11 "Camellia", CAST5 = 0x12 "CAST5",
+        IDEA = 0x13 "IDEA", MARS = 0x14 "MARS", RC2 = 0x15 "RC2", RC4 = 0x16 "RC4", RC5 = 0x17 "RC5",
+        SKIPJACK = 0x18 "SKIPJACK", TWOFISH = 0x19 "Twofish", EC = 0x1A "EC", ONE_TIME_PAD = 0x1B "One Time Pad",
+        CHACHA20 = 0x1C "ChaCha20", POLY1305 = 0x1D "Poly1305", CHACHA20POLY1305 = 0x1E "ChaCha20Poly1305",
+        SHA3_224 = 0x1F "SHA3-224", SHA3_256 = 0x20 "SHA3-256", SHA3_384 = 0x21 "SHA3-384", SHA3_512 = 0x22 "SHA3-512",
+        HMAC_SHA3_224 = 0x23 "HMAC-SHA3-224", HMAC_SHA3_256 = 0x24 "HMAC-SHA3-256", HMAC_SHA3_384 = 0x25 "HMAC-SHA3-384",
+        HMAC_SHA3_512 = 0x26 "HMAC-SHA3-512", SHAKE_128 = 0x27 "SHAKE-128", SHAKE_256 = 0x28 "SHAKE-256", ARIA = 0x29 "ARIA",
+        SEED = 0x2A "SEED", SM2 = 0x2B "SM2", SM3 = 0x2C "SM3", SM4 = 0x2D "SM4", GOST_R_34_10_2012 = 0x2E "GOST R 34.10-2012",
+        GOST_R_34_11_2012 = 0x2F "GOST R 34.11-2012", GOST_R_34_13_2015 = 0x30 "GOST R 34.13-2015",
+        GOST_28147_89 = 0x31 "GOST 28147-89", XMSS = 0x32 "XMSS", SPHINCS_256 = 0x33 "SPHINCS-256", MCELIECE = 0x34 "McEliece",
+        MCELIECE_6960119 = 0x35 "McEliece-6960119", MCELIECE_8192128 = 0x36 "McEliece-8192128", ED25519 = 0x37 "Ed25519",
+        ED448 = 0x38 "Ed448", ML_KEM_512 = 0x39 "ML-KEM-512", ML_KEM_768 = 0x3A "ML-KEM-768", ML_KEM_1024 = 0x3B "ML-KEM-1024",
+        ML_DSA_44 = 0x3C "ML-DSA-44", ML_DSA_65 = 0x3D "ML-DSA-65", ML_DSA_87 = 0x3E "ML-DSA-87",
+        SLH_DSA_SHA2_128S = 0x3F "SLH-DSA-SHA2-128s", SLH_DSA_SHA2_128F = 0x40 "SLH-DSA-SHA2-128f",
+        SLH_DSA_SHA2_192S = 0x41 "SLH-DSA-SHA2-192s", SLH_DSA_SHA2_192F = 0x42 "SLH-DSA-SHA2-192f",
+        SLH_DSA_SHA2_256S = 0x43 "SLH-DSA-SHA2-256s", SLH_DSA_SHA2_256F = 0x44 "SLH-DSA-SHA2-256f",
+        SLH_DSA_SHAKE_128S = 0x45 "SLH-DSA-SHAKE-128s", SLH_DSA_SHAKE_128F = 0x46 "SLH-DSA-SHAKE-128f",
+        SLH_DSA_SHAKE_192S = 0x47 "SLH-DSA-SHAKE-192s", SLH_DSA_SHAKE_192F = 0x48 "SLH-DSA-SHAKE-192f",
+        SLH_DSA_SHAKE_256S = 0x49 "SLH-DSA-SHAKE-256s", SLH_DSA_SHAKE_256F = 0x4A "SLH-DSA-SHAKE-256f",
+    }
+    BlockCipherMode: BLOCK_CIPHER_MODE "Block Cipher Mode" {
+        CBC = 0x01 "CBC", ECB = 0x02 "ECB", PCBC = 0x03 "PCBC", CFB = 0x04 "CFB", OFB = 0x05 "OFB", CTR = 0x06 "CTR",
+        CMAC = 0x07 "CMAC", CCM = 0x08 "CCM", GCM = 0x09 "GCM", CBC_MAC = 0x0A "CBC-MAC", XTS = 0x0B "XTS",
+        AES_KEY_WRAP_PADDING = 0x0C "AESKeyWrapPadding", NIST_KEY_WRAP = 0x0D "NISTKeyWrap", X9_102_AESKW = 0x0E "X9.102 AESKW",
+        X9_102_TDKW = 0x0F "X9.102 TDKW", X9_102_AKW1 = 0x10 "X9.102 AKW1", X9_102_AKW2 = 0x11 "X9.102 AKW2",
+        AEAD = 0x12 "AEAD",
+    }
+    PaddingMethod: PADDING_METHOD "Padding Method" {
+        NONE = 0x01 "None", OAEP = 0x02 "OAEP", PKCS5 = 0x03 "PKCS5", SSL3 = 0x04 "SSL3", ZEROS = 0x05 "Zeros",
+        ANSI_X9_23 = 0x06 "ANSI X9.23", ISO_10126 = 0x07 "ISO 10126", PKCS1_V1_5 = 0x08 "PKCS1 v1.5", X9_31 = 0x09 "X9.31",
+        PSS = 0x0A "PSS",
+    }
+    HashingAlgorithm: HASHING_ALGORITHM "Hashing Algorithm" {
+        MD2 = 0x01 "MD2", MD4 = 0x02 "MD4", MD5 = 0x03 "MD5", SHA_1 = 0x04 "SHA-1", SHA_224 = 0x05 "SHA-224",
+        SHA_256 = 0x06 "SHA-256", SHA_384 = 0x07 "SHA-384", SHA_512 = 0x08 "SHA-512", RIPEMD_160 = 0x09 "RIPEMD-160",
+        TIGER = 0x0A "Tiger", WHIRLPOOL = 0x0B "Whirlpool", SHA_512_224 = 0x0C "SHA-512/224", SHA_512_256 = 0x0D "SHA-512/256",
+        SHA3_224 = 0x0E "SHA3-224", SHA3_256 = 0x0F "SHA3-256", SHA3_384 = 0x10 "SHA3-384", SHA3_512 = 0x11 "SHA3-512",
+    }
+    MaskGenerator: MASK_GENERATOR "Mask Generator" {
+        MGF1 = 0x01 "MGF1",
+    }
+    DigitalSignatureAlgorithm: DIGITAL_SIGNATURE_ALGORITHM "Digital Signature Algorithm" {
+        MD2_WITH_RSA_ENCRYPTION = 0x01 "MD2 with RSA Encryption", MD5_WITH_RSA_ENCRYPTION = 0x02 "MD5 with RSA Encryption",
+        SHA_1_WITH_RSA_ENCRYPTION = 0x03 "SHA-1 with RSA Encryption",
+        SHA_224_WITH_RSA_ENCRYPTION = 0x04 "SHA-224 with RSA Encryption",
+        SHA_256_WITH_RSA_ENCRYPTION = 0x05 "SHA-256 with RSA Encryption",
+        SHA_384_WITH_RSA_ENCRYPTION = 0x06 "SHA-384 with RSA Encryption",
+        SHA_512_WITH_RSA_ENCRYPTION = 0x07 "SHA-512 with RSA Encryption", RSASSA_PSS = 0x08 "RSASSA-PSS",
+        DSA_WITH_SHA_1 = 0x09 "DSA with SHA-1", DSA_WITH_SHA224 = 0x0A "DSA with SHA224",
+        DSA_WITH_SHA256 = 0x0B "DSA with SHA256", ECDSA_WITH_SHA_1 = 0x0C "ECDSA with SHA-1",
+        ECDSA_WITH_SHA224 = 0x0D "ECDSA with SHA224", ECDSA_WITH_SHA256 = 0x0E "ECDSA with SHA256",
+        ECDSA_WITH_SHA384 = 0x0F "ECDSA with SHA384", ECDSA_WITH_SHA512 = 0x10 "ECDSA with SHA512",
+        SHA3_256_WITH_RSA_ENCRYPTION = 0x11 "SHA3-256 with RSA Encryption",
+        SHA3_384_WITH_RSA_ENCRYPTION = 0x12 "SHA3-384 with RSA Encryption",
+        SHA3_512_WITH_RSA_ENCRYPTION = 0x13 "SHA3-512 with RSA Encryption",
+    }
+    RecommendedCurve: RECOMMENDED_CURVE "Recommended Curve" {
+        P_192 = 0x01 "P-192", K_163 = 0x02 "K-163", B_163 = 0x03 "B-163", P_224 = 0x04 "P-224", K_233 = 0x05 "K-233",
+        B_233 = 0x06 "B-233", P_256 = 0x07 "P-256", K_283 = 0x08 "K-283", B_283 = 0x09 "B-283", P_384 = 0x0A "P-384",
+        K_409 = 0x0B "K-409", B_409 = 0x0C "B-409", P_521 = 0x0D "P-521", K_571 = 0x0E "K-571", B_571 = 0x0F "B-571",
+        SECP112R1 = 0x10 "SECP112R1", SECP112R2 = 0x11 "SECP112R2", SECP128R1 = 0x12 "SECP128R1", SECP128R2 = 0x13 "SECP128R2",
+        SECP160K1 = 0x14 "SECP160K1", SECP160R1 = 0x15 "SECP160R1", SECP160R2 = 0x16 "SECP160R2", SECP192K1 = 0x17 "SECP192K1",
+        SECP224K1 = 0x18 "SECP224K1", SECP256K1 = 0x19 "SECP256K1", SECT113R1 = 0x1A "SECT113R1", SECT113R2 = 0x1B "SECT113R2",
+        SECT131R1 = 0x1C "SECT131R1", SECT131R2 = 0x1D "SECT131R2", SECT163R1 = 0x1E "SECT163R1", SECT193R1 = 0x1F "SECT193R1",
+        SECT193R2 = 0x20 "SECT193R2", SECT239K1 = 0x21 "SECT239K1", ANSIX9P192V2 = 0x22 "ANSIX9P192V2",
+        ANSIX9P192V3 = 0x23 "ANSIX9P192V3", ANSIX9P239V1 = 0x24 "ANSIX9P239V1", ANSIX9P239V2 = 0x25 "ANSIX9P239V2",
+        ANSIX9P239V3 = 0x26 "ANSIX9P239V3", ANSIX9C2PNB163V1 = 0x27 "ANSIX9C2PNB163V1",
+        ANSIX9C2PNB163V2 = 0x28 "ANSIX9C2PNB163V2", ANSIX9C2PNB163V3 = 0x29 "ANSIX9C2PNB163V3",
+        ANSIX9C2PNB176V1 = 0x2A "ANSIX9C2PNB176V1", ANSIX9C2TNB191V1 = 0x2B "ANSIX9C2TNB191V1",
+        ANSIX9C2TNB191V2 = 0x2C "ANSIX9C2TNB191V2", ANSIX9C2TNB191V3 = 0x2D "ANSIX9C2TNB191V3",
+        ANSIX9C2PNB208W1 = 0x2E "ANSIX9C2PNB208W1", ANSIX9C2TNB239V1 = 0x2F "ANSIX9C2TNB239V1",
+        ANSIX9C2TNB239V2 = 0x30 "ANSIX9C2TNB239V2", ANSIX9C2TNB239V3 = 0x31 "ANSIX9C2TNB239V3",
+        ANSIX9C2PNB272W1 = 0x32 "ANSIX9C2PNB272W1", ANSIX9C2PNB304W1 = 0x33 "ANSIX9C2PNB304W1",
+        ANSIX9C2TNB359V1 = 0x34 "ANSIX9C2TNB359V1", ANSIX9C2PNB368W1 = 0x35 "ANSIX9C2PNB368W1",
+        ANSIX9C2TNB431R1 = 0x36 "ANSIX9C2TNB431R1", BRAINPOOLP160R1 = 0x37 "BRAINPOOLP160R1",
+        BRAINPOOLP160T1 = 0x38 "BRAINPOOLP160T1", BRAINPOOLP192R1 = 0x39 "BRAINPOOLP192R1",
+        BRAINPOOLP192T1 = 0x3A "BRAINPOOLP192T1", BRAINPOOLP224R1 = 0x3B "BRAINPOOLP224R1",
+        BRAINPOOLP224T1 = 0x3C "BRAINPOOLP224T1", BRAINPOOLP256R1 = 0x3D "BRAINPOOLP256R1",
+        BRAINPOOLP256T1 = 0x3E "BRAINPOOLP256T1", BRAINPOOLP320R1 = 0x3F "BRAINPOOLP320R1",
+        BRAINPOOLP320T1 = 0x40 "BRAINPOOLP320T1", BRAINPOOLP384R1 = 0x41 "BRAINPOOLP384R1",
+        BRAINPOOLP384T1 = 0x42 "BRAINPOOLP384T1", BRAINPOOLP512R1 = 0x43 "BRAINPOOLP512R1",
+        BRAINPOOLP512T1 = 0x44 "BRAINPOOLP512T1", CURVE25519 = 0x45 "CURVE25519", CURVE448 = 0x46 "CURVE448",
+    }
+    DerivationMethod: DERIVATION_METHOD "Derivation Method" {
+        PBKDF2 = 0x01 "PBKDF2", HASH = 0x02 "HASH", HMAC = 0x03 "HMAC", ENCRYPT = 0x04 "ENCRYPT",
+        NIST800_108_C = 0x05 "NIST800-108-C", NIST800_108_F = 0x06 "NIST800-108-F", NIST800_108_DPI = 0x07 "NIST800-108-DPI",
+        ASYMMETRIC_KEY = 0x08 "Asymmetric Key", AWS_SIGNATURE_VERSION_4 = 0x09 "AWS Signature Version 4", HKDF = 0x0A "HKDF",
+    }
+    ValidityIndicator: VALIDITY_INDICATOR "Validity Indicator" {
+        VALID = 0x01 "Valid", INVALID = 0x02 "Invalid", UNKNOWN = 0x03 "Unknown",
+    }
+    KeyRoleType: KEY_ROLE_TYPE "Key Role Type" {
+        BDK = 0x01 "BDK", CVK = 0x02 "CVK", DEK = 0x03 "DEK", MKAC = 0x04 "MKAC", MKSMC = 0x05 "MKSMC", MKSMI = 0x06 "MKSMI",
+        MKDAC = 0x07 "MKDAC", MKDN = 0x08 "MKDN", MKCP = 0x09 "MKCP", MKOTH = 0x0A "MKOTH", KEK = 0x0B "KEK",
+        MAC16609 = 0x0C "MAC16609", MAC97971 = 0x0D "MAC97971", MAC97972 = 0x0E "MAC97972", MAC97973 = 0x0F "MAC97973",
+        MAC97974 = 0x10 "MAC97974", MAC97975 = 0x11 "MAC97975", ZPK = 0x12 "ZPK", PVKIBM = 0x13 "PVKIBM",
+        PVKPVV = 0x14 "PVKPVV", PVKOTH = 0x15 "PVKOTH", DUKPT = 0x16 "DUKPT", IV = 0x17 "IV", TRKBK = 0x18 "TRKBK",
+    }
+    RngAlgorithm: RNG_ALGORITHM "RNG Algorithm" {
+        UNSPECIFIED = 0x01 "Unspecified", FIPS_186_2 = 0x02 "FIPS 186-2", DRBG = 0x03 "DRBG", NRBG = 0x04 "NRBG",
+        ANSI_X9_31 = 0x05 "ANSI X9.31", ANSI_X9_62 = 0x06 "ANSI X9.62",
+    }
+    DrbgAlgorithm: DRBG_ALGORITHM "DRBG Algorithm" {
+        UNSPECIFIED = 0x01 "Unspecified", DUAL_EC = 0x02 "Dual-EC", HASH = 0x03 "Hash", HMAC = 0x04 "HMAC", CTR = 0x05 "CTR",
+    }
+    Fips186Variation: FIPS186_VARIATION "FIPS186 Variation" {
+        UNSPECIFIED = 0x01 "Unspecified", GP_X_ORIGINAL = 0x02 "GP x-Original", GP_X_CHANGE_NOTICE = 0x03 "GP x-Change Notice",
+        X_ORIGINAL = 0x04 "x-Original", X_CHANGE_NOTICE = 0x05 "x-Change Notice", K_ORIGINAL = 0x06 "k-Original",
+        K_CHANGE_NOTICE = 0x07 "k-Change Notice",
+    }
+    NistKeyType: NIST_KEY_TYPE "NIST Key Type" {
+        PRIVATE_SIGNATURE_KEY = 0x01 "Private signature key",
+        PUBLIC_SIGNATURE_VERIFICATION_KEY = 0x02 "Public signature verification key",
+        SYMMETRIC_AUTHENTICATION_KEY = 0x03 "Symmetric authentication key",
+        PRIVATE_AUTHENTICATION_KEY = 0x04 "Private authentication key",
+        PUBLIC_AUTHENTICATION_KEY = 0x05 "Public authentication key",
+        SYMMETRIC_DATA_ENCRYPTION_KEY = 0x06 "Symmetric data encryption key",
+        SYMMETRIC_KEY_WRAPPING_KEY = 0x07 "Symmetric key wrapping key",
+        SYMMETRIC_RANDOM_NUMBER_GENERATION_KEY = 0x08 "Symmetric random number generation key",
+        SYMMETRIC_MASTER_KEY = 0x09 "Symmetric master key", PRIVATE_KEY_TRANSPORT_KEY = 0x0A "Private key transport key",
+        PUBLIC_KEY_TRANSPORT_KEY = 0x0B "Public key transport key",
+        SYMMETRIC_KEY_AGREEMENT_KEY = 0x0C "Symmetric key agreement key",
+        PRIVATE_STATIC_KEY_AGREEMENT_KEY = 0x0D "Private static key agreement key",
+        PUBLIC_STATIC_KEY_AGREEMENT_KEY = 0x0E "Public static key agreement key",
+        PRIVATE_EPHEMERAL_KEY_AGREEMENT_KEY = 0x0F "Private ephemeral key agreement key",
+        PUBLIC_EPHEMERAL_KEY_AGREEMENT_KEY = 0x10 "Public ephemeral key agreement key",
+        SYMMETRIC_AUTHORIZATION_KEY = 0x11 "Symmetric authorization key",
+        PRIVATE_AUTHORIZATION_KEY = 0x12 "Private authorization key",
+        PUBLIC_AUTHORIZATION_KEY = 0x13 "Public authorization key",
+    }
+    SplitKeyMethod: SPLIT_KEY_METHOD "Split Key Method" {
+        XOR = 0x01 "XOR", POLYNOMIAL_SHARING_GF_2_16 = 0x02 "Polynomial Sharing GF(2^16)",
+        POLYNOMIAL_SHARING_PRIME_FIELD = 0x03 "Polynomial Sharing Prime Field",
+        POLYNOMIAL_SHARING_GF_2_8 = 0x04 "Polynomial Sharing GF(2^8)",
+    }
+}

@@ -1,0 +1,105 @@
+//! MAC, MAC Verify, Hash and RNG Retrieve.
+
+use super::stream::{Part, Stream, Work, hasher};
+use super::{Parameters, data, failure, key, symmetric, validity};
+use crate::crypto::cipher::Key;
+use crate::crypto::mac::Mac;
+use crate::crypto::{Hash, rng};
+use crate::kmip::*;
+use crate::secret::Secret;
+use crate::server::engine::{Context, Engine};
+use crate::server::keys::{hash_of, invalid};
+use crate::server::life::Purpose;
+use crate::server::objects::{Object, Outcome};
+
+/// A MAC under a key, at the beginning of its work.
+fn coder(object: &Object, parameters: &Parameters) -> Outcome<Work> {
+    use CryptographicAlgorithm as Alg;
+    let bytes = symmetric(object)?;
+    if object.algorithm() == Some(Alg::AES) && parameters.hashing_algorithm.is_none() {
+        return Ok(Work::Mac(Box::new(Mac::cmac(Key::Aes(bytes)).map_err(failure)?)));
+    }
+    let hash = match parameters.cryptographic_algorithm.or(object.algorithm()) {
+        Some(Alg::HMAC_SHA1) => Hash::Sha1,
+        Some(Alg::HMAC_SHA224) => Hash::Sha224,
+        Some(Alg::HMAC_SHA256) => Hash::Sha256,
+        Some(Alg::HMAC_SHA384) => Hash::Sha384,
+        Some(Alg::HMAC_SHA512) => Hash::Sha512,
+        _ => hash_of(parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?)?,
+    };
+    Ok(Work::Mac(Box::new(Mac::hmac(hash, bytes).map_err(failure)?)))
+}
+
+/// Answers MAC.
+pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outcome<MacResponse> {
+    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let bytes = data(request.data)?;
+    let mut stream = match engine.resume(context, OperationCode::MAC, &part)? {
+        Some(stream) => stream,
+        None => {
+            let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
+            let mask = CryptographicUsageMask::MAC_GENERATE;
+            let (object, parameters) = key(engine, context, uid, mask, Purpose::Protect, given)?;
+            let work = coder(&object, &parameters)?;
+            Stream::new(context, OperationCode::MAC, Some((object, parameters)), work)
+        }
+    };
+    stream.spend(engine, context, bytes.len(), &part)?;
+    let unique_identifier = stream.uid(context);
+    stream.work.update(bytes.expose())?;
+    if !part.is_last() {
+        let correlation_value = engine.suspend(stream, part)?;
+        return Ok(MacResponse { unique_identifier, mac_data: None, correlation_value });
+    }
+    Ok(MacResponse { unique_identifier, mac_data: Some(stream.work.finish()?), correlation_value: None })
+}
+
+/// Answers MAC Verify.
+pub fn mac_verify(engine: &Engine, context: &mut Context, request: MacVerifyRequest) -> Outcome<MacVerifyResponse> {
+    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let bytes = data(request.data)?;
+    let mut stream = match engine.resume(context, OperationCode::MAC_VERIFY, &part)? {
+        Some(stream) => stream,
+        None => {
+            let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
+            let mask = CryptographicUsageMask::MAC_VERIFY;
+            let (object, parameters) = key(engine, context, uid, mask, Purpose::Process, given)?;
+            let work = coder(&object, &parameters)?;
+            Stream::new(context, OperationCode::MAC_VERIFY, Some((object, parameters)), work)
+        }
+    };
+    let unique_identifier = stream.uid(context);
+    stream.work.update(bytes.expose())?;
+    if !part.is_last() {
+        let correlation_value = engine.suspend(stream, part)?;
+        return Ok(MacVerifyResponse { unique_identifier, validity_indicator: None, correlation_value });
+    }
+    // Secrets are compared in constant time.
+    let valid = Secret::new(stream.work.finish()?) == Secret::new(data(request.mac_data)?);
+    Ok(MacVerifyResponse { unique_identifier, validity_indicator: Some(validity(valid)), correlation_value: None })
+}
+
+/// Answers Hash.
+pub fn hash(engine: &Engine, context: &mut Context, request: HashRequest) -> Outcome<HashResponse> {
+    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let bytes = data(request.data)?;
+    let mut stream = match engine.resume(context, OperationCode::HASH, &part)? {
+        Some(stream) => stream,
+        None => {
+            let named = request.cryptographic_parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?;
+            Stream::new(context, OperationCode::HASH, None, hasher(Some(hash_of(named)?))?)
+        }
+    };
+    stream.work.update(bytes.expose())?;
+    match part.is_last() {
+        true => Ok(HashResponse { data: Some(stream.work.finish()?), correlation_value: None }),
+        false => Ok(HashResponse { data: None, correlation_value: engine.suspend(stream, part)? }),
+    }
+}
+
+/// Answers RNG Retrieve.
+pub fn random(request: RngRetrieveRequest) -> Outcome<RngRetrieveResponse> {
+    let len = usize::try_from(request.data_length).ok().filter(|len| *len <= 1 << 16);
+    let len = len.ok_or_else(|| invalid("as many bytes as that?"))?;
+    rng::bytes(len).map(|data| RngRetrieveResponse { data }).map_err(failure)
+}

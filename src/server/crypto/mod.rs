@@ -1,0 +1,58 @@
+//! Operations with keys that stay on the server, whole or in parts over several requests (spec 1.4, 4.29 to 4.37).
+
+mod cipher;
+mod mac;
+mod sign;
+mod stream;
+
+pub use cipher::{decrypt, encrypt};
+pub use mac::{hash, mac, mac_verify, random};
+pub use sign::{sign, verify};
+pub use stream::Streams;
+
+use std::sync::Arc;
+
+use super::engine::{Context, Engine};
+use super::keys::{Material, invalid};
+use super::life::Purpose;
+use super::objects::{Object, Outcome, Refusal, Value, now};
+use crate::error::Error;
+use crate::kmip::*;
+
+type Parameters = CryptographicParameters;
+
+/// A cryptographic operation did not succeed with this key and data.
+fn failure(error: Error) -> Refusal {
+    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, error.to_string())
+}
+
+/// The key a request is about, when it may be used so, and the parameters that hold for it.
+fn key(
+    engine: &Engine,
+    context: &Context,
+    uid: Option<UniqueIdentifier>,
+    mask: CryptographicUsageMask,
+    purpose: Purpose,
+    given: Option<Parameters>,
+) -> Outcome<(Arc<Object>, Parameters)> {
+    let object = engine.resolve(context, uid)?;
+    object.allow(mask)?;
+    object.dates.allow(purpose, engine.personality.deactivated_decrypts, now())?;
+    let parameters = given.or_else(|| object.attributes.cryptographic_parameters().cloned()).unwrap_or_default();
+    Ok((object, parameters))
+}
+
+fn data<T>(data: Option<T>) -> Outcome<T> {
+    data.ok_or_else(|| Refusal::message("no Data"))
+}
+
+fn symmetric(object: &Object) -> Outcome<&[u8]> {
+    match &object.value {
+        Value::Key(Material::Symmetric(bytes), _) => Ok(bytes.expose()),
+        _ => Err(invalid("not a symmetric key")),
+    }
+}
+
+fn validity(valid: bool) -> ValidityIndicator {
+    if valid { ValidityIndicator::VALID } else { ValidityIndicator::INVALID }
+}
