@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::engine::Caller;
 use super::keys::Material;
@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::kmip::*;
 use crate::secret::Secret;
 use crate::store::file::journal::Entry;
-use crate::store::file::records::{Held, Record, Records, Tagger, new_uid};
+use crate::store::file::numbers::Numbers;
+use crate::store::file::records::{Held, Record, Records, Tagger, View, new_uid};
 use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
 use crate::version::Version;
 
@@ -393,8 +394,8 @@ const REMEMBERED: usize = 4096;
 /// All objects.
 pub struct Objects {
     records: Records<Object>,
-    /// Objects that were read lately, with the stamp of their record.
-    read: Mutex<HashMap<String, (u64, Arc<Object>)>>,
+    /// Objects that were read lately, by the stamp of their record.
+    read: Mutex<HashMap<u64, Arc<Object>>>,
 }
 
 impl Objects {
@@ -410,53 +411,71 @@ impl Objects {
 
     /// An object that this client may know of.
     pub fn get(&self, uid: &str, caller: &Caller) -> Outcome<Arc<Object>> {
-        let held = self.records.read()?;
-        self.remembered(&held, uid)?.filter(|object| object.is_for(caller)).ok_or_else(not_found)
+        let object = self.records.get(uid)?.map_or(Ok(None), |view| self.remembered(&view, true))?;
+        object.filter(|object| object.is_for(caller)).ok_or_else(not_found)
     }
 
-    fn remembered(&self, held: &Held<Object>, uid: &str) -> Result<Option<Arc<Object>>> {
-        let Some(stamp) = held.stamp(uid) else { return Ok(None) };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, object)) = read.get(uid).filter(|(known, _)| *known == stamp) {
+    /// An object, from memory or from the file. One that is not `used` but only searched drives no other out of memory.
+    fn remembered(&self, view: &View, used: bool) -> Result<Option<Arc<Object>>> {
+        if let Some(object) = self.memory().get(&view.stamp) {
             return Ok(Some(object.clone()));
         }
-        let Some((object, value)) = held.get(uid)? else { return Ok(None) };
+        let Some((object, value)) = view.read::<Object>()? else { return Ok(None) };
         let object = Arc::new(object.with_value(value));
-        if read.len() >= REMEMBERED {
-            read.clear();
+        let mut memory = self.memory();
+        if used && memory.len() >= REMEMBERED {
+            memory.clear();
         }
-        read.insert(uid.to_owned(), (stamp, object.clone()));
+        if memory.len() < REMEMBERED {
+            memory.insert(view.stamp, object.clone());
+        }
         Ok(Some(object))
     }
 
-    /// Objects that this client may know of, the newest first unless `search` says otherwise, and how many they are. Where `search` has no condition beside
-    /// exact attributes nothing is read from the file.
-    pub fn find(&self, caller: &Caller, mut search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
+    fn memory(&self) -> MutexGuard<'_, HashMap<u64, Arc<Object>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Objects that this client may know of, the newest first unless `search` says otherwise, and how many they are. Where `search`
+    /// has no condition beside exact attributes nothing is read from the file.
+    pub fn find(&self, caller: &Caller, search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
         let tagger = self.records.tagger();
         let mut tags: Vec<u64> = search.exact.iter().map(|value| attribute_tag(tagger, value)).collect();
         tags.extend(search.kept.map(|kept| tagger.tag(Mark::Kept(kept))));
         tags.extend(search.on_line.map(|on_line| tagger.tag(Mark::OnLine(on_line))));
-        let groups = caller.groups.iter().map(|group| tagger.tag(Mark::Group(group)));
-        let whose: Vec<u64> = [tagger.tag(Mark::Owner(&caller.name))].into_iter().chain(groups).collect();
         let held = self.records.read()?;
-        let mut total = 0;
-        let mut uids = Vec::new();
-        let mut numbers = held.numbers(&tags, &whose);
-        if !search.oldest_first {
-            numbers.reverse();
-        }
-        for number in numbers {
-            let Some(uid) = held.uid(number) else { continue };
-            if let Some(fits) = &mut search.fits {
-                match self.remembered(&held, uid)? {
-                    Some(object) if fits(&object)? => {}
-                    _ => continue,
+        let groups = caller.groups.iter().map(|group| tagger.tag(Mark::Group(group)));
+        let whose = [tagger.tag(Mark::Owner(&caller.name))].into_iter().chain(groups);
+        let whose = whose.fold(Numbers::default(), |any, tag| any.or(&held.numbers(&[tag])));
+        let found = held.numbers(&tags).and(&whose);
+        let page = |offset, most| match search.oldest_first {
+            true => found.iter().skip(offset).take(most).collect(),
+            false => found.page(offset, most),
+        };
+        let Some(fits) = search.fits else {
+            let page = page(search.offset, search.most);
+            let uids = page.into_iter().filter_map(|number| held.uid(number).map(str::to_owned)).collect();
+            return Ok((found.len(), uids));
+        };
+        let views: Vec<View> = page(0, usize::MAX).into_iter().filter_map(|number| held.view(held.uid(number)?)).collect();
+        // Others go on while these are read.
+        drop(held);
+        let (mut total, mut uids) = (0, Vec::new());
+        for view in views {
+            let object = match self.remembered(&view, false) {
+                Ok(Some(object)) => object,
+                Ok(None) => continue,
+                Err(e) => {
+                    crate::log!(Error, "the server: {e}");
+                    continue;
                 }
+            };
+            if fits(&object)? {
+                if total >= search.offset && uids.len() < search.most {
+                    uids.push(object.uid.clone());
+                }
+                total += 1;
             }
-            if total >= search.offset && uids.len() < search.most {
-                uids.push(uid.to_owned());
-            }
-            total += 1;
         }
         Ok((total, uids))
     }
@@ -465,8 +484,8 @@ impl Objects {
     pub fn all(&self) -> Result<Vec<Arc<Object>>> {
         let held = self.records.read()?;
         let mut all = Vec::new();
-        for uid in held.find(&[]) {
-            all.extend(self.remembered(&held, uid)?);
+        for view in held.find(&[]).into_iter().filter_map(|uid| held.view(uid)) {
+            all.extend(self.remembered(&view, false)?);
         }
         Ok(all)
     }
@@ -493,13 +512,13 @@ pub struct Transaction<'a> {
 impl Transaction<'_> {
     /// An object as it was before this transaction.
     pub fn get(&self, uid: &str) -> Outcome<Object> {
-        let object = self.objects.remembered(self.held, uid)?.filter(|object| object.is_for(self.caller));
-        object.map(|object| Object::clone(&object)).ok_or_else(not_found)
+        let object = self.held.view(uid).map_or(Ok(None), |view| self.objects.remembered(&view, true))?;
+        object.filter(|object| object.is_for(self.caller)).map(|object| Object::clone(&object)).ok_or_else(not_found)
     }
 
     /// True when any client has an object of this identifier.
     pub fn exists(&self, uid: &str) -> bool {
-        self.held.stamp(uid).is_some()
+        self.held.contains(uid)
     }
 
     /// Gives a new object its identifier; it is kept by [`Transaction::put`].

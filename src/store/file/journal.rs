@@ -1,9 +1,10 @@
 //! The journal: sealed records, appended to one file and never changed in place.
 //!
 //! A record is a transaction: a list of [`Entry`]s that take effect together or not at all. It is written by one `write`
-//! and one `fdatasync` under a lock file, so `kill -9` at any instant leaves the old or the new state: a record that was cut
-//! short is the last one, is ignored by readers and removed by the next writer. Several processes share a journal: each reads
-//! on from where it stopped. When most of the file is overtaken by later records it is rewritten beside itself and renamed.
+//! under a lock file, so `kill -9` at any instant leaves the old or the new state: a record that was cut short is the last
+//! one, is ignored by readers and removed by the next writer. It counts when an `fdatasync` followed, which several records
+//! may share. Several processes share a journal: each reads on from where it stopped. When most of the file is overtaken by
+//! later records it is rewritten beside itself and renamed.
 //!
 //! ```text
 //! file    "mrhsm-objects-1\n"  record*              the first record is empty: it proves the key
@@ -17,12 +18,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED};
+use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_TOKEN_WRITE_PROTECTED};
 use crate::config;
 use crate::crypto::seal::Sealer;
 use crate::error::{Error, Kind, Result};
@@ -88,81 +90,22 @@ impl Drop for Lock {
     }
 }
 
-/// A journal that this process has open.
-pub struct Journal {
+/// The file of a journal as it was opened, for reading: it stays what it is when the journal is rewritten.
+pub struct Source {
     path: PathBuf,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     file: File,
+    /// Device and number of the file: whether it still is the one at `path`.
     identity: (u64, u64),
-    /// Everything before this offset is read.
-    end: u64,
-    sequence: u64,
-    damaged: Vec<u64>,
 }
 
-impl Journal {
-    /// Opens the journal at `path`, making an empty one when there is none. A journal sealed with another key is refused.
-    pub fn open(path: &Path, key: &[u8]) -> Result<Journal> {
-        let sealer = Sealer::new(key)?;
-        if !path.exists() {
-            let _lock = lock(path)?;
-            if !path.exists() {
-                replace(path, &sealer, std::iter::empty())?;
-            }
-        }
+impl Source {
+    fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Arc<Source>> {
         let (file, identity) = open_file(path)?;
-        let mut journal = Journal { path: path.into(), sealer, file, identity, end: 0, sequence: 0, damaged: Vec::new() };
-        journal.start()?;
-        Ok(journal)
+        Ok(Arc::new(Source { path: path.into(), sealer, file, identity }))
     }
 
-    /// Waits for the right to write.
-    pub fn lock(&self) -> Result<Lock> {
-        lock(&self.path)
-    }
-
-    /// Reads what was written since the last time, by this process or another.
-    pub fn read_on(&mut self) -> Result<News> {
-        let mut news = News::default();
-        let about = fs::metadata(&self.path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => self.broken("is gone (moved to a key manager?): start the application again", e),
-            _ => self.broken("cannot be read", e),
-        })?;
-        if (about.dev(), about.ino()) != self.identity {
-            (self.file, self.identity) = open_file(&self.path)?;
-            self.start()?;
-            news.restarted = true;
-        }
-        let size = self.file.metadata().map_err(|e| self.broken("cannot be read", e))?.len();
-        let mut window = Window::new(&self.file, size);
-        while self.end < size {
-            let Some(header) = window.get(self.end, HEADER).map_err(|e| self.broken("cannot be read", e))? else { break };
-            let Some((length, sequence)) = parse_header(header) else {
-                note_damage(&mut self.damaged, self.end, &self.path);
-                match find_record(&mut window, self.end + 1).map_err(|e| self.broken("cannot be read", e))? {
-                    Some(next) => self.end = next,
-                    None => break,
-                }
-                continue;
-            };
-            let header: [u8; HEADER] = header.try_into().expect("the window gave what was asked");
-            let body = window.get(self.end + HEADER as u64, length).map_err(|e| self.broken("cannot be read", e))?;
-            let Some(body) = body else { break };
-            let offset = self.end;
-            self.end += (HEADER + length) as u64;
-            match self.sealer.open(&header, body).and_then(|entries| parse_entries(entries.expose())) {
-                Ok(entries) if sequence > self.sequence => {
-                    self.sequence = sequence;
-                    let place = |index| Place { offset, length: length as u32, index };
-                    news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
-                }
-                _ => note_damage(&mut self.damaged, offset, &self.path),
-            }
-        }
-        Ok(news)
-    }
-
-    /// The entry at `place`, read again from the file.
+    /// The entry at `place`, read from the file.
     pub fn read(&self, place: Place) -> Result<Entry> {
         let mut record = vec![0; HEADER + place.length as usize];
         self.file.read_exact_at(&mut record, place.offset).map_err(|e| self.broken("cannot be read", e))?;
@@ -172,23 +115,116 @@ impl Journal {
         entries.into_iter().nth(place.index as usize).ok_or_else(|| damage(Error::new(Kind::File, CKR_DEVICE_ERROR, "")))
     }
 
-    /// Writes one transaction. The caller holds the lock and has read on to the end under it.
+    /// Waits until everything that was written is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        fault::step("sync record").and_then(|()| self.file.sync_data()).map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// Replaces the journal by one with only the entries at `live`.
+    pub fn rewrite(&self, _lock: &Lock, live: impl Iterator<Item = Place>) -> Result<()> {
+        replace(&self.path, &self.sealer, live.map(|place| self.read(place)))
+    }
+
+    fn broken(&self, what: &str, cause: io::Error) -> Error {
+        Error::file(format!("{} {what}", self.path.display()), cause)
+    }
+}
+
+/// How far a journal was written at some moment.
+#[derive(Clone, Copy)]
+pub struct Mark(u64);
+
+/// A journal that this process has open.
+pub struct Journal {
+    source: Arc<Source>,
+    /// Everything before this offset is read.
+    end: u64,
+    /// Everything before this offset is known to be on the disk.
+    synced: u64,
+    sequence: u64,
+    damaged: Vec<u64>,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, making an empty one when there is none. A journal sealed with another key is refused.
+    pub fn open(path: &Path, key: &[u8]) -> Result<Journal> {
+        let sealer = Arc::new(Sealer::new(key)?);
+        if !path.exists() {
+            let _lock = lock(path)?;
+            if !path.exists() {
+                replace(path, &sealer, std::iter::empty())?;
+            }
+        }
+        let source = Source::open(path, sealer)?;
+        let mut journal = Journal { source, end: 0, synced: 0, sequence: 0, damaged: Vec::new() };
+        journal.start()?;
+        Ok(journal)
+    }
+
+    /// The file, for reading without the journal.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Reads what was written since the last time, by this process or another.
+    pub fn read_on(&mut self) -> Result<News> {
+        let mut news = News::default();
+        let path = &self.source.path;
+        let about = fs::metadata(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => self.source.broken("is gone (moved to a key manager?): start the application again", e),
+            _ => self.source.broken("cannot be read", e),
+        })?;
+        // Another file, or one from which a writer took back what it could not get onto the disk.
+        if (about.dev(), about.ino()) != self.source.identity || about.len() < self.end {
+            self.source = Source::open(path, self.source.sealer.clone())?;
+            self.start()?;
+            news.restarted = true;
+        }
+        let source = self.source.clone();
+        let unreadable = |e| source.broken("cannot be read", e);
+        let size = source.file.metadata().map_err(unreadable)?.len();
+        let mut window = Window::new(&source.file, size);
+        while self.end < size {
+            let Some(header) = window.get(self.end, HEADER).map_err(unreadable)? else { break };
+            let Some((length, sequence)) = parse_header(header) else {
+                note_damage(&mut self.damaged, self.end, &source.path);
+                match find_record(&mut window, self.end + 1).map_err(unreadable)? {
+                    Some(next) => self.end = next,
+                    None => break,
+                }
+                continue;
+            };
+            let header: [u8; HEADER] = header.try_into().expect("the window gave what was asked");
+            let body = window.get(self.end + HEADER as u64, length).map_err(unreadable)?;
+            let Some(body) = body else { break };
+            let offset = self.end;
+            self.end += (HEADER + length) as u64;
+            match source.sealer.open(&header, body).and_then(|entries| parse_entries(entries.expose())) {
+                Ok(entries) if sequence > self.sequence => {
+                    self.sequence = sequence;
+                    let place = |index| Place { offset, length: length as u32, index };
+                    news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
+                }
+                _ => note_damage(&mut self.damaged, offset, &source.path),
+            }
+        }
+        Ok(news)
+    }
+
+    /// Writes one transaction, which counts once [`Source::sync`] succeeded. The caller holds the lock and has read on to the
+    /// end under it.
     pub fn append(&mut self, _lock: &Lock, entries: &[Entry]) -> Result<()> {
         // What follows the last whole record was cut short by a crash; nobody was told that it happened.
-        let size = self.file.metadata().map_err(|e| self.broken("cannot be read", e))?.len();
+        let size = self.source.file.metadata().map_err(|e| self.source.broken("cannot be read", e))?.len();
         if size > self.end {
-            let cut = fault::step("cut off").and_then(|()| self.file.set_len(self.end));
-            cut.map_err(|e| self.broken("cannot be written", e))?;
+            let cut = fault::step("cut off").and_then(|()| self.source.file.set_len(self.end));
+            cut.map_err(|e| self.source.broken("cannot be written", e))?;
         }
-        let record = encode_record(&self.sealer, self.sequence + 1, entries)?;
-        let written = self.write_record(&record).and_then(|()| {
-            fault::step("sync record")?;
-            self.file.sync_data()
-        });
-        written.map_err(|e| {
+        let record = encode_record(&self.source.sealer, self.sequence + 1, entries)?;
+        self.write_record(&record).map_err(|e| {
             // On a full disk the beginning may have been written: take it back, so that the state is the old one.
-            let _ = self.file.set_len(self.end);
-            self.broken("cannot be written", e)
+            let _ = self.source.file.set_len(self.end);
+            self.source.broken("cannot be written", e)
         })
     }
 
@@ -196,27 +232,43 @@ impl Journal {
         // The tests let the writing end in the middle, as a kill or a full disk does.
         let (first, rest) = record.split_at(if cfg!(test) { record.len() / 2 } else { 0 });
         fault::step("write record")?;
-        self.file.write_all_at(first, self.end)?;
+        self.source.file.write_all_at(first, self.end)?;
         fault::step("write rest of record")?;
-        self.file.write_all_at(rest, self.end + first.len() as u64)
+        self.source.file.write_all_at(rest, self.end + first.len() as u64)
     }
 
-    /// Rewrites the file with only the entries at `live`, when the caller finds that worth it. Holds like [`append`](Self::append).
-    pub fn rewrite(&mut self, _lock: &Lock, live: impl Iterator<Item = Place>) -> Result<()> {
-        replace(&self.path, &self.sealer, live.map(|place| self.read(place)))
+    /// How far it is read and written.
+    pub fn mark(&self) -> Mark {
+        Mark(self.end)
+    }
+
+    /// What is before `mark` is on the disk.
+    pub fn note_synced(&mut self, mark: Mark) {
+        self.synced = self.synced.max(mark.0);
+    }
+
+    /// Whether the record at `place` is known to be on the disk.
+    pub fn is_synced(&self, place: Place) -> bool {
+        place.offset < self.synced
+    }
+
+    /// Takes back what was written after `mark` and did not come onto the disk; the next reading starts anew.
+    pub fn take_back(&mut self, _lock: &Lock, mark: Mark) {
+        let _ = self.source.file.set_len(mark.0);
     }
 
     /// Takes the file away: for good, or to `*.damaged` where somebody may still mend it.
     pub fn retire(&self) -> Result<()> {
         let gone = match self.damaged.is_empty() {
-            true => fault::step("remove journal").and_then(|()| fs::remove_file(&self.path)),
-            false => fault::step("rename journal").and_then(|()| fs::rename(&self.path, self.path.with_extension("damaged"))),
+            true => fault::step("remove journal").and_then(|()| fs::remove_file(&self.source.path)),
+            false => fault::step("rename journal")
+                .and_then(|()| fs::rename(&self.source.path, self.source.path.with_extension("damaged"))),
         };
         gone.and_then(|()| {
             fault::step("sync folder")?;
-            File::open(folder_of(&self.path))?.sync_all()
+            File::open(folder_of(&self.source.path))?.sync_all()
         })
-        .map_err(|e| self.broken("cannot be removed", e))
+        .map_err(|e| self.source.broken("cannot be removed", e))
     }
 
     /// Length of the file up to the last whole record, in bytes.
@@ -231,33 +283,32 @@ impl Journal {
 
     fn start(&mut self) -> Result<()> {
         let foreign = |why: &str| {
-            let message = format!("{} {why}", self.path.display());
+            let message = format!("{} {why}", self.source.path.display());
             Error::new(Kind::File, CKR_DEVICE_ERROR, message)
         };
         let mut magic = [0; MAGIC.len()];
-        self.file.read_exact_at(&mut magic, 0).map_err(|_| foreign("is cut short: restore it from a backup"))?;
+        self.source.file.read_exact_at(&mut magic, 0).map_err(|_| foreign("is cut short: restore it from a backup"))?;
         if &magic != MAGIC {
             return Err(foreign("is not an object file of this version of mrhsm"));
         }
         let mut header = [0; HEADER];
-        self.file
+        self.source
+            .file
             .read_exact_at(&mut header, MAGIC.len() as u64)
             .map_err(|_| foreign("is cut short: restore it from a backup"))?;
         let (length, sequence) =
             parse_header(&header).ok_or_else(|| foreign("is damaged at its beginning: restore it from a backup"))?;
         let mut body = vec![0; length];
-        self.file
+        self.source
+            .file
             .read_exact_at(&mut body, (MAGIC.len() + HEADER) as u64)
             .map_err(|_| foreign("is cut short: restore it from a backup"))?;
-        self.sealer.open(&header, &body).map_err(|e| e.context(foreign("does not open with this token's key")))?;
+        self.source.sealer.open(&header, &body).map_err(|e| e.context(foreign("does not open with this token's key")))?;
         self.end = (MAGIC.len() + HEADER + length) as u64;
+        self.synced = self.end;
         self.sequence = sequence;
         self.damaged.clear();
         Ok(())
-    }
-
-    fn broken(&self, what: &str, cause: io::Error) -> Error {
-        Error::file(format!("{} {what}", self.path.display()), cause)
     }
 }
 
@@ -325,13 +376,15 @@ fn find_record(window: &mut Window<'_>, mut offset: u64) -> io::Result<Option<u6
     Ok(None)
 }
 
+fn is_forbidden(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 fn open_file(path: &Path) -> Result<(File, (u64, u64))> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
+    let open = |write| File::options().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
+    // Where nothing may be changed, what is there can still be used.
+    let file = open(true).or_else(|e| if is_forbidden(&e) { open(false) } else { Err(e) });
+    let file = file.map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
     let about = file.metadata().map_err(|e| Error::file(format!("{} cannot be read", path.display()), e))?;
     if about.mode() & 0o077 != 0 {
         let path = path.display();
@@ -341,10 +394,18 @@ fn open_file(path: &Path) -> Result<(File, (u64, u64))> {
     Ok((file, (about.dev(), about.ino())))
 }
 
-/// Takes the lock file beside `path`, with a deadline: a process that hangs must not hang the others.
-fn lock(path: &Path) -> Result<Lock> {
+/// The right to write the journal at `path`, by the lock file beside it; with a deadline, because a process that hangs must not
+/// hang the others.
+pub fn lock(path: &Path) -> Result<Lock> {
     let path = path.with_extension("lock");
-    let broken = |e: io::Error| Error::file(format!("{} cannot be locked", path.display()), e);
+    let broken = |e: io::Error| match is_forbidden(&e) {
+        true => {
+            let folder = folder_of(&path).display();
+            Error::file(format!("nothing can be changed, because this user may not write in {folder}: allow that"), e)
+                .with_rv(CKR_TOKEN_WRITE_PROTECTED)
+        }
+        false => Error::file(format!("{} cannot be locked", path.display()), e),
+    };
     let file = File::options()
         .write(true)
         .create(true)

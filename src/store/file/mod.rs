@@ -19,7 +19,9 @@ use crate::store::{
     Usage,
 };
 
+mod index;
 pub mod journal;
+pub mod numbers;
 pub mod records;
 
 use journal::Entry;
@@ -82,8 +84,11 @@ impl FileStore {
 }
 
 fn get(state: &Held<About>, uid: &Uid) -> Result<(About, Secret)> {
-    let gone = || Error::new(Kind::Pkcs11, CKR_OBJECT_HANDLE_INVALID, format!("there is no object {uid}"));
-    state.get(&uid.0)?.ok_or_else(gone)
+    state.get(&uid.0)?.ok_or_else(|| gone(uid))
+}
+
+fn gone(uid: &Uid) -> Error {
+    Error::new(Kind::Pkcs11, CKR_OBJECT_HANDLE_INVALID, format!("there is no object {uid}"))
 }
 
 impl KeyStore for FileStore {
@@ -132,7 +137,8 @@ impl KeyStore for FileStore {
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        Ok(get(&*self.records.read()?, uid)?.1)
+        let found = self.records.get(&uid.0)?.map_or(Ok(None), |view| view.read::<About>())?;
+        Ok(found.ok_or_else(|| gone(uid))?.1)
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {

@@ -3,14 +3,17 @@
 //! [`FileStore`](super::FileStore) keeps a token's objects in it, the embedded KMIP server its own: what a record says is
 //! theirs; how it is written, found and shared between processes is here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::marker::PhantomData;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::journal::{Entry, Journal, Lock, Place};
-use crate::error::Result;
+use super::index::Index;
+use super::journal::{self, Entry, Journal, Lock, Mark, Place, Source};
+use super::numbers::Numbers;
+use crate::ck::{CK_RV, CKR_FUNCTION_FAILED};
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
 /// The journal is rewritten when it is longer than this (bytes) and most of it is overtaken.
@@ -37,9 +40,17 @@ impl Tagger {
 }
 
 /// The records of one file. Every call sees what other processes wrote before it, for the price of one `stat`.
+///
+/// Readers wait for no disk: they hold the index only while they look something up in it. Threads that write at once share one
+/// lock file and one `fdatasync`: the one behind which nobody waits any more makes the disk write for all of them.
 pub struct Records<R> {
+    path: PathBuf,
     held: Mutex<Held<R>>,
     tagger: Tagger,
+    /// Locked by the thread whose turn it is to write, also while it waits for the disk.
+    pub(super) writing: Mutex<Option<Batch>>,
+    /// How many threads wait for their turn.
+    pub(super) waiting: AtomicUsize,
 }
 
 /// The records as they are now.
@@ -49,13 +60,31 @@ pub struct Held<R> {
     record: PhantomData<fn() -> R>,
 }
 
+/// A record as it was when it was looked up; it is read without holding anything up.
+pub struct View {
+    /// Differs from that of every other record, and of what the record was before and will be.
+    pub stamp: u64,
+    place: Place,
+    source: Arc<Source>,
+}
+
+impl View {
+    /// The record and its value; `None` when it says that there is none.
+    pub fn read<R: Record>(&self) -> Result<Option<(R, Secret)>> {
+        match self.source.read(self.place)?.put {
+            Some((about, value)) => Ok(Some((R::parse(&about)?, value))),
+            None => Ok(None),
+        }
+    }
+}
+
 impl<R: Record> Records<R> {
     /// Opens the file at `path`, sealed with the 32-byte `key`; makes an empty one when there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<Records<R>> {
         let mut held = Held { journal: Journal::open(path, key)?, index: Index::default(), record: PhantomData };
         let tagger = Tagger::default();
         held.read_on(&tagger)?;
-        Ok(Records { held: Mutex::new(held), tagger })
+        Ok(Records { path: path.into(), held: Mutex::new(held), tagger, writing: Mutex::default(), waiting: AtomicUsize::new(0) })
     }
 
     /// Offsets of damaged records: their objects are missing, the others work.
@@ -73,88 +102,264 @@ impl<R: Record> Records<R> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest state, for reading.
+    /// The newest state, to look something up. What was written a moment ago may be in it before it is on the disk.
     pub fn read(&self) -> Result<MutexGuard<'_, Held<R>>> {
         let mut held = self.lock();
         held.read_on(&self.tagger)?;
         Ok(held)
     }
 
+    /// A record that may be used: a power failure does not take it away. That is waited for when it is so new that it may not be
+    /// on the disk yet, whoever wrote it.
+    pub fn get(&self, uid: &str) -> Result<Option<View>> {
+        loop {
+            let held = self.read()?;
+            match held.index.known(uid) {
+                None => return Ok(None),
+                Some(known) if held.journal.is_synced(known.place) => return Ok(held.view(uid)),
+                Some(_) => drop(held),
+            }
+            self.settle()?;
+        }
+    }
+
     /// One transaction: `change` sees the newest state and says what to write.
-    pub fn write<T, E: From<crate::error::Error>>(
+    pub fn write<T, E: From<Error>>(
         &self,
         change: impl FnOnce(&Held<R>) -> std::result::Result<(Vec<Entry>, T), E>,
     ) -> std::result::Result<T, E> {
-        let mut held = self.lock();
-        let lock = held.journal.lock()?;
-        held.read_on(&self.tagger)?;
-        let (entries, result) = change(&held)?;
-        if !entries.is_empty() {
-            held.journal.append(&lock, &entries)?;
-            held.read_on(&self.tagger)?;
-            held.tidy(&lock, &self.tagger);
+        let (done, fate) = {
+            let mut turn = self.turn()?;
+            let done = self.transact(turn.batch(), change);
+            let fate = turn.batch().fate.clone();
+            if self.waiting.load(Ordering::SeqCst) == 0 {
+                self.finish(&mut turn);
+            }
+            (done, fate)
+        };
+        let (wrote, result) = done?;
+        if wrote {
+            fate.wait()?;
         }
         Ok(result)
     }
 
+    /// Waits until this thread may write.
+    fn turn(&self) -> Result<Turn<'_>> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        if writing.is_none() {
+            let lock = journal::lock(&self.path)?;
+            let start = self.read()?.journal.mark();
+            *writing = Some(Batch { lock, start, wrote: false, fate: Arc::default() });
+        }
+        Ok(Turn(writing))
+    }
+
+    /// Writes what `change` says, and whether that was anything.
+    fn transact<T, E: From<Error>>(
+        &self,
+        batch: &mut Batch,
+        change: impl FnOnce(&Held<R>) -> std::result::Result<(Vec<Entry>, T), E>,
+    ) -> std::result::Result<(bool, T), E> {
+        let mut held = self.read()?;
+        let (entries, result) = change(&held)?;
+        if entries.is_empty() {
+            return Ok((false, result));
+        }
+        held.journal.append(&batch.lock, &entries)?;
+        batch.wrote = true;
+        held.read_on(&self.tagger)?;
+        Ok((true, result))
+    }
+
+    /// Ends a batch: what was written comes onto the disk, or is taken back.
+    fn finish(&self, turn: &mut Turn<'_>) {
+        let Some(batch) = turn.0.take() else { return };
+        let mut done = Ok(());
+        if batch.wrote {
+            let (source, end) = self.written();
+            done = source.sync();
+            let mut held = self.lock();
+            match &done {
+                Ok(()) => held.journal.note_synced(end),
+                Err(_) => {
+                    held.journal.take_back(&batch.lock, batch.start);
+                    let _ = held.read_on(&self.tagger);
+                }
+            }
+        }
+        if done.is_ok() {
+            self.tidy(&batch.lock);
+        }
+        batch.fate.tell(done);
+    }
+
+    /// The file, and how far it is written.
+    fn written(&self) -> (Arc<Source>, Mark) {
+        let held = self.lock();
+        (held.journal.source().clone(), held.journal.mark())
+    }
+
+    /// Waits until what is written now is on the disk.
+    fn settle(&self) -> Result<()> {
+        let fate = {
+            let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*writing {
+                Some(batch) => batch.fate.clone(),
+                None => {
+                    // It was written by another process, or before this one began; or meanwhile it came onto the disk.
+                    let (source, end) = self.written();
+                    source.sync()?;
+                    self.lock().journal.note_synced(end);
+                    return Ok(());
+                }
+            }
+        };
+        // When it is taken back, the next look finds that it is not there.
+        let _ = fate.wait();
+        Ok(())
+    }
+
     /// Takes the file away when it holds nothing any more; false, and nothing done, when there are records.
     pub fn retire(&self) -> Result<bool> {
-        let mut held = self.lock();
-        let _lock = held.journal.lock()?;
-        held.read_on(&self.tagger)?;
-        let empty = held.index.places.is_empty();
+        let mut turn = self.turn()?;
+        self.finish(&mut turn);
+        let _lock = journal::lock(&self.path)?;
+        let held = self.read()?;
+        let empty = held.index.is_empty();
         if empty {
             held.journal.retire()?;
         }
         Ok(empty)
     }
+
+    /// Rewrites the journal when that halves it. Not necessary for anything but room, so a failure is only logged.
+    fn tidy(&self, lock: &Lock) {
+        let (source, places) = {
+            let held = self.lock();
+            // What is damaged is left for whoever can mend it.
+            let whole = held.journal.damaged().is_empty();
+            if !whole || held.journal.size() < WORTH_REWRITING || held.index.live_bytes() * 2 > held.journal.size() {
+                return;
+            }
+            (held.journal.source().clone(), held.index.places())
+        };
+        let done = source.rewrite(lock, places.into_iter()).and_then(|()| {
+            let mut held = self.read()?;
+            let end = held.journal.mark();
+            held.journal.note_synced(end);
+            Ok(())
+        });
+        if let Err(e) = done {
+            crate::log!(Warn, "the object file was not rewritten: {e}");
+        }
+    }
+}
+
+/// Transactions that come onto the disk together.
+pub(super) struct Batch {
+    lock: Lock,
+    /// Where the first of them begins.
+    start: Mark,
+    wrote: bool,
+    fate: Arc<Fate>,
+}
+
+/// A thread's turn to write.
+struct Turn<'a>(MutexGuard<'a, Option<Batch>>);
+
+impl Turn<'_> {
+    fn batch(&mut self) -> &mut Batch {
+        self.0.as_mut().expect("a turn begins with a batch")
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // A thread that panics leaves neither the lock file locked nor others waiting.
+        if std::thread::panicking()
+            && let Some(batch) = self.0.take()
+        {
+            batch.fate.tell(Err(Error::new(
+                Kind::File,
+                CKR_FUNCTION_FAILED,
+                "another thread failed while it wrote: look what is there",
+            )));
+        }
+    }
+}
+
+/// Success, or of an error its kind, its number for applications and its sentence.
+type Told = std::result::Result<(), (Kind, CK_RV, String)>;
+
+/// What becomes of a batch.
+#[derive(Default)]
+struct Fate {
+    told: Mutex<Option<Told>>,
+    news: Condvar,
+}
+
+impl Fate {
+    fn tell(&self, done: Result<()>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = Some(done.map_err(|e| (e.kind(), e.rv(), e.to_string())));
+        self.news.notify_all();
+    }
+
+    fn wait(&self) -> Result<()> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*told {
+                Some(done) => return done.clone().map_err(|(kind, rv, message)| Error::new(kind, rv, message)),
+                None => told = self.news.wait(told).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
 }
 
 impl<R: Record> Held<R> {
-    /// A record and its value.
-    pub fn get(&self, uid: &str) -> Result<Option<(R, Secret)>> {
-        let Some(place) = self.index.place(uid) else { return Ok(None) };
-        match self.journal.read(place)?.put {
-            Some((about, value)) => Ok(Some((R::parse(&about)?, value))),
-            None => Ok(None),
-        }
+    /// A record, to be read.
+    pub fn view(&self, uid: &str) -> Option<View> {
+        let known = self.index.known(uid)?;
+        Some(View { stamp: known.stamp, place: known.place, source: self.journal.source().clone() })
     }
 
-    /// A number that changes whenever the record does; `None` when there is none.
-    pub fn stamp(&self, uid: &str) -> Option<u64> {
-        self.index.places.get(uid).map(|known| known.stamp)
+    /// A record and its value.
+    pub fn get(&self, uid: &str) -> Result<Option<(R, Secret)>> {
+        self.view(uid).map_or(Ok(None), |view| view.read())
+    }
+
+    /// True when there is a record of this identifier.
+    pub fn contains(&self, uid: &str) -> bool {
+        self.index.known(uid).is_some()
+    }
+
+    /// Numbers of the records that have all of the tags: the older a record, the lower its number.
+    pub fn numbers(&self, tags: &[u64]) -> Numbers {
+        self.index.numbers(tags)
     }
 
     /// Identifiers of the records that have all of these tags, the oldest first.
     pub fn find(&self, tags: &[u64]) -> Vec<&str> {
-        self.index.find(tags)
-    }
-
-    /// Numbers of the records that have all of the tags `all` and any of `some`, the oldest first.
-    pub fn numbers(&self, all: &[u64], some: &[u64]) -> Vec<u32> {
-        let mut lists = some.iter().map(|tag| self.index.numbers(&[all, &[*tag]].concat()));
-        let first = lists.next().unwrap_or_default();
-        let more: Vec<u32> = lists.flatten().collect();
-        if more.is_empty() {
-            return first;
-        }
-        first.into_iter().chain(more).collect::<BTreeSet<u32>>().into_iter().collect()
+        self.numbers(tags).iter().filter_map(|number| self.uid(number)).collect()
     }
 
     /// The identifier of the record of this number.
     pub fn uid(&self, number: u32) -> Option<&str> {
-        self.index.uids.get(&number).map(String::as_str)
+        self.index.uid(number)
     }
 
     /// How many were ever met by this process: one more than the number of the newest record.
     pub fn met(&self) -> u32 {
-        self.index.next
+        self.index.met()
     }
 
     fn read_on(&mut self, tagger: &Tagger) -> Result<()> {
         let mut news = self.journal.read_on()?;
         if news.restarted {
-            self.index = Index { stamp: self.index.stamp, ..Index::default() };
+            self.index.clear();
         }
         for met in news.entries.drain(..) {
             let number = self.remove(&met.entry.uid, tagger);
@@ -168,107 +373,14 @@ impl<R: Record> Held<R> {
     }
 
     fn remove(&mut self, uid: &str, tagger: &Tagger) -> Option<u32> {
-        let known = self.index.places.remove(uid)?;
-        self.index.uids.remove(&known.number);
-        self.index.live_bytes -= known.place.bytes();
+        let known = self.index.remove(uid)?;
         // The tags are those of the record that is overtaken, so it is read once more.
-        if let Ok(Some((about, _))) = self.journal.read(known.place).map(|entry| entry.put)
+        if let Ok(Some((about, _))) = self.journal.source().read(known.place).map(|entry| entry.put)
             && let Ok(record) = R::parse(&about)
         {
             self.index.untag(known.number, &record.tags(tagger));
         }
         Some(known.number)
-    }
-
-    /// Rewrites the journal when that halves it. Not necessary for anything but room, so a failure is only logged.
-    fn tidy(&mut self, lock: &Lock, tagger: &Tagger) {
-        // What is damaged is left for whoever can mend it.
-        let whole = self.journal.damaged().is_empty();
-        if !whole || self.journal.size() < WORTH_REWRITING || self.index.live_bytes * 2 > self.journal.size() {
-            return;
-        }
-        let places = self.index.places();
-        let done = self.journal.rewrite(lock, places.into_iter()).and_then(|()| self.read_on(tagger));
-        if let Err(e) = done {
-            crate::log!(Warn, "the object file was not rewritten: {e}");
-        }
-    }
-}
-
-/// Where each record is, and which records have a given tag.
-#[derive(Default)]
-pub(super) struct Index {
-    places: HashMap<String, Known>,
-    uids: BTreeMap<u32, String>,
-    tags: HashMap<u64, BTreeSet<u32>>,
-    next: u32,
-    stamp: u64,
-    live_bytes: u64,
-}
-
-/// What the index knows of a record.
-struct Known {
-    /// Its age: it keeps its number when it is changed.
-    number: u32,
-    stamp: u64,
-    place: Place,
-}
-
-impl Index {
-    fn insert(&mut self, uid: String, number: Option<u32>, tags: Vec<u64>, place: Place) {
-        let number = number.unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        });
-        for tag in tags {
-            self.tags.entry(tag).or_default().insert(number);
-        }
-        self.stamp += 1;
-        self.live_bytes += place.bytes();
-        self.uids.insert(number, uid.clone());
-        self.places.insert(uid, Known { number, stamp: self.stamp, place });
-    }
-
-    fn untag(&mut self, number: u32, tags: &[u64]) {
-        for tag in tags {
-            if let Some(numbers) = self.tags.get_mut(tag) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
-                    self.tags.remove(tag);
-                }
-            }
-        }
-    }
-
-    pub(super) fn place(&self, uid: &str) -> Option<Place> {
-        self.places.get(uid).map(|known| known.place)
-    }
-
-    pub(super) fn places(&self) -> Vec<Place> {
-        self.uids.values().filter_map(|uid| self.place(uid)).collect()
-    }
-
-    fn find(&self, tags: &[u64]) -> Vec<&str> {
-        let uid = |number| self.uids.get(&number).map(String::as_str);
-        self.numbers(tags).into_iter().filter_map(uid).collect()
-    }
-
-    /// Numbers of the records that have all of these tags, in their order.
-    fn numbers(&self, tags: &[u64]) -> Vec<u32> {
-        let mut sets = Vec::with_capacity(tags.len());
-        for tag in tags {
-            match self.tags.get(tag) {
-                Some(numbers) => sets.push(numbers),
-                None => return Vec::new(),
-            }
-        }
-        sets.sort_by_key(|numbers| numbers.len());
-        match sets.split_first() {
-            None => self.uids.keys().copied().collect(),
-            Some((fewest, others)) => {
-                fewest.iter().copied().filter(|number| others.iter().all(|set| set.contains(number))).collect()
-            }
-        }
     }
 }
 

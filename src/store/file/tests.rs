@@ -1,6 +1,7 @@
 use super::*;
 use crate::fault::End;
 use crate::store::Curve;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -134,7 +135,7 @@ fn a_damaged_record_is_named_and_the_others_work() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
     let uids: Vec<Uid> = (0..3).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
-    let place = store.records.lock().index.place(&uids[1].0).unwrap();
+    let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
     let start = store.records.lock().journal.size() - 2 * place.bytes();
     drop(store);
     for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
@@ -181,6 +182,73 @@ fn threads_lose_nothing() {
         }
     });
     assert_eq!(FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap().len(), 40);
+}
+
+/// Eight threads that all wait to write when the first of them may: what they made, and how many steps they took.
+fn eight_at_once(store: &FileStore, plan: Option<(usize, End)>) -> (Vec<Result<Uid>>, usize) {
+    use std::sync::atomic::Ordering;
+    let another_process = journal::lock(&store.path).unwrap();
+    std::thread::scope(|scope| {
+        let make = |i| crate::fault::run(plan, || store.create(&spec(&format!("{i}"), b"")));
+        let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || make(i))).collect();
+        while store.records.waiting.load(Ordering::SeqCst) < 7 {
+            std::thread::yield_now();
+        }
+        // The one that is no longer counted is at the lock file, or about to be.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(another_process);
+        let done: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let steps = done.iter().map(|(_, steps)| steps).sum();
+        (done.into_iter().map(|(made, _)| made.unwrap()).collect(), steps)
+    })
+}
+
+#[test]
+fn threads_that_write_at_once_wait_for_the_disk_once() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let old = store.create(&spec("old", b"")).unwrap();
+    // Two steps write a record, one the disk.
+    let (made, steps) = eight_at_once(&store, None);
+    assert_eq!(steps, 8 * 2 + 1);
+    let uids: BTreeSet<Uid> = made.into_iter().map(|made| made.unwrap()).collect();
+    assert_eq!(content(&path).len(), 1 + uids.len());
+
+    // When the disk fails, all of them fail, and nothing of them is left.
+    let before = content(&path);
+    let (made, _) = eight_at_once(&store, Some((2, End::Error(libc::EIO))));
+    for made in made {
+        let error = made.unwrap_err().to_string();
+        assert!(error.contains("objects cannot be written: Input/output error"), "{error}");
+    }
+    assert_eq!(content(&path), before);
+    assert_eq!(store.locate(&Filter::default()).unwrap().len(), before.len());
+    store.fetch(&old).unwrap();
+    store.create(&spec("next", b"")).unwrap();
+    assert_eq!(content(&path).len(), before.len() + 1);
+}
+
+#[test]
+fn readers_do_not_wait_for_writers() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uid = store.create(&spec("old", b"")).unwrap();
+    // As a writer that waits for the disk, and another process that writes.
+    let _writer = store.records.writing.lock().unwrap();
+    let _process = journal::lock(&path).unwrap();
+    assert_eq!(store.locate(&by_label("old")).unwrap(), std::slice::from_ref(&uid));
+    assert_eq!(store.meta(std::slice::from_ref(&uid)).unwrap().len(), 1);
+    store.fetch(&uid).unwrap();
+}
+
+#[test]
+fn a_value_is_on_the_disk_before_it_is_used() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let other = FileStore::open(&path, &KEY).unwrap();
+    let uid = store.create(&spec("new", b"")).unwrap();
+    let steps = |store: &FileStore| crate::fault::run(None, || store.fetch(&uid).unwrap()).1;
+    assert_eq!((steps(&store), steps(&other), steps(&other)), (0, 1, 0), "whose disk was waited for");
 }
 
 #[test]
@@ -278,10 +346,9 @@ fn ended_at_any_step_a_rewriting_loses_nothing() {
         (folder, path, store)
     };
     let rewrite = |store: &FileStore| {
-        let mut held = store.records.lock();
-        let lock = held.journal.lock().unwrap();
-        let places = held.index.places();
-        held.journal.rewrite(&lock, places.into_iter())
+        let held = store.records.lock();
+        let lock = journal::lock(&store.path).unwrap();
+        held.journal.source().rewrite(&lock, held.index.places().into_iter())
     };
     let (_folder, path, store) = setup();
     let before = content(&path);
