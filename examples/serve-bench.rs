@@ -1,5 +1,6 @@
 //! Measures `mrhsm serve`: requests per second, p50 and p99 over 1 and 8 connections, peak memory. `serve-bench [OBJECTS]`
-//! (100000 unless said), built with `--release` beside `mrhsm`; the server is a process of its own, its directory in memory.
+//! (100000 unless said), built with `--release` beside `mrhsm`; the server is a process of its own, its directory in memory. What
+//! waits for the disk is measured with a second one, whose directory is beside the program.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -172,11 +173,42 @@ fn main() {
     measure(&running, "Locate all of a group", |client, _| {
         client.request(&locate(Attributes::new().with(AttributeValue::ObjectGroup("bench".into())))).map(drop)
     });
+    measure(&running, "Locate all, by State", |client, _| {
+        client.request(&locate(Attributes::new().with(AttributeValue::State(State::ACTIVE)))).map(drop)
+    });
     println!("peak memory with {objects} keys: {} MiB", running.peak());
     drop((client, running));
     let before = Instant::now();
     let running = Running::start(&dir);
     println!("start with {objects} keys: {:.2} s, {} MiB", before.elapsed().as_secs_f64(), running.peak());
+    drop(running);
+    let _ = std::fs::remove_dir_all(&dir);
+    on_disk();
+}
+
+/// Writing, and reading while another writes.
+fn on_disk() {
+    let dir = std::env::current_exe().unwrap().parent().unwrap().join("serve-bench.objects");
+    let _ = std::fs::remove_dir_all(&dir);
+    let running = Running::start(&dir);
+    let create = |client: &Client, _| client.request(&key("new".into(), CryptographicUsageMask::ENCRYPT)).map(drop);
+    measure(&running, "Create, on disk", create);
+    let client = running.client();
+    let uid = client.request(&key("one".into(), CryptographicUsageMask::ENCRYPT)).unwrap().unique_identifier;
+    let get = |client: &Client, _| {
+        let request = GetRequest { unique_identifier: Some(uid.as_str().into()), ..GetRequest::default() };
+        client.request(&request).map(drop)
+    };
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                create(&client, 0).unwrap();
+            }
+        });
+        measure(&running, "Get, another creates", get);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
     drop(running);
     let _ = std::fs::remove_dir_all(&dir);
 }

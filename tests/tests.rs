@@ -7,6 +7,7 @@ mod crypt;
 mod docs;
 mod ffi;
 mod filestore;
+mod front;
 mod kmip_server;
 mod objects;
 mod operations;

@@ -54,9 +54,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
 
-    /// Connections at once; more are closed
+    /// Connections at once, of all clients; more are closed
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: u32,
+
+    /// Connections of one client at once, by the name in its certificate [default: half of -connections]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub perclient: Option<u32>,
 
     /// Longest request, in KiB
     #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
@@ -71,7 +75,7 @@ pub struct Args {
     pub personality: String,
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; SIGHUP has the certificates read again.
 pub fn run(args: &Args, out: &mut Output) -> Outcome {
     // Before any thread is: every thread leaves these signals to `wait`.
     let signals = signals::Waiting::begin();
@@ -87,10 +91,10 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     }
     let listener = TcpListener::bind(address).map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;
-    let read = |path: &Path| std::fs::read(path).map_err(|e| Error::file(format!("cannot read {}", path.display()), e));
-    let tls = tls_config(&read(&files.cert)?, &read(&files.key)?, &read(&files.ca)?, rustls::ALL_VERSIONS)?;
+    let tls = files.tls()?;
     let audit = Audit::open(args.audit.as_deref().unwrap_or(&dir.join("audit.log")))?;
-    let limits = Limits { connections: args.connections as usize, idle: Duration::from_millis(args.idle), ..Limits::default() };
+    let mut limits = Limits { idle: Duration::from_millis(args.idle), ..Limits::of(args.connections as usize) };
+    limits.per_client = args.perclient.map_or(limits.per_client, |n| n as usize);
     let options = Options { limits, audit: Some(audit), hook: None };
     let mut server = Server::start(Arc::new(Engine::new(personality, objects)), listener, tls, options)?;
     let address = server.address();
@@ -98,7 +102,15 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         out.line(command);
     }
     out.line(format!("Listening on {address}"));
-    signals.wait();
+    while signals.wait() == signals::Asked::Reload {
+        match certificates(args, &dir, address.ip()).and_then(|files| files.tls()) {
+            Ok(tls) => {
+                server.renew(tls);
+                note("New connections use the certificates as they are now.");
+            }
+            Err(e) => note(format!("The certificates stay what they were: {e}")),
+        }
+    }
     note("Stopping.");
     server.stop(GRACE);
     Ok(())
@@ -127,6 +139,14 @@ struct Files {
     ca: PathBuf,
     /// The files of a first client, when they were made now.
     client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Files {
+    /// TLS with what is in the files now.
+    fn tls(&self) -> Outcome<Arc<rustls::ServerConfig>> {
+        let read = |path: &Path| std::fs::read(path).map_err(|e| Error::file(format!("cannot read {}", path.display()), e));
+        Ok(tls_config(&read(&self.cert)?, &read(&self.key)?, &read(&self.ca)?, rustls::ALL_VERSIONS)?)
+    }
 }
 
 /// The certificates that were named, or one's own, made where they are missing and renewed where they expire.

@@ -1,9 +1,18 @@
-//! Waiting for SIGTERM and SIGINT.
+//! Waiting for SIGTERM, SIGINT and SIGHUP.
 #![allow(unsafe_code, reason = "sigwait(3) and pthread_sigmask(3) have no safe wrapper in std")]
 
 use std::mem::MaybeUninit;
 
-/// SIGTERM and SIGINT, kept back until they are waited for.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM, SIGINT: to end.
+    Stop,
+    /// SIGHUP: to read files again.
+    Reload,
+}
+
+/// The signals, kept back until they are waited for.
 pub struct Waiting(libc::sigset_t);
 
 impl Waiting {
@@ -15,15 +24,17 @@ impl Waiting {
             libc::sigemptyset(set.as_mut_ptr());
             libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
             libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGHUP);
             libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
             Waiting(set.assume_init())
         }
     }
 
     /// Returns when one of them comes.
-    pub fn wait(&self) {
+    pub fn wait(&self) -> Asked {
         let mut signal = 0;
         // SAFETY: an initialised set, and a place for the number of the signal.
         while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
+        if signal == libc::SIGHUP { Asked::Reload } else { Asked::Stop }
     }
 }

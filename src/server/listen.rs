@@ -1,10 +1,9 @@
 //! The server's network: a thread per connection, mutual TLS, and limits that one client cannot break for the others.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,23 +16,45 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::audit::Audit;
 use super::engine::{Caller, Engine};
 use super::fault::{Exchange, Fault, Hook};
+use super::places::{Most, Place, Places};
 use crate::error::{Error, Result};
 use crate::ttlv::{HEADER_LEN, frame_length};
 
 /// How much clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; more are closed as they come.
+    /// Connections at once, of all clients; more are closed as they come.
     pub connections: usize,
+    /// Connections of one client; beyond them the one of its own that is silent longest makes room, and where all are in use the
+    /// new one is closed.
+    pub per_client: usize,
+    /// Handshakes at once; beyond them the oldest makes room.
+    pub handshakes: usize,
     /// How long a connection may say nothing between two requests.
     pub idle: Duration,
-    /// How long a handshake, the rest of a request that has begun, or taking an answer may last.
+    /// How long a handshake may last.
+    pub handshake: Duration,
+    /// How long the rest of a request that has begun, or taking an answer, may last.
     pub frame: Duration,
+}
+
+impl Limits {
+    /// For so many connections: half of them for one client, the times as usual.
+    pub fn of(connections: usize) -> Limits {
+        Limits {
+            connections,
+            per_client: connections.div_ceil(2),
+            handshakes: 64,
+            idle: Duration::from_secs(600),
+            handshake: Duration::from_secs(10),
+            frame: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 256, idle: Duration::from_secs(600), frame: Duration::from_secs(30) }
+        Limits::of(256)
     }
 }
 
@@ -79,17 +100,23 @@ pub fn tls_config(
 /// What the threads of a server share.
 struct Shared {
     engine: Arc<Engine>,
-    tls: Arc<ServerConfig>,
+    tls: RwLock<Arc<ServerConfig>>,
     options: Options,
-    /// The open connections by number.
-    connections: Mutex<HashMap<usize, TcpStream>>,
+    places: Arc<Places>,
     accepted: AtomicUsize,
     stopped: AtomicBool,
 }
 
 impl Shared {
-    fn connections(&self) -> MutexGuard<'_, HashMap<usize, TcpStream>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Writes down why a connection came to nothing.
+    fn refused(&self, peer: SocketAddr, why: &str) {
+        if let Some(audit) = &self.options.audit {
+            audit.refused(peer, why);
+        }
     }
 }
 
@@ -104,11 +131,12 @@ impl Server {
     /// Answers whoever connects to `listener`.
     pub fn start(engine: Arc<Engine>, listener: TcpListener, tls: Arc<ServerConfig>, options: Options) -> Result<Server> {
         let address = listener.local_addr().map_err(|e| Error::file("the server's address", e))?;
+        let Limits { connections, per_client, handshakes, .. } = options.limits;
         let shared = Arc::new(Shared {
             engine,
-            tls,
+            tls: RwLock::new(tls),
             options,
-            connections: Mutex::default(),
+            places: Arc::new(Places::new(Most { connections, per_client, handshakes })),
             accepted: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
@@ -127,11 +155,14 @@ impl Server {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
+    /// New connections are made with these certificates; those that are open go on.
+    pub fn renew(&self, tls: Arc<ServerConfig>) {
+        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
     /// Breaks every connection; new ones are accepted.
     pub fn drop_connections(&self) {
-        for (_, connection) in self.shared.connections().drain() {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
+        self.shared.places.end_all();
     }
 
     /// Closes the port; requests that have come are answered within `grace`, then every connection ends.
@@ -142,11 +173,9 @@ impl Server {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        for connection in self.shared.connections().values() {
-            let _ = connection.shutdown(Shutdown::Read);
-        }
+        self.shared.places.hush();
         let end = Instant::now() + grace;
-        while Instant::now() < end && !self.shared.connections().is_empty() {
+        while Instant::now() < end && !self.shared.places.is_empty() {
             thread::sleep(Duration::from_millis(5));
         }
         self.drop_connections();
@@ -162,7 +191,7 @@ impl Drop for Server {
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let stream = match listener.accept() {
-            _ if shared.stopped.load(Ordering::SeqCst) => return,
+            _ if shared.stopped() => return,
             Ok((stream, _)) => stream,
             Err(_) => {
                 // No more file descriptors, most likely: some connection will end.
@@ -172,33 +201,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         };
         let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         let Ok(copy) = stream.try_clone() else { continue };
-        {
-            let mut connections = shared.connections();
-            if connections.len() >= shared.options.limits.connections {
-                continue;
-            }
-            connections.insert(number, copy);
-        }
-        let listed = Listed { shared: shared.clone(), number };
+        let (place, shared) = (shared.places.admit(number, copy), shared.clone());
         let spawned = thread::Builder::new().name(format!("client {number}")).spawn(move || {
             // A connection that breaks is the client's business.
-            let _ = converse(stream, &listed);
+            let _ = converse(stream, &place, &shared);
         });
         if let Err(e) = spawned {
             crate::log!(Error, "no thread for a connection: {e}");
         }
-    }
-}
-
-/// A connection's place in the list of all; given back when its thread ends, in whatever way.
-struct Listed {
-    shared: Arc<Shared>,
-    number: usize,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.shared.connections().remove(&self.number);
     }
 }
 
@@ -249,37 +259,49 @@ pub fn caller(certificate: &[u8]) -> Caller {
 }
 
 /// Answers the requests of one connection until it ends.
-fn converse(socket: TcpStream, listed: &Listed) -> io::Result<()> {
-    let shared = &*listed.shared;
+fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()> {
     let limits = shared.options.limits;
     socket.set_nodelay(true)?;
     let peer = socket.peer_addr()?;
-    let session = ServerConnection::new(shared.tls.clone()).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(session, Timed { socket, until: Instant::now() + limits.frame });
+    let tls = shared.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let session = ServerConnection::new(tls).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(session, Timed { socket, until: Instant::now() + limits.handshake });
     while stream.conn.is_handshaking() {
         if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
-            if let Some(audit) = &shared.options.audit {
-                audit.refused(peer, &e.to_string());
-            }
+            shared.refused(peer, &e.to_string());
             return Err(e);
         }
     }
     let certificate = stream.conn.peer_certificates().and_then(<[_]>::first);
     let caller = certificate.map(|certificate| caller(certificate)).unwrap_or_default();
     if caller.name.is_empty() {
+        shared.refused(peer, "the client's certificate has no name");
         return Ok(());
     }
+    if let Err(why) = place.belongs_to(&caller.name) {
+        shared.refused(peer, &format!("{}: {why}", caller.name));
+        return Ok(());
+    }
+    answer_all(&mut stream, place, shared, &caller, peer)?;
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+/// Answers requests until the client says no more, or the server stops.
+fn answer_all(stream: &mut Stream, place: &Place, shared: &Shared, caller: &Caller, peer: SocketAddr) -> io::Result<()> {
+    let limits = shared.options.limits;
     let largest = shared.engine.personality.largest_request;
     let mut frame = Vec::new();
     loop {
         stream.sock.until = Instant::now() + limits.idle;
         let mut header = [0; HEADER_LEN];
         stream.read_exact(&mut header)?;
+        place.busy();
         stream.sock.until = Instant::now() + limits.frame;
         let length = match frame_length(&header, largest) {
             Ok(length) => length,
             // What follows cannot be told apart from the next message: say so and end.
-            Err(e) => return send(&mut stream, shared.engine.unreadable(&e.to_string()).expose()),
+            Err(e) => return send(stream, shared.engine.unreadable(&e.to_string()).expose()),
         };
         frame.clear();
         frame.extend_from_slice(&header);
@@ -287,26 +309,36 @@ fn converse(socket: TcpStream, listed: &Listed) -> io::Result<()> {
         stream.read_exact(&mut frame[HEADER_LEN..])?;
         match &shared.options.hook {
             None => {
-                let answer = shared.engine.answer(&caller, &frame, None);
+                let answer = shared.engine.answer(caller, &frame, None);
                 if let Some(audit) = &shared.options.audit {
-                    audit.done(&caller, peer, &answer.done);
+                    audit.done(caller, peer, &answer.done);
                 }
                 stream.sock.until = Instant::now() + limits.frame;
-                send(&mut stream, answer.bytes.expose())?;
+                send(stream, answer.bytes.expose())?;
             }
             Some(hook) => {
-                if !spoilt(&mut stream, listed, &caller, hook.as_ref(), &frame)? {
+                if !spoilt(stream, place, shared, caller, hook.as_ref(), &frame)? {
                     return Ok(());
                 }
             }
         }
         zeroize::Zeroize::zeroize(&mut frame);
+        if shared.stopped() {
+            return Ok(());
+        }
+        place.idle();
     }
 }
 
 /// Answers one request as a hook wishes; false when the connection ends with it.
-fn spoilt(stream: &mut Stream, listed: &Listed, caller: &Caller, hook: &dyn Hook, frame: &[u8]) -> io::Result<bool> {
-    let shared = &*listed.shared;
+fn spoilt(
+    stream: &mut Stream,
+    place: &Place,
+    shared: &Shared,
+    caller: &Caller,
+    hook: &dyn Hook,
+    frame: &[u8],
+) -> io::Result<bool> {
     let heard = Engine::hear(frame);
     let fault = hook.fault(&heard.operations);
     let answer = match fault {
@@ -314,13 +346,13 @@ fn spoilt(stream: &mut Stream, listed: &Listed, caller: &Caller, hook: &dyn Hook
         _ => Some(shared.engine.answer(caller, frame, fault.as_ref()).bytes.expose().to_vec()),
     };
     hook.exchanged(Exchange {
-        connection: listed.number,
+        connection: place.number,
         version: heard.version,
         operations: heard.operations,
         request: frame.to_vec(),
         response: answer.clone(),
     });
-    let Some(answer) = answer else { return reset(stream, listed, hook) };
+    let Some(answer) = answer else { return reset(stream, place, hook) };
     let half = &answer[..answer.len() / 2];
     match fault {
         Some(Fault::Delay(time)) => {
@@ -328,10 +360,10 @@ fn spoilt(stream: &mut Stream, listed: &Listed, caller: &Caller, hook: &dyn Hook
             send(stream, &answer)?;
         }
         Some(Fault::Silence) => return hold(stream),
-        Some(Fault::ResetAfter) => return reset(stream, listed, hook),
+        Some(Fault::ResetAfter) => return reset(stream, place, hook),
         Some(Fault::ResetWithin) => {
             send(stream, half)?;
-            return reset(stream, listed, hook);
+            return reset(stream, place, hook);
         }
         Some(Fault::CloseAfter) => {
             send(stream, &answer)?;
@@ -345,9 +377,7 @@ fn spoilt(stream: &mut Stream, listed: &Listed, caller: &Caller, hook: &dyn Hook
         Some(Fault::Kill) => {
             shared.stopped.store(true, Ordering::SeqCst);
             let _ = TcpStream::connect(stream.sock.socket.local_addr()?);
-            for (_, other) in shared.connections().drain() {
-                let _ = other.shutdown(Shutdown::Both);
-            }
+            shared.places.end_all();
             return Ok(false);
         }
         _ if answer.is_empty() => return hold(stream),
@@ -370,15 +400,15 @@ fn hold(stream: &mut Stream) -> io::Result<bool> {
 
 fn wait(time: Duration, shared: &Shared) {
     let end = Instant::now() + time;
-    while Instant::now() < end && !shared.stopped.load(Ordering::SeqCst) {
+    while Instant::now() < end && !shared.stopped() {
         thread::sleep(Duration::from_millis(5).min(time));
     }
 }
 
 /// Ends a connection with a reset instead of an orderly close.
-fn reset(stream: &Stream, listed: &Listed, hook: &dyn Hook) -> io::Result<bool> {
+fn reset(stream: &Stream, place: &Place, hook: &dyn Hook) -> io::Result<bool> {
     // The last handle's close sends the reset: this one must be it.
-    listed.shared.connections().remove(&listed.number);
+    place.give_back();
     hook.reset(&stream.sock.socket);
     Ok(false)
 }

@@ -23,6 +23,7 @@ mod make;
 mod mistakes;
 mod objects;
 mod personality;
+mod places;
 mod split;
 mod template;
 

@@ -1,0 +1,209 @@
+//! The embedded server's front under clients that are slow, many or rude, and at its end.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mrhsm_pkcs11::kmip::*;
+use mrhsm_pkcs11::ttlv::Value;
+use mrhsm_pkcs11::version::Version;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::serve::{Serve, active, certs, locate, scratch, value};
+
+type Raw = StreamOwned<ClientConnection, TcpStream>;
+
+/// A TLS connection on which a test says what it likes; the handshake is done.
+fn raw(serve: &Serve, dir: &Path, name: &str) -> Raw {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
+    let chain = CertificateDer::pem_file_iter(dir.join(format!("{name}.pem"))).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+    let config = config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(session, TcpStream::connect(("127.0.0.1", serve.port)).unwrap());
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
+
+fn signal(serve: &Serve, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &serve.process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Whether the other end closes the connection soon.
+fn is_closed(socket: &mut TcpStream) -> bool {
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    match socket.read(&mut [0; 64]) {
+        Ok(n) => n == 0,
+        Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
+/// The start of a KMIP message that says it is so long.
+fn header(length: u32) -> Vec<u8> {
+    [&[0x42, 0x00, 0x78, 0x01][..], &length.to_be_bytes()].concat()
+}
+
+#[test]
+fn slow_and_rude_clients_harm_no_other() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    certs(dir, &["-name", "rude"]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let uid = client.request(&active("k")).unwrap().unique_identifier;
+    let key = value(&client, &uid);
+
+    // Handshakes that do not begin, or stop in the middle.
+    let mut silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", serve.port)).unwrap()).collect();
+    silent.iter_mut().step_by(2).for_each(|socket| drop(socket.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1])));
+    // Requests that stop in the middle, and some that come byte by byte.
+    let mut halves: Vec<Raw> = (0..60).map(|_| raw(&serve, dir, "rude")).collect();
+    halves.iter_mut().for_each(|half| half.write_all(&header(1 << 19)).unwrap());
+    let over = Arc::new(AtomicBool::new(false));
+    let dribble = {
+        let (mut slow, over) = (halves.split_off(50), over.clone());
+        std::thread::spawn(move || {
+            while !over.load(Ordering::SeqCst) {
+                slow.iter_mut().for_each(|slow| drop(slow.write_all(&[0])));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        })
+    };
+    // Answers that nobody takes: 16 MiB each.
+    let mut readers: Vec<Raw> = (0..10).map(|_| raw(&serve, dir, "rude")).collect();
+    let text = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(1 << 18)));
+    let long = CreateRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        template_attribute: Attributes::new()
+            .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+            .with(AttributeValue::CryptographicLength(256))
+            .with(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT))
+            .with(text)
+            .into(),
+        ..CreateRequest::default()
+    };
+    let long = serve.client(dir, "rude", Version::V1_4).request(&long).unwrap().unique_identifier;
+    let mut request = mrhsm_pkcs11::kmip::message::RequestBatch::new(Version::V1_4, None);
+    for _ in 0..64 {
+        let get = GetAttributesRequest { unique_identifier: Some(long.as_str().into()), ..GetAttributesRequest::default() };
+        request.push(&get);
+    }
+    let request = request.finish().unwrap();
+    readers.iter_mut().for_each(|reader| reader.write_all(request.expose()).unwrap());
+
+    // Another client is served as ever, on the connection it has and on new ones.
+    let mut times = Vec::new();
+    for n in 0..300 {
+        let before = Instant::now();
+        match n % 10 {
+            0 => assert_eq!(value(&serve.client(dir, "client", Version::V1_4), &uid), key),
+            _ => assert_eq!(value(&client, &uid), key),
+        }
+        times.push(before.elapsed());
+    }
+    times.sort_unstable();
+    let (p50, p99) = (times[150], times[296]);
+    assert!(p99 < Duration::from_secs(1), "p50 {p50:?}, p99 {p99:?}");
+    // The first of the silent ones had to go.
+    assert!(is_closed(&mut silent[0]) && !is_closed(&mut silent[299]));
+    over.store(true, Ordering::SeqCst);
+    dribble.join().unwrap();
+}
+
+#[test]
+fn a_client_cannot_take_all_connections() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-connections", "5", "-perclient", "2", "-request", "16"]);
+    certs(dir, &["-name", "other"]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    client.request(&active("k")).unwrap();
+    // All that the other may have are in the middle of a request: they are not ended for its third one.
+    let mut busy: Vec<Raw> = (0..2).map(|_| raw(&serve, dir, "other")).collect();
+    busy.iter_mut().for_each(|busy| busy.write_all(&header(64)).unwrap());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(is_closed(&mut raw(&serve, dir, "other").sock));
+    let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+    assert!(audit.contains("other: the client has all its connections in use"), "{audit}");
+    client.request(&active("k2")).unwrap();
+    serve.client(dir, "client", Version::V1_4).request(&active("k3")).unwrap();
+    // A request beyond the limit ends its connection; the next is served.
+    let long = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(20_000)));
+    assert!(client.request(&LocateRequest { attributes: Attributes::new().with(long), ..LocateRequest::default() }).is_err());
+    client.request(&active("k4")).unwrap();
+}
+
+#[test]
+fn it_stops_in_good_order_under_load() {
+    let folder = scratch();
+    let dir = folder.path();
+    let mut serve = Serve::start(dir, &[]);
+    let (clients, started) = ((0..4).map(|_| serve.client(dir, "client", Version::V1_4)), AtomicBool::new(false));
+    let clients: Vec<_> = clients.collect();
+    let (made, status, took) = std::thread::scope(|scope| {
+        let started = &started;
+        let threads: Vec<_> = clients
+            .iter()
+            .map(|client| {
+                scope.spawn(move || {
+                    let mut made = Vec::new();
+                    while let Ok(answer) = client.request(&active("k")) {
+                        made.push(answer.unique_identifier);
+                        started.fetch_or(made.len() > 20, Ordering::SeqCst);
+                    }
+                    made
+                })
+            })
+            .collect();
+        while !started.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal(&serve, "TERM");
+        let before = Instant::now();
+        let status = serve.process.wait().unwrap();
+        let took = before.elapsed();
+        let made: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        (made, status, took)
+    });
+    assert!(status.success() && took < Duration::from_secs(5), "{status}, {took:?}");
+    // Whatever was answered is there.
+    let serve = Serve::start(dir, &[]);
+    let there = locate(&serve.client(dir, "client", Version::V1_4), vec![]);
+    assert!(made.len() > 20 && made.iter().all(|uid| there.contains(uid)), "{} made, {} there", made.len(), there.len());
+}
+
+#[test]
+fn renewed_certificates_are_used_without_a_restart() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let seen = || raw(&serve, dir, "client").conn.peer_certificates().unwrap()[0].to_vec();
+    let (before, client) = (seen(), serve.client(dir, "client", Version::V1_4));
+    let uid = client.request(&active("k")).unwrap().unique_identifier;
+    certs(dir, &["-name", "server", "-san", "localhost,127.0.0.1"]);
+    assert_eq!(seen(), before, "nothing changes of itself");
+    signal(&serve, "HUP");
+    let renewed = CertificateDer::from_pem_file(dir.join("server.pem")).unwrap().to_vec();
+    let start = Instant::now();
+    while seen() != renewed {
+        assert!(start.elapsed() < Duration::from_secs(10), "the old certificate is still shown");
+    }
+    value(&client, &uid);
+    // What cannot be used changes nothing.
+    std::fs::write(dir.join("server.key"), "damaged").unwrap();
+    signal(&serve, "HUP");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(seen(), renewed);
+}
