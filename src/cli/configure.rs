@@ -60,7 +60,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let plan = Plan::make(&token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
     tokens::check_settings(&dir, &token)?;
     check_servers(&dir, &token, &key)?;
-    plan.carry_out(&dir, &token, &key, out)
+    plan.carry_out(&dir, &token, &key, false, out)
 }
 
 /// The token with its settings: made, or found and brought up to date.

@@ -23,6 +23,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 
+    /// Move from files to the key manager without what it does not take, which stays in the token directory unused
+    #[arg(long)]
+    pub leave: bool,
+
     /// false: stop using the keys on the key manager, which stay there
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value = "true", value_parser = truth(), hide_possible_values = true)]
     pub active: bool,
@@ -49,7 +53,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let plan = Plan::make(token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
     tokens::check_settings(&dir, token)?;
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
-    plan.carry_out(&dir, token, &key, out)
+    plan.carry_out(&dir, token, &key, args.leave, out)
 }
 
 fn disable(args: &Args, dir: &TokenDir, token: &TokenConfig, out: &mut Output) -> Outcome {
@@ -97,10 +101,10 @@ impl Plan {
         Ok(Plan { options: Some(options), confdir, from_file })
     }
 
-    /// Does it, and prints what happens.
-    pub fn carry_out(self, dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Output) -> Outcome {
+    /// Does it, and prints what happens. Keys that move from files may `leave` others there, which the servers do not take.
+    pub fn carry_out(self, dir: &TokenDir, token: &TokenConfig, key: &TokenKey, leave: bool, out: &mut Output) -> Outcome {
         let moves = token.moving;
-        let token = &tokens::moved(dir, token, key, out)?;
+        let token = &tokens::moved(dir, token, key, leave, out)?;
         let Some(options) = self.options else {
             out.object(&KeysView::switched(token, token.enabled, moves));
             return Ok(());

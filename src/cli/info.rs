@@ -407,7 +407,9 @@ impl KeysView {
         match (self.moving, token.settings.store) {
             (false, _) => {}
             (true, StoreKind::File) => out.line(format!("{:20}: to the KMIP servers, with mrhsm enable", "Moves")),
-            (true, StoreKind::Kmip) => out.line(format!("{:20}: almost done; finish it with mrhsm enable", "Move")),
+            (true, StoreKind::Kmip) => {
+                out.line(format!("{:20}: what is still in the token directory moves with mrhsm enable", "Move"))
+            }
         }
     }
 }

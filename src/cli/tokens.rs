@@ -146,9 +146,9 @@ pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<n
     Ok(store::network(token, Access { certificate, key, ca, password })?)
 }
 
-/// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`). The token as it is
-/// then.
-pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Output) -> Outcome<TokenConfig> {
+/// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`); without what they do
+/// not take, if they may `leave` that. The token as it is then.
+pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, leave: bool, out: &mut Output) -> Outcome<TokenConfig> {
     if !token.moving {
         return Ok(token.clone());
     }
@@ -158,26 +158,34 @@ pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, out: &mut Outp
     let files = open_files(dir, token, key)?;
     let context = Context { dir, uuid: &token.uuid, store: hosts.as_ref(), settle: SETTLE };
     let mut report = Report::new(out);
-    let Moved { objects, left } = cluster::migrate(&context, files.as_ref(), &mut |event| report.event(event))?;
-    if !left.is_empty() {
-        left.iter().for_each(|left| note(format!("Not taken by the key manager: {}: {}", left.object, left.reason)));
+    let Moved { objects, left } = cluster::migrate(&context, files.as_ref(), leave, &mut |event| report.event(event))?;
+    left.iter().for_each(|left| note(format!("Not taken by the key manager: {}: {}", left.object, left.reason)));
+    let config = dir.load()?;
+    let after = config.by_uuid(&token.uuid).cloned().ok_or_else(|| super::set::gone(token))?;
+    let (label, count) = (&token.label, left.len());
+    if after.settings.store == StoreKind::File {
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "The key manager does not take {} of the objects of token '{}'. Nothing was removed: all objects stay in the token \
-                 directory, and in use from there. Destroy what is not taken, or use another key manager, and run mrhsm enable again; \
-                 or stay with files: mrhsm set -storetype file",
-                left.len(),
-                token.label
+                "The key manager does not take {count} of the objects of token '{label}'. Nothing was removed: all objects stay in the \
+                 token directory, and in use from there. Use another key manager, or destroy what is not taken, and run mrhsm enable \
+                 again; or move without it: mrhsm enable -leave; or stay with files: mrhsm set -storetype file"
             ),
         ));
     }
-    out.line(format!(
-        "Moved {objects} objects of token '{}' to the key manager; the token directory no longer holds them.",
-        token.label
-    ));
-    let config = dir.load()?;
-    config.by_uuid(&token.uuid).cloned().ok_or_else(|| super::set::gone(token).into())
+    match count {
+        0 => out.line(format!(
+            "Moved {objects} objects of token '{label}' to the key manager; the token directory no longer holds them."
+        )),
+        _ => {
+            out.line(format!("Moved {objects} objects of token '{label}' to the key manager."));
+            note(format!(
+                "{count} objects stay sealed in the token directory, where applications do not see them: mrhsm enable tries again to \
+                 move them."
+            ));
+        }
+    }
+    Ok(after)
 }
 
 /// Whoever holds the token's keys. Nothing is sent yet.

@@ -199,6 +199,29 @@ fn what_a_server_does_not_take_stays_and_is_told() {
 }
 
 #[test]
+fn what_a_server_does_not_take_can_be_left() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let (home, before) = file_token();
+    wish(&home, &server);
+    let refusal = Fault::Fail(ResultReason::INVALID_FIELD);
+    server.script((12..40).fold(Script::none(), |script, n| script.at_operation(OperationCode::REGISTER, n, refusal.clone())));
+    let mut leave = ENABLE.to_vec();
+    leave.push("-leave");
+    let left = home.mrhsm(leave).done();
+    assert!(left.out.contains("Moved 9 objects"), "{left:#?}");
+    assert!(left.err.contains("Not taken by the key manager: data object 'data': "), "{left:#?}");
+    assert!(left.err.contains("1 objects stay sealed in the token directory"), "{left:#?}");
+    assert_eq!(store_kind(&home), (StoreKind::Kmip, true));
+    let mut others = before.clone();
+    others.remove("data");
+    assert_eq!(held(store(&home).1.as_ref(), false), others, "the token works with what was moved");
+    // Once the server takes it, it follows.
+    server.script(Script::none());
+    assert!(home.mrhsm(ENABLE).done().out.contains("Moved 1 objects"));
+    is_moved(&home, &before);
+}
+
+#[test]
 fn refusals_and_wrong_servers_leave_the_files_in_use() {
     let server = Server::start(Personality::standard(), Script::none());
     let (home, before) = file_token();

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | file | | a file token |
 //! | file | yes | wished; everything is used from the files while copies are made on the hosts and proven |
-//! | kmip | yes | every object has a proven copy, which is used; the local ones are destroyed |
+//! | kmip | yes | every object has a proven copy, which is used, or was left; the local ones that have are destroyed |
 //! | kmip | | done |
 //!
 //! A copy has a name that its original determines, so that a run which was killed leaves none that the next does not find.
@@ -42,15 +42,18 @@ pub struct Left {
 pub struct Moved {
     /// How many objects are on the key manager now and no longer here.
     pub objects: usize,
-    /// What the key manager does not take. Then nothing was destroyed, and the token still is a file token.
+    /// What the key manager does not take. It stays in the token directory; unless it was to be left there, or the token used the
+    /// key manager already, nothing else was moved either.
     pub left: Vec<Left>,
 }
 
-/// Moves the objects of `local`, the file of the token directory if there is one, to `ctx.store`, if that is wished or under way. It may end anywhere and be run again.
+/// Moves the objects of `local`, the file of the token directory if there is one, to `ctx.store`, if that is wished or under way.
+/// It may end anywhere and be run again. With `leave`, applications' objects that the key manager does not take stay where they
+/// are, unused, until a later run can move them; without it they keep everything here.
 ///
 /// Errors: the hosts are not reached or refuse a key of the cluster, hold another key of its name, or the directory cannot be
 /// written. Then everything is used from where it was used before.
-pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Moved> {
+pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, leave: bool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Moved> {
     // Held throughout: nobody else moves the same objects, or changes where they go.
     let writer = ctx.dir.lock()?;
     let mut moved = Moved::default();
@@ -89,7 +92,7 @@ pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, on_event: &mut dyn 
                 },
             }
         }
-        if !moved.left.is_empty() {
+        if !moved.left.is_empty() && !switched && !leave {
             return Ok(moved);
         }
         for (uid, copy) in &copies {
@@ -109,6 +112,9 @@ pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, on_event: &mut dyn 
             local.destroy(uid)?;
         }
         moved.objects += copies.len();
+        if !moved.left.is_empty() {
+            return Ok(moved);
+        }
     }
 }
 

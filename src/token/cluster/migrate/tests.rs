@@ -105,9 +105,13 @@ impl Node {
     }
 
     fn migrate(&self) -> Result<Moved> {
+        self.migrate_and(false)
+    }
+
+    fn migrate_and(&self, leave: bool) -> Result<Moved> {
         let ctx = Context { dir: &self.dir, uuid: UUID, store: &self.server, settle: Duration::ZERO };
         let file = self.path.exists().then(|| self.file());
-        migrate(&ctx, file.as_ref(), &mut |_| {})
+        migrate(&ctx, file.as_ref(), leave, &mut |_| {})
     }
 
     /// What the server holds. Data keep no state there.
@@ -202,6 +206,36 @@ fn what_is_not_taken_stays_and_is_told() {
     node.server.refused_class = None;
     assert_eq!(node.migrate().unwrap().objects, 10);
     node.check_done();
+}
+
+#[test]
+fn what_is_left_stays_sealed_until_it_is_taken() {
+    let refuses = || MemoryStore { refused_class: Some(Class::Data), ..MemoryStore::new() };
+    let (done, steps) = {
+        let node = Node::new(refuses());
+        fault::run(None, || node.migrate_and(true))
+    };
+    assert_eq!(done.unwrap().unwrap().left.len(), 1);
+    for at in 0..steps {
+        let mut node = Node::new(refuses());
+        let _ = fault::run(Some((at, End::Killed)), || node.migrate_and(true));
+        // The next run needs not be told again, once the token uses the server.
+        let switched = node.token().settings.store == StoreKind::Kmip;
+        let moved = node.migrate_and(!switched).unwrap();
+        assert_eq!(moved.left[0].object, "data object 'data'", "step {at}");
+        assert_eq!((node.token().settings.store, node.token().moving), (StoreKind::Kmip, true), "step {at}");
+        let file = node.file();
+        let left = file.meta(&file.locate(&Filter::default()).unwrap()).unwrap();
+        assert_eq!(left.len(), 1, "step {at}");
+        assert_eq!(file.fetch(&left[0].uid).unwrap().expose(), b"hello", "step {at}");
+        let mut there = node.on_server();
+        assert_eq!(there.len(), 9, "step {at}");
+        there.extend([held(&left[0], b"hello".to_vec())]);
+        assert_eq!(there, node.held, "step {at}");
+        node.server.refused_class = None;
+        assert_eq!(node.migrate().unwrap().objects, 1, "step {at}");
+        node.check_done();
+    }
 }
 
 #[test]
