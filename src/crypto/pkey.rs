@@ -43,6 +43,31 @@ pub enum Scheme {
     Ecdsa,
     /// EdDSA over the message itself.
     EdDsa,
+    /// Ed25519ctx (RFC 8032): over the message itself and a context, which is not empty.
+    EdDsaContext(Context),
+    /// Ed25519ph (RFC 8032): over the message's SHA-512 digest and a context.
+    EdDsaPrehashed(Context),
+}
+
+/// The context of an EdDSA signature: at most 255 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    bytes: [u8; 255],
+    len: u8,
+}
+
+impl Context {
+    /// `CKR_MECHANISM_PARAM_INVALID` for more bytes than a context has.
+    pub fn new(context: &[u8]) -> Result<Context> {
+        let len = u8::try_from(context.len()).map_err(|_| ck::CKR_MECHANISM_PARAM_INVALID)?;
+        let mut bytes = [0; 255];
+        bytes[..context.len()].copy_from_slice(context);
+        Ok(Context { bytes, len })
+    }
+
+    fn get(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// How to encrypt with RSA.
@@ -92,7 +117,7 @@ impl Scheme {
             Scheme::RsaPkcs1Raw => Some(RsaPadding::Pkcs1(None)),
             Scheme::RsaRaw => Some(RsaPadding::None),
             Scheme::RsaPss { hash, mgf, salt_len } => Some(RsaPadding::Pss { hash, mgf, salt_len }),
-            Scheme::Ecdsa | Scheme::EdDsa => None,
+            Scheme::Ecdsa | Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => None,
         }
     }
 
@@ -100,7 +125,7 @@ impl Scheme {
     fn fits(self, kind: Kind) -> Result<()> {
         let fits = match kind {
             Kind::Rsa { .. } => self.padding().is_some(),
-            Kind::Ec(Curve::Ed25519) => self == Scheme::EdDsa,
+            Kind::Ec(Curve::Ed25519) => matches!(self, Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_)),
             Kind::Ec(Curve::X25519) => false,
             Kind::Ec(_) => self == Scheme::Ecdsa,
         };
@@ -250,6 +275,8 @@ impl PrivateKey {
         scheme.fits(self.kind)?;
         match (scheme, self.kind) {
             (Scheme::EdDsa, _) => self.key.sign_message(data),
+            (Scheme::EdDsaContext(context), _) => self.key.sign_ed25519(false, context.get(), data),
+            (Scheme::EdDsaPrehashed(context), _) => self.key.sign_ed25519(true, context.get(), data),
             (Scheme::Ecdsa, Kind::Ec(curve)) => PKey::ecdsa_from_der(&self.key.sign(None, data)?, curve.scalar_len()),
             _ => self.key.sign(scheme.padding(), data),
         }
@@ -340,6 +367,8 @@ impl PublicKey {
         }
         match scheme {
             Scheme::EdDsa => self.key.verify_message(data, signature),
+            Scheme::EdDsaContext(context) => self.key.verify_ed25519(false, context.get(), data, signature),
+            Scheme::EdDsaPrehashed(context) => self.key.verify_ed25519(true, context.get(), data, signature),
             Scheme::Ecdsa => self.key.verify(None, data, &PKey::ecdsa_to_der(signature)?),
             _ => self.key.verify(scheme.padding(), data, signature),
         }

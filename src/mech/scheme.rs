@@ -4,7 +4,7 @@ use super::table::Work;
 use super::{Key, Params, hash_of, mgf_hash};
 use crate::ck::*;
 use crate::crypto::hash::Digest;
-use crate::crypto::pkey::Scheme;
+use crate::crypto::pkey::{Context, Scheme};
 use crate::crypto::{Curve, Hash};
 use crate::error::Result;
 use crate::secret::Secret;
@@ -43,9 +43,15 @@ impl Plan {
                 let salt_len = usize::try_from(*salt_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
                 Ok(Plan { scheme: Scheme::RsaPss { hash: named, mgf: mgf_hash(*mgf)?, salt_len }, hash })
             }
-            // Ed25519 with a context or of a digest is another algorithm, which no library here has.
+            // A parameter that asks for nothing is taken for none: Ed25519ctx wants a context (RFC 8032, 8.3).
             (Work::EdDsa, Params::EdDsa { prehash: false, context }) if context.is_empty() => {
                 Ok(Plan { scheme: Scheme::EdDsa, hash: None })
+            }
+            (Work::EdDsa, Params::EdDsa { prehash: false, context }) => {
+                Ok(Plan { scheme: Scheme::EdDsaContext(Context::new(context)?), hash: None })
+            }
+            (Work::EdDsa, Params::EdDsa { prehash: true, context }) => {
+                Ok(Plan { scheme: Scheme::EdDsaPrehashed(Context::new(context)?), hash: Some(Hash::Sha512) })
             }
             (Work::EdDsa, _) => bare(Scheme::EdDsa, None),
             _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
@@ -56,9 +62,14 @@ impl Plan {
     pub(super) fn fits(self, key_type: CK_KEY_TYPE) -> bool {
         match self.scheme {
             Scheme::Ecdsa => key_type == CKK_EC,
-            Scheme::EdDsa => key_type == CKK_EC_EDWARDS,
+            Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => key_type == CKK_EC_EDWARDS,
             _ => key_type == CKK_RSA,
         }
+    }
+
+    /// Whether KMIP has words for it: no server signs bare numbers, nor Ed25519's variants.
+    pub(super) fn in_store(self) -> bool {
+        !matches!(self.scheme, Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_))
     }
 
     /// Whether hash and salt of RSA-PSS fit into a signature of `len` bytes (RFC 8017, 9.1.1).

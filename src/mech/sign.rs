@@ -19,7 +19,7 @@ pub struct SignOperation {
 
 enum SignEngine {
     Mac(Authenticator),
-    Key(Signer),
+    Key(Box<Signer>),
 }
 
 impl SignOperation {
@@ -35,7 +35,7 @@ impl SignOperation {
                     return Err(CKR_KEY_TYPE_INCONSISTENT.into());
                 }
                 key.check(mechanism.kind, usage)?;
-                SignEngine::Key(Signer::new(plan, mechanism, key)?)
+                SignEngine::Key(Box::new(Signer::new(plan, mechanism, key)?))
             }
         };
         Ok(SignOperation { engine, parts: false })

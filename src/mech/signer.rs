@@ -32,8 +32,7 @@ impl Signer {
     pub(super) fn new(plan: Plan, mechanism: &Mechanism, key: Key) -> Result<Signer> {
         let len = signature_len(&key)?;
         plan.check_salt(len)?;
-        // Bare numbers and bytes that are padded as they are: no KMIP server signs those.
-        let ability = (plan.scheme != Scheme::RsaRaw).then_some(Ability::Sign);
+        let ability = plan.in_store().then_some(Ability::Sign);
         let side = match key.material(mechanism.kind, ability)? {
             Material::Local(value) => Side::Local(PrivateKey::from_pkcs8(value.expose())?),
             Material::Remote(store, uid) => Side::Remote(store, uid),
@@ -128,7 +127,7 @@ impl Signer {
             (Scheme::Ecdsa, Some(hash)) => (Signing::Ecdsa(hash), data),
             (Scheme::Ecdsa, None) => (Signing::Ecdsa(hash_by_len(data.len()).ok_or_else(invalid)?), data),
             (Scheme::EdDsa, _) => return Ok((Signing::EdDsa, Message::Whole(data))),
-            (Scheme::RsaRaw, _) => return Err(invalid()),
+            (Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_), _) => return Err(invalid()),
         };
         Ok((signing, whole.map_or(Message::Digest(digest), |whole| Message::Whole(whole.expose()))))
     }

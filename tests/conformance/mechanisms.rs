@@ -327,7 +327,7 @@ fn parameters_with_a_wrong_content_are_refused() {
         let pss = |kind, hash, mgf, salt| Mech::with(kind, CK_RSA_PKCS_PSS_PARAMS { hashAlg: hash, mgf, sLen: salt });
         let number = |kind, n: CK_ULONG| Mech::with(kind, n);
         let eddsa = |flag, len| {
-            let p = CK_EDDSA_PARAMS { phFlag: flag, ulContextDataLen: len, pContextData: at(TEXT) };
+            let p = CK_EDDSA_PARAMS { phFlag: flag, ulContextDataLen: len, pContextData: at(&[7; 256]) };
             Mech::with(CKM_EDDSA, p)
         };
         let signers: Vec<(&str, Mech, CK_OBJECT_HANDLE)> = vec![
@@ -339,8 +339,8 @@ fn parameters_with_a_wrong_content_are_refused() {
             ("HMAC of 0 bytes", number(CKM_SHA256_HMAC_GENERAL, 0), keys.generic),
             ("HMAC of 33 bytes", number(CKM_SHA256_HMAC_GENERAL, 33), keys.generic),
             ("CMAC of 17 bytes", number(CKM_AES_CMAC_GENERAL, 17), keys.aes),
-            ("Ed25519ph", eddsa(CK_TRUE, 0), keys.ed.1),
-            ("Ed25519ctx", eddsa(CK_FALSE, 3), keys.ed.1),
+            ("Ed25519ctx with 256 bytes of context", eddsa(CK_FALSE, 256), keys.ed.1),
+            ("Ed25519ph with 256 bytes of context", eddsa(CK_TRUE, 256), keys.ed.1),
         ];
         for (name, m, key) in signers {
             assert_eq!(app.sign_init(m, key), Err(CKR_MECHANISM_PARAM_INVALID), "{name}");
@@ -394,6 +394,33 @@ fn parameters_with_a_wrong_content_are_refused() {
         }
         // `ulIvBits` is not looked at: applications leave it 0 or give it in bytes.
         assert_eq!(app.encrypt(gcm(12, 128), keys.aes, TEXT).map(|s| s.len()), Ok(64));
+        host.finalize();
+    });
+}
+
+/// The three forms of Ed25519 (RFC 8032): plain, with a context, of a digest. A signature of one is none of another.
+#[test]
+fn the_forms_of_ed25519() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let pair = app.pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: ED25519], &rows![CKA_TOKEN: true]).unwrap();
+        let form = |flag, context: &'static [u8]| {
+            let p = CK_EDDSA_PARAMS { phFlag: flag, ulContextDataLen: context.len() as CK_ULONG, pContextData: at(context) };
+            Mech::with(CKM_EDDSA, p)
+        };
+        let forms =
+            [Mech::bare(CKM_EDDSA), form(CK_FALSE, b"a"), form(CK_FALSE, &[7; 255]), form(CK_TRUE, b""), form(CK_TRUE, b"a")];
+        for (i, m) in forms.iter().enumerate() {
+            let signature = app.sign(m.clone(), pair.1, TEXT).unwrap();
+            assert_eq!(app.sign_parts(m.clone(), pair.1, TEXT, 5), Ok(signature.clone()));
+            for (k, other) in forms.iter().enumerate() {
+                let wanted = if i == k { Ok(()) } else { Err(CKR_SIGNATURE_INVALID) };
+                assert_eq!(app.verify(other.clone(), pair.0, TEXT, &signature), wanted, "{i} {k}");
+            }
+        }
+        // A parameter that asks for nothing is none.
+        let signature = app.sign(form(CK_FALSE, b""), pair.1, TEXT).unwrap();
+        assert_eq!(app.verify(CKM_EDDSA, pair.0, TEXT, &signature), Ok(()));
         host.finalize();
     });
 }

@@ -505,6 +505,43 @@ impl PKey {
         }
     }
 
+    /// Ed25519ctx of a message, or with `prehashed` Ed25519ph of its SHA-512 digest.
+    pub(in crate::crypto) fn sign_ed25519(&self, prehashed: bool, context: &[u8], data: &[u8]) -> Result<Vec<u8>> {
+        // The library's form of a private key: seed and public half side by side.
+        let seed = self.ec_scalar()?;
+        let key = zeroize::Zeroizing::new([seed.expose(), &self.ec_point()?].concat());
+        let (mut out, at) = (vec![0; 64], data.as_ptr());
+        if key.len() != 64 || prehashed && data.len() != 64 {
+            return Err(ck::CKR_DATA_LEN_RANGE.into());
+        }
+        // SAFETY: the signature has room for 64 bytes, and key and digest have 64; pointers and lengths are of slices.
+        let ok = unsafe {
+            match prehashed {
+                true => sys::ED25519ph_sign_digest(out.as_mut_ptr(), at, key.as_ptr(), context.as_ptr(), context.len()),
+                false => sys::ED25519ctx_sign(out.as_mut_ptr(), at, data.len(), key.as_ptr(), context.as_ptr(), context.len()),
+            }
+        };
+        check(ok, ck::CKR_FUNCTION_FAILED)?;
+        Ok(out)
+    }
+
+    /// Checks what [`PKey::sign_ed25519`] made.
+    pub(in crate::crypto) fn verify_ed25519(&self, prehashed: bool, context: &[u8], data: &[u8], signature: &[u8]) -> Result<()> {
+        let key = self.ec_point()?;
+        if key.len() != 32 || signature.len() != 64 || prehashed && data.len() != 64 {
+            return Err(ck::CKR_SIGNATURE_INVALID.into());
+        }
+        let (at, signature, key) = (data.as_ptr(), signature.as_ptr(), key.as_ptr());
+        // SAFETY: signature and digest have 64 bytes and the key has 32; pointers and lengths are of slices.
+        let ok = unsafe {
+            match prehashed {
+                true => sys::ED25519ph_verify_digest(at, signature, key, context.as_ptr(), context.len()),
+                false => sys::ED25519ctx_verify(at, data.len(), signature, key, context.as_ptr(), context.len()),
+            }
+        };
+        check(ok, ck::CKR_SIGNATURE_INVALID)
+    }
+
     pub(in crate::crypto) fn encrypt(&self, padding: RsaPadding<'_>, data: &[u8]) -> Result<Vec<u8>> {
         let ctx = self.context()?;
         // SAFETY: a live context.

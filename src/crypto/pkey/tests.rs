@@ -299,3 +299,44 @@ fn ecdh_vector() {
     let secret = PrivateKey::from_scalar(Curve::P256, &key).unwrap().agree(&peer).unwrap();
     assert_eq!(secret.expose(), unhex("d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"));
 }
+
+/// RFC 8032, 7.2 (the context "foo") and 7.3.
+#[test]
+fn ed25519_with_a_context_and_of_a_digest() {
+    let key = |seed: &str| PrivateKey::from_scalar(Curve::Ed25519, &unhex(seed)).unwrap();
+    let with = key("0305334e381af78f141cb666f6199f57bc3495335a256a95bd2a55bf546663f6");
+    let message = unhex("f726936d19c800494e3fdaff20b276a8");
+    let foo = Scheme::EdDsaContext(Context::new(b"foo").unwrap());
+    let signature = with.sign(foo, &message).unwrap();
+    assert_eq!(
+        signature,
+        unhex(
+            "55a4cc2f70a54e04288c5f4cd1e45a7bb520b36292911876cada7323198dd87a\
+             8b36950b95130022907a7fb7c4e9b2d5f6cca685a587b4b21f4b888e4e7edb0d"
+        )
+    );
+    let public = with.public().unwrap();
+    public.verify(foo, &message, &signature).unwrap();
+    let bar = Scheme::EdDsaContext(Context::new(b"bar").unwrap());
+    for other in [bar, Scheme::EdDsa] {
+        assert_eq!(rv(public.verify(other, &message, &signature)), ck::CKR_SIGNATURE_INVALID);
+    }
+    let hashing = key("833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42");
+    let abc = digest(Hash::Sha512, b"abc").unwrap();
+    let plain = Scheme::EdDsaPrehashed(Context::new(b"").unwrap());
+    let signature = hashing.sign(plain, &abc).unwrap();
+    assert_eq!(
+        signature,
+        unhex(
+            "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae41\
+             31f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406"
+        )
+    );
+    let public = hashing.public().unwrap();
+    public.verify(plain, &abc, &signature).unwrap();
+    let long = Scheme::EdDsaPrehashed(Context::new(&[7; 255]).unwrap());
+    assert_eq!(rv(public.verify(long, &abc, &signature)), ck::CKR_SIGNATURE_INVALID);
+    public.verify(long, &abc, &hashing.sign(long, &abc).unwrap()).unwrap();
+    assert_eq!(rv(hashing.sign(plain, b"abc")), ck::CKR_DATA_LEN_RANGE);
+    assert_eq!(rv(Context::new(&[7; 256])), ck::CKR_MECHANISM_PARAM_INVALID);
+}
