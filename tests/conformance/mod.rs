@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "an application in C is what these tests play")]
 
 mod app;
+mod birth;
 mod handles;
 mod import;
 mod mechanisms;
