@@ -73,19 +73,28 @@ need_cargo_deny() {
 # The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
 need_clients() {
   apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \
-    ssh-keygen openssh-client javac openjdk-17-jdk-headless
+    ssh-keygen openssh-client javac openjdk-17-jdk-headless curl curl ods-hsmutil libhsm-bin kzonesign knot-dnssecutils \
+    ldns-verify-zone ldnsutils /usr/lib/python3/dist-packages/PyKCS11 python3-pykcs11
   compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
 }
 
-# An sshd to run on loopback; unpacked under target/, because installing the package would start a server on this machine.
+# need_server FILE PACKAGE: sets $daemon to a server's program, to be run on loopback. It is unpacked under target/ where it is
+# missing, because installing the package would start a server on this machine.
+need_server() {
+  daemon=$1
+  if [ -x "$daemon" ]; then return; fi
+  daemon=$target/$2$1
+  if [ -x "$daemon" ]; then return; fi
+  say "Unpacking $2 (apt, in ${target#"$root"/}/$2)"
+  rm -rf "${target:?}/$2" && mkdir "$target/$2"
+  quietly "apt-get could not download $2" env -C "$target/$2" apt-get -q download "$2"
+  quietly "dpkg could not unpack $2" dpkg -x "$target/$2"/*.deb "$target/$2"
+}
+
 need_sshd() {
   if [ "$(id -u)" = 0 ]; then # sshd started by root drops its rights to this user
     mkdir -p /run/sshd
     getent passwd sshd >/dev/null || useradd --system --no-create-home --home-dir /run/sshd --shell /usr/sbin/nologin sshd
   fi
-  if [ -x /usr/sbin/sshd ] || [ -x "$target/sshd/usr/sbin/sshd" ]; then return; fi
-  say "Unpacking openssh-server (apt, in ${target#"$root"/}/sshd)"
-  rm -rf "$target/sshd" && mkdir "$target/sshd"
-  quietly "apt-get could not download openssh-server" env -C "$target/sshd" apt-get -q download openssh-server
-  quietly "dpkg could not unpack openssh-server" dpkg -x "$target"/sshd/*.deb "$target/sshd"
+  need_server /usr/sbin/sshd openssh-server
 }

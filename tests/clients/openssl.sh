@@ -49,14 +49,11 @@ check "rsa: cms -decrypt, by the token" cms_decrypt
 # A TLS server with the token's key; the client checks the chain and the name.
 tls() {
   local key=$1 version=$2 port server status=0
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   : >server.log # or the last server's ACCEPT is taken for this one's
   openssl s_server -accept 127.0.0.1:$port $engine -key "$(uri $key private)" -cert $key.pem -www >server.log 2>&1 </dev/null &
   server=$!
-  for _ in $(seq 200); do
-    grep -q ACCEPT server.log && break
-    sleep 0.1
-  done
+  waits ACCEPT server.log $server
   printf 'GET / HTTP/1.0\r\n\r\n' | OPENSSL_CONF='' timeout 20 openssl s_client -connect 127.0.0.1:$port -servername localhost \
     -verify_hostname localhost -verify_return_error -CAfile $key.pem -$version -quiet >reply 2>&1 || status=$?
   kill $server

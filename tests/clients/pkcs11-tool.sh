@@ -85,4 +85,5 @@ check "and back" tool --login --pin 11112222 --change-pin --new-pin $pin
 check "a forked child can start again" pkcs11-tool --module "$module" --test-fork
 check "an RSA-2048 pair is generated" user --keypairgen --key-type rsa:2048 --label rsa --id 0d
 check "a P-256 pair is generated" user --keypairgen --key-type EC:prime256v1 --label ec --id 0e
-check "pkcs11-tool's own test, signatures too" prints 'all 4 signature functions seem to work' user --test
+# For signatures it looks for CKF_HW, which a token of files has not.
+check "pkcs11-tool's own test, signatures too" prints "$([ $store = file ] && say 'No errors' || say 'all 4 signature functions seem to work')" user --test

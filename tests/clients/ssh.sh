@@ -4,8 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 
 need_sshd
-sshd=/usr/sbin/sshd
-[ -x $sshd ] || sshd=$target/sshd$sshd
 tool() { pkcs11-tool --module "$module" --token-label $label --login --pin $pin "$@"; }
 check "an RSA-2048 pair is generated" tool --keypairgen --key-type rsa:2048 --label rsa --id 01
 check "a P-256 pair is generated" tool --keypairgen --key-type EC:prime256v1 --label ec --id 02
@@ -18,12 +16,12 @@ check "ssh-keygen lists them" prints 'ecdsa-sha2-nistp256' ssh-keygen -D "$modul
 ssh-keygen -D "$module" >authorized_keys 2>/dev/null
 
 eval "$(ssh-agent -P "/usr/lib/*,$(readlink -f "$module")")" >/dev/null
-trap 'kill "$SSH_AGENT_PID"; finish' EXIT
+started+=("$SSH_AGENT_PID")
 check "ssh-agent takes the token" ssh-add -s "$(readlink -f "$module")"
 check "and holds both keys" prints 'ECDSA' ssh-add -l
 
 ssh-keygen -q -t ed25519 -N '' -f host_key
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 cat >sshd_config <<END
 ListenAddress 127.0.0.1:$port
 HostKey $work/host_key
@@ -34,13 +32,9 @@ StrictModes no
 UsePAM no
 PidFile none
 END
-"$sshd" -D -e -f sshd_config >sshd.log 2>&1 </dev/null &
-server=$!
-trap 'kill "$SSH_AGENT_PID" $server; finish' EXIT
-for _ in $(seq 50); do
-  grep -q 'Server listening' sshd.log && break
-  sleep 0.1
-done
+"$daemon" -D -e -f sshd_config >sshd.log 2>&1 </dev/null &
+started+=($!)
+waits 'Server listening' sshd.log $! || true
 login() {
   grep "$1" authorized_keys >only.pub
   SSH_ASKPASS_REQUIRE=never ssh -F none -p $port -o StrictHostKeyChecking=no -o UserKnownHostsFile=known -o IdentitiesOnly=yes -i only.pub \
