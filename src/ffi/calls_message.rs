@@ -10,7 +10,7 @@ use super::module_of;
 use super::raw::{Buffer, Ptr};
 
 pub fn message_encrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
-    module_of(session)?.message_encrypt_init(session, mechanism.optional_mechanism()?, key)
+    module_of(session)?.message_encrypt_init(session, mechanism.optional_mechanism_without_parameter()?, key)
 }
 
 pub fn encrypt_message(
@@ -69,7 +69,7 @@ pub fn message_encrypt_final(session: CK_SESSION_HANDLE) -> Result<()> {
 }
 
 pub fn message_decrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
-    module_of(session)?.message_decrypt_init(session, mechanism.optional_mechanism()?, key)
+    module_of(session)?.message_decrypt_init(session, mechanism.optional_mechanism_without_parameter()?, key)
 }
 
 pub fn decrypt_message(

@@ -126,12 +126,24 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
             free(Secret::new(crate::crypto::hash::digest(hash, material(mechanism, base)?.expose())?))
         }
         (Work::EcbEncryptData(key_type), Params::DerivationString(data)) => {
-            free(encrypt(mechanism, base, Work::Cipher(key_type, Mode::Ecb), Params::None, data)?)
+            let encrypted = encrypt(mechanism, base, Work::Cipher(key_type, Mode::Ecb), Params::None, data);
+            free(enough(encrypted, len)?)
         }
         (Work::CbcEncryptData(key_type), Params::CbcEncryptData { iv, data }) => {
-            free(encrypt(mechanism, base, Work::Cipher(key_type, Mode::Cbc), Params::Raw(iv.clone()), data)?)
+            let encrypted = encrypt(mechanism, base, Work::Cipher(key_type, Mode::Cbc), Params::Raw(iv.clone()), data);
+            free(enough(encrypted, len)?)
         }
         _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+    }
+}
+
+/// What a key is cut from. That the data which the parameter holds are no whole blocks, or too few of them, is the parameter's fault:
+/// `C_DeriveKey` has no data of its own.
+fn enough(encrypted: Result<Secret>, len: Option<usize>) -> Result<Secret> {
+    match encrypted {
+        Ok(value) if len.is_some_and(|len| len > value.len()) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        Err(e) if e.rv() == CKR_DATA_LEN_RANGE => Err(e.with_rv(CKR_MECHANISM_PARAM_INVALID)),
+        encrypted => encrypted,
     }
 }
 

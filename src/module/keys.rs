@@ -4,7 +4,6 @@ use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
 use crate::crypto::pkey::{Kind, PrivateKey};
-use crate::crypto::rng;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
@@ -159,11 +158,10 @@ impl Module {
         Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
     }
 
-    /// `C_SeedRandom`: the generator is seeded by the operating system.
+    /// `C_SeedRandom`: mixed into what [`Module::generate_random`] gives, whose own seed is the operating system's.
     pub fn seed_random(&self, h: CK_SESSION_HANDLE, seed: &[u8]) -> Result<()> {
-        let _ = seed;
         self.session(h)?;
-        Err(CKR_RANDOM_SEED_NOT_SUPPORTED.into())
+        self.random.add(seed)
     }
 
     /// `C_GenerateRandom`: always local.
@@ -172,7 +170,7 @@ impl Module {
         if len > RANDOM_MAX {
             return Err(CKR_ARGUMENTS_BAD.into());
         }
-        rng::bytes(len)
+        self.random.bytes(len)
     }
 }
 

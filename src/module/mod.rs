@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use self::slots::Slots;
 use crate::ck::{CK_SESSION_HANDLE, CKR_FUNCTION_FAILED, CKR_SESSION_HANDLE_INVALID};
 use crate::config;
+use crate::crypto::rng::Seeded;
 use crate::error::Result;
 use crate::session::Session;
 use crate::token::files::TokenDir;
@@ -34,6 +35,7 @@ pub struct Module {
     handles: Arc<Handles>,
     slots: Mutex<Slots>,
     sessions: Mutex<HashMap<CK_SESSION_HANDLE, Arc<Session>>>,
+    random: Seeded,
     closed: AtomicBool,
 }
 
@@ -48,7 +50,8 @@ impl Module {
     pub fn at(dir: TokenDir) -> Result<Module> {
         let handles = Arc::new(Handles::default());
         let slots = Slots::read(&dir, &handles)?;
-        Ok(Module { dir, handles, slots: Mutex::new(slots), sessions: Mutex::default(), closed: AtomicBool::new(false) })
+        let (sessions, random, closed) = (Mutex::default(), Seeded::default(), AtomicBool::new(false));
+        Ok(Module { dir, handles, slots: Mutex::new(slots), sessions, random, closed })
     }
 
     fn session(&self, h: CK_SESSION_HANDLE) -> Result<Arc<Session>> {

@@ -199,11 +199,8 @@ impl Token {
                 _ => Answer::Value(Secret::new(bytes.to_vec())),
             });
         }
-        match rule.form {
-            Form::Template => return Ok(Answer::Nested(Template::default())),
-            // No restriction, which the standard has no other way to say.
-            Form::Mechanisms => return Ok(Answer::Value(Secret::default())),
-            _ => {}
+        if rule.form == Form::Template {
+            return Ok(Answer::Nested(Template::default()));
         }
         if rule.is_read_only() {
             return Ok(Answer::Unknown);

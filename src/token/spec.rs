@@ -162,9 +162,9 @@ pub fn spec(attributes: &Attributes, bits: u32) -> Result<Spec> {
 }
 
 /// Whether the server is told to keep the value to itself. KMIP's Sensitive means "never in the clear, to nobody", and a key that
-/// may be wrapped here must come here; of such a key the module alone keeps the secret.
+/// may be wrapped here, or used here for what the server cannot do, must come here; of such a key the module alone keeps the secret.
 fn withheld(attributes: &Attributes) -> bool {
-    attributes.flag(CKA_SENSITIVE) && !attributes.flag(CKA_EXTRACTABLE)
+    attributes.flag(CKA_SENSITIVE) && !attributes.flag(CKA_EXTRACTABLE) && attributes.flag(vendor::KEPT)
 }
 
 /// The properties of an object with these attributes, of which the server is told `usage`.
@@ -511,7 +511,8 @@ mod tests {
     #[test]
     fn defaults_need_few_properties() {
         let aes = drafted(CKO_SECRET_KEY, Some(CKK_AES), &[(CKA_LABEL, b"k")]);
-        assert!(spec(&aes, 256).unwrap().properties.is_empty());
+        let properties = spec(&aes, 256).unwrap().properties;
+        assert_eq!(properties.keys().collect::<Vec<_>>(), [SENSITIVE]);
     }
 
     #[test]

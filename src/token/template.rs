@@ -145,7 +145,8 @@ impl Template {
             let rule = rule(attribute.kind).ok_or(CKR_ATTRIBUTE_TYPE_INVALID)?;
             attribute.check_form(rule)?;
             if rule.is_read_only() {
-                return Err(CKR_ATTRIBUTE_READ_ONLY.into());
+                // An identifier can be neither given nor changed: templates of new objects do not have it at all.
+                return Err(if rule.kind == CKA_UNIQUE_ID { CKR_ATTRIBUTE_TYPE_INVALID } else { CKR_ATTRIBUTE_READ_ONLY }.into());
             }
             if !rule.applies(class, key) || !rule.may_be_given(purpose) {
                 return Err(CKR_TEMPLATE_INCONSISTENT.into());
@@ -353,6 +354,7 @@ mod tests {
                 &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (CKA_LOCAL, &[t])],
                 CKR_ATTRIBUTE_READ_ONLY,
             ),
+            ("identifier", Purpose::Generate, &[(CKA_UNIQUE_ID, b"1")], CKR_ATTRIBUTE_TYPE_INVALID),
             (
                 "wide flag",
                 Purpose::Create,

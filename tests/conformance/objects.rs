@@ -64,7 +64,7 @@ fn templates_that_cannot_be() {
                 ("wide flag", vec![(CKA_TOKEN, vec![0, 0, 0, 0])], &[CKR_ATTRIBUTE_VALUE_INVALID]),
                 ("no flag", vec![(CKA_TOKEN, vec![])], &[CKR_ATTRIBUTE_VALUE_INVALID]),
                 ("narrow class", vec![(CKA_CLASS, vec![0])], &[CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_VALUE_INVALID]),
-                ("unique id", rows![CKA_UNIQUE_ID: b"mine"], &[CKR_ATTRIBUTE_READ_ONLY]),
+                ("unique id", rows![CKA_UNIQUE_ID: b"mine"], &[CKR_ATTRIBUTE_TYPE_INVALID]),
                 ("two labels", rows![CKA_LABEL: b"a", CKA_LABEL: b"b"], &[CKR_TEMPLATE_INCONSISTENT]),
                 ("oversized", rows![CKA_LABEL: vec![b'x'; 1 << 20]], &[CKR_ATTRIBUTE_VALUE_INVALID]),
             ];
@@ -206,10 +206,11 @@ fn what_a_made_key_says_of_itself() {
                 assert!(value.is_ok() || value == Err(CKR_ATTRIBUTE_SENSITIVE));
             }
             // Every attribute of its class is there.
-            for kind in [CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END_DATE, CKA_CHECK_VALUE, CKA_UNIQUE_ID, CKA_ALLOWED_MECHANISMS]
-            {
+            for kind in [CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END_DATE, CKA_CHECK_VALUE, CKA_UNIQUE_ID] {
                 assert!(app.get(made, kind).is_ok(), "{kind:#x}");
             }
+            // An empty list would say that nothing is allowed.
+            assert_eq!(app.get(made, CKA_ALLOWED_MECHANISMS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
             assert_eq!(app.number(made, CKA_VALUE_LEN), 32);
             assert_eq!(app.get(made, CKA_MODULUS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
             assert_eq!(app.get(made, 0x7777), Err(CKR_ATTRIBUTE_TYPE_INVALID));

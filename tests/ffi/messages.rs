@@ -48,6 +48,28 @@ fn decrypt(host: &Host, session: CK_SESSION_HANDLE, gcm: &mut Gcm, secret: &[u8]
     if rv == CKR_OK { Ok(out) } else { Err(rv) }
 }
 
+/// Applications give the first message's parameter to Init as well: the Rust bindings, which ask for it.
+#[test]
+fn a_parameter_with_the_mechanism_is_not_looked_at() {
+    alone(|host| {
+        host.initialize();
+        let (_, session) = host.logged_in();
+        let (key, mut gcm) = (host.aes_key(session), Gcm { iv: [1; 12], tag: [0; 16] });
+        for _ in 0..2 {
+            gcm.with(CKG_NO_GENERATE, |at, len| {
+                let mut m = CK_MECHANISM { pParameter: at, ulParameterLen: len, ..mechanism(CKM_AES_GCM) };
+                assert_eq!(ck!(host.C_MessageEncryptInit(session, &mut m, key)), CKR_OK);
+                assert_eq!(ck!(host.C_MessageDecryptInit(session, &mut m, key)), CKR_OK);
+            });
+            let secret = encrypt(host, session, &mut gcm, b"text");
+            assert_eq!(decrypt(host, session, &mut gcm, &secret).unwrap(), b"text");
+            assert_eq!(ck!(host.C_MessageEncryptFinal(session)), CKR_OK);
+            assert_eq!(ck!(host.C_MessageDecryptFinal(session)), CKR_OK);
+        }
+        host.finalize();
+    });
+}
+
 #[test]
 fn many_messages_under_one_key_have_ivs_and_tags_of_their_own() {
     alone(|host| {

@@ -287,6 +287,49 @@ fn kept_keys_stay_on_a_server_like_cosmian() {
     alone(|host| kept_keys_stay(host, &Server::start(open, Script::none()), true));
 }
 
+/// A server that enforces Sensitive is told to only for keys that it keeps: the others are fetched for what it cannot do.
+#[test]
+fn keys_that_are_not_kept_work_on_a_server_that_enforces_sensitive() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = kmip_token(server.port(), DEADLINE);
+        host.initialize();
+        let session = host.open(slot);
+        assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+        let silent = secret(host, session, CKM_AES_KEY_GEN, None);
+        assert_eq!(encrypts(host, session, silent, CKM_AES_OFB), CKR_OK);
+        let kept = secret(host, session, CKM_AES_KEY_GEN, Some(CK_FALSE));
+        assert_eq!(encrypts(host, session, kept, CKM_AES_OFB), CKR_MECHANISM_INVALID);
+        let locked: Vec<bool> = server
+            .objects()
+            .iter()
+            .map(|o| o.attributes.sensitive() == Some(&true) && o.attributes.extractable() == Some(&false))
+            .collect();
+        assert_eq!(locked.iter().filter(|locked| **locked).count(), 1, "{locked:?}");
+        // What the module shows of them is the same, now and in the next process.
+        host.finalize();
+        host.initialize();
+        let session = host.open(slot);
+        assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+        let mut shown = 0;
+        let mut class = CKO_SECRET_KEY.to_ne_bytes();
+        let mut rows = [CK_ATTRIBUTE { type_: CKA_CLASS, pValue: class.as_mut_ptr().cast(), ulValueLen: 8 }];
+        assert_eq!(ck!(host.C_FindObjectsInit(session, rows.as_mut_ptr(), 1)), CKR_OK);
+        let (mut found, mut count) = ([0; 4], 0);
+        assert_eq!(ck!(host.C_FindObjects(session, found.as_mut_ptr(), 4, &mut count)), CKR_OK);
+        for key in &found[..count as usize] {
+            let (mut sensitive, mut extractable) = (2u8, 2u8);
+            let row = |type_, at: &mut u8| CK_ATTRIBUTE { type_, pValue: (at as *mut u8).cast(), ulValueLen: 1 };
+            let mut rows = [row(CKA_SENSITIVE, &mut sensitive), row(CKA_EXTRACTABLE, &mut extractable)];
+            assert_eq!(ck!(host.C_GetAttributeValue(session, *key, rows.as_mut_ptr(), 2)), CKR_OK);
+            assert_eq!((sensitive, extractable), (CK_TRUE, CK_FALSE));
+            shown += 1;
+        }
+        assert_eq!(shown, 2);
+        host.finalize();
+    });
+}
+
 fn encrypts(host: &Host, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, kind: CK_MECHANISM_TYPE) -> CK_RV {
     let (mut iv, mut text, mut out, mut len) = ([1u8; 16], [7u8; 32], [0u8; 64], 64);
     let mut m = CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(kind) };

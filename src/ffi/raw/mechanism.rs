@@ -92,8 +92,8 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
         if self.is_null() { Ok(None) } else { self.mechanism().map(Some) }
     }
 
-    /// The same for digests, none of which takes a parameter: it is not looked at, because applications leave it as their
-    /// stack had it (PowerDNS).
+    /// The same where the mechanism takes no parameter: it is not looked at. Digests have none, and applications leave it as their
+    /// stack had it (PowerDNS); ciphers of messages have one with each message, and applications give the first one's here, too.
     pub fn optional_mechanism_without_parameter(self) -> Result<Option<Mechanism>> {
         if self.is_null() { Ok(None) } else { Ok(Some(Mechanism::bare(self.read()?.mechanism))) }
     }

@@ -279,5 +279,7 @@ fn digests_whole_and_in_parts() {
     m.digest_init(h, None).unwrap();
     assert_eq!(m.generate_random(h, 40).unwrap().len(), 40);
     refused(m.generate_random(h, usize::MAX), CKR_ARGUMENTS_BAD);
-    refused(m.seed_random(h, b"x"), CKR_RANDOM_SEED_NOT_SUPPORTED);
+    m.seed_random(h, b"x").unwrap();
+    assert_ne!(m.generate_random(h, 40).unwrap(), m.generate_random(h, 40).unwrap());
+    refused(m.seed_random(99_999, b"x"), CKR_SESSION_HANDLE_INVALID);
 }

@@ -307,7 +307,7 @@ fn pieces_digests_and_encryptions_of_keys() {
     let cbc = Params::CbcEncryptData { iv: vec![0; 16], data: Secret::new(text) };
     assert_eq!(bench.derived(h, CKM_AES_CBC_ENCRYPT_DATA, cbc, aes, 16), sealed);
     let odd = Params::DerivationString(Secret::new(vec![0; 15]));
-    refused(bench.derive(h, CKM_AES_ECB_ENCRYPT_DATA, odd, aes, &OPEN), CKR_DATA_LEN_RANGE);
+    refused(bench.derive(h, CKM_AES_ECB_ENCRYPT_DATA, odd, aes, &OPEN), CKR_MECHANISM_PARAM_INVALID);
 
     let zeros = bench.base(h, CKK_GENERIC_SECRET, &[0; 30]);
     let des3 = CKK_DES3.to_ne_bytes();

@@ -23,11 +23,14 @@ impl Wishes {
     /// Everything `spec` wants that this server is not known to refuse.
     pub(super) fn new(spec: &Spec, version: Version, facts: &Facts) -> Wishes {
         let since_1_4 = version >= Version::V1_4;
+        let rung = Rung::ALL.into_iter().find(|rung| fact(facts, *rung).is_none_or(Fact::may)).unwrap_or(Rung::Nowhere);
+        // A key that this process may need is not locked in: that it is not extractable stands in the record, where there is one.
+        let locked = !spec.extractable && (spec.sensitive || rung == Rung::Nowhere);
         Wishes {
             sensitive: spec.sensitive && since_1_4 && facts.sensitive.may(),
-            extractable: !spec.extractable && since_1_4 && facts.extractable.may(),
+            extractable: locked && since_1_4 && facts.extractable.may(),
             group: spec.group.is_some() && facts.group.may(),
-            rung: Rung::ALL.into_iter().find(|rung| fact(facts, *rung).is_none_or(Fact::may)).unwrap_or(Rung::Nowhere),
+            rung,
         }
     }
 

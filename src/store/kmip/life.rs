@@ -98,7 +98,7 @@ impl<T: Transport> KmipStore<T> {
                 self.set(&call, uid, &attributes, AttributeValue::Sensitive(true), |a| matches!(a, AttributeValue::Sensitive(_)));
             self.facts.sensitive.learn(optional(set)?);
         }
-        if changes.extractable == Some(false) && since_1_4 && self.facts.extractable.may() {
+        if changes.extractable == Some(false) && new.sensitive == Some(true) && since_1_4 && self.facts.extractable.may() {
             let is = |a: &AttributeValue| matches!(a, AttributeValue::Extractable(_));
             let set = self.set(&call, uid, &attributes, AttributeValue::Extractable(false), is);
             self.facts.extractable.learn(optional(set)?);
