@@ -83,7 +83,7 @@ impl Module {
         let derived = derive(&mechanism, &base, &lens, &|handle| session.mech_key(handle))?;
         let mut made = Vec::with_capacity(wanted.len());
         for (i, (key, value)) in wanted.into_iter().zip(&derived.values).enumerate() {
-            let added = key.filled(&derived, attributes, value).and_then(|(a, v)| session.token.add(a, Source::Given(v), h));
+            let added = key.filled(&derived, attributes, value).and_then(|(a, v)| self.add(&session, a, Source::Given(v)));
             match added {
                 Ok(object) => made.push(object),
                 Err(error) => {

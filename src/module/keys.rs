@@ -55,7 +55,7 @@ impl Module {
             }
             _ => Source::Made(len as u32 * 8),
         };
-        Ok(session.token.add(draft.attributes, source, h)?.handle)
+        Ok(self.add(&session, draft.attributes, source)?.handle)
     }
 
     /// `C_GenerateKeyPair`: (public, private).
@@ -97,8 +97,8 @@ impl Module {
         let pkcs8 = pair.to_pkcs8()?;
         value::adopt(&mut public.attributes, &spki)?;
         value::adopt(&mut private.attributes, &pkcs8)?;
-        let public = token.add(public.attributes, Source::Given(spki), h)?;
-        match token.add(private.attributes, Source::Given(pkcs8), h) {
+        let public = self.add(&session, public.attributes, Source::Given(spki))?;
+        match self.add(&session, private.attributes, Source::Given(pkcs8)) {
             Ok(private) => Ok((public.handle, private.handle)),
             Err(e) => {
                 // No half of a pair stays behind.
@@ -155,7 +155,7 @@ impl Module {
         let value = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped)?;
         let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(CKR_WRAPPED_KEY_INVALID))?;
         value::adopt(&mut draft.attributes, &value)?;
-        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
+        Ok(self.add(&session, draft.attributes, Source::Given(value))?.handle)
     }
 
     /// `C_SeedRandom`: mixed into what [`Module::generate_random`] gives, whose own seed is the operating system's.

@@ -1,12 +1,14 @@
 //! Objects: making, finding, reading and changing them.
 
+use std::sync::Arc;
+
 use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
 use crate::error::Result;
 use crate::session::Session;
 use crate::token::attr::Purpose;
-use crate::token::object::Object;
+use crate::token::object::{Attributes, Object};
 use crate::token::objects::Source;
 use crate::token::template::{Answer, Template};
 use crate::token::value;
@@ -21,7 +23,24 @@ impl Module {
         draft.complete();
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
-        Ok(session.token.add(draft.attributes, Source::Given(value), h)?.handle)
+        Ok(self.add(&session, draft.attributes, Source::Given(value))?.handle)
+    }
+
+    /// Makes an object in a session. One that does not outlive the session or the login is taken back when that ended meanwhile: whoever
+    /// ended it has already cleared away what there was.
+    pub(super) fn add(&self, session: &Session, attributes: Attributes, source: Source) -> Result<Arc<Object>> {
+        let object = session.token.add(attributes, source, session.handle)?;
+        let still_there = self
+            .check_session(session.handle)
+            .map_err(|_| CKR_SESSION_CLOSED)
+            .and_then(|()| if object.is_private() && !session.rights().user { Err(CKR_USER_NOT_LOGGED_IN) } else { Ok(()) });
+        match still_there {
+            Err(ended) if !object.is_token() => {
+                session.token.destroy(&object)?;
+                Err(ended.into())
+            }
+            _ => Ok(object),
+        }
     }
 
     /// `C_CopyObject`.
@@ -45,7 +64,7 @@ impl Module {
         for kind in facts {
             attributes.remove(kind);
         }
-        Ok(session.token.add(attributes, Source::Given(value.duplicate()), h)?.handle)
+        Ok(self.add(&session, attributes, Source::Given(value.duplicate()))?.handle)
     }
 
     /// `C_DestroyObject`.

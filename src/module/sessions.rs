@@ -77,10 +77,14 @@ impl Module {
     pub fn login(&self, h: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: Option<&[u8]>) -> Result<()> {
         let session = self.session(h)?;
         match user {
-            CKU_USER => session.token.login(Who::User, pin_of(pin)?),
+            CKU_USER => {
+                session.token.login(Who::User, pin_of(pin)?)?;
+                self.check_not_deserted(&session)
+            }
             CKU_SO => {
                 self.check_no_read_only(&session.token)?;
                 session.token.login(Who::So, pin_of(pin)?)?;
+                self.check_not_deserted(&session)?;
                 // One may have been opened while the PIN was checked.
                 self.check_no_read_only(&session.token).inspect_err(|_| {
                     let _ = session.token.logout();
@@ -97,6 +101,16 @@ impl Module {
             }
             _ => Err(CKR_USER_TYPE_INVALID.into()),
         }
+    }
+
+    /// Checking a PIN takes time, in which the token's last session may have been closed: then nobody would be left who could log out.
+    fn check_not_deserted(&self, session: &Session) -> Result<()> {
+        let sessions = lock(&self.sessions);
+        if !sessions.values().any(|s| s.token.uuid() == session.token.uuid()) {
+            let _ = session.token.logout();
+            return Err(CKR_SESSION_CLOSED.into());
+        }
+        Ok(())
     }
 
     fn check_no_read_only(&self, token: &Token) -> Result<()> {

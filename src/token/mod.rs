@@ -189,14 +189,14 @@ impl Token {
         if let Some(store) = &access.store {
             return Ok(store.clone());
         }
-        let key = access.key.clone();
+        let logged_in = access.key.clone();
         drop(access);
         #[cfg(test)]
-        if let (Some(double), Some(_)) = (&*lock(&self.double), &key) {
+        if let (Some(double), Some(_)) = (&*lock(&self.double), &logged_in) {
             return Ok(double.clone());
         }
-        let key = match key {
-            Some(key) => key,
+        let key = match &logged_in {
+            Some(key) => key.clone(),
             None => {
                 let pin = self.files().kept_user_pin()?.ok_or(CKR_USER_NOT_LOGGED_IN)?;
                 Arc::new(self.files().unlock(Who::User, pin.expose())?)
@@ -208,7 +208,12 @@ impl Token {
             now.into_iter().for_each(|config| self.set_config(config));
         }
         let store = open_store(&self.dir, &self.config(), &key)?;
-        Ok(lock(&self.access).store.get_or_insert(store).clone())
+        let mut access = lock(&self.access);
+        // A logout meanwhile has forgotten the key, and what it opened is not kept for who comes next.
+        match access.key.as_ref().map(Arc::as_ptr) == logged_in.as_ref().map(Arc::as_ptr) {
+            true => Ok(access.store.get_or_insert(store).clone()),
+            false => Ok(store),
+        }
     }
 
     /// Where keys are used.

@@ -54,6 +54,14 @@ impl Attributes {
         self.set(kind, value.to_ne_bytes());
     }
 
+    /// Changes what is different between `old` and `new`, and nothing else.
+    pub fn take_over(&mut self, old: &Attributes, new: &Attributes) {
+        self.0.retain(|kind, _| new.has(*kind) || !old.has(*kind));
+        for (kind, value) in new.0.iter().filter(|(kind, value)| old.bytes(**kind) != Some(value)) {
+            self.0.insert(*kind, value.clone());
+        }
+    }
+
     /// Takes an attribute away.
     pub fn remove(&mut self, kind: CK_ATTRIBUTE_TYPE) -> Option<Vec<u8>> {
         self.0.remove(&kind)

@@ -430,9 +430,17 @@ impl Token {
             self.store()?.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
-        let (handle, home) = (object.handle, object.home.clone());
-        let derived = object.derived.clone();
-        lock(&self.objects).put(Object { handle, attributes: new, home, read_at: object.read_at, derived });
+        let mut table = lock(&self.objects);
+        // Another thread may have destroyed the object meanwhile, or changed other attributes of it.
+        let now = match table.get(object.handle) {
+            Some(now) => now,
+            None if object.is_token() => return Ok(()),
+            None => return Err(CKR_OBJECT_HANDLE_INVALID.into()),
+        };
+        let mut attributes = now.attributes.clone();
+        attributes.take_over(&object.attributes, &new);
+        let (handle, home, derived) = (now.handle, now.home.clone(), now.derived.clone());
+        table.put(Object { handle, attributes, home, read_at: now.read_at, derived });
         Ok(())
     }
 

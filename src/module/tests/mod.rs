@@ -6,6 +6,7 @@ mod messages;
 mod crypt;
 mod keys;
 mod objects;
+mod races;
 mod sessions;
 mod sign;
 
