@@ -245,7 +245,12 @@ fn extract_bits(key: &[u8], start: CK_ULONG, len: usize) -> Result<Secret> {
 fn encrypt(mechanism: &Mechanism, base: &Key, work: Work, params: Params, data: &Secret) -> Result<Secret> {
     let inner = Mechanism { kind: mechanism.kind, params };
     let mut cipher = CipherOperation::for_usage(Direction::Encrypt, work, &inner, base.clone(), CKA_DERIVE)?;
-    match cipher.run(data.expose(), Some(usize::MAX))? {
+    // The data stand in the parameter.
+    let output = cipher.run(data.expose(), Some(usize::MAX)).map_err(|e| match e.rv() {
+        CKR_DATA_LEN_RANGE => e.with_rv(CKR_MECHANISM_PARAM_INVALID),
+        _ => e,
+    })?;
+    match output {
         Output::Bytes(value) => Ok(value),
         _ => Err(CKR_FUNCTION_FAILED.into()),
     }
