@@ -3,6 +3,7 @@
 
 mod arguments;
 mod client;
+mod crowd;
 mod deadlines;
 mod derive;
 mod documents;

@@ -25,7 +25,7 @@ mod tests;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mrhsm_pkcs11::kmip::{Attributes, ObjectType, OperationCode, State};
@@ -102,10 +102,50 @@ pub struct Seen {
 struct Watch {
     script: Mutex<Script>,
     log: Mutex<Vec<Exchange>>,
+    pace: Mutex<Pace>,
+    came: Condvar,
+}
+
+/// How fast the server works, and how many requests it has at once.
+#[derive(Default)]
+struct Pace {
+    /// What each request takes.
+    work: Duration,
+    /// Requests are answered when so many are there.
+    gathers: usize,
+    /// How often so many were there.
+    gathered: usize,
+    under_way: usize,
+    most: usize,
+}
+
+impl Watch {
+    /// Takes as long as the server is slow, or until as many requests are there as it waits for.
+    fn work(&self) {
+        let mut pace = lock(&self.pace);
+        pace.under_way += 1;
+        pace.most = pace.most.max(pace.under_way);
+        if pace.gathers > 0 && pace.under_way >= pace.gathers {
+            pace.gathered += 1;
+            pace.under_way = 0;
+            self.came.notify_all();
+        } else if pace.gathers > 0 {
+            let gathered = pace.gathered;
+            let waiting = self.came.wait_timeout_while(pace, GATHERING, |pace| pace.gathered == gathered);
+            let (mut pace, waited) = waiting.unwrap_or_else(|poisoned| poisoned.into_inner());
+            pace.under_way -= usize::from(waited.timed_out());
+        } else {
+            let work = pace.work;
+            drop(pace);
+            std::thread::sleep(work);
+            lock(&self.pace).under_way -= 1;
+        }
+    }
 }
 
 impl Hook for Watch {
     fn fault(&self, operations: &[OperationCode]) -> Option<Fault> {
+        self.work();
         lock(&self.script).next(operations)
     }
 
@@ -128,6 +168,9 @@ impl Hook for Watch {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+/// How long a request waits for the others that the server gathers: much longer than they take to come.
+const GATHERING: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub struct Server {
@@ -155,7 +198,7 @@ impl Server {
     }
 
     fn serve(engine: Arc<Engine>, directory: Arc<TempDir>, pki: Arc<Pki>, tls: Arc<ServerConfig>, script: Script) -> Server {
-        let watch = Arc::new(Watch { script: Mutex::new(script), log: Mutex::default() });
+        let watch = Arc::new(Watch { script: Mutex::new(script), ..Watch::default() });
         let mut server = Server {
             port: 0,
             pki,
@@ -188,6 +231,26 @@ impl Server {
     /// Replaces the faults; their counting begins anew.
     pub fn script(&self, script: Script) {
         *lock(&self.watch.script) = script;
+    }
+
+    /// From now on each request takes this long.
+    pub fn slow_down(&self, work: Duration) {
+        *lock(&self.watch.pace) = Pace { work, ..Pace::default() };
+    }
+
+    /// From now on a request is answered when `count` are there at once.
+    pub fn gather(&self, count: usize) {
+        *lock(&self.watch.pace) = Pace { gathers: count, ..Pace::default() };
+    }
+
+    /// How often so many were there at once since [`Server::gather`].
+    pub fn gathered(&self) -> usize {
+        lock(&self.watch.pace).gathered
+    }
+
+    /// The most requests that were there at once since [`Server::slow_down`].
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.watch.pace).most
     }
 
     /// Every request so far.
