@@ -5,6 +5,8 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
+    // The sanitizers' functions are in the program that a fuzz target is, not in the library that is linked beside it.
+    let missing_symbols = if std::env::var_os("CARGO_CFG_FUZZING").is_some() { "-Wl,-z,undefs" } else { "-Wl,-z,defs" };
     for arg in [
         // The function tables point at our own C_* functions, even where the host has another module's loaded globally.
         "-Wl,-Bsymbolic",
@@ -13,7 +15,7 @@ fn main() {
         // The code stays mapped after dlclose: a thread may still be in a call, or own thread-local values of ours.
         "-Wl,-z,nodelete",
         // A missing symbol is found at build time, not by an application.
-        "-Wl,-z,defs",
+        missing_symbols,
         // The tables are read-only once loaded.
         "-Wl,-z,relro,-z,now",
     ] {

@@ -8,6 +8,7 @@ mod docs;
 mod ffi;
 mod filestore;
 mod front;
+mod fuzzed;
 mod kmip_server;
 mod objects;
 mod operations;
