@@ -36,8 +36,7 @@ const DIFFERENCES: &[Known] = &[
         case: "TC_121",
         step: Some(1),
         line: "Operation ",
-        why: "Poll and Cancel are answered but not announced, as every answer comes at once; Notify and Put ask clients; \
-              Certify and Re-certify are not there",
+        why: "Poll and Cancel are answered but not announced, as every answer comes at once; Notify and Put ask clients",
     },
     Known { case: "TC_122", step: None, line: "Extension Information", why: "there are no extensions" },
     Known {

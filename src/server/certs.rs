@@ -23,7 +23,7 @@ use crate::secret::Secret;
 
 const DAY: i64 = 24 * 3600;
 /// How long the authority itself is valid, in days.
-const AUTHORITY_DAYS: u32 = 3650;
+pub const AUTHORITY_DAYS: u32 = 3650;
 
 /// A certificate that is wanted.
 #[derive(Debug)]
@@ -156,7 +156,8 @@ impl Authority {
     }
 }
 
-fn authority(name: &str, days: u32) -> Result<CertificateParams> {
+/// What an authority's own certificate says.
+pub fn authority(name: &str, days: u32) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new()).map_err(|e| cannot("the authority", e))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -167,7 +168,7 @@ fn authority(name: &str, days: u32) -> Result<CertificateParams> {
 }
 
 /// Validity from a day ago, for clocks that are behind, and a random serial number.
-fn dated(params: &mut CertificateParams, days: u32) -> Result<()> {
+pub fn dated(params: &mut CertificateParams, days: u32) -> Result<()> {
     let now = jiff::Timestamp::now().as_second();
     let date = |seconds: i64| {
         let date = jiff::Timestamp::from_second(seconds).map_err(|e| cannot("-days", e))?;

@@ -157,7 +157,7 @@ pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
 }
 
 /// The parts of a name in the order of the tags that 2.x has for them, and their short names.
-const PARTS: [(&str, &str); 12] = [
+pub const PARTS: [(&str, &str); 12] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.10", "O"),
     ("2.5.4.11", "OU"),

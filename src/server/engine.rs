@@ -13,7 +13,7 @@ use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, now};
 use super::personality::Personality;
-use super::{attributes, crypto, derive, get, lifecycle, locate, make, mistakes, split};
+use super::{attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate};
 
 /// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
 /// ordered by [`Objects`].
@@ -370,6 +370,9 @@ impl Engine {
             Request::RngRetrieve(request) => crypto::random(*request).map(Into::into),
             // The generator needs none of it (spec 1.4, 4.36: a server may use nothing).
             Request::RngSeed(_) => Ok(RngSeedResponse { data_length: 0 }.into()),
+            Request::Certify(request) => certify::certify(self, context, *request).map(Into::into),
+            Request::ReCertify(request) => certify::re_certify(self, context, *request).map(Into::into),
+            Request::Validate(request) => validate::validate(self, context, *request).map(Into::into),
             Request::CreateSplitKey(request) => split::create(self, context, *request).map(Into::into),
             Request::JoinSplitKey(request) => split::join(self, context, *request).map(Into::into),
             Request::Poll(_) | Request::Cancel(_) => {

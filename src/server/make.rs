@@ -246,7 +246,9 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             let block = plain()?;
             let material = Material::parse(object_type, block)?;
             if let Material::Symmetric(bytes) = &material
-                && block.cryptographic_length.is_some_and(|bits| bits as usize != 8 * bytes.len() && bits != 168)
+                && block
+                    .cryptographic_length
+                    .is_some_and(|bits| bits as usize != 8 * bytes.len() && !matches!(bits, 56 | 112 | 168))
             {
                 return Err(invalid("the key is not as long as Cryptographic Length says"));
             }
@@ -286,15 +288,16 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
 
 /// Adds what a certificate says of itself and nobody has said yet.
 pub fn describe(attributes: &mut Attributes, certificate: &[u8]) {
+    let given: Vec<AttributeName> = attributes.iter().map(AttributeValue::name).collect();
     for value in of_certificate(certificate) {
-        if !attributes.iter().any(|given| given.name() == value.name()) {
+        if !given.contains(&value.name()) {
             attributes.push(value);
         }
     }
 }
 
 /// Attributes of a key that replaces `old`: those that are given, and of the old one those that are not (spec 1.4, 4.4).
-fn replacing(old: &Object, mut given: Attributes) -> Attributes {
+pub fn replacing(old: &Object, mut given: Attributes) -> Attributes {
     for value in old.attributes.iter() {
         let is_given = given.iter().any(|other| other.name() == value.name());
         match value {
@@ -311,7 +314,7 @@ fn replacing(old: &Object, mut given: Attributes) -> Attributes {
 }
 
 /// The dates of the new key: those of the old one, moved so that it is activated `offset` after now (spec 1.4, 4.4, table 172).
-fn replacing_dates(new: &mut Dates, old: &Dates, offset: Option<Interval>) {
+pub fn replacing_dates(new: &mut Dates, old: &Dates, offset: Option<Interval>) {
     let moved = offset.map(|offset| new.initial + i64::from(offset.0));
     let by = match (moved, old.activation) {
         (Some(moved), Some(old)) => moved - old,
@@ -325,7 +328,7 @@ fn replacing_dates(new: &mut Dates, old: &Dates, offset: Option<Interval>) {
 }
 
 /// Names go to the new key; the old one keeps the rest and a link to it.
-fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
+pub fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
     old.attributes.0.retain(|attribute| !matches!(attribute.value, AttributeValue::Name(_)));
     if engine.personality.links_pairs {
         link(&mut old.attributes, LinkType::REPLACEMENT_OBJECT_LINK, &new.uid);

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod audit;
+mod certify;
 mod certs;
 mod computed;
 mod crypto;
@@ -26,6 +27,7 @@ mod personality;
 mod places;
 mod split;
 mod template;
+mod validate;
 
 pub use audit::Audit;
 pub use certs::{Authority, Certified, Wanted};
