@@ -10,7 +10,7 @@ use crate::ffi::host::{alone, ck};
 
 const X25519: &[u8] = b"\x06\x03\x2b\x65\x6e";
 
-fn mechanisms(app: App<'_>, slot: CK_SLOT_ID) -> Vec<CK_MECHANISM_TYPE> {
+pub fn mechanisms(app: App<'_>, slot: CK_SLOT_ID) -> Vec<CK_MECHANISM_TYPE> {
     let (host, mut count) = (app.host, 0);
     assert_eq!(ck!(host.C_GetMechanismList(slot, null_mut(), &mut count)), CKR_OK);
     let mut list = vec![0; count as usize];
@@ -21,7 +21,7 @@ fn mechanisms(app: App<'_>, slot: CK_SLOT_ID) -> Vec<CK_MECHANISM_TYPE> {
     list
 }
 
-fn info(app: App<'_>, slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE) -> CK_MECHANISM_INFO {
+pub fn info(app: App<'_>, slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE) -> CK_MECHANISM_INFO {
     let (host, mut info) = (app.host, CK_MECHANISM_INFO::default());
     assert_eq!(ck!(host.C_GetMechanismInfo(slot, kind, &mut info)), CKR_OK);
     info

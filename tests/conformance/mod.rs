@@ -8,6 +8,7 @@ mod import;
 mod mechanisms;
 mod objects;
 mod operations;
+mod parts;
 mod policy;
 mod sessions;
 mod usual;
