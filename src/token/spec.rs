@@ -21,6 +21,9 @@ pub const ROLE: &str = "role";
 /// The property of a key that is sensitive though its server may give it out.
 const SENSITIVE: &str = "sens";
 
+/// What stands for a check value that shall not be: an empty property is none.
+const NO_CHECK: &str = "-";
+
 /// Flags kept as properties: the key, and what an object without the property shows.
 const FLAGS: &[(CK_ATTRIBUTE_TYPE, &str, bool)] = &[
     (CKA_MODIFIABLE, "mod", true),
@@ -186,6 +189,9 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
         }
     }
     for (kind, key) in BYTES {
+        if let Some([]) = attributes.bytes(*kind).filter(|_| *kind == CKA_CHECK_VALUE) {
+            keep(key, NO_CHECK.into());
+        }
         // What follows from the value need not be kept beside it, but for the public half of a private key.
         if *kind == CKA_PUBLIC_KEY_INFO && class != CKO_PRIVATE_KEY {
             continue;
@@ -200,7 +206,7 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
         }
     }
     // A store may keep a generic secret as an HMAC key, and one mask bit stands for two flags.
-    if let Some(key_type @ (CKK_GENERIC_SECRET | CKK_HKDF)) = attributes.key_type() {
+    if let Some(key_type @ (CKK_GENERIC_SECRET | CKK_HKDF | CKK_AES_XTS)) = attributes.key_type() {
         keep("kt", format!("{key_type:x}"));
     }
     let flags = usage_flags(attributes);
@@ -281,6 +287,7 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
     for (kind, key) in BYTES.iter().filter(|row| applies(row.0)) {
         match property(key).and_then(|v| HEXLOWER_PERMISSIVE.decode(v.as_bytes()).ok()) {
             Some(value) => a.set(*kind, value),
+            None if *kind == CKA_CHECK_VALUE && property(key) == Some(NO_CHECK) => a.set(*kind, []),
             // Certificates say most of these themselves; a restriction that was not set does not exist.
             None if matches!(*kind, CKA_START_DATE | CKA_END_DATE | CKA_APPLICATION | CKA_OBJECT_ID | CKA_URL) => {
                 a.set(*kind, [])
@@ -381,7 +388,10 @@ pub fn changes(old: &Attributes, new: &Attributes) -> Changes {
         keep(key, flag_text(new.flag(*kind)));
     }
     for (kind, key) in BYTES.iter().filter(|row| changed(row.0)) {
-        keep(key, HEXLOWER.encode(new.bytes(*kind).unwrap_or_default()));
+        match new.bytes(*kind).unwrap_or_default() {
+            [] if *kind == CKA_CHECK_VALUE => keep(key, NO_CHECK.into()),
+            value => keep(key, HEXLOWER.encode(value)),
+        }
     }
     if changed(CKA_SENSITIVE) && !withheld(new) {
         keep(SENSITIVE, flag_text(new.flag(CKA_SENSITIVE)));

@@ -11,4 +11,5 @@ mod operations;
 mod parts;
 mod policy;
 mod sessions;
+mod stored;
 mod usual;
