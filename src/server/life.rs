@@ -6,6 +6,7 @@
 use super::objects::{Outcome, Refusal};
 use crate::error::Result;
 use crate::kmip::{AttributeValue, ResultReason, State};
+use crate::store::State as Phase;
 use crate::ttlv::{DateTime, Decode, Encode, Item, Tag, Writer};
 
 /// The dates of an object, in seconds since 1970.
@@ -39,17 +40,31 @@ impl Dates {
         Dates { initial: now, last_change: now, ..Dates::default() }
     }
 
-    /// The state at `now`.
+    /// The state at `now`. A clock that was put back does not take back what was true at the last change.
     pub fn state(&self, now: i64) -> State {
-        let passed = |date: Option<i64>| date.is_some_and(|date| date <= now);
-        match (self.destroy.is_some(), self.compromise.is_some()) {
-            (true, true) => State::DESTROYED_COMPROMISED,
-            (true, false) => State::DESTROYED,
-            (false, true) => State::COMPROMISED,
-            _ if passed(self.deactivation) => State::DEACTIVATED,
-            _ if passed(self.activation) => State::ACTIVE,
-            _ => State::PRE_ACTIVE,
+        match self.phase(now) {
+            Phase::PreActive => State::PRE_ACTIVE,
+            Phase::Active => State::ACTIVE,
+            Phase::Deactivated => State::DEACTIVATED,
+            Phase::Compromised => State::COMPROMISED,
+            Phase::Destroyed => State::DESTROYED,
+            Phase::DestroyedCompromised => State::DESTROYED_COMPROMISED,
         }
+    }
+
+    fn phase(&self, now: i64) -> Phase {
+        match (self.destroy.is_some(), self.compromise.is_some()) {
+            (true, true) => Phase::DestroyedCompromised,
+            (true, false) => Phase::Destroyed,
+            (false, true) => Phase::Compromised,
+            (false, false) => Phase::of_dates(self.activation, self.deactivation, now.max(self.last_change)),
+        }
+    }
+
+    /// The state, when no date will end it: only a change can.
+    pub fn lasting_state(&self) -> Option<State> {
+        let state = self.state(self.last_change);
+        (state == self.state(i64::MAX)).then_some(state)
     }
 
     /// True when the value is gone.
@@ -63,11 +78,13 @@ impl Dates {
             return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
         }
         let denied = |why: String| Err(Refusal::item(ResultReason::PERMISSION_DENIED, why));
-        let state = self.state(now);
-        match (state, purpose) {
-            (State::ACTIVE, _) => {}
-            (State::DEACTIVATED | State::COMPROMISED, Purpose::Process) if afterwards => {}
-            _ => return denied(format!("the key is {state}")),
+        let phase = self.phase(now);
+        let may = match purpose {
+            Purpose::Process if afterwards => phase.may_process(),
+            Purpose::Process | Purpose::Protect => phase.may_protect(),
+        };
+        if !may {
+            return denied(format!("the key is {}", self.state(now)));
         }
         match purpose {
             Purpose::Protect if self.protect_stop.is_some_and(|date| date <= now) => {
@@ -175,5 +192,32 @@ impl Decode for Dates {
             }
         }
         Ok(dates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_put_back_takes_nothing_back() {
+        let dates = Dates { activation: Some(100), deactivation: Some(300), last_change: 100, ..Dates::default() };
+        for (now, state) in [(50, State::ACTIVE), (100, State::ACTIVE), (299, State::ACTIVE), (300, State::DEACTIVATED)] {
+            assert_eq!(dates.state(now), state, "{now}");
+        }
+        let expired = Dates { last_change: 300, ..dates };
+        assert_eq!(expired.state(50), State::DEACTIVATED);
+    }
+
+    #[test]
+    fn a_state_lasts_that_no_date_ends() {
+        let of = |activation, deactivation, last_change| Dates { activation, deactivation, last_change, ..Dates::default() };
+        assert_eq!(of(None, None, 10).lasting_state(), Some(State::PRE_ACTIVE));
+        assert_eq!(of(Some(10), None, 10).lasting_state(), Some(State::ACTIVE));
+        assert_eq!(of(Some(11), None, 10).lasting_state(), None);
+        assert_eq!(of(Some(5), Some(11), 10).lasting_state(), None);
+        assert_eq!(of(Some(5), Some(10), 10).lasting_state(), Some(State::DEACTIVATED));
+        let compromised = Dates { compromise: Some(20), ..of(Some(5), Some(30), 10) };
+        assert_eq!(compromised.lasting_state(), Some(State::COMPROMISED));
     }
 }

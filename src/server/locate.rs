@@ -24,8 +24,12 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
             return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, "Link is not supported".into()));
         }
     }
-    let (mut exact, mut others) = (Vec::new(), Vec::new());
+    let (mut exact, mut state, mut others) = (Vec::new(), None, Vec::new());
     for filter in request.attributes.iter() {
+        if let (AttributeValue::State(wanted), None) = (filter, state) {
+            state = Some(*wanted);
+            continue;
+        }
         match kind(filter) {
             Kind::Exact => exact.push(filter.clone()),
             Kind::Rare if personality.locating == Locating::Exact => exact.push(filter.clone()),
@@ -61,7 +65,7 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
     };
     let most = request.maximum_items.map_or(usize::MAX, |n| n.max(0) as usize).min(personality.locate_limit);
     let fits: Option<Fits<'_>> = if others.is_empty() { None } else { Some(&mut fits) };
-    let search = Search { exact, kept, on_line, oldest_first, fits, offset, most };
+    let search = Search { exact, kept, on_line, state, oldest_first, fits, offset, most };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
     if context.version.typed_attributes() {
         context.answered.extend(unique_identifiers.iter().map(|uid| (OperationCode::LOCATE, uid.clone())));

@@ -18,6 +18,7 @@ use crate::secret::Secret;
 use crate::store::file::journal::Entry;
 use crate::store::file::numbers::Numbers;
 use crate::store::file::records::{Held, Record, Records, Tagger, View, new_uid};
+pub use crate::store::now;
 use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
 use crate::version::Version;
 
@@ -114,11 +115,6 @@ pub struct Object {
     pub always_sensitive: bool,
     /// In no moment of its life extractable.
     pub never_extractable: bool,
-}
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 impl Object {
@@ -322,6 +318,9 @@ impl Record for Object {
         let mut tags =
             vec![tagger.tag(Mark::Kept(!self.dates.is_destroyed())), tagger.tag(Mark::OnLine(self.dates.archive.is_none()))];
         tags.push(attribute_tag(tagger, &AttributeValue::ObjectType(self.object_type)));
+        if self.has_state() {
+            tags.push(tagger.tag(self.dates.lasting_state().map_or(Mark::Changing, |state| Mark::State(state.0))));
+        }
         tags.push(tagger.tag(Mark::Owner(&self.owner)));
         tags.extend(self.groups.iter().map(|group| tagger.tag(Mark::Group(group))));
         tags.extend(self.attributes.iter().map(|value| attribute_tag(tagger, value)));
@@ -336,6 +335,10 @@ enum Mark<'a> {
     Kept(bool),
     /// Not archived.
     OnLine(bool),
+    /// In this state until somebody changes it.
+    State(u32),
+    /// In a state that a date ends.
+    Changing,
     /// Whose it is.
     Owner(&'a str),
     /// Who shares it.
@@ -363,6 +366,8 @@ pub struct Search<'a> {
     pub kept: Option<bool>,
     /// `Some(true)`: only what is not archived; `Some(false)`: only what is.
     pub on_line: Option<bool>,
+    /// The state that they are in.
+    pub state: Option<State>,
     /// The oldest first, instead of the newest.
     pub oldest_first: bool,
     /// What else must be true.
@@ -380,6 +385,7 @@ impl Default for Search<'_> {
             exact: Vec::new(),
             kept: Some(true),
             on_line: None,
+            state: None,
             oldest_first: false,
             fits: None,
             offset: 0,
@@ -437,7 +443,7 @@ impl Objects {
     }
 
     /// Objects that this client may know of, the newest first unless `search` says otherwise, and how many they are. Where `search`
-    /// has no condition beside exact attributes nothing is read from the file.
+    /// has no condition beside exact attributes, and a state that no date ends, nothing is read from the file.
     pub fn find(&self, caller: &Caller, search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
         let tagger = self.records.tagger();
         let mut tags: Vec<u64> = search.exact.iter().map(|value| attribute_tag(tagger, value)).collect();
@@ -447,20 +453,26 @@ impl Objects {
         let groups = caller.groups.iter().map(|group| tagger.tag(Mark::Group(group)));
         let whose = [tagger.tag(Mark::Owner(&caller.name))].into_iter().chain(groups);
         let whose = whose.fold(Numbers::default(), |any, tag| any.or(&held.numbers(&[tag])));
-        let found = held.numbers(&tags).and(&whose);
+        let mut found = held.numbers(&tags).and(&whose);
+        let mut state = search.state;
+        if let Some(wanted) = state {
+            let changing = found.and(&held.numbers(&[tagger.tag(Mark::Changing)]));
+            found = found.and(&held.numbers(&[tagger.tag(Mark::State(wanted.0))])).or(&changing);
+            state = state.filter(|_| !changing.is_empty());
+        }
         let page = |offset, most| match search.oldest_first {
             true => found.iter().skip(offset).take(most).collect(),
             false => found.page(offset, most),
         };
-        let Some(fits) = search.fits else {
+        if state.is_none() && search.fits.is_none() {
             let page = page(search.offset, search.most);
             let uids = page.into_iter().filter_map(|number| held.uid(number).map(str::to_owned)).collect();
             return Ok((found.len(), uids));
-        };
+        }
         let views: Vec<View> = page(0, usize::MAX).into_iter().filter_map(|number| held.view(held.uid(number)?)).collect();
         // Others go on while these are read.
         drop(held);
-        let (mut total, mut uids) = (0, Vec::new());
+        let (mut total, mut uids, mut fits) = (0, Vec::new(), search.fits);
         for view in views {
             let object = match self.remembered(&view, false) {
                 Ok(Some(object)) => object,
@@ -470,7 +482,8 @@ impl Objects {
                     continue;
                 }
             };
-            if fits(&object)? {
+            let in_state = state.is_none_or(|state| object.state() == state);
+            if in_state && fits.as_mut().map_or(Ok(true), |fits| fits(&object))? {
                 if total >= search.offset && uids.len() < search.most {
                     uids.push(object.uid.clone());
                 }

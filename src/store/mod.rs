@@ -123,6 +123,16 @@ pub enum State {
 }
 
 impl State {
+    /// The state that its dates give a key at `now` (all in seconds since 1970): nobody changes a key at the moment it expires.
+    pub fn of_dates(activation: Option<i64>, deactivation: Option<i64>, now: i64) -> State {
+        let passed = |date: Option<i64>| date.is_some_and(|date| date <= now);
+        match (passed(activation), passed(deactivation)) {
+            (_, true) => State::Deactivated,
+            (true, false) => State::Active,
+            (false, false) => State::PreActive,
+        }
+    }
+
     /// Encrypt, sign, wrap: an Active key only.
     pub fn may_protect(self) -> bool {
         self == State::Active
@@ -132,6 +142,11 @@ impl State {
     pub fn may_process(self) -> bool {
         matches!(self, State::Active | State::Deactivated | State::Compromised)
     }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// What a new object shall be.

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{
     Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
-    Usage,
+    Usage, now,
 };
 
 mod index;
@@ -262,12 +262,12 @@ impl About {
         Ok(Entry { uid: uid.0.clone(), put: Some((about, value)) })
     }
 
-    /// The state as the dates have it (KMIP spec 1.4, 3.22): nobody changes a key at the moment it expires.
+    /// The state at `now`. A revocation is kept; what goes by the calendar is not.
     fn state_at(&self, now: i64) -> Option<State> {
-        let reached = |date: Option<i64>| date.is_some_and(|date| date <= now);
         match self.state {
-            Some(State::PreActive | State::Active) if reached(self.deactivation_date) => Some(State::Deactivated),
-            Some(State::PreActive) if reached(self.activation_date) => Some(State::Active),
+            Some(State::PreActive) => Some(State::of_dates(self.activation_date, self.deactivation_date, now)),
+            // It was activated, whatever date says so.
+            Some(State::Active) => Some(State::of_dates(Some(i64::MIN), self.deactivation_date, now)),
             state => state,
         }
     }
@@ -331,10 +331,6 @@ fn wanted(filter: &Filter, tagger: &Tagger) -> Vec<u64> {
         id.as_deref().map(Tag::Id),
     ];
     tags.into_iter().flatten().map(|tag| tagger.tag(tag)).collect()
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 #[cfg(test)]

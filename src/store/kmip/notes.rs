@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::sign::SignForm;
 use crate::log;
-use crate::store::Memory;
+use crate::store::{Memory, now};
 
 /// More claims than servers have mechanisms; beyond it something is wrong, and all is learnt again.
 const CLAIMS: usize = 1024;
@@ -164,9 +163,4 @@ impl Notes {
             memory.keep(&text);
         }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
