@@ -123,11 +123,15 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest
         return Err(Refusal::item(ResultReason::INVALID_MESSAGE, "an Attribute Name is given twice"));
     }
     if names.is_empty() {
-        // What nobody set and nobody asked for is left out: not every client knows these two.
+        // What nobody set and nobody asked for is left out where clients are known to stumble over it: PyKMIP's does over a
+        // Digest of 1.0, which has no Key Format Type, and in 2.0 over attributes that it has no type for.
         let (sensitive, extractable) = (object.attributes.sensitive().is_some(), object.attributes.extractable().is_some());
+        let version = context.version;
         attributes.0.retain(|attribute| match attribute.value {
             AttributeValue::AlwaysSensitive(_) => sensitive,
             AttributeValue::NeverExtractable(_) => extractable,
+            AttributeValue::Digest(_) => version > Version::V1_0,
+            AttributeValue::OriginalCreationDate(date) => !version.typed_attributes() || date.0 != object.dates.initial,
             _ => true,
         });
     } else {
