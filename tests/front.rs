@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::serve::{Serve, active, certs, locate, scratch, value};
+use crate::serve::{Serve, active, certs, locate, reason, scratch, value};
 
 type Raw = StreamOwned<ClientConnection, TcpStream>;
 
@@ -120,6 +120,66 @@ fn slow_and_rude_clients_harm_no_other() {
     assert!(is_closed(&mut silent[0]) && !is_closed(&mut silent[299]));
     over.store(true, Ordering::SeqCst);
     dribble.join().unwrap();
+}
+
+/// The journal of a server's directory.
+fn journal(dir: &Path) -> PathBuf {
+    let folder = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    folder.join("served")
+}
+
+#[test]
+fn a_damaged_record_is_named_and_costs_its_object_only() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let uids: Vec<String> = (0..3).map(|_| client.request(&active("k")).unwrap().unique_identifier).collect();
+    let keys: Vec<Vec<u8>> = uids.iter().map(|uid| value(&client, uid)).collect();
+    drop(serve);
+    let mut bytes = std::fs::read(journal(dir)).unwrap();
+    let starts: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"REC1")).collect();
+    let damaged = starts[starts.len() - 2];
+    bytes[damaged + 100] ^= 1;
+    std::fs::write(journal(dir), bytes).unwrap();
+
+    let serve = Serve::start(dir, &[]);
+    let said = std::fs::read_to_string(dir.join("stderr")).unwrap();
+    assert!(said.contains(&format!("A record at offset {damaged} of the object file is damaged")), "{said}");
+    let client = serve.client(dir, "client", Version::V1_4);
+    assert_eq!([&value(&client, &uids[0]), &value(&client, &uids[2])], [&keys[0], &keys[2]]);
+    let get = GetRequest { unique_identifier: Some(uids[1].as_str().into()), ..GetRequest::default() };
+    assert_eq!(reason(client.request(&get)), ResultReason::ITEM_NOT_FOUND);
+    assert_eq!(locate(&client, vec![AttributeValue::State(State::ACTIVE)]), [uids[2].as_str(), &uids[0]]);
+    client.request(&active("more")).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_what_it_cannot_keep() {
+    let folder = scratch();
+    let dir = folder.path();
+    // No file may grow beyond 32 KiB; the trap keeps the signal away that would come then.
+    let serve = Serve::start_after("trap '' XFSZ; ulimit -f 64;", dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let text = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(4000)));
+    let mut long = active("k");
+    long.template_attribute.attributes.push(text);
+    let mut kept = Vec::new();
+    let refused = loop {
+        match client.request(&long) {
+            Ok(made) => kept.push(made.unique_identifier),
+            Err(e) => break e,
+        }
+        assert!(kept.len() < 20, "the disk is never full");
+    };
+    assert!(kept.len() > 3 && refused.to_string().contains("served cannot be written"), "{refused}");
+    assert_eq!(locate(&client, vec![]).len(), kept.len());
+    kept.iter().for_each(|uid| drop(value(&client, uid)));
+    drop(serve);
+    let serve = Serve::start(dir, &[]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    assert_eq!(locate(&client, vec![]).len(), kept.len());
+    client.request(&long).unwrap();
 }
 
 #[test]

@@ -20,13 +20,19 @@ pub struct Serve {
 
 impl Serve {
     pub fn start(dir: &Path, options: &[&str]) -> Serve {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+        Serve::start_after("", dir, options)
+    }
+
+    /// Starts it in a shell that does `before`. What it has to say is in the file `stderr` of its directory.
+    pub fn start_after(before: &str, dir: &Path, options: &[&str]) -> Serve {
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_mrhsm")])
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
             .arg(dir)
             .args(options)
             .env_remove("MRHSM_PIN_FILE")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("stderr")).unwrap())
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();

@@ -95,14 +95,16 @@ pub struct Source {
     path: PathBuf,
     sealer: Arc<Sealer>,
     file: File,
+    /// False where this user may only read.
+    writable: bool,
     /// Device and number of the file: whether it still is the one at `path`.
     identity: (u64, u64),
 }
 
 impl Source {
     fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Arc<Source>> {
-        let (file, identity) = open_file(path)?;
-        Ok(Arc::new(Source { path: path.into(), sealer, file, identity }))
+        let (file, writable, identity) = open_file(path)?;
+        Ok(Arc::new(Source { path: path.into(), sealer, file, writable, identity }))
     }
 
     /// The entry at `place`, read from the file.
@@ -214,6 +216,9 @@ impl Journal {
     /// Writes one transaction, which counts once [`Source::sync`] succeeded. The caller holds the lock and has read on to the
     /// end under it.
     pub fn append(&mut self, _lock: &Lock, entries: &[Entry]) -> Result<()> {
+        if !self.source.writable {
+            return Err(forbidden(&self.source.path, io::ErrorKind::PermissionDenied.into()));
+        }
         // What follows the last whole record was cut short by a crash; nobody was told that it happened.
         let size = self.source.file.metadata().map_err(|e| self.source.broken("cannot be read", e))?.len();
         if size > self.end {
@@ -376,22 +381,30 @@ fn find_record(window: &mut Window<'_>, mut offset: u64) -> io::Result<Option<u6
     Ok(None)
 }
 
+/// Why nothing can be changed, and what mends it.
+fn forbidden(path: &Path, e: io::Error) -> Error {
+    let message =
+        format!("nothing can be changed, because this user may not write {}: allow that, and start again", path.display());
+    Error::file(message, e).with_rv(CKR_TOKEN_WRITE_PROTECTED)
+}
+
 fn is_forbidden(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-fn open_file(path: &Path) -> Result<(File, (u64, u64))> {
-    let open = |write| File::options().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
+fn open_file(path: &Path) -> Result<(File, bool, (u64, u64))> {
+    let open =
+        |write| File::options().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path).map(|file| (file, write));
     // Where nothing may be changed, what is there can still be used.
-    let file = open(true).or_else(|e| if is_forbidden(&e) { open(false) } else { Err(e) });
-    let file = file.map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
+    let opened = open(true).or_else(|e| if is_forbidden(&e) { open(false) } else { Err(e) });
+    let (file, writable) = opened.map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
     let about = file.metadata().map_err(|e| Error::file(format!("{} cannot be read", path.display()), e))?;
     if about.mode() & 0o077 != 0 {
         let path = path.display();
         let message = format!("{path} can be read by others: run 'chmod 600 {path}'");
         return Err(Error::new(Kind::File, CKR_DEVICE_ERROR, message));
     }
-    Ok((file, (about.dev(), about.ino())))
+    Ok((file, writable, (about.dev(), about.ino())))
 }
 
 /// The right to write the journal at `path`, by the lock file beside it; with a deadline, because a process that hangs must not
@@ -399,11 +412,7 @@ fn open_file(path: &Path) -> Result<(File, (u64, u64))> {
 pub fn lock(path: &Path) -> Result<Lock> {
     let path = path.with_extension("lock");
     let broken = |e: io::Error| match is_forbidden(&e) {
-        true => {
-            let folder = folder_of(&path).display();
-            Error::file(format!("nothing can be changed, because this user may not write in {folder}: allow that"), e)
-                .with_rv(CKR_TOKEN_WRITE_PROTECTED)
-        }
+        true => forbidden(folder_of(&path), e),
         false => Error::file(format!("{} cannot be locked", path.display()), e),
     };
     let file = File::options()
