@@ -1,12 +1,13 @@
 //! Attributes: what is taken in, and the operations on them.
 
 use crate::kmip::*;
+use crate::store::file::records::new_uid;
 use crate::ttlv::{Tag, Value};
 use crate::version::Version;
 
 use super::engine::{Context, Engine};
 use super::keys::invalid;
-use super::objects::{Object, Outcome, Refusal, now};
+use super::objects::{Object, Outcome, Refusal, now, reason};
 use super::personality::{Personality, Policy};
 
 /// What may stand in an object more than once.
@@ -91,19 +92,24 @@ pub fn screen(personality: &Personality, version: Version, given: Attributes) ->
         if before > 0 && personality.wants_index && !version.typed_attributes() && attribute.index != Some(before as i32) {
             return Err(invalid("Attribute index missing from multivalued attribute"));
         }
-        kept.push(complete(attribute.value));
+        kept.push(complete(attribute.value)?);
     }
     Ok(kept)
 }
 
-/// The attribute with what the server adds: all uses of a key are left at first (spec 1.4, 3.21).
-fn complete(mut value: AttributeValue) -> AttributeValue {
-    if let AttributeValue::UsageLimits(limits) = &mut value
-        && limits.usage_limits_count.is_none()
-    {
-        limits.usage_limits_count = Some(limits.usage_limits_total);
+/// The attribute with what the server adds: all uses of a key are left at first (spec 1.4, 3.21), and an application that
+/// leaves its data to the server gets some that nobody else has (3.36).
+fn complete(mut value: AttributeValue) -> Outcome<AttributeValue> {
+    match &mut value {
+        AttributeValue::UsageLimits(limits) if limits.usage_limits_count.is_none() => {
+            limits.usage_limits_count = Some(limits.usage_limits_total);
+        }
+        AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_none() => {
+            info.application_data = Some(new_uid()?);
+        }
+        _ => {}
     }
-    value
+    Ok(value)
 }
 
 /// True for what may stand in an object more than once, custom attributes among them.
@@ -159,11 +165,26 @@ pub fn is_servers(name: &AttributeName) -> bool {
     matches!(name, AttributeName::Standard(tag) if SERVERS.contains(tag))
 }
 
+/// What only the server may change.
+fn fixed(context: &Context, name: &AttributeName) -> Refusal {
+    let reason = reason(context.version, ResultReason::PERMISSION_DENIED, ResultReason::ATTRIBUTE_READ_ONLY);
+    Refusal::item(reason, format!("{name} cannot be changed"))
+}
+
+/// What is not there: the attribute, or only this one of several.
+fn missing(version: Version, object: &Object, name: &AttributeName) -> Refusal {
+    let reason = match object.attributes.iter().any(|other| other.name() == *name) {
+        true => reason(version, ResultReason::INDEX_OUT_OF_BOUNDS, ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND),
+        false => reason(version, ResultReason::ITEM_NOT_FOUND, ResultReason::ATTRIBUTE_NOT_FOUND),
+    };
+    Refusal::item(reason, format!("the object has no such {name}"))
+}
+
 /// Refuses what a client may not touch.
-fn may_change(engine: &Engine, attribute: &Attribute) -> Outcome<()> {
+fn may_change(engine: &Engine, context: &Context, attribute: &Attribute) -> Outcome<()> {
     let name = attribute.value.name();
     if is_fixed(&name) {
-        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{name} cannot be changed")));
+        return Err(fixed(context, &name));
     }
     let one = Attributes(vec![Attribute { index: None, value: attribute.value.clone() }]);
     screen(&engine.personality, Version::V2_0, one).map(|_| ())
@@ -202,14 +223,16 @@ fn change<T>(
 
 /// Answers Add Attribute.
 pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest) -> Outcome<AddAttributeResponse> {
-    may_change(engine, &request.attribute)?;
-    let value = complete(request.attribute.value);
+    let version = context.version;
+    may_change(engine, context, &request.attribute)?;
+    let value = complete(request.attribute.value)?;
     let given = value.clone();
     let (unique_identifier, index) = change(engine, context, request.unique_identifier, |object| {
         let name = value.name();
         let same = || object.attributes.0.iter().filter(|other| other.value.name() == name);
         if same().next().is_some() && !is_many(&name) {
-            return Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, format!("{name} is there already")));
+            let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_SINGLE_VALUED);
+            return Err(Refusal::item(reason, format!("{name} is there already")));
         }
         if object.dates.set(&value) {
             return Ok(None);
@@ -225,8 +248,9 @@ pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest)
 
 /// Answers Modify Attribute.
 pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRequest) -> Outcome<ModifyAttributeResponse> {
-    may_change(engine, &request.attribute)?;
-    let value = complete(request.attribute.value.clone());
+    let version = context.version;
+    may_change(engine, context, &request.attribute)?;
+    let value = complete(request.attribute.value.clone())?;
     let index = request.attribute.index.unwrap_or(0);
     let current = request.current_attribute;
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
@@ -239,7 +263,7 @@ pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRe
         match found {
             Some(at) => object.attributes.0[at].value = value,
             None if is_date && object.dates.set(&value) => {}
-            None => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, format!("there is no {name} to modify"))),
+            None => return Err(missing(version, object, &name)),
         }
         Ok(())
     })?;
@@ -248,7 +272,8 @@ pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRe
 
 /// Answers Delete Attribute.
 pub fn delete(engine: &Engine, context: &mut Context, request: DeleteAttributeRequest) -> Outcome<DeleteAttributeResponse> {
-    let typed = context.version.typed_attributes();
+    let version = context.version;
+    let typed = version.typed_attributes();
     let index = request.attribute_index.unwrap_or(0);
     let (current, name) = (request.current_attribute, request.attribute_name);
     let meant = |other: &Attribute| match (&current, &name) {
@@ -257,12 +282,13 @@ pub fn delete(engine: &Engine, context: &mut Context, request: DeleteAttributeRe
         (None, None) => false,
     };
     let asked = current.as_ref().map(|current| current.value.name()).or_else(|| name.clone());
-    if asked.is_some_and(|name| is_fixed(&name)) {
-        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, "this attribute cannot be deleted"));
+    let asked = asked.ok_or_else(|| invalid("which attribute?"))?;
+    if is_fixed(&asked) {
+        return Err(fixed(context, &asked));
     }
     let (unique_identifier, first) = change(engine, context, request.unique_identifier, |object| {
         let first = object.attributes.0.iter().find(|other| meant(other)).cloned();
-        let first = first.ok_or_else(|| Refusal::item(ResultReason::ITEM_NOT_FOUND, "there is no such attribute"))?;
+        let first = first.ok_or_else(|| missing(version, object, &asked))?;
         object.attributes.0.retain(|other| !meant(other));
         Ok(first)
     })?;
@@ -271,7 +297,7 @@ pub fn delete(engine: &Engine, context: &mut Context, request: DeleteAttributeRe
 
 /// Answers Set Attribute.
 pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest) -> Outcome<SetAttributeResponse> {
-    may_change(engine, &request.attribute)?;
+    may_change(engine, context, &request.attribute)?;
     let value = request.attribute.value;
     let name = value.name();
     if is_many(&name) && matches!(name, AttributeName::Standard(_)) {
@@ -290,9 +316,10 @@ pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest)
 
 /// Answers Adjust Attribute (2.x): adds to, subtracts from or negates a number or a flag.
 pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRequest) -> Outcome<AdjustAttributeResponse> {
+    let version = context.version;
     let name = request.attribute_reference;
     if is_fixed(&name) {
-        return Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("{name} cannot be changed")));
+        return Err(fixed(context, &name));
     }
     let by = match request.adjustment_value {
         Some(Value::Integer(by)) => i64::from(by),
@@ -302,8 +329,7 @@ pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRe
     };
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         let found = object.attributes.0.iter_mut().find(|other| other.value.name() == name);
-        let missing = || Refusal::item(ResultReason::ITEM_NOT_FOUND, format!("there is no {name} to adjust"));
-        let attribute = found.ok_or_else(missing)?;
+        let Some(attribute) = found else { return Err(missing(version, object, &name)) };
         let (AttributeValue::Custom(_, _, value) | AttributeValue::Other(_, value)) = &mut attribute.value else {
             return Err(invalid(format!("{name} cannot be adjusted")));
         };

@@ -17,7 +17,7 @@ use super::computed::{PARTS, of_certificate};
 use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
 use super::make::{describe, link, made_here, replaced, replacing, replacing_dates};
-use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now};
+use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
 use super::template::given;
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Tag, Value as Item};
@@ -124,10 +124,7 @@ fn certify_key(transaction: &mut Transaction<'_>, certificate: &mut Object, publ
 }
 
 fn invalid_request(context: &Context, why: impl std::fmt::Display) -> Refusal {
-    let reason = match context.version.typed_attributes() {
-        true => ResultReason::INVALID_CSR,
-        false => ResultReason::INVALID_FIELD,
-    };
+    let reason = reason(context.version, ResultReason::INVALID_FIELD, ResultReason::INVALID_CSR);
     Refusal::item(reason, format!("the certificate request: {why}"))
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::crypto::Streams;
 use super::fault::Fault;
-use super::objects::{Object, Objects, Outcome, Refusal, now};
+use super::objects::{Object, Objects, Outcome, Refusal, now, reason};
 use super::personality::Personality;
 use super::{attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate};
 
@@ -376,10 +376,8 @@ impl Engine {
             Request::CreateSplitKey(request) => split::create(self, context, *request).map(Into::into),
             Request::JoinSplitKey(request) => split::join(self, context, *request).map(Into::into),
             Request::Poll(_) | Request::Cancel(_) => {
-                let reason = match version.typed_attributes() {
-                    true => ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE,
-                    false => ResultReason::ITEM_NOT_FOUND,
-                };
+                let new = ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE;
+                let reason = reason(version, ResultReason::ITEM_NOT_FOUND, new);
                 Err(Refusal::item(reason, "no operation goes on: every answer comes at once"))
             }
             other => {

@@ -2,7 +2,7 @@
 
 use super::engine::{Context, Engine};
 use super::keys::invalid;
-use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::objects::{Object, Outcome, Refusal, Value, now, reason};
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Interval};
 use crate::version::Version;
@@ -12,11 +12,7 @@ pub const LEASE: u32 = 3600;
 
 /// The reason for "not in this state".
 fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
-    let reason = match version.typed_attributes() {
-        true => ResultReason::WRONG_KEY_LIFECYCLE_STATE,
-        false => ResultReason::PERMISSION_DENIED,
-    };
-    Refusal::item(reason, text)
+    Refusal::item(reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE), text)
 }
 
 /// Changes the object that a request names, in one transaction.
@@ -54,7 +50,7 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
     let code = request.revocation_reason.revocation_reason_code;
     let compromise = matches!(code, RevocationReasonCode::KEY_COMPROMISE | RevocationReasonCode::CA_COMPROMISE);
     let occurrence = request.compromise_occurrence_date.map(|date| date.0);
-    let reason = request.revocation_reason;
+    let revocation_reason = request.revocation_reason;
     let unique_identifier = change(engine, context, request.unique_identifier, |object| {
         match (object.state(), compromise) {
             (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
@@ -69,10 +65,11 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
             }
             (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
             (state, false) => {
-                return Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, format!("the object is {state}, not Active")));
+                let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
+                return Err(Refusal::item(reason, format!("the object is {state}, not Active")));
             }
         }
-        object.revocation_reason = Some(reason);
+        object.revocation_reason = Some(revocation_reason);
         Ok(())
     })?;
     Ok(RevokeResponse { unique_identifier })
@@ -163,7 +160,10 @@ pub fn get_usage_allocation(
     let unique_identifier =
         change(engine, context, request.unique_identifier, |object| match limits_of(&mut object.attributes) {
             Some(limits) => take(version, limits, request.usage_limits_count),
-            None => Err(Refusal::item(ResultReason::ILLEGAL_OPERATION, "the object has no Usage Limits")),
+            None => {
+                let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_NOT_FOUND);
+                Err(Refusal::item(reason, "the object has no Usage Limits"))
+            }
         })?;
     Ok(GetUsageAllocationResponse { unique_identifier })
 }
@@ -178,10 +178,7 @@ fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
 fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> {
     let left = limits.usage_limits_count.unwrap_or(limits.usage_limits_total);
     if wanted < 0 || wanted > left {
-        let reason = match version.typed_attributes() {
-            true => ResultReason::USAGE_LIMIT_EXCEEDED,
-            false => ResultReason::PERMISSION_DENIED,
-        };
+        let reason = reason(version, ResultReason::PERMISSION_DENIED, ResultReason::USAGE_LIMIT_EXCEEDED);
         return Err(Refusal::item(reason, format!("Usage Limits leave {left}")));
     }
     limits.usage_limits_count = Some(left - wanted);

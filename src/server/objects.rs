@@ -43,6 +43,11 @@ impl Refusal {
     }
 }
 
+/// The reason as a version has it: what 1.x has one for, and the finer one of 2.x.
+pub fn reason(version: Version, before: ResultReason, since_2_0: ResultReason) -> ResultReason {
+    if version.typed_attributes() { since_2_0 } else { before }
+}
+
 impl From<Error> for Refusal {
     /// What the file or a library could not do.
     fn from(error: Error) -> Refusal {

@@ -358,6 +358,56 @@ fn fresh_members_of_a_group_are_given_out_once_in_their_order() {
 }
 
 #[test]
+fn attributes_are_refused_with_the_reasons_of_the_version() {
+    let server = Server::new();
+    for version in Version::ALL {
+        let either = |old, new| Some(if version.typed_attributes() { new } else { old });
+        let uid = server.create(version, &[name("first"), name("second")]).unwrap();
+        let add = |value: AttributeValue| AddAttributeRequest { unique_identifier: id(&uid), attribute: value.into() };
+        let modify = |index, value: AttributeValue| ModifyAttributeRequest {
+            unique_identifier: id(&uid),
+            current_attribute: version.typed_attributes().then(|| name("third").into()),
+            attribute: Attribute { index, value },
+        };
+        let delete = |tag, index| DeleteAttributeRequest {
+            unique_identifier: id(&uid),
+            attribute_name: Some(AttributeName::Standard(tag)),
+            attribute_index: index,
+            ..DeleteAttributeRequest::default()
+        };
+        let contact = AttributeValue::ContactInformation("me".into());
+        server.ask(version, &add(contact.clone())).unwrap();
+        let twice = either(ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_SINGLE_VALUED);
+        assert_eq!(server.ask(version, &add(contact)).err(), twice, "{version}");
+        let fixed = either(ResultReason::PERMISSION_DENIED, ResultReason::ATTRIBUTE_READ_ONLY);
+        assert_eq!(server.ask(version, &add(AttributeValue::State(State::ACTIVE))).err(), fixed, "{version}");
+        assert_eq!(server.ask(version, &delete(Tag::STATE, None)).err(), fixed, "{version}");
+        let instance = either(ResultReason::INDEX_OUT_OF_BOUNDS, ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND);
+        assert_eq!(
+            server.ask(version, &modify((!version.typed_attributes()).then_some(7), name("x"))).err(),
+            instance,
+            "{version}"
+        );
+        let absent = either(ResultReason::ITEM_NOT_FOUND, ResultReason::ATTRIBUTE_NOT_FOUND);
+        assert_eq!(server.ask(version, &delete(Tag::OBJECT_GROUP, None)).err(), absent, "{version}");
+        if !version.typed_attributes() {
+            assert_eq!(server.ask(version, &delete(Tag::NAME, Some(2))).err(), instance, "{version}");
+        }
+        // What an application leaves to the server is made up, differently each time.
+        let info = AttributeValue::ApplicationSpecificInformation(ApplicationSpecificInformation {
+            application_namespace: "app".into(),
+            application_data: None,
+        });
+        let made = [(); 2].map(|()| {
+            let uid = server.create(version, std::slice::from_ref(&info)).unwrap();
+            let got = server.attributes(version, &uid, &[Tag::APPLICATION_SPECIFIC_INFORMATION]);
+            got.application_data("app").unwrap().to_owned()
+        });
+        assert_ne!(made[0], made[1]);
+    }
+}
+
+#[test]
 fn storage_status_tells_what_is_found() {
     let server = Server::new();
     let [online, archived, destroyed] = [(); 3].map(|()| server.create(Version::V1_2, &[name("one of them")]).unwrap());

@@ -11,7 +11,7 @@ use crate::server::engine::{Context, Engine};
 use crate::server::keys::{Material, hash_of, invalid};
 use crate::server::life::Purpose;
 use crate::server::lifecycle::spend;
-use crate::server::objects::{Object, Outcome, Refusal, Value};
+use crate::server::objects::{Object, Outcome, Refusal, Value, reason};
 use crate::version::Version;
 
 /// The mode that parameters ask for; `iv` and `aad` are the request's.
@@ -169,10 +169,8 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
                 return Ok(DecryptResponse { unique_identifier, data: Some(plain), correlation_value: None });
             }
             if request.iv_counter_nonce.is_none() && iv_len(cipher_key(engine, &object, &parameters)?, &parameters).is_some() {
-                let reason = match context.version.typed_attributes() {
-                    true => ResultReason::MISSING_INITIALIZATION_VECTOR,
-                    false => ResultReason::INVALID_MESSAGE,
-                };
+                let new = ResultReason::MISSING_INITIALIZATION_VECTOR;
+                let reason = reason(context.version, ResultReason::INVALID_MESSAGE, new);
                 return Err(Refusal::item(reason, "IV/Counter/Nonce is missing"));
             }
             let (iv, aad) = (request.iv_counter_nonce.unwrap_or_default(), request.additional_data.unwrap_or_default());
