@@ -16,3 +16,4 @@ mod proof;
 mod serve;
 mod store_kmip;
 mod tokendir;
+mod wrapping;

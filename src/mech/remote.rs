@@ -68,7 +68,7 @@ impl Remote {
 
     /// The key's value, when the store has refused the mechanism before it did anything.
     pub(super) fn instead(&self, error: Error) -> Result<Arc<Secret>> {
-        if self.begun { Err(error) } else { self.key.instead(self.mechanism, error) }
+        if self.begun { Err(self.key.explain(error)) } else { self.key.instead(self.mechanism, error) }
     }
 
     fn is_padded(&self) -> bool {

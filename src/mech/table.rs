@@ -99,6 +99,7 @@ impl Entry {
             Work::RsaPkcs | Work::RsaOaep | Work::RsaPkcsHash(_) | Work::RsaPss(_) | Work::Ecdsa(_) | Work::EdDsa => true,
             Work::Hmac(..) | Work::Cmac(..) => true,
             Work::EcbEncryptData(_) | Work::CbcEncryptData(_) => true,
+            Work::KeyWrap | Work::KeyWrapPad => true,
             _ => false,
         }
     }

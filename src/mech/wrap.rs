@@ -1,16 +1,20 @@
 //! Wrapping keys for transport, and unwrapping them.
 
+use std::sync::Arc;
+
 use super::cipher::CipherOperation;
 use super::table::{Work, serving};
 use super::{Key, Mechanism, Output, Params};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
-use crate::crypto::kw::{self, Wrapping};
+use crate::crypto::kw;
 use crate::crypto::rng;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use crate::token::object::unflatten;
-use crate::token::objects::Material;
+use crate::store::{Ability, Class, KeyStore, Uid, Wrapping};
+use crate::token::object::{Attributes, unflatten};
+use crate::token::objects::{Material, Source};
+use crate::token::value;
 
 /// Wraps `key` with `wrapping`: `C_WrapKey`. Errors are in the words of that function.
 pub fn wrap(mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Option<usize>) -> Result<Output> {
@@ -56,7 +60,24 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
     };
     match work {
         Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
-            let kek = kek(mechanism, wrapping, CKA_WRAP)?;
+            let ability = key.object.uid().and(in_store(work)).map(Ability::Wrap);
+            let kek = match kek(mechanism, wrapping, CKA_WRAP, ability) {
+                Ok(Material::Local(kek)) => kek,
+                Ok(Material::Remote(store, kek)) => {
+                    if let Some(output) = wrapped_len(work, key).and_then(|len| Output::early(len, room)) {
+                        return Ok(output);
+                    }
+                    match wrap_there(work, store.as_ref(), &kek, key) {
+                        Ok(wrapped) => return Ok(whole(wrapped)),
+                        Err(e) => instead(mechanism, wrapping, e)?,
+                    }
+                }
+                // The value of a key of this process would have to travel to the store, which takes no such request.
+                Err(e) if only_there(work, mechanism, wrapping, &e) && key.object.uid().is_none() => {
+                    return Err(e.with_rv(CKR_KEY_NOT_WRAPPABLE));
+                }
+                Err(e) => return Err(e),
+            };
             Ok(whole(wrap_with(work, kek.expose(), value()?.expose())?))
         }
         Work::RsaAesKeyWrap => {
@@ -94,15 +115,18 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
 /// The value that `wrapped` carries: `C_UnwrapKey`. Errors are in the words of that function.
 pub fn unwrap(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result<Secret> {
     let work = serving(mechanism.kind, CKF_UNWRAP)?.work;
-    open(work, mechanism, unwrapping, wrapped).map_err(|e| {
-        let rv = match e.rv() {
-            CKR_KEY_TYPE_INCONSISTENT => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
-            CKR_ENCRYPTED_DATA_INVALID | CKR_AEAD_DECRYPT_FAILED => CKR_WRAPPED_KEY_INVALID,
-            CKR_ENCRYPTED_DATA_LEN_RANGE => CKR_WRAPPED_KEY_LEN_RANGE,
-            other => other,
-        };
-        e.with_rv(rv)
-    })
+    open(work, mechanism, unwrapping, wrapped).map_err(for_unwrapping)
+}
+
+/// An error in the words of `C_UnwrapKey`.
+fn for_unwrapping(error: Error) -> Error {
+    let rv = match error.rv() {
+        CKR_KEY_TYPE_INCONSISTENT => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        CKR_ENCRYPTED_DATA_INVALID | CKR_AEAD_DECRYPT_FAILED => CKR_WRAPPED_KEY_INVALID,
+        CKR_ENCRYPTED_DATA_LEN_RANGE => CKR_WRAPPED_KEY_LEN_RANGE,
+        other => other,
+    };
+    error.with_rv(rv)
 }
 
 fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result<Secret> {
@@ -115,7 +139,14 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
     };
     match work {
         Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
-            let kek = kek(mechanism, unwrapping, CKA_UNWRAP)?;
+            let kek = match (kek(mechanism, unwrapping, CKA_UNWRAP, in_store(work).map(Ability::Unwrap))?, in_store(work)) {
+                (Material::Local(kek), _) => kek,
+                (Material::Remote(store, kek), Some(wrapping)) => match store.unwrap(&kek, wrapping, wrapped) {
+                    Ok(value) => return Ok(value),
+                    Err(e) => instead(mechanism, unwrapping, e)?,
+                },
+                (Material::Remote(..), None) => return Err(CKR_MECHANISM_INVALID.into()),
+            };
             unwrap_with(work, kek.expose(), wrapped)
         }
         Work::RsaAesKeyWrap => {
@@ -135,8 +166,74 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
     }
 }
 
-/// The value of an AES key encryption key: no store's vocabulary has key wrapping.
-fn kek(mechanism: &Mechanism, key: &Key, usage: CK_ATTRIBUTE_TYPE) -> Result<std::sync::Arc<Secret>> {
+/// A secret key of these attributes that the store unwraps to keep, so that its value is never here; `None` where it comes here.
+pub fn source(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8], attributes: &Attributes) -> Result<Option<Source>> {
+    let work = serving(mechanism.kind, CKF_UNWRAP)?.work;
+    let Some(wrapping) = in_store(work) else { return Ok(None) };
+    // A check value wants the value to be checked with.
+    let plain = attributes.bytes(CKA_CHECK_VALUE).is_none_or(<[u8]>::is_empty);
+    if !attributes.flag(CKA_TOKEN) || attributes.class() != CKO_SECRET_KEY || !plain {
+        return Ok(None);
+    }
+    let Some(len) = value_len(wrapping, wrapped.len(), attributes) else { return Ok(None) };
+    Ok(match kek(mechanism, unwrapping, CKA_UNWRAP, Some(Ability::Unwrap(wrapping))).map_err(for_unwrapping)? {
+        Material::Local(_) => None,
+        Material::Remote(_, kek) => Some(Source::Wrapped { kek, wrapping, wrapped: wrapped.to_vec(), len }),
+    })
+}
+
+/// Length of the secret key in `wrapped` bytes, where type and wrapping leave only one.
+fn value_len(wrapping: Wrapping, wrapped: usize, attributes: &Attributes) -> Option<usize> {
+    let key_type = attributes.key_type()?;
+    let len = match wrapping {
+        Wrapping::Kw => wrapped.checked_sub(8).filter(|len| len % 8 == 0),
+        // Padding hides up to 7 bytes: only types of a few lengths show theirs.
+        Wrapping::Kwp if matches!(key_type, CKK_AES | CKK_DES3 | CKK_CHACHA20) => wrapped.checked_sub(8),
+        Wrapping::Kwp => None,
+    }?;
+    let said = attributes.number(CKA_VALUE_LEN).is_none_or(|said| said == len as CK_ULONG);
+    (said && value::is_key_length(key_type, len)).then_some(len)
+}
+
+/// How a store wraps what a mechanism wraps, where KMIP has words for it.
+fn in_store(work: Work) -> Option<Wrapping> {
+    match work {
+        Work::KeyWrap => Some(Wrapping::Kw),
+        Work::KeyWrapPad => Some(Wrapping::Kwp),
+        _ => None,
+    }
+}
+
+/// Whether a key encryption key is refused because its store alone could use it.
+fn only_there(work: Work, mechanism: &Mechanism, kek: &Key, error: &Error) -> bool {
+    let allowed = kek.object.attributes.allows(mechanism.kind);
+    error.rv() == CKR_MECHANISM_INVALID && allowed && kek.object.uid().is_some() && in_store(work).is_some()
+}
+
+/// Length of a wrapped secret key, where the key's is known.
+fn wrapped_len(work: Work, key: &Key) -> Option<usize> {
+    let len = key.object.attributes.number(CKA_VALUE_LEN).filter(|_| key.class() == CKO_SECRET_KEY)?;
+    in_store(work).and_then(|_| Some(usize::try_from(len).ok()?.next_multiple_of(8) + 8))
+}
+
+fn wrap_there(work: Work, store: &dyn KeyStore, kek: &Uid, key: &Key) -> Result<Vec<u8>> {
+    let (Some(wrapping), Some(uid)) = (in_store(work), key.object.uid()) else { return Err(CKR_MECHANISM_INVALID.into()) };
+    let class = if key.class() == CKO_PRIVATE_KEY { Class::PrivateKey } else { Class::SecretKey };
+    store.wrap(kek, wrapping, uid, class)
+}
+
+/// The value of a key encryption key whose store does not wrap or unwrap with it, where the token's policy lets it be had.
+fn instead(mechanism: &Mechanism, kek: &Key, error: Error) -> Result<Arc<Secret>> {
+    match error.rv() {
+        // About the other key: with a value that can be had, it is wrapped here.
+        CKR_KEY_NOT_WRAPPABLE if kek.may_be_had() => kek.instead(mechanism.kind, error.with_rv(CKR_MECHANISM_INVALID)),
+        CKR_KEY_NOT_WRAPPABLE | CKR_KEY_UNEXTRACTABLE | CKR_WRAPPED_KEY_INVALID => Err(error),
+        _ => kek.instead(mechanism.kind, error),
+    }
+}
+
+/// Where an AES key encryption key is used.
+fn kek(mechanism: &Mechanism, key: &Key, usage: CK_ATTRIBUTE_TYPE, ability: Option<Ability>) -> Result<Material> {
     if key.class() != CKO_SECRET_KEY || key.key_type() != CKK_AES {
         return Err(CKR_KEY_TYPE_INCONSISTENT.into());
     }
@@ -148,10 +245,7 @@ fn kek(mechanism: &Mechanism, key: &Key, usage: CK_ATTRIBUTE_TYPE) -> Result<std
         Params::Raw(iv) if mechanism.kind != CKM_AES_KEY_WRAP && *iv == [0xa6, 0x59, 0x59, 0xa6] => {}
         _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
     }
-    match key.material(mechanism.kind, None)? {
-        Material::Local(value) => Ok(value),
-        Material::Remote(..) => Err(CKR_MECHANISM_INVALID.into()),
-    }
+    key.material(mechanism.kind, ability)
 }
 
 fn wrap_with(work: Work, kek: &[u8], value: &[u8]) -> Result<Vec<u8>> {

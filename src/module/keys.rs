@@ -146,12 +146,25 @@ impl Module {
         if !matches!(draft.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
             return Err(CKR_TEMPLATE_INCONSISTENT.into());
         }
+        let kept = draft.attributes.has(CKA_EXTRACTABLE) && !draft.attributes.flag(CKA_EXTRACTABLE);
         if !draft.attributes.has(CKA_EXTRACTABLE) {
             // 5.14: "by default set to CK_TRUE".
             draft.attributes.set_flag(CKA_EXTRACTABLE, true);
         }
         draft.complete();
         rights.check(&draft.attributes)?;
+        if let Some(source) = mech::wrap::source(&mechanism, &unwrapping, wrapped, &draft.attributes)? {
+            let mut attributes = draft.attributes.clone();
+            if let Source::Wrapped { len, .. } = &source {
+                attributes.set_number(CKA_VALUE_LEN, *len as CK_ULONG);
+            }
+            attributes.set_flag(vendor::KEPT, kept);
+            match session.token.add(attributes, source, h) {
+                // It does not unwrap after all: the key is unwrapped here where that may be.
+                Err(e) if e.rv() == CKR_MECHANISM_INVALID => {}
+                made => return Ok(made?.handle),
+            }
+        }
         let value = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped)?;
         let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(CKR_WRAPPED_KEY_INVALID))?;
         value::adopt(&mut draft.attributes, &value)?;

@@ -326,14 +326,18 @@ impl Engine {
             }
             Request::Create(request) => make::create(self, context, *request).map(Into::into),
             Request::CreateKeyPair(request) => make::create_key_pair(self, context, *request).map(Into::into),
-            Request::Register(request) => make::register(self, context, *request).map(Into::into),
+            Request::Register(request) => {
+                make::register(self, context, mistakes::unwrapped(&self.personality, *request)).map(Into::into)
+            }
             Request::Import(request) => make::import(self, context, *request).map(Into::into),
             Request::ReKey(request) => make::re_key(self, context, *request).map(Into::into),
             Request::ReKeyKeyPair(request) => make::re_key_key_pair(self, context, *request).map(Into::into),
             Request::DeriveKey(request) => derive::derive_key(self, context, *request).map(Into::into),
             Request::Locate(request) => locate::locate(self, context, *request).map(Into::into),
             Request::Check(request) => lifecycle::check(self, context, *request).map(Into::into),
-            Request::Get(request) => get::get(self, context, *request).map(Into::into),
+            Request::Get(request) => {
+                get::get(self, context, *request).map(|answer| mistakes::wrapped(&self.personality, answer).into())
+            }
             Request::Export(request) => get::export(self, context, *request).map(Into::into),
             Request::GetAttributeList(request) => attributes::list(self, context, *request).map(Into::into),
             Request::AddAttribute(request) => attributes::add(self, context, *request).map(Into::into),

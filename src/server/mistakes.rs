@@ -82,3 +82,26 @@ pub fn authenticated(
     }
     answer
 }
+
+/// A key that was asked for wrapped, as this server wraps it.
+pub fn wrapped(personality: &Personality, mut answer: GetResponse) -> GetResponse {
+    if makes(personality, Mistake::Wrapping)
+        && let ManagedObject::SymmetricKey(SymmetricKey { key_block }) = &mut answer.object
+        && let Some(KeyValue::Wrapped(bytes)) = &mut key_block.key_value
+    {
+        spoil(bytes.last_mut());
+    }
+    answer
+}
+
+/// A key that comes wrapped, as this server takes it.
+pub fn unwrapped(personality: &Personality, mut request: RegisterRequest) -> RegisterRequest {
+    if makes(personality, Mistake::Unwrapping)
+        && let Some(ManagedObject::SymmetricKey(SymmetricKey { key_block })) = &mut request.object
+        && let Some(KeyValue::Wrapped(bytes)) = &key_block.key_value
+    {
+        key_block.key_value = Some(KeyValue::bytes(Secret::new(bytes.clone())));
+        key_block.key_wrapping_data = None;
+    }
+    request
+}

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Correlation, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
+    Ability, Algorithm, Changes, Cipher, Class, Correlation, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec,
+    State, Uid, Wrapping,
 };
 use crate::ck::{CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
 use crate::error::{Error, Result};
@@ -180,6 +181,18 @@ impl<S: KeyStore> KeyStore for Cached<S> {
         self.store.mac_last(uid, mac, before, part).inspect_err(|e| self.note(uid, e))
     }
 
+    fn wrap(&self, kek: &Uid, wrapping: Wrapping, key: &Uid, class: Class) -> Result<Vec<u8>> {
+        self.store.wrap(kek, wrapping, key, class)
+    }
+
+    fn register_wrapped(&self, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Uid> {
+        self.store.register_wrapped(spec, kek, wrapping, wrapped)
+    }
+
+    fn unwrap(&self, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Secret> {
+        self.store.unwrap(kek, wrapping, wrapped)
+    }
+
     fn random(&self, len: usize) -> Result<Secret> {
         self.store.random(len)
     }
@@ -192,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED};
-    use crate::store::{Class, Usage};
+    use crate::store::Usage;
 
     /// One object, counted and slow.
     #[derive(Default)]

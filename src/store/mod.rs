@@ -12,6 +12,7 @@ use crate::ck::CKR_MECHANISM_INVALID;
 use crate::error::Result;
 use crate::secret::Secret;
 
+pub use crate::crypto::kw::Wrapping;
 pub use crate::crypto::{Curve, Hash};
 
 pub mod cache;
@@ -350,6 +351,8 @@ pub enum Ability {
     Mac,
     Random,
     CreateKeyPair,
+    Wrap(Wrapping),
+    Unwrap(Wrapping),
 }
 
 /// Why a key is revoked (KMIP spec 1.4, 9.1.3.2.19).
@@ -448,6 +451,23 @@ pub trait KeyStore: Send + Sync {
 
     /// Takes the last part, and authenticates all of them.
     fn mac_last(&self, _uid: &Uid, _mac: Mac, _before: &Correlation, _part: &[u8]) -> Result<Vec<u8>> {
+        Err(CKR_MECHANISM_INVALID.into())
+    }
+
+    /// The value of a key, wrapped under another; neither leaves the store. `CKR_MECHANISM_INVALID` when it does not wrap so,
+    /// `CKR_KEY_NOT_WRAPPABLE` when it cannot wrap this one.
+    fn wrap(&self, _kek: &Uid, _wrapping: Wrapping, _key: &Uid, _class: Class) -> Result<Vec<u8>> {
+        Err(CKR_MECHANISM_INVALID.into())
+    }
+
+    /// Stores and activates a secret key that comes wrapped under another; neither leaves the store. `CKR_MECHANISM_INVALID` when it does
+    /// not unwrap so, `CKR_WRAPPED_KEY_INVALID` when it was wrapped under another key or changed since.
+    fn register_wrapped(&self, _spec: &Spec, _kek: &Uid, _wrapping: Wrapping, _wrapped: &[u8]) -> Result<Uid> {
+        Err(CKR_MECHANISM_INVALID.into())
+    }
+
+    /// The value of a key that comes wrapped under one that stays in the store. Errors as in [`KeyStore::register_wrapped`].
+    fn unwrap(&self, _kek: &Uid, _wrapping: Wrapping, _wrapped: &[u8]) -> Result<Secret> {
         Err(CKR_MECHANISM_INVALID.into())
     }
 

@@ -15,7 +15,7 @@ use crate::config::{ClusterKeys, CryptoPolicy};
 use crate::crypto::pkey::PublicKey;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid};
+use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid, Wrapping};
 
 /// How long the answer to a search may be given again.
 const FIND_AGE: Duration = Duration::from_secs(2);
@@ -49,6 +49,17 @@ pub enum Source {
     Given(Secret),
     /// Made by the store: a secret key of so many bits.
     Made(u32),
+    /// Wrapped, to be unwrapped by the store: a token's secret key.
+    Wrapped {
+        /// The key encryption key.
+        kek: Uid,
+        /// How it is wrapped.
+        wrapping: Wrapping,
+        /// The wrapped value.
+        wrapped: Vec<u8>,
+        /// Length of the value in bytes.
+        len: usize,
+    },
 }
 
 impl Token {
@@ -345,26 +356,29 @@ impl Token {
 
     /// Makes an object: in the store when it is a token object, else in this process for as long as `session` lives.
     pub fn add(&self, mut attributes: Attributes, source: Source, session: CK_SESSION_HANDLE) -> Result<Arc<Object>> {
-        let made_there = matches!(source, Source::Made(_)) && attributes.flag(CKA_TOKEN);
+        let made_there = matches!(source, Source::Made(_) | Source::Wrapped { .. }) && attributes.flag(CKA_TOKEN);
         if attributes.flag(vendor::KEPT) && !(made_there && self.can_work(&attributes)?) {
             attributes.set_flag(vendor::KEPT, false);
         }
         if attributes.flag(CKA_TOKEN) {
-            let (bits, given) = match source {
-                Source::Given(value) => (value::bits(&attributes, &value)?, Some(value)),
-                Source::Made(bits) => (bits, None),
+            let bits = match &source {
+                Source::Given(value) => value::bits(&attributes, value)?,
+                Source::Made(bits) => *bits,
+                Source::Wrapped { len, .. } => 8 * u32::try_from(*len).map_err(|_| CKR_WRAPPED_KEY_LEN_RANGE)?,
             };
             let spec = self.spec(&attributes, bits)?;
             let store = self.store()?;
-            let uid = match given {
-                Some(value) => store.register(&spec, value.expose())?,
-                None => store.create(&spec)?,
+            let uid = match source {
+                Source::Given(value) => store.register(&spec, value.expose())?,
+                Source::Made(_) => store.create(&spec)?,
+                Source::Wrapped { kek, wrapping, wrapped, .. } => store.register_wrapped(&spec, &kek, wrapping, &wrapped)?,
             };
             return Ok(self.adopt(attributes, uid, None));
         }
         let value = match source {
             Source::Given(value) => value,
             Source::Made(bits) => value::random(attributes.key_type(), bits)?,
+            Source::Wrapped { .. } => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
         };
         value::adopt(&mut attributes, &value)?;
         let handle = self.handles.next();
@@ -395,10 +409,15 @@ impl Token {
         let can = |usage, ability| Ok::<_, Error>(attributes.flag(usage) && store.can(ability)?);
         match spec::algorithm(attributes)? {
             A::Aes | A::TripleDes => {
-                Ok(can(CKA_ENCRYPT, Ability::Encrypt)? || can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_SIGN, Ability::Mac)?)
+                let encrypts = can(CKA_ENCRYPT, Ability::Encrypt)? || can(CKA_WRAP, Ability::Encrypt)?;
+                let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
+                Ok(encrypts || decrypts || can(CKA_SIGN, Ability::Mac)?)
             }
             A::GenericSecret | A::Hmac(_) => Ok(can(CKA_SIGN, Ability::Mac)? || can(CKA_VERIFY, Ability::Mac)?),
-            A::Rsa => Ok(can(CKA_SIGN, Ability::Sign)? || can(CKA_DECRYPT, Ability::Decrypt)?),
+            A::Rsa => {
+                let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
+                Ok(decrypts || can(CKA_SIGN, Ability::Sign)?)
+            }
             A::Ec(curve) => Ok(curve != Curve::X25519 && can(CKA_SIGN, Ability::Sign)?),
             A::ChaCha20 | A::None | A::Other(_) => Ok(false),
         }

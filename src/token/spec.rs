@@ -146,6 +146,9 @@ pub fn spec(attributes: &Attributes, bits: u32) -> Result<Spec> {
             (CKA_SIGN, Class::SecretKey) => Usage::MAC_GENERATE,
             (CKA_VERIFY, Class::SecretKey) => Usage::MAC_VERIFY,
             (CKA_DERIVE, Class::PrivateKey) => Usage::DERIVE | Usage::KEY_AGREEMENT,
+            // In most mechanisms that wrap, the server encrypts.
+            (CKA_WRAP, _) => Usage::WRAP | Usage::ENCRYPT,
+            (CKA_UNWRAP, _) => Usage::UNWRAP | Usage::DECRYPT,
             _ => *bit,
         };
     }

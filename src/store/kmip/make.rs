@@ -13,7 +13,10 @@ use super::terms;
 use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
-use crate::kmip::{AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, ObjectType, RegisterRequest, ResultReason};
+use crate::kmip::{
+    AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, KeyMaterial, KeyValue, KeyWrappingData, ManagedObject,
+    ObjectType, RegisterRequest, ResultReason, SecretData, SymmetricKey,
+};
 use crate::log;
 use crate::net::{Call, Transport};
 use crate::store::{Ability, Algorithm, Class, Meta, Spec, State, Uid};
@@ -43,7 +46,7 @@ impl<T: Transport> KmipStore<T> {
             // Many servers make AES keys only. Any other secret is random bytes, which can be made here.
             Err(e) if is_refusal(&e) && is_plain_secret(spec.algorithm) => {
                 let value = rng::bytes(spec.bits.div_ceil(8) as usize)?;
-                return self.register_in(&call, spec, value.expose()).map_err(|_| e);
+                return self.register_in(&call, spec, value.expose(), None).map_err(|_| e);
             }
             made => made.map_err(for_creation)?,
         };
@@ -118,10 +121,17 @@ impl<T: Transport> KmipStore<T> {
     }
 
     pub(super) fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
-        self.register_in(&self.client.call(), spec, value).map_err(for_creation)
+        self.register_in(&self.client.call(), spec, value, None).map_err(for_creation)
     }
 
-    fn register_in(&self, call: &Call<'_, T>, spec: &Spec, value: &[u8]) -> Result<Uid> {
+    /// Registers and activates; `wrapping` says under which key the value is wrapped, when it is.
+    pub(super) fn register_in(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        value: &[u8],
+        wrapping: Option<&KeyWrappingData>,
+    ) -> Result<Uid> {
         let making = Making::new(spec)?;
         let form = match spec.class {
             Class::PublicKey => &self.facts.x509_public,
@@ -136,7 +146,10 @@ impl<T: Transport> KmipStore<T> {
                 object()?;
                 self.once(call, &making.marker, one, |call| {
                     self.wished(call, spec, |wishes| {
-                        let object = object()?;
+                        let mut object = object()?;
+                        if let Some(data) = wrapping {
+                            wrap(&mut object, data);
+                        }
                         let object_type = object.object_type();
                         let request = RegisterRequest {
                             object_type,
@@ -265,6 +278,21 @@ impl Making {
     pub(super) fn new(spec: &Spec) -> Result<Making> {
         let nonce = data_encoding::HEXLOWER.encode(rng::bytes(16)?.expose());
         Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce) })
+    }
+}
+
+/// Says of a key that its bytes are wrapped.
+pub(super) fn wrap(object: &mut ManagedObject, data: &KeyWrappingData) {
+    let (ManagedObject::SymmetricKey(SymmetricKey { key_block }) | ManagedObject::SecretData(SecretData { key_block, .. })) =
+        object
+    else {
+        return;
+    };
+    if let Some(KeyValue::Plain(plain)) = &key_block.key_value
+        && let KeyMaterial::Bytes(bytes) = &plain.key_material
+    {
+        key_block.key_value = Some(KeyValue::Wrapped(bytes.expose().to_vec()));
+        key_block.key_wrapping_data = Some(data.clone());
     }
 }
 

@@ -10,14 +10,17 @@ use crate::kmip::{
     self, Certificate, CertificateType, CryptographicAlgorithm, GetRequest, KeyBlock, KeyFormatType, KeyMaterial, KeyValue,
     ManagedObject, OpaqueDataType, OpaqueObject, SecretData, SecretDataType, SymmetricKey, TransparentKey,
 };
-use crate::net::Transport;
+use crate::net::{Call, Transport};
 use crate::secret::Secret;
 use crate::store::{Algorithm, Class, Spec, Uid};
 use crate::ttlv::BigInteger;
 
 impl<T: Transport> KmipStore<T> {
     pub(super) fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        let call = self.client.call();
+        self.fetch_in(&self.client.call(), uid)
+    }
+
+    pub(super) fn fetch_in(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Secret> {
         let get = |key_format_type| {
             let request = GetRequest { unique_identifier: Some(uid.0.as_str().into()), key_format_type, ..GetRequest::default() };
             let answer = call.request(&request)?;

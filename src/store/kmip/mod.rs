@@ -17,13 +17,14 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod wrap;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta, Revocation,
-    Signing, Spec, Uid,
+    Ability, Algorithm, Changes, Cipher, Class, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta,
+    Revocation, Signing, Spec, Uid, Wrapping,
 };
 use crate::crypto::hash::digest;
 use crate::error::{Error, Result};
@@ -127,6 +128,9 @@ impl<T: Transport> KmipStore<T> {
             Ability::Sign => (&self.facts.sign, OperationCode::SIGN, Version::V1_2),
             Ability::Mac => (&self.facts.mac, OperationCode::MAC, Version::V1_2),
             Ability::Random => (&self.facts.random, OperationCode::RNG_RETRIEVE, Version::V1_2),
+            // These are ways to Get and to Register.
+            Ability::Wrap(_) => (&self.facts.one_form, OperationCode::GET, Version::V1_1),
+            Ability::Unwrap(_) => (&self.facts.one_form, OperationCode::REGISTER, Version::V1_1),
             Ability::CreateKeyPair => (&self.facts.create_key_pair, OperationCode::CREATE_KEY_PAIR, Version::V1_0),
         }
     }
@@ -172,6 +176,11 @@ fn same(uid: &Uid, answered: &str) -> Result<()> {
 
 impl<T: Transport> KeyStore for KmipStore<T> {
     fn can(&self, ability: Ability) -> Result<bool> {
+        match ability {
+            Ability::Wrap(wrapping) => return self.can_wrap(Act::Wrap(wrapping)),
+            Ability::Unwrap(wrapping) => return self.can_wrap(Act::Unwrap(wrapping)),
+            _ => {}
+        }
         let (fact, operation, since) = self.ability(ability);
         if let Some(proven) = fact.known() {
             return Ok(proven);
@@ -261,6 +270,18 @@ impl<T: Transport> KeyStore for KmipStore<T> {
 
     fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
         self.mac_last(uid, mac, before, part)
+    }
+
+    fn wrap(&self, kek: &Uid, wrapping: Wrapping, key: &Uid, class: Class) -> Result<Vec<u8>> {
+        self.wrap(kek, wrapping, key, class)
+    }
+
+    fn register_wrapped(&self, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Uid> {
+        self.register_wrapped(spec, kek, wrapping, wrapped)
+    }
+
+    fn unwrap(&self, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Secret> {
+        self.unwrap(kek, wrapping, wrapped)
     }
 
     fn random(&self, len: usize) -> Result<Secret> {

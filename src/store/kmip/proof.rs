@@ -19,11 +19,12 @@ use crate::ck::CKR_MECHANISM_INVALID;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::message::ResponseMessage;
 use crate::kmip::{
-    ActivateRequest, DestroyRequest, RegisterRequest, ResultReason, RevocationReason, RevocationReasonCode, RevokeRequest,
+    ActivateRequest, DestroyRequest, ManagedObject, RegisterRequest, ResultReason, RevocationReason, RevocationReasonCode,
+    RevokeRequest,
 };
 use crate::log;
 use crate::net::{Call, Transport};
-use crate::store::{Class, Uid};
+use crate::store::{Class, Spec, Uid};
 use crate::version::Version;
 
 /// After a trial that broke off the next one waits so long.
@@ -32,11 +33,19 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// What the server made at each step of a trial.
 type Answers = Vec<Result<Vec<u8>>>;
 
+/// An object that does not stay.
+pub(super) struct Guest {
+    name: String,
+    pub(super) uid: Uid,
+}
+
 /// What is known of an [`Act`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     Right,
     Wrong,
+    /// The server does not do it.
+    Unable,
     /// It cannot be tried: not now (until then), or not at all.
     Untried(Option<Instant>),
 }
@@ -88,40 +97,34 @@ impl<T: Transport> KmipStore<T> {
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(act, verdict);
     }
 
-    /// Has the server prove that it did `act` rightly, unless it has. An error when what it did is wrong.
+    /// Has the server prove that it does `act` rightly, unless it has. An error when what it does is wrong.
     pub(super) fn prove(&self, call: &Call<'_, T>, act: Act) -> Result<()> {
-        let known = || match self.verdict(act) {
-            Some(Verdict::Wrong) => Some(Err(wrong(act))),
-            Some(_) => Some(Ok(())),
-            None => None,
-        };
-        if let Some(known) = known() {
+        match self.examine(call, act) {
+            Verdict::Wrong => Err(wrong(act)),
+            Verdict::Right | Verdict::Unable | Verdict::Untried(_) => Ok(()),
+        }
+    }
+
+    /// What is known of `act`, after a trial where nothing was known.
+    pub(super) fn examine(&self, call: &Call<'_, T>, act: Act) -> Verdict {
+        if let Some(known) = self.verdict(act) {
             return known;
         }
         // Threads that want the same wait for the one trial.
         let _one = self.trying.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known() {
+        if let Some(known) = self.verdict(act) {
             return known;
         }
-        let verdict = match self.try_out(call, act) {
-            Ok(verdict) => verdict,
-            Err(e) => {
-                log!(Warn, "{}: {act:?} is used unverified: {e}", self.client.peer());
-                Verdict::Untried(if matches!(e.kind(), Kind::Server(_) | Kind::Input | Kind::Pkcs11) {
-                    None
-                } else {
-                    Instant::now().checked_add(PAUSE)
-                })
-            }
-        };
-        self.judge(act, verdict);
-        match verdict {
-            Verdict::Wrong => {
-                log!(Error, "{}: {}", self.client.peer(), wrong(act));
-                Err(wrong(act))
-            }
-            _ => Ok(()),
+        let verdict = self.try_out(call, act).unwrap_or_else(|e| {
+            log!(Warn, "{}: {act:?} is used unverified: {e}", self.client.peer());
+            let passes = !matches!(e.kind(), Kind::Server(_) | Kind::Input | Kind::Pkcs11);
+            Verdict::Untried(passes.then(|| Instant::now() + PAUSE))
+        });
+        if let Verdict::Wrong = verdict {
+            log!(Error, "{}: {}", self.client.peer(), wrong(act));
         }
+        self.judge(act, verdict);
+        verdict
     }
 
     /// A trial. An error when it says nothing.
@@ -133,18 +136,19 @@ impl<T: Transport> KmipStore<T> {
             return Err(Error::new(Kind::Broken, CKR_MECHANISM_INVALID, "no time is left for a trial"));
         }
         self.sweep_leftovers(call);
+        match act {
+            Act::Wrap(_) | Act::Unwrap(_) => self.try_wrapping(call, act),
+            _ => self.try_using(call, act),
+        }
+    }
+
+    fn try_using(&self, call: &Call<'_, T>, act: Act) -> Result<Verdict> {
         let trial = Trial::new(act, &self.facts)?;
         let form = match trial.spec.class {
             Class::PrivateKey => &self.facts.pkcs8_private,
             _ => &self.facts.one_form,
         };
-        let answers =
-            either_length(self, &trial.spec, || either(form, |usual| self.perform(call, &trial, usual))).inspect_err(|e| {
-                let denied = e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED);
-                if denied || is_unsupported(e) {
-                    self.facts.trials.learn(false);
-                }
-            })?;
+        let answers = either_length(self, &trial.spec, || either(form, |usual| self.perform(call, &trial, usual)))?;
         // What was not asked about counts only when it is right: it may be asked in another form when its turn comes.
         let mut outcomes: BTreeMap<String, (Act, Result<bool>)> = BTreeMap::new();
         for (step, answer) in trial.steps.iter().zip(answers) {
@@ -182,35 +186,51 @@ impl<T: Transport> KmipStore<T> {
 
     /// Registers the key of a trial, asks what is to be asked, and destroys it. Errors: it could not be registered.
     fn perform(&self, call: &Call<'_, T>, trial: &Trial, usual: bool) -> Result<Answers> {
-        let making = Making::new(&trial.spec)?;
         let object = material::object(&trial.spec, trial.value.expose(), attrs::length(&trial.spec, &self.facts), usual)?;
+        let guest = self.put(call, &trial.spec, object)?;
+        let (answers, gone) = self.ask(&call.part(1, 2), trial, &guest.uid);
+        match gone {
+            true => self.notes.settle(&guest.name),
+            false => self.away(call, &guest),
+        }
+        Ok(answers)
+    }
+
+    /// Registers an object that does not stay. Errors: it could not be registered.
+    pub(super) fn put(&self, call: &Call<'_, T>, spec: &Spec, object: ManagedObject) -> Result<Guest> {
+        let making = Making::new(spec)?;
         let object_type = object.object_type();
         let plain = Wishes { sensitive: false, extractable: false, group: false, rung: Rung::Nowhere };
         let register = RegisterRequest {
             object_type,
-            template_attribute: self.registered(&trial.spec, &making, plain, object_type).into(),
+            template_attribute: self.registered(spec, &making, plain, object_type).into(),
             object: Some(object),
             protection_storage_masks: None,
         };
-        let name = &making.marker.name;
-        self.notes.expect(name);
+        let name = making.marker.name;
+        self.notes.expect(&name);
         // Time is kept back for cleaning up.
-        let uid = match call.part(1, 3).request(&register) {
-            Ok(answer) => Uid(answer.unique_identifier),
+        match call.part(1, 3).request(&register) {
+            Ok(answer) => Ok(Guest { name, uid: Uid(answer.unique_identifier) }),
             Err(e) => {
                 let nothing_made = matches!(e.kind(), Kind::Server(_) | Kind::Unreachable | Kind::Tls | Kind::Input);
-                if nothing_made || self.sweep(call, name).is_ok_and(|found| found > 0) {
-                    self.notes.settle(name);
+                if nothing_made || self.sweep(call, &name).is_ok_and(|found| found > 0) {
+                    self.notes.settle(&name);
                 }
-                return Err(e);
+                if e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED) || is_unsupported(&e) {
+                    self.facts.trials.learn(false);
+                }
+                Err(e)
             }
-        };
-        let (answers, gone) = self.ask(&call.part(1, 2), trial, &uid);
-        match if gone { Ok(()) } else { self.discard(call, &uid) } {
-            Ok(()) => self.notes.settle(name),
-            Err(e) => log!(Warn, "the key '{name}' ({uid}) of a trial is destroyed later: {e}"),
         }
-        Ok(answers)
+    }
+
+    /// Destroys an object that does not stay, now or later.
+    pub(super) fn away(&self, call: &Call<'_, T>, guest: &Guest) {
+        match self.discard(call, &guest.uid) {
+            Ok(()) => self.notes.settle(&guest.name),
+            Err(e) => log!(Warn, "the object '{}' ({}) of a trial is destroyed later: {e}", guest.name, guest.uid),
+        }
     }
 
     /// Asks with the key of a trial, and destroys it at once where the server has batches. The answers, and whether it is gone.

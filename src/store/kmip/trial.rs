@@ -12,7 +12,7 @@ use crate::kmip::message::{RequestBatch, ResponseMessage};
 use crate::kmip::{DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, MacRequest};
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
-use crate::store::{Algorithm, Cipher, Class, Hash, Mac, Spec, Uid, Usage};
+use crate::store::{Algorithm, Cipher, Class, Hash, Mac, Spec, Uid, Usage, Wrapping};
 use crate::version::Version;
 
 /// Label of the keys of trials, from which their names are made: whoever sees one on a server can tell what it was for.
@@ -24,6 +24,8 @@ pub(super) enum Act {
     Encrypt(Algorithm, Mode),
     Decrypt(Algorithm, Mode),
     Mac(Mac),
+    Wrap(Wrapping),
+    Unwrap(Wrapping),
 }
 
 /// A cipher, without what differs from message to message.
@@ -111,6 +113,8 @@ impl Trial {
                 _ => Trial::cipher(algorithm, mode, facts),
             },
             Act::Mac(mac) => Trial::mac(mac),
+            // These take two keys: see `wrap`.
+            Act::Wrap(_) | Act::Unwrap(_) => Err(CKR_MECHANISM_INVALID.into()),
         }
     }
 
@@ -270,7 +274,7 @@ fn spec(class: Class, algorithm: Algorithm, bits: u32, usage: Usage) -> Spec {
 }
 
 /// A random secret key.
-fn secret(algorithm: Algorithm, usage: Usage) -> Result<(Spec, Secret)> {
+pub(super) fn secret(algorithm: Algorithm, usage: Usage) -> Result<(Spec, Secret)> {
     let mut value = random(if algorithm == Algorithm::TripleDes { 24 } else { 32 })?;
     if algorithm == Algorithm::TripleDes {
         set_parity(&mut value);
