@@ -9,7 +9,7 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use mrhsm_pkcs11::crypto::pkey::PrivateKey;
 use mrhsm_pkcs11::crypto::{Curve, Hash, mac};
-use mrhsm_pkcs11::kmip::{ObjectType, OperationCode};
+use mrhsm_pkcs11::kmip::{ObjectType, OperationCode, ResultReason};
 use mrhsm_pkcs11::server::Fault;
 
 use crate::ffi::host::alone;
@@ -170,6 +170,7 @@ fn what_a_server_neither_does_nor_lets_do_is_no_mechanism_for_its_key() {
         let session = user(&pkcs11, slot);
         let rsa = [Attribute::Token(true), Attribute::ModulusBits(2048.into())];
         let (_, private) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa, &[Attribute::Token(true)]).unwrap();
+        server.script(Script::none().every(OperationCode::GET, Fault::Fail(ResultReason::SENSITIVE)));
         let refused = session.sign(&Mechanism::RsaX509, private, &[1; 256]).unwrap_err();
         assert!(matches!(refused, Error::Pkcs11(RvError::MechanismInvalid, _)), "{refused}");
         pkcs11.finalize().unwrap();
