@@ -73,7 +73,7 @@ need_cargo_deny() {
 # The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
 need_clients() {
   apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \
-    ssh-keygen openssh-client javac openjdk-17-jdk-headless curl curl ods-hsmutil libhsm-bin kzonesign knot-dnssecutils \
+    ssh-keygen openssh-client javac openjdk-17-jdk-headless curl curl pgrep procps ods-hsmutil libhsm-bin kzonesign knot-dnssecutils \
     ldns-verify-zone ldnsutils /usr/lib/python3/dist-packages/PyKCS11 python3-pykcs11
   compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
 }
