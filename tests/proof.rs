@@ -16,7 +16,7 @@ use mrhsm_pkcs11::kmip::{BlockCipherMode, HashingAlgorithm, OperationCode as O, 
 use mrhsm_pkcs11::net::Config;
 use mrhsm_pkcs11::server::Mistake;
 use mrhsm_pkcs11::store::kmip::KmipStore;
-use mrhsm_pkcs11::store::{Algorithm, Cipher, Class, Hash, KeyStore, Mac, Memory, Usage};
+use mrhsm_pkcs11::store::{Algorithm, Cipher, Class, Filter, Hash, KeyStore, Mac, Memory, Usage};
 
 use crate::ffi::host::alone;
 use crate::kmip_server::{Fault, Personality, Script, Server};
@@ -211,6 +211,8 @@ fn what_a_dying_host_leaves_is_destroyed_later() {
         first.encrypt(&uid, Algorithm::Aes, &ciphers()[2].1, TEXT).unwrap();
         assert_eq!(left(&server).len(), 1);
         server.restart();
+        let listed = first.locate(&Filter::default()).unwrap();
+        assert_eq!((listed.len(), first.meta(&listed).unwrap().len()), (2, 1), "nobody is shown it");
         if by_another_process {
             let other = store();
             other.encrypt(&uid, Algorithm::Aes, &ciphers()[2].1, TEXT).unwrap();

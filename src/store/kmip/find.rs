@@ -7,6 +7,7 @@ use super::attrs::{self, Marker, QUESTIONS};
 use super::facts::{is_gone, is_refusal, is_refused_question};
 use super::record::{self, Record, Rung};
 use super::terms;
+use super::trial::is_trial;
 use super::{KmipStore, same};
 use crate::error::{Error, Result};
 use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name, ObjectType};
@@ -137,6 +138,8 @@ impl<T: Transport> KmipStore<T> {
             }
             rest = others;
         }
+        // Keys of trials, perhaps of another process, are nobody's and gone in a moment.
+        metas.retain(|meta| !meta.names.iter().any(|name| is_trial(name)));
         Ok(metas)
     }
 

@@ -253,6 +253,11 @@ fn decrypted(answer: DecryptResponse) -> Vec<u8> {
     answer.data.unwrap_or_default().expose().to_vec()
 }
 
+/// Whether a key of this name is one of a trial.
+pub(super) fn is_trial(name: &str) -> bool {
+    name.strip_prefix(LABEL).is_some_and(|rest| rest.starts_with('#'))
+}
+
 fn random(len: usize) -> Result<Vec<u8>> {
     Ok(rng::bytes(len)?.expose().to_vec())
 }

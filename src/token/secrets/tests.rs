@@ -215,3 +215,24 @@ fn a_token_half_initialised_again_or_removed_can_be_so_again() {
         },
     );
 }
+
+#[test]
+fn what_is_learnt_of_hosts_is_kept_when_nobody_is_in_the_way() {
+    let (_tmp, dir, files) = node(UserPin::None);
+    assert_eq!(files.recall(), None);
+    files.keep("first");
+    assert_eq!(files.recall().as_deref(), Some("first"));
+    let writer = dir.lock().unwrap();
+    let start = std::time::Instant::now();
+    files.keep("second");
+    assert!(start.elapsed() < Duration::from_secs(1), "nobody waits for that");
+    assert_eq!(files.recall().as_deref(), Some("first"));
+    drop(writer);
+    files.remove(SO).unwrap();
+    files.keep("third");
+    assert_eq!(files.recall(), None);
+    let removed = dir.path().to_path_buf();
+    std::fs::remove_dir_all(&removed).unwrap();
+    files.keep("fourth");
+    assert!(!removed.exists(), "a directory that was removed is not made again");
+}
