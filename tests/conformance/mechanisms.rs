@@ -398,6 +398,85 @@ fn parameters_with_a_wrong_content_are_refused() {
     });
 }
 
+/// OAEP with every pair of hashes and with labels: what one made, only the same opens.
+#[test]
+fn oaep_with_every_hash_mask_and_label() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let keys = Keys::new(app);
+        let hashes = [CKM_SHA_1, CKM_SHA224, CKM_SHA256, CKM_SHA384, CKM_SHA512, CKM_SHA3_256];
+        let masks = [CKG_MGF1_SHA1, CKG_MGF1_SHA224, CKG_MGF1_SHA256, CKG_MGF1_SHA384, CKG_MGF1_SHA512, CKG_MGF1_SHA3_256];
+        let oaep = |hash, mgf, source, label: &'static [u8]| {
+            let p = CK_RSA_PKCS_OAEP_PARAMS {
+                hashAlg: hash,
+                mgf,
+                source,
+                pSourceData: at(label).cast(),
+                ulSourceDataLen: label.len() as CK_ULONG,
+            };
+            Mech::with(CKM_RSA_PKCS_OAEP, p)
+        };
+        let specified = CKZ_DATA_SPECIFIED;
+        let mut made = Vec::new();
+        for hash in hashes {
+            for mask in masks {
+                let m = oaep(hash, mask, specified, b"label");
+                let secret = app.encrypt(m.clone(), keys.rsa.0, TEXT).unwrap();
+                assert_eq!(app.decrypt(m.clone(), keys.rsa.1, &secret).as_deref(), Ok(&TEXT[..]), "{hash:#x} {mask}");
+                made.push((m, secret));
+            }
+        }
+        for (i, (m, secret)) in made.iter().enumerate() {
+            let (other, _) = &made[(i + 1) % made.len()];
+            assert_eq!(app.decrypt(other.clone(), keys.rsa.1, secret), Err(CKR_ENCRYPTED_DATA_INVALID), "{i}");
+            assert_eq!(app.decrypt(m.clone(), keys.rsa.1, secret).as_deref(), Ok(&TEXT[..]));
+        }
+        let secret = app.encrypt(oaep(CKM_SHA256, CKG_MGF1_SHA256, specified, b""), keys.rsa.0, TEXT).unwrap();
+        // No label may also be said by no source.
+        let opened = app.decrypt(oaep(CKM_SHA256, CKG_MGF1_SHA256, 0, b""), keys.rsa.1, &secret);
+        assert_eq!(opened.as_deref(), Ok(&TEXT[..]));
+        let labelled = oaep(CKM_SHA256, CKG_MGF1_SHA256, specified, b"label");
+        assert_eq!(app.decrypt(labelled, keys.rsa.1, &secret), Err(CKR_ENCRYPTED_DATA_INVALID));
+        // A modulus of 256 bytes less two digests and two bytes (RFC 8017, 7.1.1).
+        let most =
+            |hash, mask, len: usize| app.encrypt(oaep(hash, mask, specified, b""), keys.rsa.0, &[7; 256][..len]).map(|s| s.len());
+        assert_eq!(most(CKM_SHA512, CKG_MGF1_SHA1, 126), Ok(256));
+        assert_eq!(most(CKM_SHA512, CKG_MGF1_SHA1, 127), Err(CKR_DATA_LEN_RANGE));
+        assert_eq!(most(CKM_SHA_1, CKG_MGF1_SHA512, 214), Ok(256));
+        assert_eq!(most(CKM_SHA_1, CKG_MGF1_SHA512, 215), Err(CKR_DATA_LEN_RANGE));
+        host.finalize();
+    });
+}
+
+/// PSS with salts from none to the longest (RFC 8017, 9.1.1).
+#[test]
+fn pss_with_the_shortest_and_the_longest_salt() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let pss = |kind, hash, mgf, salt| Mech::with(kind, CK_RSA_PKCS_PSS_PARAMS { hashAlg: hash, mgf, sLen: salt });
+        let pair = app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![CKA_MODULUS_BITS: 1024], &rows![]).unwrap();
+        for (kind, bare, hash, mgf, len) in [
+            (CKM_SHA1_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA_1, CKG_MGF1_SHA1, 20),
+            (CKM_SHA256_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA256, CKG_MGF1_SHA1, 32),
+            (CKM_SHA512_RSA_PKCS_PSS, CKM_RSA_PKCS_PSS, CKM_SHA512, CKG_MGF1_SHA256, 64),
+        ] {
+            let digest = app.digest(hash, TEXT).unwrap();
+            let most: CK_ULONG = 128 - len - 2;
+            for salt in [0, 1, len.min(most), most] {
+                let signature = app.sign(pss(kind, hash, mgf, salt), pair.1, TEXT).unwrap();
+                assert_eq!(app.verify(pss(kind, hash, mgf, salt), pair.0, TEXT, &signature), Ok(()));
+                assert_eq!(app.verify(pss(bare, hash, mgf, salt), pair.0, &digest, &signature), Ok(()));
+                let other = if salt == 0 { 1 } else { salt - 1 };
+                let refused = app.verify(pss(kind, hash, mgf, other), pair.0, TEXT, &signature);
+                assert_eq!(refused, Err(CKR_SIGNATURE_INVALID), "a salt of {salt}, not {other}");
+            }
+            assert_eq!(app.sign_init(pss(kind, hash, mgf, most + 1), pair.1), Err(CKR_MECHANISM_PARAM_INVALID));
+            assert_eq!(app.verify_init(pss(kind, hash, mgf, most + 1), pair.0), Err(CKR_MECHANISM_PARAM_INVALID));
+        }
+        host.finalize();
+    });
+}
+
 /// The three forms of Ed25519 (RFC 8032): plain, with a context, of a digest. A signature of one is none of another.
 #[test]
 fn the_forms_of_ed25519() {
