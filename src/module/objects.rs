@@ -55,8 +55,8 @@ impl Module {
         let mut attributes = template.changes(Purpose::Copy, &object.attributes, rights)?;
         rights.check(&attributes)?;
         // A key that does not leave the store cannot be copied there: KMIP has no such operation.
-        let bound = object.is_token() && object.is_hidden() && !object.attributes.flag(CKA_EXTRACTABLE);
-        if bound && session.token.policy() != CryptoPolicy::Local {
+        let closed = object.is_token() && object.is_hidden() && !object.attributes.flag(CKA_EXTRACTABLE);
+        if session.token.keeps(&object) || closed && session.token.policy() == CryptoPolicy::Server {
             return Err(CKR_FUNCTION_REJECTED.into());
         }
         let value = session.token.value(&object)?;

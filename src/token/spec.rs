@@ -208,8 +208,11 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
             keep(key, format!("{value:x}"));
         }
     }
-    // A store may keep a generic secret as an HMAC key, and one mask bit stands for two flags.
-    if let Some(key_type @ (CKK_GENERIC_SECRET | CKK_HKDF | CKK_AES_XTS)) = attributes.key_type() {
+    // A store may keep one type of key as another: a generic secret as an HMAC key, one HMAC's key as another's. One mask bit stands
+    // for two flags.
+    const KEPT_AS_OTHERS: [CK_KEY_TYPE; 5] =
+        [CKK_GENERIC_SECRET, CKK_HKDF, CKK_AES_XTS, CKK_SHA512_224_HMAC, CKK_SHA512_256_HMAC];
+    if let Some(key_type) = attributes.key_type().filter(|key_type| KEPT_AS_OTHERS.contains(key_type)) {
         keep("kt", format!("{key_type:x}"));
     }
     let flags = usage_flags(attributes);

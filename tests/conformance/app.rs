@@ -2,10 +2,15 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::time::Duration;
 
 use mrhsm_pkcs11::ck::*;
 
-use crate::ffi::host::{Host, ck};
+use crate::ffi::host::{Host, USER_PIN, ck, kmip_token};
+use crate::kmip_server::{Personality, Script, Server};
+
+/// The variable that names the personality of the server on which all objects are to be, instead of in files and sessions.
+pub const SERVER: &str = "MRHSM_TEST_SERVER";
 
 /// What a call returned.
 pub type Rv<T> = Result<T, CK_RV>;
@@ -143,7 +148,8 @@ pub struct App<'a> {
 
 impl<'a> App<'a> {
     pub fn create(&self, rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
-        let (host, mut t, mut object) = (self.host, attributes(rows), 0);
+        let rows = lasting(rows);
+        let (host, mut t, mut object) = (self.host, attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
         result(ck!(host.C_CreateObject(self.session, t.as_mut_ptr(), n, &mut object)))?;
         Ok(object)
@@ -209,7 +215,8 @@ impl<'a> App<'a> {
     }
 
     pub fn generate(&self, m: impl Into<Mech>, rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
-        let (host, m, mut t, mut key) = (self.host, m.into(), attributes(rows), 0);
+        let rows = lasting(rows);
+        let (host, m, mut t, mut key) = (self.host, m.into(), attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
         result(ck!(host.C_GenerateKey(self.session, &mut m.raw(), t.as_mut_ptr(), n, &mut key)))?;
         Ok(key)
@@ -218,7 +225,8 @@ impl<'a> App<'a> {
     /// (public, private)
     pub fn pair(&self, m: impl Into<Mech>, public: &Rows, private: &Rows) -> Rv<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
         let (host, m, mut keys) = (self.host, m.into(), (0, 0));
-        let (mut a, mut b) = (attributes(public), attributes(private));
+        let (public, private) = (lasting(public), lasting(private));
+        let (mut a, mut b) = (attributes(&public), attributes(&private));
         let (at, n, bt, k) = (a.as_mut_ptr(), a.len() as CK_ULONG, b.as_mut_ptr(), b.len() as CK_ULONG);
         result(ck!(host.C_GenerateKeyPair(self.session, &mut m.raw(), at, n, bt, k, &mut keys.0, &mut keys.1)))?;
         Ok(keys)
@@ -356,14 +364,16 @@ impl<'a> App<'a> {
     }
 
     pub fn unwrap(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, wrapped: &[u8], rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
-        let (host, m, mut t, mut new, (at, len)) = (self.host, m.into(), attributes(rows), 0, input(wrapped));
+        let rows = lasting(rows);
+        let (host, m, mut t, mut new, (at, len)) = (self.host, m.into(), attributes(&rows), 0, input(wrapped));
         let n = t.len() as CK_ULONG;
         result(ck!(host.C_UnwrapKey(self.session, &mut m.raw(), key, at, len, t.as_mut_ptr(), n, &mut new)))?;
         Ok(new)
     }
 
     pub fn derive(&self, m: impl Into<Mech>, base: CK_OBJECT_HANDLE, rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
-        let (host, m, mut t, mut new) = (self.host, m.into(), attributes(rows), 0);
+        let rows = lasting(rows);
+        let (host, m, mut t, mut new) = (self.host, m.into(), attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
         result(ck!(host.C_DeriveKey(self.session, &mut m.raw(), base, t.as_mut_ptr(), n, &mut new)))?;
         Ok(new)
@@ -417,7 +427,23 @@ pub fn init_token(host: &Host, slot: CK_SLOT_ID, pin: &[u8], label: &str) -> Rv<
 
 /// A token and a read-write session with the user logged in.
 pub fn user(host: &Host) -> (CK_SLOT_ID, App<'_>) {
+    let Ok(name) = std::env::var(SERVER) else {
+        host.initialize();
+        let (slot, session) = host.logged_in();
+        return (slot, App { host, session });
+    };
+    let personality = Personality::all().into_iter().find(|p| p.name == name).expect("a personality");
+    // It ends with the process.
+    let server: &Server = Box::leak(Box::new(Server::start(personality, Script::none())));
+    let slot = kmip_token(server.port(), Duration::from_secs(20));
     host.initialize();
-    let (slot, session) = host.logged_in();
-    (slot, App { host, session })
+    let app = open(host, slot, true).unwrap();
+    app.login(CKU_USER, USER_PIN).unwrap();
+    (slot, app)
+}
+
+/// The template of a new object: of the token's, where it does not say and the tests are about servers.
+fn lasting(rows: &Rows) -> Rows {
+    let said = rows.iter().any(|row| row.0 == CKA_TOKEN) || std::env::var_os(SERVER).is_none();
+    if said { rows.clone() } else { rows![; rows, CKA_TOKEN: true] }
 }

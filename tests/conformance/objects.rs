@@ -330,6 +330,15 @@ fn copies() {
         assert_eq!(app.get(key, CKA_LABEL).unwrap(), b"first");
         let hidden = app.copy(key, &rows![CKA_SENSITIVE: true]).unwrap();
         assert_eq!(app.copy(hidden, &rows![CKA_SENSITIVE: false]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        // A closed key is copied, too, to the token and to a session (OpenSSL's pkcs11-provider does that), and stays closed.
+        let closed = rows![; aes(), CKA_TOKEN: true, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false];
+        let closed = app.create(&closed).unwrap();
+        for token in [true, false] {
+            let copy = app.copy(closed, &rows![CKA_TOKEN: token]).unwrap();
+            assert_eq!(app.encrypt(CKM_AES_ECB, copy, &[0; 16]), app.encrypt(CKM_AES_ECB, closed, &[0; 16]));
+            assert_eq!((app.flag(copy, CKA_TOKEN), app.get(copy, CKA_VALUE)), (token, Err(CKR_ATTRIBUTE_SENSITIVE)));
+            assert_eq!(app.copy(copy, &rows![CKA_EXTRACTABLE: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        }
         let single = app.copy(key, &rows![CKA_COPYABLE: false]).unwrap();
         assert_eq!(app.copy(single, &rows![]), Err(CKR_ACTION_PROHIBITED));
         let public = app.create(&data()).unwrap();

@@ -55,6 +55,11 @@ pub fn alone_with<F: FnOnce(&Host)>(environment: &[(&str, &OsStr)], body: F) {
     if std::env::var(ALONE).as_deref() == Ok(name) {
         return silently(|| body(&Host::load()));
     }
+    run(name, environment);
+}
+
+/// Runs a test that is the body of [`alone`] in its process, with these variables in its environment.
+pub fn run(name: &str, environment: &[(&str, &OsStr)]) {
     let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
     let mut printed = tempfile::tempfile().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())

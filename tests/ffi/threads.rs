@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::ck::*;
 
-use super::host::{USER_PIN, alone, attribute, ck, mechanism};
+use super::host::{USER_PIN, alone, attribute, ck, kmip_token, mechanism};
 
 const THREADS: usize = 16;
 
@@ -79,6 +79,45 @@ fn finalize_ends_a_wait_for_a_slot_event() {
             assert_eq!(waiting.join().unwrap(), CKR_CRYPTOKI_NOT_INITIALIZED);
             assert!(started.elapsed() < Duration::from_secs(5));
         });
+    });
+}
+
+/// Tokens come and go by other processes: here by the functions that `mrhsm init` calls, behind the module's back.
+#[test]
+fn a_wait_for_a_slot_event_ends_when_a_token_comes_or_goes() {
+    alone(|host| {
+        host.initialize();
+        let event = |flags| {
+            let mut slot = 0;
+            (ck!(host.C_WaitForSlotEvent(flags, &mut slot, null_mut())), slot)
+        };
+        let first = kmip_token(1, Duration::from_secs(1));
+        assert_eq!(event(CKF_DONT_BLOCK), (CKR_OK, first));
+        assert_eq!(event(CKF_DONT_BLOCK).0, CKR_NO_EVENT);
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let before = threads();
+        let mut both = [first; 2];
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| event(0));
+            thread::sleep(Duration::from_millis(300));
+            assert!(!waiting.is_finished());
+            assert_eq!(threads(), before + 1, "only the application's own");
+            let second = kmip_token(1, Duration::from_secs(1));
+            assert_eq!(waiting.join().unwrap(), (CKR_OK, second));
+            assert_ne!(second, first);
+            both[1] = second;
+            both.sort_unstable();
+        });
+        let directory = std::env::var_os("MRHSM_TOKEN_DIR").unwrap();
+        let configuration = std::path::Path::new(&directory).join("mrhsm.conf");
+        let text = std::fs::read_to_string(&configuration).unwrap();
+        let (first_token, end) = (text.find("[[token]]").unwrap(), text.rfind("\n# End").unwrap());
+        std::fs::write(&configuration, [&text[..first_token], &text[end..]].concat()).unwrap();
+        let mut gone = [event(0).1, event(0).1];
+        gone.sort_unstable();
+        assert_eq!(gone, both);
+        assert_eq!(event(CKF_DONT_BLOCK).0, CKR_NO_EVENT);
+        host.finalize();
     });
 }
 

@@ -85,7 +85,11 @@ fn attributes_are_shown_changed_and_copied_by_the_rules() {
     assert_eq!(bench.value(h, copy, CKA_TOKEN).unwrap(), NO);
     refused(m.copy_object(h, copy, template(&[])), CKR_ACTION_PROHIBITED);
     refused(m.copy_object(h, key, template(&[(CKA_SENSITIVE, NO)])), CKR_ATTRIBUTE_READ_ONLY);
-    let hidden = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES), (CKA_DESTROYABLE, NO), (CKA_MODIFIABLE, NO)]);
+    let hidden = bench.generate(
+        h,
+        CKM_AES_KEY_GEN,
+        &[AES_256, (CKA_TOKEN, YES), (CKA_EXTRACTABLE, NO), (CKA_DESTROYABLE, NO), (CKA_MODIFIABLE, NO)],
+    );
     refused(m.copy_object(h, hidden, template(&[])), CKR_FUNCTION_REJECTED);
     refused(m.destroy_object(h, hidden), CKR_ACTION_PROHIBITED);
     refused(m.set_attribute_values(h, hidden, template(&[(CKA_LABEL, b"x")])), CKR_ACTION_PROHIBITED);

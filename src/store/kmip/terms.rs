@@ -41,7 +41,8 @@ pub(super) fn algorithm(algorithm: Algorithm, bits: u32, ecdsa: bool) -> Option<
             257..=384 => A::HMAC_SHA384,
             _ => A::HMAC_SHA512,
         },
-        Algorithm::Hmac(hash) => hmac(hash)?,
+        // The token knows the type of those that KMIP has no name for.
+        Algorithm::Hmac(hash) => hmac(hash).unwrap_or(A::HMAC_SHA512),
         Algorithm::Rsa => A::RSA,
         Algorithm::Ec(Curve::Ed25519) => A::ED25519,
         Algorithm::Ec(Curve::X25519) => A::ECDH,
