@@ -351,6 +351,19 @@ fn wrong_macs_and_rsa_decryptions_serve_no_kept_keys() {
         session.verify(&Mechanism::Sha256Hmac, other, TEXT, &code).unwrap();
         pkcs11.finalize().unwrap();
 
+        // A long message goes in parts, and is not sent on to a server that is wrong.
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let [kept, other] = keys(&session, &Mechanism::GenericSecretKeyGen);
+        let long = vec![7; 1 << 20];
+        session.sign_init(&Mechanism::Sha256Hmac, other).unwrap();
+        session.sign_update(&long).unwrap();
+        let code = session.sign_final().unwrap();
+        session.verify(&Mechanism::Sha256Hmac, other, &long, &code).unwrap();
+        session.sign_init(&Mechanism::Sha256Hmac, kept).unwrap();
+        is_device_error(session.sign_update(&long).and_then(|()| session.sign_final()));
+        pkcs11.finalize().unwrap();
+
         let server = mistaken(open_handed(), Mistake::RsaDecryption);
         let slot = slot_on(&server);
         let pkcs11 = client();
