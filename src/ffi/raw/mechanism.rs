@@ -126,6 +126,11 @@ pub(super) fn bytes(at: *mut CK_BYTE, len: CK_ULONG) -> Result<Vec<u8>> {
     Ptr::new(at).copy(len, MAX_BYTES)
 }
 
+/// The nonce of ChaCha20-Poly1305: the standard's text counts it in bits, most applications in bytes.
+pub(super) fn poly1305_nonce(at: *mut CK_BYTE, len: CK_ULONG) -> Result<Vec<u8>> {
+    bytes(at, if len == 96 { 12 } else { len })
+}
+
 fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
     if given.len == 0 {
         return Ok(Params::None);
@@ -143,9 +148,7 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
         }
         CKM_CHACHA20_POLY1305 => {
             let p: CK_SALSA20_CHACHA20_POLY1305_PARAMS = given.read()?;
-            // The standard's text counts the nonce in bits, most applications in bytes.
-            let len = if p.ulNonceLen == 96 { 12 } else { p.ulNonceLen };
-            Params::ChaCha20Poly1305 { nonce: bytes(p.pNonce, len)?, aad: bytes(p.pAAD, p.ulAADLen)? }
+            Params::ChaCha20Poly1305 { nonce: poly1305_nonce(p.pNonce, p.ulNonceLen)?, aad: bytes(p.pAAD, p.ulAADLen)? }
         }
         CKM_CHACHA20 => {
             let p: CK_CHACHA20_PARAMS = given.read()?;

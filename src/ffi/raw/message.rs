@@ -6,7 +6,7 @@ use crate::ck::*;
 use crate::error::Result;
 use crate::mech::{MessageForm, MessageParams};
 
-use super::mechanism::{Parameter, bytes};
+use super::mechanism::{Parameter, bytes, poly1305_nonce};
 use super::{Plain, Ptr};
 
 /// Longest tag in bytes.
@@ -62,7 +62,7 @@ fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
         let p: CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS = at.read()?;
         let params = MessageParams {
             form: MessageForm::ChaCha20Poly1305,
-            iv: bytes(p.pNonce, p.ulNonceLen)?,
+            iv: poly1305_nonce(p.pNonce, p.ulNonceLen)?,
             tag_bits: 128,
             tag: tag(p.pTag, 16)?,
             ..MessageParams::default()

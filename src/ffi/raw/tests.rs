@@ -305,6 +305,22 @@ fn kdf_input_is_copied_in_order() {
     assert_eq!(rv(mechanism(CKM_SP800_108_COUNTER_KDF, many)), CKR_MECHANISM_PARAM_INVALID);
 }
 
+/// 96 bits, says the standard; 12 bytes, say most applications.
+#[test]
+fn the_nonce_of_chacha20_poly1305_is_counted_in_bits_or_in_bytes() {
+    let (mut nonce, mut tag) = (Odd::new(&[5u8; 12]), Odd::new(&[0u8; 16]));
+    for len in [12, 96] {
+        let p = CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce: nonce.at(), ulNonceLen: len, pAAD: null_mut(), ulAADLen: 0 };
+        let Params::ChaCha20Poly1305 { nonce: read, .. } = mechanism(CKM_CHACHA20_POLY1305, p).unwrap() else { panic!() };
+        assert_eq!(read, [5; 12]);
+        let message = CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS { pNonce: nonce.at(), ulNonceLen: len, pTag: tag.at() };
+        let mut given = Odd::new(&[message]);
+        let at = Ptr::<c_void>::new(given.at().cast());
+        let size = size_of::<CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS>() as CK_ULONG;
+        assert_eq!(at.message(size).unwrap().0.iv, [5; 12]);
+    }
+}
+
 #[test]
 fn message_parameters_are_read_and_written_back() {
     let (mut iv, mut tag) = (Odd::new(&[1u8; 12]), Odd::new(&[2u8; 16]));
