@@ -1,12 +1,13 @@
 //! Keys: made, taken in and given back in the formats of the wire.
 
-use crate::crypto::pkey::{Kind, PrivateKey, PublicKey, RsaParts};
+use crate::crypto::pkey::{Kind, PrivateKey, PublicKey};
 use crate::crypto::{Curve, Hash};
 use crate::kmip::{
     CryptographicAlgorithm as Alg, HashingAlgorithm, KeyBlock, KeyFormatType as Format, KeyMaterial, KeyValue, ObjectType,
     PlainKeyValue, RecommendedCurve, ResultReason, TransparentKey,
 };
 use crate::secret::Secret;
+use crate::store::kmip::keys;
 use crate::ttlv::BigInteger;
 
 use super::objects::{Outcome, Refusal};
@@ -190,48 +191,30 @@ fn is_encrypted(der: &[u8]) -> bool {
     content.first() == Some(&0x30)
 }
 
-fn secret(bytes: &[u8]) -> Secret {
-    Secret::new(bytes.to_vec())
-}
-
 fn broken(e: crate::error::Error) -> Refusal {
     Refusal::item(ResultReason::GENERAL_FAILURE, e.to_string())
 }
 
-fn number(number: &Option<BigInteger>) -> Outcome<&[u8]> {
-    number.as_ref().and_then(BigInteger::unsigned).ok_or_else(|| invalid("a number of the transparent key is missing"))
-}
-
 fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PrivateKey> {
-    let made = match format {
-        Format::TRANSPARENT_RSA_PRIVATE_KEY => PrivateKey::from_rsa(&RsaParts {
-            modulus: number(&key.modulus)?.to_vec(),
-            public_exponent: number(&key.public_exponent)?.to_vec(),
-            private_exponent: secret(number(&key.private_exponent)?),
-            prime_1: secret(number(&key.p)?),
-            prime_2: secret(number(&key.q)?),
-            exponent_1: secret(number(&key.prime_exponent_p)?),
-            exponent_2: secret(number(&key.prime_exponent_q)?),
-            coefficient: secret(number(&key.crt_coefficient)?),
-        }),
+    let curve = match format {
+        Format::TRANSPARENT_RSA_PRIVATE_KEY => None,
         Format::TRANSPARENT_EC_PRIVATE_KEY | Format::TRANSPARENT_ECDSA_PRIVATE_KEY | Format::TRANSPARENT_ECDH_PRIVATE_KEY => {
-            PrivateKey::from_scalar(transparent_curve(key)?, number(&key.d)?)
+            Some(transparent_curve(key)?)
         }
         _ => return Err(unsupported_format(format)),
     };
-    made.map_err(|e| invalid(e.to_string()))
+    keys::private_key(key, curve).map_err(|e| invalid(e.to_string()))
 }
 
 fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PublicKey> {
-    let made = match format {
-        Format::TRANSPARENT_RSA_PUBLIC_KEY => PublicKey::from_rsa(number(&key.modulus)?, number(&key.public_exponent)?),
+    let curve = match format {
+        Format::TRANSPARENT_RSA_PUBLIC_KEY => None,
         Format::TRANSPARENT_EC_PUBLIC_KEY | Format::TRANSPARENT_ECDSA_PUBLIC_KEY | Format::TRANSPARENT_ECDH_PUBLIC_KEY => {
-            let point = key.q_string.as_deref().ok_or_else(|| invalid("a transparent key without Q String"))?;
-            PublicKey::from_point(transparent_curve(key)?, point)
+            Some(transparent_curve(key)?)
         }
         _ => return Err(unsupported_format(format)),
     };
-    made.map_err(|e| invalid(e.to_string()))
+    keys::public_key(key, curve).map_err(|e| invalid(e.to_string()))
 }
 
 fn transparent_private(key: &PrivateKey, format: Format) -> Outcome<KeyMaterial> {
@@ -290,41 +273,15 @@ fn transparent_public(key: &PublicKey, format: Format) -> Outcome<KeyMaterial> {
 }
 
 fn transparent_curve(key: &TransparentKey) -> Outcome<Curve> {
-    key.recommended_curve.and_then(curve).ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
+    key.recommended_curve.and_then(keys::curve_of).ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
 }
 
-/// The curve that KMIP calls so.
-pub fn curve(curve: RecommendedCurve) -> Option<Curve> {
-    match curve {
-        RecommendedCurve::P_224 => Some(Curve::P224),
-        RecommendedCurve::P_256 => Some(Curve::P256),
-        RecommendedCurve::P_384 => Some(Curve::P384),
-        RecommendedCurve::P_521 => Some(Curve::P521),
-        RecommendedCurve::SECP256K1 => Some(Curve::Secp256k1),
-        RecommendedCurve::CURVE25519 => Some(Curve::X25519),
-        _ => None,
-    }
-}
-
-/// What KMIP calls a curve.
+/// What KMIP calls a curve, where it means no other by it.
 fn named(own: Curve) -> Option<RecommendedCurve> {
-    RecommendedCurve::ALL.iter().copied().find(|name| curve(*name) == Some(own))
+    Some(keys::curve(own)).filter(|name| keys::curve_of(*name) == Some(own))
 }
 
 /// The hash function that KMIP calls so.
 pub fn hash_of(hash: HashingAlgorithm) -> Outcome<Hash> {
-    Ok(match hash {
-        HashingAlgorithm::SHA_1 => Hash::Sha1,
-        HashingAlgorithm::SHA_224 => Hash::Sha224,
-        HashingAlgorithm::SHA_256 => Hash::Sha256,
-        HashingAlgorithm::SHA_384 => Hash::Sha384,
-        HashingAlgorithm::SHA_512 => Hash::Sha512,
-        HashingAlgorithm::SHA_512_224 => Hash::Sha512_224,
-        HashingAlgorithm::SHA_512_256 => Hash::Sha512_256,
-        HashingAlgorithm::SHA3_224 => Hash::Sha3_224,
-        HashingAlgorithm::SHA3_256 => Hash::Sha3_256,
-        HashingAlgorithm::SHA3_384 => Hash::Sha3_384,
-        HashingAlgorithm::SHA3_512 => Hash::Sha3_512,
-        other => return Err(invalid(format!("{other} is not supported"))),
-    })
+    keys::hash_of(hash).ok_or_else(|| invalid(format!("{hash} is not supported")))
 }

@@ -4,13 +4,14 @@ use super::attributes::{is_servers, screen};
 use super::computed::of_certificate;
 use super::engine::{Context, Engine};
 use super::get::unwrapped;
-use super::keys::{Material, curve, invalid};
+use super::keys::{Material, invalid};
 use super::life::Dates;
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::template::{given, registered};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
 use crate::kmip::*;
+use crate::store::kmip::keys;
 use crate::ttlv::{DateTime, Interval, Tag};
 
 /// Attributes that a new key must have.
@@ -161,7 +162,8 @@ fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
         _ if !engine.personality.curves => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
         CryptographicAlgorithm::EC | CryptographicAlgorithm::ECDSA | CryptographicAlgorithm::ECDH => {
             let domain = attributes.cryptographic_domain_parameters();
-            let named = domain.and_then(|domain| domain.recommended_curve).map(|c| curve(c).ok_or_else(|| invalid("curve")));
+            let named =
+                domain.and_then(|domain| domain.recommended_curve).map(|c| keys::curve_of(c).ok_or_else(|| invalid("curve")));
             let bits = attributes.cryptographic_length().copied();
             PrivateKey::generate_ec(match (named, bits) {
                 (Some(curve), _) => curve?,

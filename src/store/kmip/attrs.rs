@@ -2,7 +2,7 @@
 
 use super::facts::{Fact, Facts};
 use super::record::{self, Record, Rung};
-use super::terms;
+use super::{keys, terms};
 use crate::kmip::{
     AttributeName, AttributeValue, Attributes, CryptographicDomainParameters, CryptographicUsageMask, LinkType, Name, ObjectType,
 };
@@ -123,7 +123,7 @@ pub(super) fn of_key(spec: &Spec, facts: &Facts, ecdsa: bool) -> Attributes {
     if let Algorithm::Ec(curve) = spec.algorithm
         && spec.class == Class::PrivateKey
     {
-        let recommended_curve = Some(terms::curve(curve));
+        let recommended_curve = Some(keys::curve(curve));
         attributes.push(AttributeValue::CryptographicDomainParameters(CryptographicDomainParameters {
             qlength: None,
             recommended_curve,

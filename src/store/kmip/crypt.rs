@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::facts::{either, is_gone, is_refusal, is_unsupported};
-use super::terms;
+use super::keys;
 use super::trial::{Act, Mode};
 use super::{KmipStore, same};
 use crate::ck::{
@@ -372,11 +372,11 @@ impl Form {
             Cipher::RsaPkcs1 => p.padding_method = Some(PaddingMethod::PKCS1_V1_5),
             Cipher::RsaOaep { hash, mgf, label } => {
                 p.padding_method = Some(PaddingMethod::OAEP);
-                p.hashing_algorithm = Some(terms::hash(*hash));
+                p.hashing_algorithm = Some(keys::hash(*hash));
                 // Before 1.4 the server decides the rest, and mostly takes the same hash.
                 if version >= Version::V1_4 {
                     p.mask_generator = Some(MaskGenerator::MGF1);
-                    p.mask_generator_hashing_algorithm = Some(terms::hash(*mgf));
+                    p.mask_generator_hashing_algorithm = Some(keys::hash(*mgf));
                     p.p_source = Some(label.clone()).filter(|label| !label.is_empty());
                 } else if mgf != hash || !label.is_empty() {
                     return Err(CKR_MECHANISM_PARAM_INVALID.into());

@@ -1,10 +1,9 @@
 //! Values: in the one form per class that the store speaks, and in the many that servers keep and return.
 
 use super::facts::is_refusal;
-use super::terms;
-use super::{KmipStore, same};
+use super::{KmipStore, keys, same, terms};
 use crate::ck::{CKR_ATTRIBUTE_VALUE_INVALID, CKR_FUNCTION_FAILED, CKR_KEY_UNEXTRACTABLE};
-use crate::crypto::pkey::{PrivateKey, PublicKey, RsaParts};
+use crate::crypto::pkey::{PrivateKey, PublicKey};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
     self, Certificate, CertificateType, CryptographicAlgorithm, GetRequest, KeyBlock, KeyFormatType, KeyMaterial, KeyValue,
@@ -13,7 +12,6 @@ use crate::kmip::{
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
 use crate::store::{Algorithm, Class, Spec, Uid};
-use crate::ttlv::BigInteger;
 
 impl<T: Transport> KmipStore<T> {
     pub(super) fn fetch(&self, uid: &Uid) -> Result<Secret> {
@@ -146,7 +144,7 @@ fn private_key(block: &KeyBlock) -> Result<PrivateKey> {
             // Formats are labelled wrongly often enough, and a key says itself what it is.
             _ => PrivateKey::from_pkcs8(der.expose()),
         },
-        KeyMaterial::Transparent(key) => private_numbers(block, key),
+        KeyMaterial::Transparent(key) => keys::private_key(key, curve_of(block, key)),
     };
     readable(block, key)
 }
@@ -163,45 +161,18 @@ fn public_key(block: &KeyBlock) -> Result<PublicKey> {
                 }
             }),
         },
-        KeyMaterial::Transparent(key) => public_numbers(block, key),
+        KeyMaterial::Transparent(key) => keys::public_key(key, curve_of(block, key)),
     };
     readable(block, key)
 }
 
-fn private_numbers(block: &KeyBlock, key: &TransparentKey) -> Result<PrivateKey> {
-    if let Some(curve) = key.recommended_curve.and_then(|curve| curve_of(block, curve)) {
-        return PrivateKey::from_scalar(curve, unsigned(block, &key.d)?);
-    }
-    let secret = |number| unsigned(block, number).map(|bytes| Secret::new(bytes.to_vec()));
-    PrivateKey::from_rsa(&RsaParts {
-        modulus: unsigned(block, &key.modulus)?.to_vec(),
-        public_exponent: unsigned(block, &key.public_exponent)?.to_vec(),
-        private_exponent: secret(&key.private_exponent)?,
-        prime_1: secret(&key.p)?,
-        prime_2: secret(&key.q)?,
-        exponent_1: secret(&key.prime_exponent_p)?,
-        exponent_2: secret(&key.prime_exponent_q)?,
-        coefficient: secret(&key.crt_coefficient)?,
-    })
-}
-
-fn public_numbers(block: &KeyBlock, key: &TransparentKey) -> Result<PublicKey> {
-    match key.recommended_curve.and_then(|curve| curve_of(block, curve)) {
-        Some(curve) => PublicKey::from_point(curve, key.q_string.as_deref().ok_or_else(|| unknown(block))?),
-        None => PublicKey::from_rsa(unsigned(block, &key.modulus)?, unsigned(block, &key.public_exponent)?),
-    }
-}
-
-/// The curve; CURVE25519 is Ed25519's too, when the algorithm says so.
-fn curve_of(block: &KeyBlock, curve: kmip::RecommendedCurve) -> Option<crate::store::Curve> {
+/// The curve of a transparent key, if it is on one; CURVE25519 is Ed25519's too, when the algorithm says so.
+fn curve_of(block: &KeyBlock, key: &TransparentKey) -> Option<crate::store::Curve> {
+    let curve = key.recommended_curve?;
     match block.cryptographic_algorithm {
         Some(CryptographicAlgorithm::ED25519) => Some(crate::store::Curve::Ed25519),
-        _ => terms::curve_of(curve),
+        _ => keys::curve_of(curve),
     }
-}
-
-fn unsigned<'a>(block: &KeyBlock, number: &'a Option<BigInteger>) -> Result<&'a [u8]> {
-    number.as_ref().and_then(BigInteger::unsigned).ok_or_else(|| unknown(block))
 }
 
 fn bits(block: &KeyBlock) -> u32 {

@@ -6,6 +6,7 @@ mod attrs;
 mod crypt;
 mod facts;
 mod find;
+pub mod keys;
 mod life;
 mod make;
 mod material;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{either, is_refusal};
 use super::trial::Act;
 use super::{KmipStore, same};
-use super::{attrs, terms};
+use super::{attrs, keys, terms};
 use crate::ck::{CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID};
 use crate::crypto::hash::digest;
 use crate::crypto::pkey::ecdsa_from_der;
@@ -272,7 +272,7 @@ pub(super) fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) ->
     match mac {
         Mac::Hmac(hash) => {
             p.cryptographic_algorithm = Some(terms::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
-            p.hashing_algorithm = Some(terms::hash(hash));
+            p.hashing_algorithm = Some(keys::hash(hash));
         }
         Mac::Cmac(cipher) => {
             p.block_cipher_mode = Some(BlockCipherMode::CMAC);
@@ -309,21 +309,21 @@ fn parameters(signing: Signing, name: Option<DigitalSignatureAlgorithm>, version
     match signing {
         Signing::RsaPkcs1(hash) => {
             p.padding_method = Some(PaddingMethod::PKCS1_V1_5);
-            p.hashing_algorithm = Some(terms::hash(hash));
+            p.hashing_algorithm = Some(keys::hash(hash));
             p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);
         }
         Signing::RsaPss { hash, mgf, salt_len } => {
             p.padding_method = Some(PaddingMethod::PSS);
-            p.hashing_algorithm = Some(terms::hash(hash));
+            p.hashing_algorithm = Some(keys::hash(hash));
             p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);
             if version >= Version::V1_4 {
                 p.salt_length = Some(i32::try_from(salt_len).unwrap_or(i32::MAX));
                 p.mask_generator = Some(MaskGenerator::MGF1);
-                p.mask_generator_hashing_algorithm = Some(terms::hash(mgf));
+                p.mask_generator_hashing_algorithm = Some(keys::hash(mgf));
             }
         }
         Signing::Ecdsa(hash) => {
-            p.hashing_algorithm = Some(terms::hash(hash));
+            p.hashing_algorithm = Some(keys::hash(hash));
             p.cryptographic_algorithm = Some(CryptographicAlgorithm::ECDSA);
         }
         Signing::EdDsa => p.cryptographic_algorithm = Some(CryptographicAlgorithm::ED25519),

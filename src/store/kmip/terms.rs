@@ -1,8 +1,7 @@
 //! The same things in the store's words and in KMIP's.
 
-use crate::kmip::{
-    CryptographicAlgorithm, HashingAlgorithm, ObjectType, RecommendedCurve, RevocationReasonCode, State as KmipState,
-};
+use super::keys;
+use crate::kmip::{CryptographicAlgorithm, ObjectType, RecommendedCurve, RevocationReasonCode, State as KmipState};
 use crate::store::{Algorithm, Class, Curve, Hash, Revocation, State, Usage};
 
 /// The Object Type a class is made as. A secret that is neither encrypted with nor a MAC key becomes Secret Data elsewhere.
@@ -80,7 +79,7 @@ pub(super) fn algorithm_of(algorithm: CryptographicAlgorithm, curve: Option<Reco
         A::RSA => Algorithm::Rsa,
         A::ED25519 => Algorithm::Ec(Curve::Ed25519),
         A::ECDSA | A::ECDH | A::EC => {
-            curve.and_then(curve_of).or_else(|| curve_of_length(bits)).map_or(Algorithm::Other(algorithm.0), Algorithm::Ec)
+            curve.and_then(keys::curve_of).or_else(|| curve_of_length(bits)).map_or(Algorithm::Other(algorithm.0), Algorithm::Ec)
         }
         A::HMAC_SHA1 => Algorithm::Hmac(Hash::Sha1),
         A::HMAC_SHA224 => Algorithm::Hmac(Hash::Sha224),
@@ -93,31 +92,6 @@ pub(super) fn algorithm_of(algorithm: CryptographicAlgorithm, curve: Option<Reco
         A::HMAC_SHA3_512 => Algorithm::Hmac(Hash::Sha3_512),
         other => Algorithm::Other(other.0),
     }
-}
-
-/// The Recommended Curve.
-pub(super) fn curve(curve: Curve) -> RecommendedCurve {
-    match curve {
-        Curve::P224 => RecommendedCurve::P_224,
-        Curve::P256 => RecommendedCurve::P_256,
-        Curve::P384 => RecommendedCurve::P_384,
-        Curve::P521 => RecommendedCurve::P_521,
-        Curve::Secp256k1 => RecommendedCurve::SECP256K1,
-        Curve::Ed25519 | Curve::X25519 => RecommendedCurve::CURVE25519,
-    }
-}
-
-/// The curve that is recommended; `None` for one this crate does not use.
-pub(super) fn curve_of(curve: RecommendedCurve) -> Option<Curve> {
-    Some(match curve {
-        RecommendedCurve::P_224 => Curve::P224,
-        RecommendedCurve::P_256 => Curve::P256,
-        RecommendedCurve::P_384 => Curve::P384,
-        RecommendedCurve::P_521 => Curve::P521,
-        RecommendedCurve::SECP256K1 => Curve::Secp256k1,
-        RecommendedCurve::CURVE25519 => Curve::X25519,
-        _ => return None,
-    })
 }
 
 /// The NIST curve of this length. One server says 264 for P-256: the length of a compressed point.
@@ -138,24 +112,6 @@ pub(super) fn curve_bits(curve: Curve) -> u32 {
         Curve::P256 | Curve::Secp256k1 | Curve::Ed25519 | Curve::X25519 => 256,
         Curve::P384 => 384,
         Curve::P521 => 521,
-    }
-}
-
-/// The Hashing Algorithm.
-pub(super) fn hash(hash: Hash) -> HashingAlgorithm {
-    use HashingAlgorithm as H;
-    match hash {
-        Hash::Sha1 => H::SHA_1,
-        Hash::Sha224 => H::SHA_224,
-        Hash::Sha256 => H::SHA_256,
-        Hash::Sha384 => H::SHA_384,
-        Hash::Sha512 => H::SHA_512,
-        Hash::Sha512_224 => H::SHA_512_224,
-        Hash::Sha512_256 => H::SHA_512_256,
-        Hash::Sha3_224 => H::SHA3_224,
-        Hash::Sha3_256 => H::SHA3_256,
-        Hash::Sha3_384 => H::SHA3_384,
-        Hash::Sha3_512 => H::SHA3_512,
     }
 }
 
