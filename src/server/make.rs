@@ -257,6 +257,10 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             Value::Key(material, block.key_format_type)
         }
         ManagedObject::PgpKey(key) => Value::Pgp(key.pgp_key_version, Material::parse(object_type, plain()?)?),
+        ManagedObject::SplitKey(key) if key.prime_field_size.is_some() => {
+            let text = "parts over prime fields are not kept: nothing here could join them";
+            return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
+        }
         ManagedObject::SplitKey(key) => {
             let share = Share {
                 parts: key.split_key_parts,

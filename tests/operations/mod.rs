@@ -8,7 +8,7 @@ use mrhsm_pkcs11::kmip::message::{decode_response, encode_request};
 use mrhsm_pkcs11::kmip::*;
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::server::{Caller, Engine, Objects, Personality};
-use mrhsm_pkcs11::ttlv::{DateTime, Tag, Value};
+use mrhsm_pkcs11::ttlv::{BigInteger, DateTime, Tag, Value};
 use mrhsm_pkcs11::version::Version;
 use tempfile::TempDir;
 
@@ -257,6 +257,16 @@ fn keys_are_split_and_joined() {
     assert_eq!(refused(&split(Some(&key), SplitKeyMethod::XOR, 1, 1)), Some(ResultReason::INVALID_FIELD));
     let unknown = split(Some(&key), SplitKeyMethod::POLYNOMIAL_SHARING_PRIME_FIELD, 4, 3);
     assert_eq!(refused(&unknown), Some(ResultReason::FEATURE_NOT_SUPPORTED));
+    let over_a_prime = ManagedObject::SplitKey(SplitKey {
+        split_key_parts: 3,
+        key_part_identifier: 1,
+        split_key_threshold: 2,
+        split_key_method: SplitKeyMethod::POLYNOMIAL_SHARING_PRIME_FIELD,
+        prime_field_size: Some(BigInteger::from_unsigned(&[251])),
+        key_block: KeyBlock::of_bytes(KeyFormatType::RAW, CryptographicAlgorithm::AES, 128, Secret::new(vec![1; 16])),
+    });
+    let registered = server.register(Version::V1_2, over_a_prime, usage()).err();
+    assert_eq!(registered, Some(ResultReason::FEATURE_NOT_SUPPORTED), "its number would be lost");
     let kept = server.create(Version::V1_4, &[AttributeValue::Extractable(false)]).unwrap();
     assert_eq!(refused(&split(Some(&kept), SplitKeyMethod::XOR, 2, 2)), Some(ResultReason::NOT_EXTRACTABLE));
     // Without a key the parts are of a new one.
