@@ -12,6 +12,7 @@ mod fork;
 mod general;
 pub mod host;
 mod hostile;
+mod leaks;
 mod log;
 mod messages;
 mod policy;
