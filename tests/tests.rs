@@ -5,6 +5,7 @@ mod codec;
 mod conformance;
 mod crypt;
 mod docs;
+mod durable;
 mod ffi;
 mod filestore;
 mod front;
