@@ -184,7 +184,10 @@ impl Journal {
         }
         let source = self.source.clone();
         let unreadable = |e| source.broken("cannot be read", e);
-        let size = source.file.metadata().map_err(unreadable)?.len();
+        let size = match news.restarted {
+            true => source.file.metadata().map_err(unreadable)?.len(),
+            false => about.len(),
+        };
         let mut window = Window::new(&source.file, size);
         while self.end < size {
             let Some(header) = window.get(self.end, HEADER).map_err(unreadable)? else { break };
