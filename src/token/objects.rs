@@ -19,6 +19,8 @@ use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid, Wra
 
 /// How long the answer to a search may be given again.
 const FIND_AGE: Duration = Duration::from_secs(2);
+/// How many answers are kept for that long.
+const FINDS_KEPT: usize = 256;
 /// How long what was read about an object is good enough to show it in a search.
 const SHOW_AGE: Duration = Duration::from_secs(5);
 /// How many objects' attributes are asked for at once.
@@ -139,6 +141,10 @@ impl Token {
         let uids = store.locate(filter)?;
         let mut found = lock(&self.found);
         if found.changes == changes {
+            // Every search passes through all of them.
+            if found.answers.len() >= FINDS_KEPT {
+                found.answers.clear();
+            }
             found.answers.insert(key, (Instant::now(), uids.clone()));
         }
         Ok(uids)
