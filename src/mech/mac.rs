@@ -28,11 +28,8 @@ pub(super) enum Code {
 impl Code {
     /// Length of the code in bytes.
     pub(super) fn len(self) -> usize {
-        match self {
-            Code::Hmac(hash) => hash.output_len(),
-            Code::Cmac(CKK_DES3) => 8,
-            Code::Cmac(_) | Code::Gmac => 16,
-        }
+        const GMAC: usize = 16;
+        self.remote().map_or(GMAC, store::Mac::output_len)
     }
 
     /// Whether keys of this type make such codes.

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::mech::{CounterFormat, Mechanism, Params, PrfPart};
+use crate::mech::{CounterFormat, Mechanism, Params, PrfPart, Work, entry};
 use crate::secret::Secret;
 use crate::token::template::Template;
 
@@ -155,16 +155,7 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
             let (counter, nonce) = (p.blockCounterBits.div_ceil(8), p.ulNonceBits.div_ceil(8));
             Params::ChaCha20 { counter: bytes(p.pBlockCounter, counter)?, nonce: bytes(p.pNonce, nonce)? }
         }
-        CKM_RSA_PKCS_PSS
-        | CKM_SHA1_RSA_PKCS_PSS
-        | CKM_SHA224_RSA_PKCS_PSS
-        | CKM_SHA256_RSA_PKCS_PSS
-        | CKM_SHA384_RSA_PKCS_PSS
-        | CKM_SHA512_RSA_PKCS_PSS
-        | CKM_SHA3_224_RSA_PKCS_PSS
-        | CKM_SHA3_256_RSA_PKCS_PSS
-        | CKM_SHA3_384_RSA_PKCS_PSS
-        | CKM_SHA3_512_RSA_PKCS_PSS => {
+        _ if matches!(entry(kind).map(|e| e.work), Ok(Work::RsaPss(_))) => {
             let p: CK_RSA_PKCS_PSS_PARAMS = given.read()?;
             Params::Pss { hash: p.hashAlg, mgf: p.mgf, salt_len: p.sLen }
         }

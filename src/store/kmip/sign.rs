@@ -199,7 +199,8 @@ impl<T: Transport> KmipStore<T> {
             ..mac_request(uid, mac, part, call.version()?)?
         };
         match call.request_once(&request) {
-            Ok(MacResponse { correlation_value: Some(correlation), .. }) => {
+            Ok(MacResponse { correlation_value: Some(correlation), unique_identifier, .. }) => {
+                same(uid, &unique_identifier)?;
                 self.facts.parts.learn(true);
                 if before.is_none() {
                     // Before more is sent, while the message can still be authenticated here.
