@@ -78,6 +78,25 @@ key_manager() {
   esac
 }
 
+# engine_config INIT: openssl.cnf for Debian's PKCS#11 engine on the token, initialised when it is loaded (1) or used (0).
+engine_config() {
+  cat >openssl.cnf <<END
+openssl_conf = init
+[init]
+engines = engines
+[engines]
+pkcs11 = pkcs11
+[pkcs11]
+engine_id = pkcs11
+MODULE_PATH = $module
+PIN = $pin
+init = $1
+[req]
+distinguished_name = name
+[name]
+END
+}
+
 cd "$work"
 if [ "$store" = reference ]; then
   module=/usr/lib/softhsm/libsofthsm2.so

@@ -8,21 +8,7 @@ nginx=(env OPENSSL_CONF=$work/openssl.cnf "$daemon" -p "$work/" -c nginx.conf -e
 tool() { pkcs11-tool --module "$module" --token-label $label --login --pin $pin "$@"; }
 uri() { say "pkcs11:token=$label;object=$1;type=private"; }
 # nginx wants the engine initialised.
-cat >openssl.cnf <<END
-openssl_conf = init
-[init]
-engines = engines
-[engines]
-pkcs11 = pkcs11
-[pkcs11]
-engine_id = pkcs11
-MODULE_PATH = $module
-PIN = $pin
-init = 1
-[req]
-distinguished_name = name
-[name]
-END
+engine_config 1
 port=$(free_port)
 # Workers of another user than root's would need a token directory of theirs.
 cat >nginx.conf <<END

@@ -3,21 +3,7 @@
 # shellcheck disable=SC2154,SC2086 # lib.sh sets them; none holds a blank
 . "$(dirname "$0")/lib.sh"
 
-cat >openssl.cnf <<END
-openssl_conf = init
-[init]
-engines = engines
-[engines]
-pkcs11 = pkcs11
-[pkcs11]
-engine_id = pkcs11
-MODULE_PATH = $module
-PIN = $pin
-init = 0
-[req]
-distinguished_name = name
-[name]
-END
+engine_config 0
 export OPENSSL_CONF=$work/openssl.cnf
 engine="-engine pkcs11 -keyform engine"
 tool() { pkcs11-tool --module "$module" --token-label $label --login --pin $pin "$@"; }
