@@ -11,19 +11,22 @@ use once_cell::race::OnceBox;
 use crate::ck;
 use crate::error::Result;
 use crate::module::Module;
+use crate::token::Handles;
 
 /// The state of one process. Those of its ancestors stay in front of it for ever.
 struct Root {
     pid: u32,
     module: RwLock<Option<Arc<Module>>>,
+    /// Of all modules of the process, and of its children after it: a handle from before `C_Finalize` or a fork is never another's.
+    handles: Arc<Handles>,
     /// The root of a process forked from this one, in that process' copy of the memory. `race` never blocks: two threads
     /// may both make one, and the first wins; a fork at any moment leaves no lock behind.
     child: OnceBox<Root>,
 }
 
 impl Root {
-    fn new() -> Box<Root> {
-        Box::new(Root { pid: std::process::id(), module: RwLock::new(None), child: OnceBox::new() })
+    fn new(handles: Arc<Handles>) -> Box<Root> {
+        Box::new(Root { pid: std::process::id(), module: RwLock::new(None), handles, child: OnceBox::new() })
     }
 }
 
@@ -31,11 +34,11 @@ impl Root {
 fn root() -> &'static Root {
     static FIRST: OnceBox<Root> = OnceBox::new();
     let pid = std::process::id();
-    let mut root = FIRST.get_or_init(Root::new);
+    let mut root = FIRST.get_or_init(|| Root::new(Arc::default()));
     while let Some(child) = root.child.get() {
         root = child;
     }
-    if root.pid == pid { root } else { root.child.get_or_init(Root::new) }
+    if root.pid == pid { root } else { root.child.get_or_init(|| Root::new(root.handles.clone())) }
 }
 
 /// What `C_Initialize` was given.
@@ -60,11 +63,12 @@ pub fn initialize(args: InitArgs) -> Result<()> {
     if args.callbacks == 4 && args.flags & ck::CKF_OS_LOCKING_OK == 0 {
         Err(ck::CKR_CANT_LOCK)?;
     }
-    let mut module = root().module.write().unwrap_or_else(PoisonError::into_inner);
+    let root = root();
+    let mut module = root.module.write().unwrap_or_else(PoisonError::into_inner);
     if module.is_some() {
         Err(ck::CKR_CRYPTOKI_ALREADY_INITIALIZED)?;
     }
-    *module = Some(Arc::new(Module::open()?));
+    *module = Some(Arc::new(Module::open(root.handles.clone())?));
     Ok(())
 }
 

@@ -41,14 +41,13 @@ pub struct Module {
 
 impl Module {
     /// Reads the token directory of the environment. No network.
-    pub fn open() -> Result<Module> {
+    pub fn open(handles: Arc<Handles>) -> Result<Module> {
         let dir = config::token_dir(None).map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))?;
-        Module::at(TokenDir::at(dir)).map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))
+        Module::at(TokenDir::at(dir), handles).map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))
     }
 
     /// Reads a token directory. No network.
-    pub fn at(dir: TokenDir) -> Result<Module> {
-        let handles = Arc::new(Handles::default());
+    pub fn at(dir: TokenDir, handles: Arc<Handles>) -> Result<Module> {
         let slots = Slots::read(&dir, &handles)?;
         let (sessions, random, closed) = (Mutex::default(), Seeded::default(), AtomicBool::new(false));
         Ok(Module { dir, handles, slots: Mutex::new(slots), sessions, random, closed })

@@ -41,7 +41,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How many verdicts on signatures are remembered.
 const VERDICTS: usize = 1024;
 
-/// Where handles come from: one counter for sessions and objects of all tokens, so that none is ever used twice.
+/// Where handles come from: one counter for sessions and objects of all tokens, so that none is ever used twice in a process.
 #[derive(Debug, Default)]
 pub struct Handles(AtomicU64);
 

@@ -145,3 +145,20 @@ fn children_of_children_begin_anew_too() {
         host.finalize();
     });
 }
+
+#[test]
+fn a_parents_handles_are_none_of_the_childs() {
+    alone(|host| {
+        host.initialize();
+        let slot = host.make_token();
+        let parents = host.open(slot);
+        in_child(|| {
+            host.initialize();
+            assert!(host.open(slot) > parents);
+            let mut info = CK_SESSION_INFO::default();
+            assert_eq!(ck!(host.C_GetSessionInfo(parents, &mut info)), CKR_SESSION_HANDLE_INVALID);
+            host.finalize();
+        });
+        host.finalize();
+    });
+}

@@ -67,6 +67,23 @@ fn initialize_looks_at_its_arguments() {
     });
 }
 
+/// A thread that did not notice that another finalized and initialized must not work in somebody else's session.
+#[test]
+fn handles_from_before_finalize_are_nobody_elses() {
+    alone(|host| {
+        host.initialize();
+        let (slot, stale) = host.logged_in();
+        let key = host.aes_key(stale);
+        host.finalize();
+        host.initialize();
+        let mut info = CK_SESSION_INFO::default();
+        let sessions = [(); 8].map(|()| host.open(slot));
+        assert!(sessions.iter().all(|session| *session > key && key > stale), "{stale} {key} {sessions:?}");
+        assert_eq!(ck!(host.C_GetSessionInfo(stale, &mut info)), CKR_SESSION_HANDLE_INVALID);
+        host.finalize();
+    });
+}
+
 #[test]
 fn interfaces_are_found_by_name_version_and_flags() {
     alone(|host| {

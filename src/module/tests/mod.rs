@@ -44,7 +44,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        let module = Module::at(TokenDir::at(dir.path().join("tokens"))).unwrap();
+        let module = Module::at(TokenDir::at(dir.path().join("tokens")), Arc::default()).unwrap();
         let mut label = [b' '; 32];
         label[..5].copy_from_slice(b"bench");
         module.init_token(0, Some(SO_PIN), &label).unwrap();
