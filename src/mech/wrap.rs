@@ -43,7 +43,7 @@ fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
         return Err(CKR_KEY_NOT_WRAPPABLE.into());
     }
     let wanted = wrapping.object.attributes.bytes(CKA_WRAP_TEMPLATE).map(unflatten).unwrap_or_default();
-    match wanted.0.iter().all(|a| a.matches(|kind| attributes.bytes(kind).map(Into::into))) {
+    match wanted.0.iter().all(|a| a.matches(attributes.bytes(a.kind))) {
         true => Ok(()),
         false => Err(CKR_KEY_NOT_WRAPPABLE.into()),
     }

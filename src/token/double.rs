@@ -10,7 +10,7 @@ use crate::ck::*;
 use crate::crypto::cipher::{Cipher as LocalCipher, Direction, Key, Mode};
 use crate::crypto::pkey::{Padding, PrivateKey, Scheme};
 use crate::crypto::{hash, mac, rng};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{
     Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
@@ -29,6 +29,8 @@ pub(crate) struct Double {
     pub refuses: AtomicBool,
     /// It signs something else than it is asked to.
     pub lies: AtomicBool,
+    /// It is not reached.
+    pub away: AtomicBool,
     /// How long every request takes.
     pub delay: Mutex<Duration>,
 }
@@ -63,10 +65,14 @@ impl Double {
         lock(&self.objects).insert(uid, (meta, value.to_vec()));
     }
 
-    fn request(&self) {
+    fn request(&self) -> Result<()> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let delay = *lock(&self.delay);
         std::thread::sleep(delay);
+        match self.away.load(Ordering::Relaxed) {
+            true => Err(Error::new(Kind::Unreachable, CKR_DEVICE_ERROR, "the double is away")),
+            false => Ok(()),
+        }
     }
 
     fn uid(&self) -> Uid {
@@ -84,7 +90,7 @@ impl Double {
     }
 
     fn value(&self, uid: &Uid) -> Result<Vec<u8>> {
-        self.request();
+        self.request()?;
         if self.refuses.load(Ordering::Relaxed) {
             return Err(CKR_MECHANISM_INVALID.into());
         }
@@ -140,7 +146,7 @@ impl KeyStore for Double {
     }
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
-        self.request();
+        self.request()?;
         // Like a server that knows classes and our own labels, and gives everything when it finds nothing.
         let objects = lock(&self.objects);
         let fits = |m: &Meta| {
@@ -153,19 +159,19 @@ impl KeyStore for Double {
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
-        self.request();
+        self.request()?;
         let objects = lock(&self.objects);
         Ok(uids.iter().filter_map(|uid| objects.get(uid)).map(|(meta, _)| meta.clone()).collect())
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
-        self.request();
+        self.request()?;
         let value = rng::bytes(spec.bits as usize / 8)?.expose().to_vec();
         Ok(self.put(self.uid(), spec, value, None))
     }
 
     fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
-        self.request();
+        self.request()?;
         let key = match private.algorithm {
             Algorithm::Rsa => PrivateKey::generate_rsa(private.bits, &[1, 0, 1])?,
             _ => return Err(CKR_FUNCTION_NOT_SUPPORTED.into()),
@@ -177,12 +183,12 @@ impl KeyStore for Double {
     }
 
     fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
-        self.request();
+        self.request()?;
         Ok(self.put(self.uid(), spec, value.to_vec(), None))
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        self.request();
+        self.request()?;
         self.with(uid, |(meta, value)| {
             if meta.class != crate::store::Class::PublicKey {
                 self.fetches.fetch_add(1, Ordering::Relaxed);
@@ -192,7 +198,7 @@ impl KeyStore for Double {
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
-        self.request();
+        self.request()?;
         self.with(uid, |(meta, _)| {
             meta.label = changes.label.clone().or(meta.label.take());
             meta.id = changes.id.clone().or(meta.id.take());
@@ -204,12 +210,12 @@ impl KeyStore for Double {
     }
 
     fn activate(&self, uid: &Uid) -> Result<()> {
-        self.request();
+        self.request()?;
         self.with(uid, |_| Ok(()))
     }
 
     fn revoke(&self, uid: &Uid, _: Revocation) -> Result<()> {
-        self.request();
+        self.request()?;
         self.with(uid, |(meta, _)| {
             meta.state = Some(State::Deactivated);
             Ok(())
@@ -217,7 +223,7 @@ impl KeyStore for Double {
     }
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
-        self.request();
+        self.request()?;
         lock(&self.objects).remove(uid).map(|_| ()).ok_or(CKR_OBJECT_HANDLE_INVALID.into())
     }
 
@@ -255,7 +261,7 @@ impl KeyStore for Double {
     }
 
     fn random(&self, len: usize) -> Result<Secret> {
-        self.request();
+        self.request()?;
         rng::bytes(len)
     }
 }

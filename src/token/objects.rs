@@ -1,6 +1,5 @@
 //! The objects of a token, wherever they live: finding, making, reading, changing and destroying them.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use super::{Token, lock, spec, value};
 use crate::ck::*;
 use crate::config::{ClusterKeys, CryptoPolicy};
 use crate::crypto::pkey::PublicKey;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid, Wrapping};
 
@@ -83,7 +82,8 @@ impl Token {
         let object = object.ok_or(CKR_OBJECT_HANDLE_INVALID)?;
         match object.uid() {
             Some(uid) if object.read_at.elapsed() >= self.key_age().max(SHOW_AGE) => {
-                let found = self.read(std::slice::from_ref(uid), Duration::ZERO)?.pop();
+                let found = self.store().and_then(|store| self.read(store.as_ref(), std::slice::from_ref(uid), Duration::ZERO));
+                let found = found.map_err(unseen)?.pop();
                 Ok(found.filter(|o| !o.is_private() || rights.user).ok_or_else(|| {
                     lock(&self.objects).remove(handle);
                     CKR_OBJECT_HANDLE_INVALID
@@ -102,7 +102,7 @@ impl Token {
         }
         let mut handles = Vec::new();
         for object in candidates {
-            if (!object.is_private() || rights.user) && self.matches(&object, template) {
+            if (!object.is_private() || rights.user) && self.matches(&object, template)? {
                 handles.push(object.handle);
             }
         }
@@ -121,10 +121,10 @@ impl Token {
         };
         let text = |kind| template.bytes(kind).and_then(|v| std::str::from_utf8(v).ok());
         if let Some(uid) = text(CKA_UNIQUE_ID).or_else(|| text(vendor::UID)) {
-            return self.read(&[Uid(uid.into())], SHOW_AGE);
+            return self.read(store.as_ref(), &[Uid(uid.into())], SHOW_AGE);
         }
         let uids = self.locate(store.as_ref(), &filter(template))?;
-        self.read(&uids, SHOW_AGE)
+        self.read(store.as_ref(), &uids, SHOW_AGE)
     }
 
     /// Asks the store, unless it was asked the same just before.
@@ -152,7 +152,7 @@ impl Token {
 
     /// The objects with these identifiers, read from the store where they were last read longer than `age` ago. Objects that are gone
     /// or cannot be shown are left out.
-    fn read(&self, uids: &[Uid], age: Duration) -> Result<Vec<Arc<Object>>> {
+    fn read(&self, store: &dyn KeyStore, uids: &[Uid], age: Duration) -> Result<Vec<Arc<Object>>> {
         let mut objects = Vec::with_capacity(uids.len());
         let mut stale = Vec::new();
         {
@@ -167,7 +167,6 @@ impl Token {
         if stale.is_empty() {
             return Ok(objects);
         }
-        let store = self.store()?;
         let cluster = self.config().keys;
         for batch in stale.chunks(META_BATCH) {
             let metas = store.meta(batch)?;
@@ -184,22 +183,32 @@ impl Token {
     }
 
     /// True when an object matches a template. What costs a request is compared last, and only when all else matches.
-    fn matches(&self, object: &Object, template: &Template) -> bool {
-        let known = |kind| object.attributes.bytes(kind).map(Cow::Borrowed);
+    fn matches(&self, object: &Object, template: &Template) -> Result<bool> {
         let (cheap, dear): (Vec<_>, Vec<_>) = template.0.iter().partition(|a| object.attributes.has(a.kind));
-        if !cheap.iter().all(|a| a.matches(known)) {
-            return false;
+        if !cheap.iter().all(|a| a.matches(object.attributes.bytes(a.kind))) {
+            return Ok(false);
         }
-        dear.iter().all(|a| {
-            a.matches(|kind| match self.attribute(object, kind) {
-                Ok(Answer::Value(value)) => Some(Cow::Owned(value.expose().to_vec())),
-                _ => None,
-            })
-        })
+        for wanted in dear {
+            let value = match self.attribute(object, wanted.kind) {
+                Ok(Answer::Value(value)) => Some(value),
+                Ok(_) => None,
+                // Gone, or out of sight, since it was found.
+                Err(e) if e.rv() == CKR_OBJECT_HANDLE_INVALID => None,
+                Err(e) => return Err(e),
+            };
+            if !wanted.matches(value.as_ref().map(Secret::expose)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// What an object shows of an attribute (`C_GetAttributeValue`).
     pub fn attribute(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
+        self.answer(object, kind).map_err(|e| unseen(self.gone(object, e)))
+    }
+
+    fn answer(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
         let attributes = &object.attributes;
         let (class, key_type) = (attributes.class(), attributes.key_type());
         let Some(rule) = rule(kind).filter(|r| r.applies(class, key_type)) else { return Ok(Answer::Unknown) };
@@ -222,20 +231,22 @@ impl Token {
         if rule.is_read_only() {
             return Ok(Answer::Unknown);
         }
-        Ok(self.derived(object).bytes(kind).map_or(Answer::Unknown, |bytes| Answer::Value(Secret::new(bytes.to_vec()))))
+        Ok(self.derived(object)?.bytes(kind).map_or(Answer::Unknown, |bytes| Answer::Value(Secret::new(bytes.to_vec()))))
     }
 
-    /// The attributes that follow from an object's value, read once. Where they cannot be had, none.
-    fn derived<'a>(&self, object: &'a Object) -> &'a Attributes {
+    /// The attributes that follow from an object's value, read once. None where the store does not let them be had; where they cannot
+    /// be had just now, the error.
+    fn derived<'a>(&self, object: &'a Object) -> Result<&'a Attributes> {
         if let Some(derived) = object.derived.get() {
-            return derived;
+            return Ok(derived);
         }
         match self.read_derived(object) {
-            Ok(derived) => object.derived.get_or_init(|| derived),
+            Ok(derived) => Ok(object.derived.get_or_init(|| derived)),
+            Err(e) if passes(&e) => Err(e),
             Err(e) => {
                 crate::log!(Warn, "token {}: attributes of object {}: {e}", self.uuid(), object.handle);
                 static NONE: Attributes = Attributes::none();
-                &NONE
+                Ok(&NONE)
             }
         }
     }
@@ -299,8 +310,9 @@ impl Token {
             let id = object.attributes.bytes(CKA_ID).filter(|id| !id.is_empty()).map(<[u8]>::to_vec);
             if id.is_some() {
                 let filter = Filter { class: Some(Class::PublicKey), id: id.clone(), ..Filter::default() };
-                let uids = self.locate(self.store()?.as_ref(), &filter)?;
-                let twin = self.read(&uids, SHOW_AGE)?.into_iter().find(|o| {
+                let store = self.store()?;
+                let uids = self.locate(store.as_ref(), &filter)?;
+                let twin = self.read(store.as_ref(), &uids, SHOW_AGE)?.into_iter().find(|o| {
                     o.attributes.class() == CKO_PUBLIC_KEY
                         && o.attributes.key_type() == object.attributes.key_type()
                         && o.attributes.bytes(CKA_ID) == id.as_deref()
@@ -452,7 +464,8 @@ impl Token {
     /// Gives an object new attributes.
     pub fn change(&self, object: &Object, new: Attributes) -> Result<()> {
         if let Some(uid) = object.uid() {
-            self.store()?.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
+            let store = self.store().map_err(unseen)?;
+            store.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
         let mut table = lock(&self.objects);
@@ -472,7 +485,7 @@ impl Token {
     /// Destroys an object.
     pub fn destroy(&self, object: &Object) -> Result<()> {
         if let Some(uid) = object.uid() {
-            self.store()?.destroy(uid).map_err(|e| self.gone(object, e))?;
+            self.store().map_err(unseen)?.destroy(uid).map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
         lock(&self.objects).remove(object.handle);
@@ -504,6 +517,17 @@ impl Token {
         }
         error
     }
+}
+
+/// An error in a call about a stored object: who has logged out meanwhile does not see it any more.
+fn unseen(error: Error) -> Error {
+    if error.rv() == CKR_USER_NOT_LOGGED_IN { error.with_rv(CKR_OBJECT_HANDLE_INVALID) } else { error }
+}
+
+/// Whether an error says something of the moment, not of the object that was asked for.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unreachable | Kind::Broken | Kind::Tls)
+        || matches!(error.rv(), CKR_USER_NOT_LOGGED_IN | CKR_OBJECT_HANDLE_INVALID)
 }
 
 /// The part of a template that a store can look for.

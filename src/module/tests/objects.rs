@@ -100,6 +100,28 @@ fn attributes_are_shown_changed_and_copied_by_the_rules() {
 }
 
 #[test]
+fn what_cannot_be_read_just_now_is_not_said_to_be_missing() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES), (CKA_LABEL, b"key")]);
+    bench.store.away.store(true, Ordering::Relaxed);
+    assert_eq!(bench.value(h, key, CKA_LABEL).unwrap(), b"key");
+    refused(m.attribute_values(h, key, &[CKA_LABEL, CKA_CHECK_VALUE]), CKR_DEVICE_ERROR);
+    bench.store.away.store(false, Ordering::Relaxed);
+    let check = bench.value(h, key, CKA_CHECK_VALUE).unwrap();
+    assert_eq!(check.len(), 3);
+    // A store that refuses for good is no error: the attribute is not there, and other keys are found all the same.
+    let other = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES), (CKA_EXTRACTABLE, NO)]);
+    bench.store.refuses.store(true, Ordering::Relaxed);
+    assert!(matches!(m.attribute_values(h, other, &[CKA_CHECK_VALUE]).unwrap()[0], Answer::Unknown));
+    assert_eq!(bench.find(h, &[(CKA_CHECK_VALUE, &check)]), [key]);
+    bench.store.refuses.store(false, Ordering::Relaxed);
+    bench.store.away.store(true, Ordering::Relaxed);
+    refused(m.find_objects_init(h, template(&[(CKA_CHECK_VALUE, b"abc")])), CKR_DEVICE_ERROR);
+}
+
+#[test]
 fn imported_objects_of_every_class_come_back_as_they_were() {
     let bench = Bench::new();
     let m = &bench.module;

@@ -76,3 +76,19 @@ fn changes_at_once_are_both_there_and_what_was_destroyed_stays_so() {
     assert_eq!(token.change(&object, label).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
     assert!(bench.find(h, &[]).is_empty());
 }
+
+#[test]
+fn who_logs_out_during_a_call_does_not_see_the_object_any_more() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let handle = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES)]);
+    let token = m.token(bench.slot).unwrap();
+    let object = token.object(handle, Rights { write: true, user: true, so: false }).unwrap();
+    let mut renamed = object.attributes.clone();
+    renamed.set(CKA_LABEL, "a label");
+    m.logout(h).unwrap();
+    refused(token.attribute(&object, CKA_CHECK_VALUE).map(drop), CKR_OBJECT_HANDLE_INVALID);
+    refused(token.change(&object, renamed), CKR_OBJECT_HANDLE_INVALID);
+    refused(token.destroy(&object), CKR_OBJECT_HANDLE_INVALID);
+}
