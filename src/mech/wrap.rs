@@ -45,7 +45,8 @@ fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
     let wanted = wrapping.object.attributes.bytes(CKA_WRAP_TEMPLATE).map(unflatten).unwrap_or_default();
     match wanted.0.iter().all(|a| a.matches(attributes.bytes(a.kind))) {
         true => Ok(()),
-        false => Err(CKR_KEY_NOT_WRAPPABLE.into()),
+        // 5.18.3 names this value for it.
+        false => Err(CKR_KEY_HANDLE_INVALID.into()),
     }
 }
 

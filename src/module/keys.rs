@@ -166,7 +166,12 @@ impl Module {
             }
         }
         let value = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped)?;
-        let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(CKR_WRAPPED_KEY_INVALID))?;
+        let misfit = match draft.attributes.class() {
+            CKO_PRIVATE_KEY => CKR_WRAPPED_KEY_INVALID,
+            // Its type, `CKA_VALUE_LEN` and what was unwrapped do not agree on a length (5.18.4).
+            _ => CKR_WRAPPED_KEY_LEN_RANGE,
+        };
+        let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(misfit))?;
         value::adopt(&mut draft.attributes, &value)?;
         Ok(self.add(&session, draft.attributes, Source::Given(value))?.handle)
     }
