@@ -128,38 +128,40 @@ pub fn message_sign_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHA
     module_of(session)?.message_sign_init(session, mechanism.optional_mechanism()?, key)
 }
 
-// No mechanism that signs messages has a parameter for each.
-
 pub fn sign_message(
     session: CK_SESSION_HANDLE,
-    _parameter: Ptr<'_, c_void>,
-    _parameter_len: CK_ULONG,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
     data: Ptr<'_, CK_BYTE>,
     data_len: CK_ULONG,
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
     let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
     let out = out.buffer(out_len)?;
     let output = module.sign_message(session, data.bytes(data_len)?, out.room())?;
     out.put(output)
 }
 
-pub fn sign_message_begin(session: CK_SESSION_HANDLE, _parameter: Ptr<'_, c_void>, _parameter_len: CK_ULONG) -> Result<()> {
-    module_of(session)?.sign_message_begin(session)
+pub fn sign_message_begin(session: CK_SESSION_HANDLE, parameter: Ptr<'_, c_void>, parameter_len: CK_ULONG) -> Result<()> {
+    let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
+    module.sign_message_begin(session)
 }
 
 /// NULL for the length says that more parts follow.
 pub fn sign_message_next(
     session: CK_SESSION_HANDLE,
-    _parameter: Ptr<'_, c_void>,
-    _parameter_len: CK_ULONG,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
     part: Ptr<'_, CK_BYTE>,
     part_len: CK_ULONG,
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
     let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
     let out = if out_len.is_null() { None } else { Some(out.buffer(out_len)?) };
     let output = module.sign_message_next(session, part.bytes(part_len)?, out.as_ref().map(Buffer::room))?;
     match (out, output) {
@@ -178,31 +180,36 @@ pub fn message_verify_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MEC
 
 pub fn verify_message(
     session: CK_SESSION_HANDLE,
-    _parameter: Ptr<'_, c_void>,
-    _parameter_len: CK_ULONG,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
     data: Ptr<'_, CK_BYTE>,
     data_len: CK_ULONG,
     signature: Ptr<'_, CK_BYTE>,
     signature_len: CK_ULONG,
 ) -> Result<()> {
-    module_of(session)?.verify_message(session, data.bytes(data_len)?, signature.bytes(signature_len)?)
+    let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
+    module.verify_message(session, data.bytes(data_len)?, signature.bytes(signature_len)?)
 }
 
-pub fn verify_message_begin(session: CK_SESSION_HANDLE, _parameter: Ptr<'_, c_void>, _parameter_len: CK_ULONG) -> Result<()> {
-    module_of(session)?.verify_message_begin(session)
+pub fn verify_message_begin(session: CK_SESSION_HANDLE, parameter: Ptr<'_, c_void>, parameter_len: CK_ULONG) -> Result<()> {
+    let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
+    module.verify_message_begin(session)
 }
 
 /// NULL for the signature says that more parts follow.
 pub fn verify_message_next(
     session: CK_SESSION_HANDLE,
-    _parameter: Ptr<'_, c_void>,
-    _parameter_len: CK_ULONG,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
     part: Ptr<'_, CK_BYTE>,
     part_len: CK_ULONG,
     signature: Ptr<'_, CK_BYTE>,
     signature_len: CK_ULONG,
 ) -> Result<()> {
     let module = module_of(session)?;
+    parameter.no_message(parameter_len)?;
     let signature = if signature.is_null() { None } else { Some(signature.bytes(signature_len)?) };
     module.verify_message_next(session, part.bytes(part_len)?, signature)
 }

@@ -27,6 +27,9 @@ mod tests;
 
 pub use output::Buffer;
 
+/// No buffer of a host is longer than the part of the address space that a process has; what is, is no length.
+const LONGEST: usize = if cfg!(target_pointer_width = "64") { 1 << 47 } else { isize::MAX as usize };
+
 /// An argument of a `C_*` function on our side of the border; `C` is its type on the other.
 pub trait Arg<C> {
     /// Takes the argument over.
@@ -151,11 +154,11 @@ impl<'a> Ptr<'a, CK_BYTE> {
     /// `len` bytes. NULL with length 0 is empty; NULL with another length, or a length that no memory has, is
     /// `CKR_ARGUMENTS_BAD`.
     pub fn bytes(self, len: CK_ULONG) -> Result<&'a [u8]> {
-        let len = self.array(len, isize::MAX as usize)?;
+        let len = self.array(len, LONGEST)?;
         if len == 0 {
             return Ok(&[]);
         }
-        // SAFETY: not NULL and at most isize::MAX long, so the caller of the shim vouches for `len` readable bytes that
+        // SAFETY: not NULL and at most LONGEST long, so the caller of the shim vouches for `len` readable bytes that
         // nobody changes during the call. Where output overlaps input, it is written after the last use of this slice.
         Ok(unsafe { std::slice::from_raw_parts(self.at, len) })
     }

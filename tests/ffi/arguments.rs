@@ -67,8 +67,9 @@ fn null_odd_and_absurd_arguments_harm_no_function() {
             let mut memory = vec![fill; 1 << 16];
             let odd = memory.as_mut_ptr() as usize | 1;
             for function in FUNCTIONS.iter().filter(|function| !is_state(function)) {
+                let most = isize::MAX as usize;
                 for (pointer, length) in
-                    [(0, 0), (0, 1), (0, usize::MAX), (odd, 0), (odd, usize::MAX), (odd, isize::MAX as usize + 1)]
+                    [(0, 0), (0, 1), (0, usize::MAX), (odd, 0), (odd, usize::MAX), (odd, most), (odd, most + 1), (odd, 1 << 48)]
                 {
                     let arguments = arguments(function, session, pointer, length);
                     let rv = host.call(function, &arguments);

@@ -175,3 +175,38 @@ fn messages_are_signed_and_verified_one_after_the_other() {
         host.finalize();
     });
 }
+
+/// More than any memory has: refused before a byte is copied, or the host would end for want of memory.
+#[test]
+fn absurd_lengths_are_refused_where_an_operation_waits_for_data() {
+    alone(|host| {
+        host.initialize();
+        let (_, session) = host.logged_in();
+        let (key, mut gcm, mut hmac) = (host.aes_key(session), Gcm { iv: [1; 12], tag: [0; 16] }, mechanism(CKM_AES_CMAC));
+        assert_eq!(ck!(host.C_MessageEncryptInit(session, &mut mechanism(CKM_AES_GCM), key)), CKR_OK);
+        assert_eq!(ck!(host.C_MessageDecryptInit(session, &mut mechanism(CKM_AES_GCM), key)), CKR_OK);
+        assert_eq!(ck!(host.C_MessageSignInit(session, &mut hmac, key)), CKR_OK);
+        assert_eq!(ck!(host.C_MessageVerifyInit(session, &mut hmac, key)), CKR_OK);
+        let (mut text, mut out, mut room) = ([5u8; 16], [0u8; 64], 64);
+        let (at, to) = (text.as_mut_ptr(), out.as_mut_ptr());
+        for len in [1 << 48, isize::MAX as CK_ULONG, CK_ULONG::MAX] {
+            gcm.with(CKG_NO_GENERATE, |p, n| {
+                let results = [
+                    ck!(host.C_EncryptMessage(session, p, n, at, len, at, 16, to, &mut room)),
+                    ck!(host.C_EncryptMessage(session, p, n, at, 4, at, len, to, &mut room)),
+                    ck!(host.C_DecryptMessage(session, p, n, at, len, at, 16, to, &mut room)),
+                    ck!(host.C_EncryptMessageBegin(session, p, n, at, len)),
+                    ck!(host.C_DecryptMessageBegin(session, p, n, at, len)),
+                    ck!(host.C_SignMessage(session, null_mut(), 0, at, len, to, &mut room)),
+                    ck!(host.C_SignMessage(session, at.cast(), len, at, 16, to, &mut room)),
+                    ck!(host.C_SignMessageBegin(session, at.cast(), len)),
+                    ck!(host.C_VerifyMessage(session, null_mut(), 0, at, len, to, 16)),
+                    ck!(host.C_VerifyMessageBegin(session, null_mut(), len)),
+                ];
+                assert_eq!(results, [CKR_ARGUMENTS_BAD; 10], "{len:#x}");
+            });
+        }
+        assert_eq!(ck!(host.C_SignMessage(session, null_mut(), 0, at, 16, to, &mut room)), CKR_OK);
+        host.finalize();
+    });
+}

@@ -28,6 +28,11 @@ impl<'a> Ptr<'a, c_void> {
     pub fn message(self, len: CK_ULONG) -> Result<(MessageParams, MessageParameter<'a>)> {
         read(Parameter { at: self, len }).map_err(|e| e.with_rv(CKR_MECHANISM_PARAM_INVALID))
     }
+
+    /// The parameter of a message to sign: no mechanism has one. What is given must be a buffer, and is not looked at.
+    pub fn no_message(self, len: CK_ULONG) -> Result<()> {
+        self.cast::<CK_BYTE>().bytes(len).map(drop)
+    }
 }
 
 /// The structures differ in size, so the size says which it is.

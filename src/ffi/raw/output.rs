@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::mech::Output;
 use crate::secret::Secret;
 
-use super::{Plain, Ptr};
+use super::{LONGEST, Plain, Ptr};
 
 /// A buffer of the host for output, with the place where its length stands.
 pub struct Buffer<'a> {
@@ -37,7 +37,7 @@ impl<'a> Ptr<'a, CK_BYTE> {
     /// Fills `len` bytes with what `make` makes of a length: a piece at a time, so that a length gone wrong costs no memory.
     pub fn fill(self, len: CK_ULONG, mut make: impl FnMut(usize) -> Result<Secret>) -> Result<()> {
         const PIECE: usize = 1 << 20;
-        let len = self.array(len, isize::MAX as usize)?;
+        let len = self.array(len, LONGEST)?;
         for at in (0..len).step_by(PIECE) {
             self.element(at).write_bytes(make(PIECE.min(len - at))?.expose())?;
         }
