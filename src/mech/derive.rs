@@ -78,8 +78,8 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
         }
         (Work::Hkdf, Params::Hkdf { extract, expand, prf, salt_type, salt, salt_key, info }) => {
             let hash = hash_of(*prf)?;
-            // Data need no length: they have no type that would ask for one.
-            let wanted = || if mechanism.kind == CKM_HKDF_DATA { Ok(len.unwrap_or(hash.output_len())) } else { wanted() };
+            // Where neither template nor type say a length, it is that of the hash.
+            let len = len.unwrap_or(hash.output_len());
             let key = material(mechanism, base)?;
             let salted;
             let salt: &[u8] = match *salt_type {
@@ -92,9 +92,9 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
                 _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
             };
             match (extract, expand) {
-                (true, true) => free(kdf::hkdf(hash, salt, key.expose(), info, wanted()?)?),
+                (true, true) => free(kdf::hkdf(hash, salt, key.expose(), info, len)?),
                 (true, false) => free(kdf::hkdf_extract(hash, salt, key.expose())?),
-                (false, true) => free(kdf::hkdf_expand(hash, key.expose(), info, wanted()?)?),
+                (false, true) => free(kdf::hkdf_expand(hash, key.expose(), info, len)?),
                 (false, false) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
             }
         }

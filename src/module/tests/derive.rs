@@ -125,6 +125,10 @@ fn hkdf_in_one_step_and_in_two() {
     let base = bench.base(h, CKK_HKDF, &[0x0b; 22]);
     assert_eq!(bench.derived(h, CKM_HKDF_DERIVE, hkdf(true, true, &salt, &info), base, 42), okm);
     assert_eq!(bench.derived(h, CKM_HKDF_DERIVE, hkdf(true, false, &salt, &[]), base, 32), prk);
+    // A template without a length gets as much as the hash gives.
+    let open: &[Row<'_>] = &[(CKA_SENSITIVE, NO), (CKA_EXTRACTABLE, YES)];
+    let short = bench.derive(h, CKM_HKDF_DERIVE, hkdf(true, true, &salt, &info), base, open).unwrap();
+    assert_eq!(bench.value(h, short, CKA_VALUE).unwrap(), okm[..32]);
     let bare = unhex("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8");
     assert_eq!(bench.derived(h, CKM_HKDF_DERIVE, hkdf(true, true, &[], &[]), base, 42), bare);
     let middle = bench.base(h, CKK_GENERIC_SECRET, &prk);
