@@ -1,11 +1,13 @@
-//! What stands around every `C_*` function: no panic reaches the host, every result is logged, an error becomes a `CK_RV`.
+//! What stands around every `C_*` function: no panic reaches the host, every result is logged, an error becomes a `CK_RV` that the
+//! function may return.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ck::{self, CK_RV};
+use super::values::may_return;
+use crate::ck::{self, CK_RV, rv_name};
 use crate::deadline;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// Runs the body of the function `name` and returns what the application gets.
 ///
@@ -13,7 +15,7 @@ use crate::error::Result;
 /// poisoning, so the next call works.
 pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
     let _call = deadline::Call::begin();
-    match catch_unwind(AssertUnwindSafe(body)) {
+    match catch_unwind(AssertUnwindSafe(|| body().map_err(|error| listed(name, error)))) {
         Ok(Ok(())) => {
             crate::log!(Info, "{name}: CKR_OK");
             ck::CKR_OK
@@ -29,6 +31,35 @@ pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
             ck::CKR_GENERAL_ERROR
         }
     }
+}
+
+/// The error with a value that the function `name` may return.
+///
+/// What servers, networks and disks do to a function is in no list. That the key manager refused is `CKR_FUNCTION_FAILED`, that
+/// something is wrong with it `CKR_DEVICE_ERROR`; the log has all of it. Any other value that is not in the list is our mistake.
+fn listed(name: &str, error: Error) -> Error {
+    let rv = error.rv();
+    if may_return(name, rv) {
+        return error;
+    }
+    let instead = match rv {
+        // The object that somebody else destroyed is the key.
+        ck::CKR_OBJECT_HANDLE_INVALID if may_return(name, ck::CKR_KEY_HANDLE_INVALID) => ck::CKR_KEY_HANDLE_INVALID,
+        // The two are nearly the same (5.1.8), and functions that take parts have one of them only.
+        ck::CKR_DATA_INVALID if may_return(name, ck::CKR_DATA_LEN_RANGE) => ck::CKR_DATA_LEN_RANGE,
+        // A key's store is asked for a mechanism when there is something to do, after the function that could say so.
+        ck::CKR_MECHANISM_INVALID | ck::CKR_MECHANISM_PARAM_INVALID | ck::CKR_FUNCTION_NOT_SUPPORTED => ck::CKR_FUNCTION_FAILED,
+        _ => match error.kind() {
+            kind @ (Kind::Pkcs11 | Kind::Input) => {
+                debug_assert!(false, "{name} may not return {error:?} ({kind:?})");
+                ck::CKR_FUNCTION_FAILED
+            }
+            Kind::Server(_) => ck::CKR_FUNCTION_FAILED,
+            _ if may_return(name, ck::CKR_DEVICE_ERROR) => ck::CKR_DEVICE_ERROR,
+            _ => ck::CKR_FUNCTION_FAILED,
+        },
+    };
+    error.context(format_args!("instead of {}", rv_name(rv))).with_rv(instead)
 }
 
 /// Sends the message of a panic to the log: stderr, where Rust prints it, belongs to the host.
@@ -65,6 +96,22 @@ mod tests {
 
     #[test]
     fn an_error_becomes_its_value() {
-        assert_eq!(call("C_Test", || Err(ck::CKR_PIN_INCORRECT)?), ck::CKR_PIN_INCORRECT);
+        assert_eq!(call("C_Login", || Err(ck::CKR_PIN_INCORRECT)?), ck::CKR_PIN_INCORRECT);
+    }
+
+    #[test]
+    fn what_a_function_may_not_return_becomes_what_it_may() {
+        let fails = |name, kind, rv| call(name, || Err(Error::new(kind, rv, "of the test")));
+        let (refused, gone) = (Kind::Server(1), ck::CKR_OBJECT_HANDLE_INVALID);
+        assert_eq!(fails("C_Sign", refused, ck::CKR_MECHANISM_PARAM_INVALID), ck::CKR_FUNCTION_FAILED);
+        assert_eq!(fails("C_SignInit", refused, ck::CKR_MECHANISM_PARAM_INVALID), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(fails("C_Sign", refused, gone), ck::CKR_FUNCTION_FAILED);
+        assert_eq!(fails("C_SignInit", refused, gone), ck::CKR_KEY_HANDLE_INVALID);
+        assert_eq!(fails("C_DestroyObject", refused, gone), gone);
+        assert_eq!(fails("C_EncryptFinal", Kind::Pkcs11, ck::CKR_DATA_INVALID), ck::CKR_DATA_LEN_RANGE);
+        assert_eq!(fails("C_Encrypt", Kind::Pkcs11, ck::CKR_MECHANISM_INVALID), ck::CKR_FUNCTION_FAILED);
+        assert_eq!(fails("C_Sign", Kind::Tls, ck::CKR_TOKEN_NOT_RECOGNIZED), ck::CKR_DEVICE_ERROR);
+        assert_eq!(fails("C_Login", Kind::File, ck::CKR_TOKEN_WRITE_PROTECTED), ck::CKR_DEVICE_ERROR);
+        assert_eq!(fails("C_GetSlotList", Kind::File, ck::CKR_DEVICE_ERROR), ck::CKR_FUNCTION_FAILED);
     }
 }

@@ -23,6 +23,7 @@ mod calls_sign;
 pub mod guard;
 mod interface;
 mod raw;
+pub mod values;
 
 /// One function of the standard.
 #[derive(Clone, Copy, Debug)]

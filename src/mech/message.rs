@@ -204,11 +204,11 @@ impl Ivs {
         Ok(())
     }
 
-    /// How many were counted so far. `CKR_KEY_EXHAUSTED` when `free` bits have room for no more.
+    /// How many were counted so far. `CKR_MECHANISM_PARAM_INVALID` when `free` bits have room for no more.
     fn count(&mut self, free: CK_ULONG) -> Result<u64> {
         let count = self.made;
         if count == u64::MAX || free < 64 && count >> free != 0 {
-            return Err(CKR_KEY_EXHAUSTED.into());
+            return Err(CKR_MECHANISM_PARAM_INVALID.into());
         }
         self.made += 1;
         Ok(count)
@@ -377,6 +377,6 @@ mod tests {
         let ivs = &mut Ivs { counter: 0, made: 0, base: None };
         let made: Vec<_> = (0..4).map(|_| made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap()).collect();
         assert_eq!(made, [[0xf0], [0xf1], [0xf2], [0xf3]]);
-        assert_eq!(self::made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap_err().rv(), CKR_KEY_EXHAUSTED);
+        assert_eq!(self::made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID);
     }
 }

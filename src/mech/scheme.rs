@@ -82,6 +82,12 @@ impl Plan {
         }
     }
 
+    /// What is wrong with data that can be signed, but that no store is asked to sign: a digest of no known length, a block that is not
+    /// that of a digest.
+    pub(super) fn unusual(self) -> CK_RV {
+        if self.scheme == Scheme::Ecdsa { CKR_DATA_LEN_RANGE } else { CKR_DATA_INVALID }
+    }
+
     /// Whether `data`, which the caller gives as it is to be signed, has a possible length.
     pub(super) fn check_len(self, data: &[u8], modulus_len: usize) -> Result<()> {
         let fits = match (self.hash, self.scheme) {

@@ -47,13 +47,21 @@ impl Signer {
         self.plan.check_len(&data, self.len)?;
         let signature = match &self.side {
             Side::Local(key) => sign_here(key, self.plan.scheme, &data, self.len),
-            Side::Remote(store, uid) => match self.ask(store.as_ref(), uid, whole.as_ref(), &data) {
-                Ok(signature) => Ok(signature),
-                Err(e) => {
-                    let value = self.key.instead(self.mechanism, e)?;
-                    sign_here(&PrivateKey::from_pkcs8(value.expose())?, self.plan.scheme, &data, self.len)
+            Side::Remote(store, uid) => {
+                let question = self.question(whole.as_ref(), &data);
+                let asked = match question {
+                    Some((signing, message)) => self.ask(store.as_ref(), uid, signing, message, &data),
+                    None => Err(CKR_MECHANISM_INVALID.into()),
+                };
+                match asked {
+                    Ok(signature) => Ok(signature),
+                    Err(e) => {
+                        let value = self.key.instead(self.mechanism, e);
+                        let value = value.map_err(|e| if question.is_some() { e } else { e.with_rv(self.plan.unusual()) })?;
+                        sign_here(&PrivateKey::from_pkcs8(value.expose())?, self.plan.scheme, &data, self.len)
+                    }
                 }
-            },
+            }
         }?;
         if signature.len() != self.len {
             return Err(Error::protocol(format!("the server made a signature of {} bytes, not {}", signature.len(), self.len)));
@@ -63,8 +71,7 @@ impl Signer {
 
     /// Has the store sign. The first signature of a kind is verified before anybody sees it, and asked for in other forms as long as it
     /// is wrong: there are servers that sign with Success in another scheme than they were asked to.
-    fn ask(&self, store: &dyn KeyStore, uid: &Uid, whole: Option<&Secret>, data: &[u8]) -> Result<Vec<u8>> {
-        let (signing, message) = self.question(whole, data)?;
+    fn ask(&self, store: &dyn KeyStore, uid: &Uid, signing: Signing, message: Message<'_>, data: &[u8]) -> Result<Vec<u8>> {
         let token = &self.key.token;
         let wrong = || {
             let sentence = format!("the server's {signing:?} signatures do not verify with the key {uid}");
@@ -114,22 +121,22 @@ impl Signer {
         (right || certain).then_some(right)
     }
 
-    /// What the store is asked; where the message is still there, the store chooses whether it or its digest travels.
-    fn question<'a>(&self, whole: Option<&'a Secret>, data: &'a [u8]) -> Result<(Signing, Message<'a>)> {
-        let invalid = || Error::from(CKR_MECHANISM_INVALID);
+    /// What the store is asked; where the message is still there, the store chooses whether it or its digest travels. `None` for data
+    /// that KMIP has no words for.
+    fn question<'a>(&self, whole: Option<&'a Secret>, data: &'a [u8]) -> Option<(Signing, Message<'a>)> {
         let (signing, digest) = match (self.plan.scheme, self.plan.hash) {
             (Scheme::RsaPkcs1(hash), _) => (Signing::RsaPkcs1(hash), data),
             (Scheme::RsaPkcs1Raw, _) => {
-                let (hash, digest) = split_digest_info(data).ok_or_else(invalid)?;
+                let (hash, digest) = split_digest_info(data)?;
                 (Signing::RsaPkcs1(hash), digest)
             }
             (Scheme::RsaPss { hash, mgf, salt_len }, _) => (Signing::RsaPss { hash, mgf, salt_len }, data),
             (Scheme::Ecdsa, Some(hash)) => (Signing::Ecdsa(hash), data),
-            (Scheme::Ecdsa, None) => (Signing::Ecdsa(hash_by_len(data.len()).ok_or_else(invalid)?), data),
-            (Scheme::EdDsa, _) => return Ok((Signing::EdDsa, Message::Whole(data))),
-            (Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_), _) => return Err(invalid()),
+            (Scheme::Ecdsa, None) => (Signing::Ecdsa(hash_by_len(data.len())?), data),
+            (Scheme::EdDsa, _) => return Some((Signing::EdDsa, Message::Whole(data))),
+            (Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_), _) => return None,
         };
-        Ok((signing, whole.map_or(Message::Digest(digest), |whole| Message::Whole(whole.expose()))))
+        Some((signing, whole.map_or(Message::Digest(digest), |whole| Message::Whole(whole.expose()))))
     }
 }
 

@@ -123,6 +123,7 @@ pub fn unwrap(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result
 fn for_unwrapping(error: Error) -> Error {
     let rv = match error.rv() {
         CKR_KEY_TYPE_INCONSISTENT => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        CKR_KEY_HANDLE_INVALID | CKR_WRAPPING_KEY_HANDLE_INVALID => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
         CKR_ENCRYPTED_DATA_INVALID | CKR_AEAD_DECRYPT_FAILED => CKR_WRAPPED_KEY_INVALID,
         CKR_ENCRYPTED_DATA_LEN_RANGE => CKR_WRAPPED_KEY_LEN_RANGE,
         other => other,

@@ -57,7 +57,7 @@ impl Module {
         // A key that does not leave the store cannot be copied there: KMIP has no such operation.
         let closed = object.is_token() && object.is_hidden() && !object.attributes.flag(CKA_EXTRACTABLE);
         if session.token.keeps(&object) || closed && session.token.policy() == CryptoPolicy::Server {
-            return Err(CKR_FUNCTION_REJECTED.into());
+            return Err(CKR_ACTION_PROHIBITED.into());
         }
         let value = session.token.value(&object)?;
         let facts: Vec<_> = attributes.iter().map(|(kind, _)| kind).filter(|kind| kind & CKA_VENDOR_DEFINED != 0).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN, Writer};
 use super::pin::{PinFile, TokenKey, Who, check_pin};
-use crate::ck::CKR_TOKEN_NOT_PRESENT;
+use crate::ck::{CKR_PIN_INCORRECT, CKR_TOKEN_NOT_PRESENT, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::{self, Settings, TokenConfig};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
@@ -151,7 +151,11 @@ impl TokenFiles {
         check_pin(new.expose())?;
         let writer = self.dir.lock()?;
         let pins = self.pins()?;
-        let key = pins.unlock(Who::User, old)?;
+        // `C_SetPIN` has no other word for it: no PIN is that of a user who has none.
+        let key = pins.unlock(Who::User, old).map_err(|e| match e.rv() {
+            CKR_USER_PIN_NOT_INITIALIZED => e.with_rv(CKR_PIN_INCORRECT),
+            _ => e,
+        })?;
         self.write_user(&writer, pins, &key, UserPin::Given(new))
     }
 

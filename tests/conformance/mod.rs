@@ -10,6 +10,7 @@ mod objects;
 mod operations;
 mod parts;
 mod policy;
+mod refused;
 mod servers;
 mod sessions;
 mod stored;

@@ -14,6 +14,7 @@ use libloading::Library;
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::config::{self, Settings, StoreKind};
 use mrhsm_pkcs11::ffi::Function;
+use mrhsm_pkcs11::ffi::values::may_return;
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::token::files::TokenDir;
 use mrhsm_pkcs11::token::secrets::{IdentityChange, NewToken, Part, UserPin, create_token};
@@ -32,15 +33,22 @@ pub fn library_path() -> PathBuf {
     std::env::current_exe().unwrap().with_file_name("libmrhsm_pkcs11.so")
 }
 
-/// Calls a function of the host's table: `ck!(host.C_Digest(session, ..))`.
+/// Calls a function of the host's table: `ck!(host.C_Digest(session, ..))`. What it returns must be in its list.
 macro_rules! ck {
     ($host:ident.$function:ident($($argument:expr),* $(,)?)) => {{
         let function = $host.table().$function.expect("no entry of the table is NULL");
         // SAFETY: the pointers are the test's own, or the bad ones that the module must cope with.
-        unsafe { function($($argument),*) }
+        let rv = unsafe { function($($argument),*) };
+        $crate::ffi::host::listed(stringify!($function), rv)
     }};
 }
 pub(crate) use ck;
+
+/// What a function returned: a value of its list, and no panic that the module caught.
+pub fn listed(function: &str, rv: CK_RV) -> CK_RV {
+    assert!(may_return(function, rv) && rv != CKR_GENERAL_ERROR, "{function} returned {}", rv_name(rv));
+    rv
+}
 
 /// Runs the body of the test in a process of its own, because a module is one per process, with an empty token directory; the
 /// module must write nothing to stdout and stderr.
@@ -148,7 +156,7 @@ impl Host {
         // SAFETY: the symbol is a function of at most nine integers and pointers.
         unsafe {
             let any = self.library.get::<Any>(name.as_c_str()).unwrap();
-            any(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
+            listed(function.name, any(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]))
         }
     }
 

@@ -90,7 +90,7 @@ fn attributes_are_shown_changed_and_copied_by_the_rules() {
         CKM_AES_KEY_GEN,
         &[AES_256, (CKA_TOKEN, YES), (CKA_EXTRACTABLE, NO), (CKA_DESTROYABLE, NO), (CKA_MODIFIABLE, NO)],
     );
-    refused(m.copy_object(h, hidden, template(&[])), CKR_FUNCTION_REJECTED);
+    refused(m.copy_object(h, hidden, template(&[])), CKR_ACTION_PROHIBITED);
     refused(m.destroy_object(h, hidden), CKR_ACTION_PROHIBITED);
     refused(m.set_attribute_values(h, hidden, template(&[(CKA_LABEL, b"x")])), CKR_ACTION_PROHIBITED);
     assert_eq!(bench.value(h, hidden, CKA_NEVER_EXTRACTABLE).unwrap(), YES);

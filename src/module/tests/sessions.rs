@@ -35,6 +35,7 @@ fn slots_tokens_and_their_initialisation() {
     assert_eq!(m.token_info(bench.slot).unwrap().flags & CKF_USER_PIN_INITIALIZED, 0);
     let h = m.open_session(bench.slot, RW).unwrap();
     refused(m.login(h, CKU_USER, Some(PIN)), CKR_USER_PIN_NOT_INITIALIZED);
+    refused(m.set_pin(h, Some(PIN), Some(b"another")), CKR_PIN_INCORRECT);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::KmipStore;
 use super::facts::{is_gone, is_refusal};
 use super::record::{self, Record, Rung};
 use super::terms;
-use crate::ck::{CKR_ACTION_PROHIBITED, CKR_ATTRIBUTE_READ_ONLY, CKR_FUNCTION_REJECTED};
+use crate::ck::{CKR_ACTION_PROHIBITED, CKR_ATTRIBUTE_READ_ONLY};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
     ActivateRequest, AddAttributeRequest, Attribute, AttributeName, AttributeValue, Attributes, DestroyRequest,
@@ -70,7 +70,7 @@ impl<T: Transport> KmipStore<T> {
                     Some(ResultReason::PERMISSION_DENIED) => {
                         e.context(format_args!("{uid} is Active, and we may not revoke it")).with_rv(CKR_ACTION_PROHIBITED)
                     }
-                    _ => e.with_rv(CKR_FUNCTION_REJECTED),
+                    _ => e.with_rv(CKR_ACTION_PROHIBITED),
                 })?;
                 destroy().map(drop)
             }
@@ -80,7 +80,7 @@ impl<T: Transport> KmipStore<T> {
                 call.request(&RecoverRequest { unique_identifier: Some(uid.0.as_str().into()) })?;
                 destroy().map(drop)
             }
-            _ => Err(refused.with_rv(CKR_FUNCTION_REJECTED)),
+            _ => Err(refused.with_rv(CKR_ACTION_PROHIBITED)),
         }
     }
 

@@ -1,0 +1,153 @@
+//! Whatever reason a server has to refuse, every function says it in a value of its own (PKCS#11 3.0, 5; KMIP 2.1, 11.50): `ck!`
+//! takes no other.
+
+use std::time::Duration;
+
+use mrhsm_pkcs11::ck::*;
+use mrhsm_pkcs11::kmip::{OperationCode as O, ResultReason};
+
+use super::app::{App, Mech, Rows, open, rows};
+use super::usual::{P256, TEXT};
+use crate::ffi::host::{Host, USER_PIN, alone, ck, kmip_token};
+use crate::kmip_server::{Fault, Personality, Script, Server};
+
+const ANYTHING: CK_FLAGS = CKF_FIND_OBJECTS | CKF_ENCRYPT | CKF_DECRYPT | CKF_DIGEST | CKF_SIGN | CKF_VERIFY;
+
+fn aes() -> Rows {
+    rows![CKA_TOKEN: true, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES]
+}
+
+/// What is on the server: keys that it keeps, one that it gives away, and data.
+struct There<'a> {
+    app: App<'a>,
+    aes: CK_OBJECT_HANDLE,
+    hmac: CK_OBJECT_HANDLE,
+    rsa: CK_OBJECT_HANDLE,
+    ec: CK_OBJECT_HANDLE,
+    open: CK_OBJECT_HANDLE,
+    data: CK_OBJECT_HANDLE,
+    wrapped: Vec<u8>,
+}
+
+/// Makes them.
+fn furnish(app: App<'_>) {
+    let kept = |label: &str| rows![CKA_TOKEN: true, CKA_EXTRACTABLE: false, CKA_LABEL: label.as_bytes()];
+    let pair = |kind, label, public| app.pair(kind, &public, &kept(label)).unwrap();
+    app.generate(CKM_AES_KEY_GEN, &rows![; kept("aes"), CKA_VALUE_LEN: 32]).unwrap();
+    app.generate(CKM_SHA256_KEY_GEN, &rows![; kept("hmac"), CKA_VALUE_LEN: 32]).unwrap();
+    pair(CKM_RSA_PKCS_KEY_PAIR_GEN, "rsa", rows![CKA_TOKEN: true, CKA_MODULUS_BITS: 2048]);
+    pair(CKM_EC_KEY_PAIR_GEN, "ec", rows![CKA_TOKEN: true, CKA_EC_PARAMS: P256]);
+    let open = rows![CKA_EXTRACTABLE: true, CKA_SENSITIVE: false, CKA_DERIVE: true, CKA_LABEL: b"open"];
+    app.create(&[aes(), open, rows![CKA_VALUE: &[7; 32]]].concat()).unwrap();
+}
+
+impl There<'_> {
+    /// Finds them again: what a server says is gone has no handle any more.
+    fn find(app: App<'_>) -> There<'_> {
+        let find = |label: &str| {
+            // The private half of a pair.
+            let found = app.find(&rows![CKA_LABEL: label.as_bytes(), CKA_PRIVATE: true]).unwrap();
+            *found.first().unwrap_or_else(|| panic!("no {label}"))
+        };
+        let data = app.create(&rows![CKA_CLASS: CKO_DATA, CKA_TOKEN: true, CKA_VALUE: TEXT]).unwrap();
+        let (aes, open) = (find("aes"), find("open"));
+        let wrapped = app.wrap(CKM_AES_KEY_WRAP, aes, open).unwrap();
+        There { app, aes, hmac: find("hmac"), rsa: find("rsa"), ec: find("ec"), open, data, wrapped }
+    }
+
+    /// Calls every function that may have to ask the server. Nothing comes of those with a key that it keeps.
+    fn ask(&self) {
+        let There { app, aes: kept, hmac, rsa, ec, open, data, .. } = *self;
+        let (host, session) = (app.host, app.session);
+        let cbc = || Mech::iv(CKM_AES_CBC_PAD, &[1; 16]);
+        let pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA256, sLen: 32 };
+        let token = rows![CKA_TOKEN: true];
+        let long = vec![7; 160_000];
+        assert!(app.encrypt(cbc(), kept, TEXT).is_err());
+        assert!(app.encrypt_parts(cbc(), kept, &long, 80_000).is_err());
+        assert!(app.decrypt(cbc(), kept, TEXT).is_err());
+        assert!(app.decrypt_parts(cbc(), kept, &long, 80_000).is_err());
+        assert!(app.decrypt(CKM_RSA_PKCS, rsa, &[1; 256]).is_err());
+        assert!(app.sign(Mech::with(CKM_SHA256_RSA_PKCS_PSS, pss), rsa, TEXT).is_err());
+        assert!(app.sign_parts(CKM_SHA256_RSA_PKCS, rsa, TEXT, 16).is_err());
+        assert!(app.sign(CKM_ECDSA, ec, &TEXT[..32]).is_err());
+        assert!(app.sign(CKM_SHA256_HMAC, hmac, TEXT).is_err());
+        assert!(app.sign_parts(CKM_SHA256_HMAC, hmac, TEXT, 16).is_err());
+        assert!(app.verify(CKM_SHA256_HMAC, hmac, TEXT, &[1; 32]).is_err());
+        assert!(app.verify_parts(CKM_SHA256_HMAC, hmac, TEXT, &[1; 32], 16).is_err());
+        assert!(app.unwrap(CKM_AES_KEY_WRAP, kept, &self.wrapped, &aes()).is_err());
+        assert!(app.derive(CKM_SHA256_KEY_DERIVATION, kept, &token).is_err());
+        assert!(app.copy(kept, &token).is_err());
+        for key in [kept, open] {
+            drop(app.wrap(CKM_AES_KEY_WRAP, key, open));
+        }
+        let _ = app.unwrap(CKM_AES_KEY_WRAP, open, &self.wrapped, &aes());
+        let _ = app.derive(CKM_SHA256_KEY_DERIVATION, open, &token);
+        drop(app.encrypt(cbc(), open, TEXT));
+        app.digest_init(CKM_SHA256).unwrap();
+        ck!(host.C_DigestKey(session, open));
+        let _ = app.copy(open, &token);
+        assert!(app.generate(CKM_AES_KEY_GEN, &rows![; token, CKA_VALUE_LEN: 32]).is_err());
+        assert!(app.pair(CKM_EC_KEY_PAIR_GEN, &rows![; token, CKA_EC_PARAMS: P256], &token).is_err());
+        assert!(app.create(&rows![; aes(), CKA_VALUE: &[8; 16]]).is_err());
+        drop(app.find(&rows![CKA_LABEL: b"none"]));
+        for (object, kind) in [(data, CKA_VALUE), (open, CKA_VALUE), (rsa, CKA_MODULUS), (ec, CKA_PUBLIC_KEY_INFO)] {
+            drop(app.get(object, kind));
+        }
+        let _ = app.set(data, &rows![CKA_LABEL: b"new"]);
+        ck!(host.C_GetObjectSize(session, data, &mut 0));
+        let _ = app.destroy(data);
+        ck!(host.C_SessionCancel(session, ANYTHING));
+    }
+}
+
+/// Lets every operation but `spared` fail for every reason.
+fn every_reason(host: &Host, spared: &[O]) {
+    let server = Server::start(Personality::standard(), Script::none());
+    let slot = kmip_token(server.port(), Duration::from_secs(20));
+    host.initialize();
+    let app = open(host, slot, true).unwrap();
+    app.login(CKU_USER, USER_PIN).unwrap();
+    furnish(app);
+    let mut reasons = ResultReason::ALL.to_vec();
+    reasons.push(ResultReason(0x8000_0001));
+    // What a server does not support is not asked of it again.
+    reasons.sort_by_key(|r| matches!(*r, ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED));
+    for reason in reasons {
+        println!("{reason}");
+        let there = There::find(app);
+        let fails = O::ALL.iter().filter(|operation| !spared.contains(operation));
+        server.script(fails.fold(Script::none(), |script, operation| script.every(*operation, Fault::Fail(reason))));
+        there.ask();
+        server.script(Script::none());
+    }
+    host.finalize();
+}
+
+#[test]
+fn everything() {
+    alone(|host| every_reason(host, &[]));
+}
+
+#[test]
+fn everything_but_questions() {
+    alone(|host| every_reason(host, &[O::QUERY, O::DISCOVER_VERSIONS, O::LOCATE, O::GET_ATTRIBUTES, O::GET_ATTRIBUTE_LIST]));
+}
+
+/// What a server is not asked to sign is the fault of the data, where the key is there alone.
+#[test]
+fn data_that_no_server_signs() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = kmip_token(server.port(), Duration::from_secs(20));
+        host.initialize();
+        let app = open(host, slot, true).unwrap();
+        app.login(CKU_USER, USER_PIN).unwrap();
+        furnish(app);
+        let there = There::find(app);
+        assert_eq!(app.sign(CKM_RSA_PKCS, there.rsa, b"no DigestInfo"), Err(CKR_DATA_INVALID));
+        assert_eq!(app.sign_parts(CKM_RSA_PKCS, there.rsa, b"no DigestInfo", 5), Err(CKR_DATA_LEN_RANGE));
+        assert_eq!(app.sign(CKM_ECDSA, there.ec, b"no digest"), Err(CKR_DATA_LEN_RANGE));
+        host.finalize();
+    });
+}
