@@ -111,11 +111,11 @@ impl Wanted {
             template.0.retain(|a| a.kind != CKA_VALUE_LEN);
         }
         let class = if data { CKO_DATA } else { CKO_SECRET_KEY };
-        let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(CKK_GENERIC_SECRET);
+        let imposed = base.bytes(CKA_DERIVE_TEMPLATE).map(unflatten).unwrap_or_default();
+        let key_type = imposed.number(CKA_KEY_TYPE).unwrap_or(CKK_GENERIC_SECRET);
+        let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(key_type);
         let mut draft = template.draft(Purpose::Derive, Some(class), key_type, rights)?;
-        if let Some(imposed) = base.bytes(CKA_DERIVE_TEMPLATE) {
-            draft.impose(&unflatten(imposed))?;
-        }
+        draft.impose(&imposed, Purpose::Derive, rights)?;
         let len = match draft.attributes.number(CKA_VALUE_LEN).or(len) {
             Some(len) => Some(usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?),
             None => draft.attributes.key_type().and_then(usual_len),

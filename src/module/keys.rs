@@ -139,10 +139,9 @@ impl Module {
         let rights = session.rights();
         let _operations = session.operations();
         let unwrapping = session.mech_key(unwrapping).map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
-        let mut draft = template.draft(Purpose::Unwrap, None, None, rights)?;
-        if let Some(imposed) = unwrapping.object.attributes.bytes(CKA_UNWRAP_TEMPLATE) {
-            draft.impose(&unflatten(imposed))?;
-        }
+        let imposed = unwrapping.object.attributes.bytes(CKA_UNWRAP_TEMPLATE).map(unflatten).unwrap_or_default();
+        let mut draft = template.draft(Purpose::Unwrap, imposed.number(CKA_CLASS), imposed.number(CKA_KEY_TYPE), rights)?;
+        draft.impose(&imposed, Purpose::Unwrap, rights)?;
         if !matches!(draft.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
             return Err(CKR_TEMPLATE_INCONSISTENT.into());
         }

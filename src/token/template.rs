@@ -150,7 +150,7 @@ impl Template {
             if !rule.applies(class, key) || !rule.may_be_given(purpose) {
                 return Err(CKR_TEMPLATE_INCONSISTENT.into());
             }
-            if attribute.kind == CKA_TRUSTED && attribute.is_true() && !rights.so {
+            if attribute.is_trust() && !rights.so {
                 return Err(CKR_ATTRIBUTE_READ_ONLY.into());
             }
             draft.take(attribute, rule)?;
@@ -231,6 +231,11 @@ impl Attribute {
         matches!(&self.value, Value::Bytes(bytes) if bytes.expose().iter().any(|&b| b != CK_FALSE))
     }
 
+    /// Whether it makes a key trusted, which the SO alone may.
+    fn is_trust(&self) -> bool {
+        self.kind == CKA_TRUSTED && self.is_true()
+    }
+
     /// Whether the value has the layout that the attribute must have.
     fn check_form(&self, rule: &Rule) -> Result<()> {
         let fits = match &self.value {
@@ -290,10 +295,14 @@ impl Draft {
         }
     }
 
-    /// Adds what a key's own template demands of keys unwrapped or derived with it.
-    pub fn impose(&mut self, template: &Template) -> Result<()> {
+    /// Adds what a key's own template demands of keys unwrapped or derived with it. It was an application that wrote it, and what
+    /// templates may not say it may not say either.
+    pub fn impose(&mut self, template: &Template, purpose: Purpose, rights: Rights) -> Result<()> {
         for attribute in &template.0 {
             let rule = rule(attribute.kind).ok_or(CKR_TEMPLATE_INCONSISTENT)?;
+            if !rule.may_be_given(purpose) || attribute.is_trust() && !rights.so {
+                return Err(CKR_TEMPLATE_INCONSISTENT.into());
+            }
             if rule.applies(self.attributes.class(), self.attributes.key_type()) {
                 self.take(attribute, rule)?;
             }

@@ -97,6 +97,38 @@ fn templates_of_keys_bind_what_they_wrap_unwrap_and_derive() {
     });
 }
 
+/// A key's own template may say what the new key is, and nothing that an application may not say.
+#[test]
+fn templates_of_keys_say_what_an_application_may() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let yes: &'static [u8] = &[CK_TRUE];
+        let kind: &'static [u8] = Box::leak(Box::new(CKK_AES.to_ne_bytes()));
+        let open = rows![CKA_EXTRACTABLE: true, CKA_SENSITIVE: false, CKA_DERIVE: true, CKA_WRAP: true, CKA_UNWRAP: true];
+        let wrapped = app.wrap(CKM_AES_KEY_WRAP, key(app, open.clone()), key(app, open.clone())).unwrap();
+        let binding = |template, row| key(app, [open.clone(), vec![(template, row)]].concat());
+        // The type of the key.
+        let kek = binding(CKA_UNWRAP_TEMPLATE, nested(CKA_KEY_TYPE, kind));
+        let new = app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &rows![CKA_CLASS: CKO_SECRET_KEY]).unwrap();
+        assert_eq!(app.number(new, CKA_KEY_TYPE), CKK_AES);
+        let generic = rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_GENERIC_SECRET];
+        assert_eq!(app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &generic), Err(CKR_TEMPLATE_INCONSISTENT));
+        let base = binding(CKA_DERIVE_TEMPLATE, nested(CKA_KEY_TYPE, kind));
+        let new = app.derive(CKM_SHA256_KEY_DERIVATION, base, &rows![CKA_VALUE_LEN: 16]).unwrap();
+        assert_eq!(app.number(new, CKA_KEY_TYPE), CKK_AES);
+        assert_eq!(app.derive(CKM_SHA256_KEY_DERIVATION, base, &generic), Err(CKR_TEMPLATE_INCONSISTENT));
+        // What the SO alone says, and what nobody does.
+        for kind in [CKA_TRUSTED, CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE] {
+            let kek = binding(CKA_UNWRAP_TEMPLATE, nested(kind, yes));
+            assert_eq!(app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &aes()), Err(CKR_TEMPLATE_INCONSISTENT), "{kind:#x}");
+            let base = binding(CKA_DERIVE_TEMPLATE, nested(kind, yes));
+            let derived = app.derive(CKM_SHA256_KEY_DERIVATION, base, &rows![; aes(), CKA_VALUE_LEN: 16]);
+            assert_eq!(derived, Err(CKR_TEMPLATE_INCONSISTENT), "{kind:#x}");
+        }
+        host.finalize();
+    });
+}
+
 #[test]
 fn what_comes_out_of_an_unwrapping() {
     alone(|host| {
