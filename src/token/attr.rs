@@ -288,7 +288,7 @@ pub static RULES: &[Rule] = &[
     row(CKA_KEY_GEN_MECHANISM, Number, KEYS, READ_ONLY, Never, Preset::Number(CK_UNAVAILABLE_INFORMATION)),
     row(CKA_MODIFIABLE, Flag, ALL, ANYWHERE, InCopy, Preset::Flag(true)),
     row(CKA_COPYABLE, Flag, ALL, ANYWHERE, ToFalse, Preset::Flag(true)),
-    row(CKA_DESTROYABLE, Flag, ALL, ANYWHERE, Free, Preset::Flag(true)),
+    row(CKA_DESTROYABLE, Flag, ALL, ANYWHERE, InCopy, Preset::Flag(true)),
     family(Family::Ec, row(CKA_EC_PARAMS, Bytes, Classes::PAIR, CREATE_OR_GENERATE, Never, Preset::None)),
     family(Family::Ec, row(CKA_EC_POINT, Bytes, Classes::PAIR, CREATE, Never, Preset::None)),
     row(CKA_ALWAYS_AUTHENTICATE, Flag, Classes::PRIVATE, ANYWHERE, Never, Preset::Flag(false)),

@@ -281,6 +281,7 @@ fn attributes_change_as_the_table_says() {
                 ("wrap with any", rows![CKA_WRAP_WITH_TRUSTED: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("not copyable", rows![CKA_COPYABLE: false], Ok(())),
                 ("copyable", rows![CKA_COPYABLE: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
+                ("not destroyable", rows![CKA_DESTROYABLE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("nothing", rows![], Ok(())),
             ];
             for (name, rows, wanted) in cases {
@@ -297,6 +298,8 @@ fn attributes_change_as_the_table_says() {
             assert_eq!(app.set(fixed, &rows![CKA_LABEL: b"x"]), Err(CKR_ACTION_PROHIBITED));
             let kept = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_DESTROYABLE: false]).unwrap();
             assert_eq!(app.destroy(kept), Err(CKR_ACTION_PROHIBITED));
+            assert_eq!(app.set(kept, &rows![CKA_DESTROYABLE: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
+            assert_eq!(app.copy(kept, &rows![CKA_DESTROYABLE: true]).and_then(|copy| app.destroy(copy)), Ok(()));
             assert_eq!(app.number(kept, CKA_KEY_TYPE), CKK_AES);
         }
         host.finalize();
