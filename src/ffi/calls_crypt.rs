@@ -3,8 +3,8 @@
 use crate::ck::*;
 use crate::error::Result;
 
-use super::module_of;
 use super::raw::Ptr;
+use super::{go_on, module_of};
 
 pub fn encrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
     module_of(session)?.encrypt_init(session, mechanism.optional_mechanism()?, key)
@@ -17,10 +17,11 @@ pub fn encrypt(
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.encrypt(session, data.bytes(data_len)?, out.room())?;
-    out.put(output)
+    go_on(session, CKF_ENCRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.encrypt(session, data.bytes(data_len)?, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn encrypt_update(
@@ -30,17 +31,19 @@ pub fn encrypt_update(
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.encrypt_update(session, part.bytes(part_len)?, out.room())?;
-    out.put(output)
+    go_on(session, CKF_ENCRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.encrypt_update(session, part.bytes(part_len)?, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn encrypt_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.encrypt_final(session, out.room())?;
-    out.put(output)
+    go_on(session, CKF_ENCRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.encrypt_final(session, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn decrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
@@ -54,10 +57,11 @@ pub fn decrypt(
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.decrypt(session, data.bytes(data_len)?, out.room())?;
-    out.put(output)
+    go_on(session, CKF_DECRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.decrypt(session, data.bytes(data_len)?, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn decrypt_update(
@@ -67,17 +71,19 @@ pub fn decrypt_update(
     out: Ptr<'_, CK_BYTE>,
     out_len: Ptr<'_, CK_ULONG>,
 ) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.decrypt_update(session, part.bytes(part_len)?, out.room())?;
-    out.put(output)
+    go_on(session, CKF_DECRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.decrypt_update(session, part.bytes(part_len)?, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn decrypt_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
-    let module = module_of(session)?;
-    let out = out.buffer(out_len)?;
-    let output = module.decrypt_final(session, out.room())?;
-    out.put(output)
+    go_on(session, CKF_DECRYPT, |module| {
+        let out = out.buffer(out_len)?;
+        let output = module.decrypt_final(session, out.room())?;
+        out.put(output)
+    })
 }
 
 pub fn digest_encrypt_update(

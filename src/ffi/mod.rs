@@ -315,6 +315,17 @@ ck_functions! {
     }
 }
 
+/// A call that goes on with the operation of `session` that `flag` names, or ends it. Bad arguments end it as any error does (5.8.2).
+fn go_on(session: CK_SESSION_HANDLE, flag: CK_FLAGS, call: impl FnOnce(&Module) -> Result<()>) -> Result<()> {
+    let module = module_of(session)?;
+    call(&module).or_else(|error| {
+        if error.rv() == CKR_ARGUMENTS_BAD {
+            module.session_cancel(session, flag)?;
+        }
+        Err(error)
+    })
+}
+
 /// The module, once `session` is known to be one of its sessions: that comes before any other argument.
 fn module_of(session: CK_SESSION_HANDLE) -> Result<Arc<Module>> {
     let module = process::module()?;

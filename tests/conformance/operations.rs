@@ -375,6 +375,50 @@ fn errors_end_operations() {
     });
 }
 
+/// Bad arguments are an error like any other.
+#[test]
+fn bad_arguments_end_operations_too() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let (key, s, (at, n)) = (app.aes(), app.session, input(TEXT));
+        let (mut out, no_len) = ([0u8; 64], null_mut());
+        let to = out.as_mut_ptr();
+        type Begin<'a> = Box<dyn Fn() -> Result<(), CK_RV> + 'a>;
+        let encrypt = || -> Begin<'_> { Box::new(|| app.encrypt_init(CKM_AES_ECB, key)) };
+        let decrypt = || -> Begin<'_> { Box::new(|| app.decrypt_init(CKM_AES_ECB, key)) };
+        let digest = || -> Begin<'_> { Box::new(|| app.digest_init(CKM_SHA256)) };
+        let sign = || -> Begin<'_> { Box::new(|| app.sign_init(CKM_AES_CMAC, key)) };
+        let verify = || -> Begin<'_> { Box::new(|| app.verify_init(CKM_AES_CMAC, key)) };
+        type Row<'a> = (&'a str, Begin<'a>, Box<dyn Fn() -> CK_RV + 'a>);
+        let calls: Vec<Row<'_>> = vec![
+            ("C_Encrypt", encrypt(), Box::new(|| ck!(host.C_Encrypt(s, at, n, to, no_len)))),
+            ("C_EncryptUpdate", encrypt(), Box::new(|| ck!(host.C_EncryptUpdate(s, null_mut(), 5, to, &mut 64)))),
+            ("C_EncryptFinal", encrypt(), Box::new(|| ck!(host.C_EncryptFinal(s, to, no_len)))),
+            ("C_Decrypt", decrypt(), Box::new(|| ck!(host.C_Decrypt(s, null_mut(), n, to, &mut 64)))),
+            ("C_DecryptUpdate", decrypt(), Box::new(|| ck!(host.C_DecryptUpdate(s, at, n, to, no_len)))),
+            ("C_DecryptFinal", decrypt(), Box::new(|| ck!(host.C_DecryptFinal(s, to, no_len)))),
+            ("C_Digest", digest(), Box::new(|| ck!(host.C_Digest(s, at, n, to, no_len)))),
+            ("C_DigestUpdate", digest(), Box::new(|| ck!(host.C_DigestUpdate(s, null_mut(), 5)))),
+            ("C_DigestFinal", digest(), Box::new(|| ck!(host.C_DigestFinal(s, to, no_len)))),
+            ("C_Sign", sign(), Box::new(|| ck!(host.C_Sign(s, at, n, to, no_len)))),
+            ("C_SignUpdate", sign(), Box::new(|| ck!(host.C_SignUpdate(s, null_mut(), 5)))),
+            ("C_SignFinal", sign(), Box::new(|| ck!(host.C_SignFinal(s, to, no_len)))),
+            ("C_Verify", verify(), Box::new(|| ck!(host.C_Verify(s, at, n, null_mut(), 16)))),
+            ("C_VerifyUpdate", verify(), Box::new(|| ck!(host.C_VerifyUpdate(s, null_mut(), 5)))),
+            ("C_VerifyFinal", verify(), Box::new(|| ck!(host.C_VerifyFinal(s, null_mut(), 16)))),
+        ];
+        for (name, begin, call) in calls {
+            assert_eq!(begin(), Ok(()), "{name}: nothing is active");
+            assert_eq!(call(), CKR_ARGUMENTS_BAD, "{name}");
+            assert_eq!(call(), CKR_ARGUMENTS_BAD, "{name}");
+        }
+        for begin in [encrypt(), decrypt(), digest(), sign(), verify()] {
+            assert_eq!(begin(), Ok(()), "the last of them ended as well");
+        }
+        host.finalize();
+    });
+}
+
 /// The dual functions are their two halves.
 #[test]
 fn dual_functions() {
