@@ -8,7 +8,7 @@ use crate::crypto::pkey::{Context, Scheme};
 use crate::crypto::{Curve, Hash};
 use crate::error::Result;
 use crate::secret::Secret;
-use crate::store::Algorithm;
+use crate::store::{Algorithm, Signing};
 use crate::token::spec;
 
 /// The longest message that is kept whole, for mechanisms and servers that need it so.
@@ -70,6 +70,14 @@ impl Plan {
     /// Whether KMIP has words for it: no server signs bare numbers, nor Ed25519's variants.
     pub(super) fn in_store(self) -> bool {
         !matches!(self.scheme, Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_))
+    }
+
+    /// RSA-PSS in the store's words, of which each may take another parameter.
+    pub(super) fn pss(self) -> Option<Signing> {
+        match self.scheme {
+            Scheme::RsaPss { hash, mgf, salt_len } => Some(Signing::RsaPss { hash, mgf, salt_len }),
+            _ => None,
+        }
     }
 
     /// Whether hash and salt of RSA-PSS fit into a signature of `len` bytes (RFC 8017, 9.1.1).

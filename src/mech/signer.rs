@@ -35,6 +35,10 @@ impl Signer {
         let ability = plan.in_store().then_some(Ability::Sign);
         let side = match key.material(mechanism.kind, ability)? {
             Material::Local(value) => Side::Local(PrivateKey::from_pkcs8(value.expose())?),
+            // What the store has said of the parameter of this key's signatures is said by the function that may.
+            Material::Remote(_, uid) if plan.pss().is_some_and(|pss| key.token.has_declined(&uid, pss)) => {
+                return Err(CKR_MECHANISM_PARAM_INVALID.into());
+            }
             Material::Remote(store, uid) => Side::Remote(store, uid),
         };
         let input = Input::new(plan.hash, matches!(side, Side::Remote(..)))?;
@@ -56,8 +60,12 @@ impl Signer {
                 match asked {
                     Ok(signature) => Ok(signature),
                     Err(e) => {
-                        let value = self.key.instead(self.mechanism, e);
-                        let value = value.map_err(|e| if question.is_some() { e } else { e.with_rv(self.plan.unusual()) })?;
+                        let value = self.key.instead(self.mechanism, e).map_err(|e| {
+                            if let Some(pss) = self.plan.pss().filter(|_| e.rv() == CKR_MECHANISM_PARAM_INVALID) {
+                                self.key.token.decline(uid, pss);
+                            }
+                            if question.is_some() { e } else { e.with_rv(self.plan.unusual()) }
+                        })?;
                         sign_here(&PrivateKey::from_pkcs8(value.expose())?, self.plan.scheme, &data, self.len)
                     }
                 }
@@ -130,7 +138,7 @@ impl Signer {
                 let (hash, digest) = split_digest_info(data)?;
                 (Signing::RsaPkcs1(hash), digest)
             }
-            (Scheme::RsaPss { hash, mgf, salt_len }, _) => (Signing::RsaPss { hash, mgf, salt_len }, data),
+            (Scheme::RsaPss { .. }, _) => (self.plan.pss()?, data),
             (Scheme::Ecdsa, Some(hash)) => (Signing::Ecdsa(hash), data),
             (Scheme::Ecdsa, None) => (Signing::Ecdsa(hash_by_len(data.len())?), data),
             (Scheme::EdDsa, _) => return Some((Signing::EdDsa, Message::Whole(data))),

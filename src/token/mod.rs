@@ -31,7 +31,7 @@ use crate::crypto::{Hash, kdf};
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::store::file::FileStore;
-use crate::store::{self, KeyStore, Signing};
+use crate::store::{self, KeyStore, Signing, Uid};
 
 /// Takes a lock, also after a panic in a thread that held it: what is guarded here is never left half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,6 +84,8 @@ pub struct Token {
     refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
     /// Whether the first signature of a kind that the store made was right.
     verdicts: Mutex<HashMap<(CK_MECHANISM_TYPE, Signing), bool>>,
+    /// Keys of the store, and parameters with which it has refused to sign with them.
+    declined: Mutex<HashSet<(Uid, Signing)>>,
     /// A store of a test's own, instead of the one that the configuration names.
     #[cfg(test)]
     pub(crate) double: Mutex<Option<Arc<double::Double>>>,
@@ -102,6 +104,7 @@ impl Token {
             found: Mutex::default(),
             refused: Mutex::default(),
             verdicts: Mutex::default(),
+            declined: Mutex::default(),
             #[cfg(test)]
             double: Mutex::default(),
         }
@@ -250,6 +253,20 @@ impl Token {
             verdicts.clear();
         }
         verdicts.insert((mechanism, signing), right);
+    }
+
+    /// True when the store has refused before to sign so with a key.
+    pub fn has_declined(&self, uid: &Uid, signing: Signing) -> bool {
+        lock(&self.declined).contains(&(uid.clone(), signing))
+    }
+
+    /// Remembers that the store refuses to sign so with a key.
+    pub fn decline(&self, uid: &Uid, signing: Signing) {
+        let mut declined = lock(&self.declined);
+        if declined.len() >= VERDICTS {
+            declined.clear();
+        }
+        declined.insert((uid.clone(), signing));
     }
 
     /// How long what was read about a key is good enough to use it.

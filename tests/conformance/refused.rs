@@ -17,6 +17,10 @@ fn aes() -> Rows {
     rows![CKA_TOKEN: true, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES]
 }
 
+fn pss(salt: CK_ULONG) -> Mech {
+    Mech::with(CKM_SHA256_RSA_PKCS_PSS, CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA256, sLen: salt })
+}
+
 /// What is on the server: keys that it keeps, one that it gives away, and data.
 struct There<'a> {
     app: App<'a>,
@@ -29,8 +33,13 @@ struct There<'a> {
     wrapped: Vec<u8>,
 }
 
-/// Makes them.
-fn furnish(app: App<'_>) {
+/// A server with all of that.
+fn furnished(host: &Host) -> (Server, App<'_>) {
+    let server = Server::start(Personality::standard(), Script::none());
+    let slot = kmip_token(server.port(), Duration::from_secs(20));
+    host.initialize();
+    let app = open(host, slot, true).unwrap();
+    app.login(CKU_USER, USER_PIN).unwrap();
     let kept = |label: &str| rows![CKA_TOKEN: true, CKA_EXTRACTABLE: false, CKA_LABEL: label.as_bytes()];
     let pair = |kind, label, public| app.pair(kind, &public, &kept(label)).unwrap();
     app.generate(CKM_AES_KEY_GEN, &rows![; kept("aes"), CKA_VALUE_LEN: 32]).unwrap();
@@ -39,6 +48,7 @@ fn furnish(app: App<'_>) {
     pair(CKM_EC_KEY_PAIR_GEN, "ec", rows![CKA_TOKEN: true, CKA_EC_PARAMS: P256]);
     let open = rows![CKA_EXTRACTABLE: true, CKA_SENSITIVE: false, CKA_DERIVE: true, CKA_LABEL: b"open"];
     app.create(&[aes(), open, rows![CKA_VALUE: &[7; 32]]].concat()).unwrap();
+    (server, app)
 }
 
 impl There<'_> {
@@ -60,7 +70,6 @@ impl There<'_> {
         let There { app, aes: kept, hmac, rsa, ec, open, data, .. } = *self;
         let (host, session) = (app.host, app.session);
         let cbc = || Mech::iv(CKM_AES_CBC_PAD, &[1; 16]);
-        let pss = CK_RSA_PKCS_PSS_PARAMS { hashAlg: CKM_SHA256, mgf: CKG_MGF1_SHA256, sLen: 32 };
         let token = rows![CKA_TOKEN: true];
         let long = vec![7; 160_000];
         assert!(app.encrypt(cbc(), kept, TEXT).is_err());
@@ -68,7 +77,7 @@ impl There<'_> {
         assert!(app.decrypt(cbc(), kept, TEXT).is_err());
         assert!(app.decrypt_parts(cbc(), kept, &long, 80_000).is_err());
         assert!(app.decrypt(CKM_RSA_PKCS, rsa, &[1; 256]).is_err());
-        assert!(app.sign(Mech::with(CKM_SHA256_RSA_PKCS_PSS, pss), rsa, TEXT).is_err());
+        assert!(app.sign(pss(32), rsa, TEXT).is_err());
         assert!(app.sign_parts(CKM_SHA256_RSA_PKCS, rsa, TEXT, 16).is_err());
         assert!(app.sign(CKM_ECDSA, ec, &TEXT[..32]).is_err());
         assert!(app.sign(CKM_SHA256_HMAC, hmac, TEXT).is_err());
@@ -103,12 +112,7 @@ impl There<'_> {
 
 /// Lets every operation but `spared` fail for every reason.
 fn every_reason(host: &Host, spared: &[O]) {
-    let server = Server::start(Personality::standard(), Script::none());
-    let slot = kmip_token(server.port(), Duration::from_secs(20));
-    host.initialize();
-    let app = open(host, slot, true).unwrap();
-    app.login(CKU_USER, USER_PIN).unwrap();
-    furnish(app);
+    let (server, app) = furnished(host);
     let mut reasons = ResultReason::ALL.to_vec();
     reasons.push(ResultReason(0x8000_0001));
     // What a server does not support is not asked of it again.
@@ -138,16 +142,27 @@ fn everything_but_questions() {
 #[test]
 fn data_that_no_server_signs() {
     alone(|host| {
-        let server = Server::start(Personality::standard(), Script::none());
-        let slot = kmip_token(server.port(), Duration::from_secs(20));
-        host.initialize();
-        let app = open(host, slot, true).unwrap();
-        app.login(CKU_USER, USER_PIN).unwrap();
-        furnish(app);
+        let (_server, app) = furnished(host);
         let there = There::find(app);
         assert_eq!(app.sign(CKM_RSA_PKCS, there.rsa, b"no DigestInfo"), Err(CKR_DATA_INVALID));
         assert_eq!(app.sign_parts(CKM_RSA_PKCS, there.rsa, b"no DigestInfo", 5), Err(CKR_DATA_LEN_RANGE));
         assert_eq!(app.sign(CKM_ECDSA, there.ec, b"no digest"), Err(CKR_DATA_LEN_RANGE));
+        host.finalize();
+    });
+}
+
+/// PyKMIP has one length of salt and says so when it is asked for another: then it is too late for C_Sign to say so, and next time
+/// C_SignInit does.
+#[test]
+fn a_salt_that_the_server_does_not_take() {
+    alone(|host| {
+        let (server, app) = furnished(host);
+        let there = There::find(app);
+        server.script(Script::none().every(O::SIGN, Fault::Fail(ResultReason::INVALID_FIELD)));
+        assert_eq!(app.sign(pss(32), there.rsa, TEXT), Err(CKR_FUNCTION_FAILED));
+        server.script(Script::none());
+        assert_eq!(app.sign_init(pss(32), there.rsa), Err(CKR_MECHANISM_PARAM_INVALID));
+        assert!(app.sign(pss(20), there.rsa, TEXT).is_ok());
         host.finalize();
     });
 }
