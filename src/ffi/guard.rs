@@ -49,15 +49,14 @@ fn listed(name: &str, error: Error) -> Error {
         ck::CKR_DATA_INVALID if may_return(name, ck::CKR_DATA_LEN_RANGE) => ck::CKR_DATA_LEN_RANGE,
         // A key's store is asked for a mechanism when there is something to do, after the function that could say so.
         ck::CKR_MECHANISM_INVALID | ck::CKR_MECHANISM_PARAM_INVALID | ck::CKR_FUNCTION_NOT_SUPPORTED => ck::CKR_FUNCTION_FAILED,
-        _ => match error.kind() {
-            kind @ (Kind::Pkcs11 | Kind::Input) => {
-                debug_assert!(false, "{name} may not return {error:?} ({kind:?})");
-                ck::CKR_FUNCTION_FAILED
+        _ => {
+            debug_assert!(error.kind() != Kind::Pkcs11, "{name} may not return {error:?}");
+            match error.kind() {
+                Kind::Pkcs11 | Kind::Input | Kind::Server(_) => ck::CKR_FUNCTION_FAILED,
+                _ if may_return(name, ck::CKR_DEVICE_ERROR) => ck::CKR_DEVICE_ERROR,
+                _ => ck::CKR_FUNCTION_FAILED,
             }
-            Kind::Server(_) => ck::CKR_FUNCTION_FAILED,
-            _ if may_return(name, ck::CKR_DEVICE_ERROR) => ck::CKR_DEVICE_ERROR,
-            _ => ck::CKR_FUNCTION_FAILED,
-        },
+        }
     };
     error.context(format_args!("instead of {}", rv_name(rv))).with_rv(instead)
 }
@@ -110,6 +109,7 @@ mod tests {
         assert_eq!(fails("C_DestroyObject", refused, gone), gone);
         assert_eq!(fails("C_EncryptFinal", Kind::Pkcs11, ck::CKR_DATA_INVALID), ck::CKR_DATA_LEN_RANGE);
         assert_eq!(fails("C_Encrypt", Kind::Pkcs11, ck::CKR_MECHANISM_INVALID), ck::CKR_FUNCTION_FAILED);
+        assert_eq!(fails("C_Logout", Kind::Input, ck::CKR_ARGUMENTS_BAD), ck::CKR_FUNCTION_FAILED);
         assert_eq!(fails("C_Sign", Kind::Tls, ck::CKR_TOKEN_NOT_RECOGNIZED), ck::CKR_DEVICE_ERROR);
         assert_eq!(fails("C_Login", Kind::File, ck::CKR_TOKEN_WRITE_PROTECTED), ck::CKR_DEVICE_ERROR);
         assert_eq!(fails("C_GetSlotList", Kind::File, ck::CKR_DEVICE_ERROR), ck::CKR_FUNCTION_FAILED);
