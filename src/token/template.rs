@@ -166,7 +166,7 @@ impl Template {
                 rule(attribute.kind).filter(|r| r.applies(old.class(), old.key_type())).ok_or(CKR_ATTRIBUTE_TYPE_INVALID)?;
             attribute.check_form(rule)?;
             let value = attribute.flat();
-            if !rule.secret && old.bytes(rule.kind) == Some(&value) {
+            if !rule.secret && !rule.is_read_only() && old.bytes(rule.kind) == Some(&value) {
                 continue;
             }
             // The one change that a check value knows: not to be there any more (4.10.2).

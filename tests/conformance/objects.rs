@@ -268,6 +268,7 @@ fn attributes_change_as_the_table_says() {
                 ("private", rows![CKA_PRIVATE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("modifiable", rows![CKA_MODIFIABLE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("local", rows![CKA_LOCAL: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
+                ("not local, as it is", rows![CKA_LOCAL: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("unique id", rows![CKA_UNIQUE_ID: b"x"], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("trusted", rows![CKA_TRUSTED: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
                 ("another type's", rows![CKA_MODULUS: b"1"], Err(CKR_ATTRIBUTE_TYPE_INVALID)),
