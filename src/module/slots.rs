@@ -127,7 +127,8 @@ impl Module {
             manufacturerID: padded("mrhsm"),
             model: padded("mrhsm"),
             serialNumber: padded(""),
-            flags: CKF_RNG | CKF_LOGIN_REQUIRED | CKF_DUAL_CRYPTO_OPERATIONS,
+            // States of digests are saved, and no others: none needs a key to be restored.
+            flags: CKF_RNG | CKF_LOGIN_REQUIRED | CKF_DUAL_CRYPTO_OPERATIONS | CKF_RESTORE_KEY_NOT_NEEDED,
             ulMaxSessionCount: CK_EFFECTIVELY_INFINITE,
             ulSessionCount: 0,
             ulMaxRwSessionCount: CK_EFFECTIVELY_INFINITE,
