@@ -49,6 +49,8 @@ fn listed(name: &str, error: Error) -> Error {
         ck::CKR_DATA_INVALID if may_return(name, ck::CKR_DATA_LEN_RANGE) => ck::CKR_DATA_LEN_RANGE,
         // A key's store is asked for a mechanism when there is something to do, after the function that could say so.
         ck::CKR_MECHANISM_INVALID | ck::CKR_MECHANISM_PARAM_INVALID | ck::CKR_FUNCTION_NOT_SUPPORTED => ck::CKR_FUNCTION_FAILED,
+        // All of a store is behind a PIN, and the lists of functions for public objects do not foresee that.
+        ck::CKR_USER_NOT_LOGGED_IN => ck::CKR_FUNCTION_FAILED,
         _ => {
             debug_assert!(error.kind() != Kind::Pkcs11, "{name} may not return {error:?}");
             match error.kind() {

@@ -232,6 +232,10 @@ fn logout_takes_private_objects_away() {
             assert_eq!(app.get(object, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
         }
         assert_eq!(app.number(session_public, CKA_CLASS), CKO_DATA);
+        // The handle stays, but what the store has is behind the PIN.
+        assert_eq!(app.number(token_public, CKA_CLASS), CKO_DATA);
+        assert_eq!(app.get(token_public, CKA_VALUE), Err(CKR_FUNCTION_FAILED));
+        assert_eq!(app.destroy(token_public), Err(CKR_FUNCTION_FAILED));
         assert_eq!(app.create(&rows![CKA_CLASS: CKO_DATA, CKA_PRIVATE: true]), Err(CKR_USER_NOT_LOGGED_IN));
         assert_eq!(app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 16]), Err(CKR_USER_NOT_LOGGED_IN));
         assert!(app.find(&rows![CKA_PRIVATE: true]).unwrap().is_empty());
