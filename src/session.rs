@@ -62,7 +62,7 @@ pub struct Active<T> {
     pub locked: bool,
 }
 
-/// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` while it waits for its login.
+/// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` when it waits for its login.
 ///
 /// It is out of its slot while `call` works with it, so that a panic leaves none behind, and goes back when `stays` says so of the
 /// result.
@@ -72,11 +72,7 @@ fn call<T, R>(
     stays: impl FnOnce(&Result<R>) -> bool,
 ) -> Result<R> {
     let mut active = slot.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
-    if active.locked {
-        *slot = Some(active);
-        return Err(CKR_USER_NOT_LOGGED_IN.into());
-    }
-    let result = call(&mut active.operation);
+    let result = if active.locked { Err(CKR_USER_NOT_LOGGED_IN.into()) } else { call(&mut active.operation) };
     if stays(&result) {
         *slot = Some(active);
     }

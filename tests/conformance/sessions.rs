@@ -282,7 +282,6 @@ fn a_key_that_always_authenticates_wants_the_pin_for_every_use() {
             assert!(app.flag(key, CKA_ALWAYS_AUTHENTICATE));
             for _ in 0..2 {
                 app.sign_init(CKM_ECDSA_SHA256, key).unwrap();
-                assert_eq!(app.sign_now(b"data"), Err(CKR_USER_NOT_LOGGED_IN));
                 assert_eq!(app.login(CKU_CONTEXT_SPECIFIC, b"wrong"), Err(CKR_PIN_INCORRECT));
                 assert_eq!(app.login(CKU_CONTEXT_SPECIFIC, SO_PIN), Err(CKR_PIN_INCORRECT));
                 assert_eq!(app.state(), CKS_RW_USER_FUNCTIONS, "and nobody is logged out");
@@ -290,6 +289,15 @@ fn a_key_that_always_authenticates_wants_the_pin_for_every_use() {
                 let signature = app.sign_now(b"data").unwrap();
                 assert_eq!(app.verify(CKM_ECDSA_SHA256, public, b"data", &signature), Ok(()));
                 assert_eq!(app.login(CKU_CONTEXT_SPECIFIC, USER_PIN), Err(CKR_OPERATION_NOT_INITIALIZED));
+                // Without it the use fails, and ends as any other that fails (5.13): nothing is left to log in for.
+                for wrong in [None, Some(b"wrong")] {
+                    app.sign_init(CKM_ECDSA_SHA256, key).unwrap();
+                    if let Some(wrong) = wrong {
+                        assert_eq!(app.login(CKU_CONTEXT_SPECIFIC, wrong), Err(CKR_PIN_INCORRECT));
+                    }
+                    assert_eq!(app.sign_now(b"data"), Err(CKR_USER_NOT_LOGGED_IN));
+                    assert_eq!(app.login(CKU_CONTEXT_SPECIFIC, USER_PIN), Err(CKR_OPERATION_NOT_INITIALIZED));
+                }
             }
         }
         host.finalize();

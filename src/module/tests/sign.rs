@@ -141,12 +141,14 @@ fn keys_that_ask_for_a_pin_of_their_own_wait_for_it() {
     let private = &[(CKA_ALWAYS_AUTHENTICATE, YES)];
     let (_, private) = m.generate_key_pair(h, Mechanism::bare(CKM_EC_KEY_PAIR_GEN), template(rows), template(private)).unwrap();
     m.sign_init(h, Some(Mechanism::bare(CKM_ECDSA)), private).unwrap();
-    refused(m.sign(h, &[1; 32], Some(64)), CKR_USER_NOT_LOGGED_IN);
     refused(m.login(h, CKU_CONTEXT_SPECIFIC, Some(b"wrong")), CKR_PIN_INCORRECT);
     m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)).unwrap();
     bytes(m.sign(h, &[1; 32], Some(64)).unwrap());
     m.sign_init(h, Some(Mechanism::bare(CKM_ECDSA)), private).unwrap();
     refused(m.sign(h, &[1; 32], Some(64)), CKR_USER_NOT_LOGGED_IN);
+    // That was a use of the key, and a call of C_Sign that fails ends the operation.
+    refused(m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)), CKR_OPERATION_NOT_INITIALIZED);
+    refused(m.sign(h, &[1; 32], Some(64)), CKR_OPERATION_NOT_INITIALIZED);
 }
 
 #[test]
