@@ -126,6 +126,13 @@ impl Wanted {
         Ok(Wanted { draft, len, says })
     }
 
+    /// Whether its template says that it may not be read.
+    fn is_guarded(&self) -> bool {
+        let [sensitive, extractable] = self.says;
+        let attributes = &self.draft.attributes;
+        (sensitive && attributes.flag(CKA_SENSITIVE)) || (extractable && !attributes.flag(CKA_EXTRACTABLE))
+    }
+
     /// The attributes and the value of the key that was derived from `base` and others.
     fn filled(mut self, derived: &Derived, base: &Attributes, value: &Secret) -> Result<(Attributes, Secret)> {
         if self.draft.attributes.class() == CKO_DATA {
@@ -141,7 +148,7 @@ impl Wanted {
                     }
                 }
             }
-            Guard::Free if self.says == [false, false] && !self.draft.attributes.flag(CKA_TOKEN) => {
+            Guard::Free if !self.is_guarded() && !self.draft.attributes.flag(CKA_TOKEN) => {
                 // A secret that is agreed on for this session may be read unless somebody says no: that is what protocols derive it for
                 // (Java's KeyAgreement asks for no attributes and reads CKA_VALUE), and its value is in this process anyway.
                 self.draft.attributes.set_flag(CKA_SENSITIVE, false);

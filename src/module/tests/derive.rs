@@ -94,6 +94,29 @@ fn agreed_secrets() {
     }
 }
 
+#[test]
+fn what_is_agreed_on_for_a_session_may_be_read_unless_somebody_says_no() {
+    let bench = Bench::new();
+    let h = bench.user();
+    let scalar = unhex("7d7dc5f71eb29ddaf80d6214632eeae03d9058af1fb6d22ed80badb62bc1a534");
+    let base = bench.private(h, CKK_EC, Curve::P256, &scalar);
+    let point = bench.value(h, base, CKA_PUBLIC_KEY_INFO).map(|spki| spki[spki.len() - 65..].to_vec()).unwrap();
+    let (sensitive, extractable) = (CKA_SENSITIVE, CKA_EXTRACTABLE);
+    for (rows, open) in [
+        (&[][..], true),
+        (&[(sensitive, NO)], true),
+        (&[(extractable, YES)], true),
+        (&[(sensitive, YES)], false),
+        (&[(extractable, NO)], false),
+        (&[(sensitive, NO), (extractable, NO)], false),
+        (&[(sensitive, YES), (extractable, YES)], false),
+        (&[(sensitive, NO), (CKA_TOKEN, YES)], false),
+    ] {
+        let key = bench.derive(h, CKM_ECDH1_DERIVE, ecdh(CKD_NULL, b"", &point), base, rows).unwrap();
+        assert_eq!(bench.value(h, key, CKA_VALUE).is_some(), open, "{rows:x?}");
+    }
+}
+
 /// RFC 7748, 5.2.
 #[test]
 fn x25519() {
