@@ -149,6 +149,12 @@ fn keys_that_ask_for_a_pin_of_their_own_wait_for_it() {
     // That was a use of the key, and a call of C_Sign that fails ends the operation.
     refused(m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)), CKR_OPERATION_NOT_INITIALIZED);
     refused(m.sign(h, &[1; 32], Some(64)), CKR_OPERATION_NOT_INITIALIZED);
+    // And nothing is encrypted that was not signed.
+    m.sign_init(h, Some(Mechanism::bare(CKM_ECDSA)), private).unwrap();
+    let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256]);
+    m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key).unwrap();
+    refused(m.sign_encrypt_update(h, &[1; 16], Some(16)), CKR_USER_NOT_LOGGED_IN);
+    assert_eq!(bytes(m.encrypt(h, &[1; 16], Some(16)).unwrap()).len(), 16, "a message that has not begun");
 }
 
 #[test]
