@@ -8,7 +8,7 @@ use mrhsm_pkcs11::kmip::{OperationCode as O, ResultReason};
 
 use super::app::{App, Mech, Rows, open, rows};
 use super::usual::{P256, TEXT};
-use crate::ffi::host::{Host, USER_PIN, alone, ck, kmip_token};
+use crate::ffi::host::{Host, USER_PIN, alone, attribute, ck, kmip_token};
 use crate::kmip_server::{Fault, Personality, Script, Server};
 
 const ANYTHING: CK_FLAGS = CKF_FIND_OBJECTS | CKF_ENCRYPT | CKF_DECRYPT | CKF_DIGEST | CKF_SIGN | CKF_VERIFY;
@@ -163,6 +163,28 @@ fn a_salt_that_the_server_does_not_take() {
         server.script(Script::none());
         assert_eq!(app.sign_init(pss(32), there.rsa), Err(CKR_MECHANISM_PARAM_INVALID));
         assert!(app.sign(pss(20), there.rsa, TEXT).is_ok());
+        host.finalize();
+    });
+}
+
+/// A value that the server does not give out keeps nobody from the other attributes.
+#[test]
+fn a_value_that_the_server_does_not_give_out() {
+    alone(|host| {
+        let (server, app) = furnished(host);
+        for (reason, wanted) in [
+            (ResultReason::SENSITIVE, CKR_ATTRIBUTE_SENSITIVE),
+            (ResultReason::NOT_EXTRACTABLE, CKR_ATTRIBUTE_SENSITIVE),
+            (ResultReason::ATTRIBUTE_NOT_FOUND, CKR_ATTRIBUTE_TYPE_INVALID),
+        ] {
+            let data = There::find(app).data;
+            server.script(Script::none().every(O::GET, Fault::Fail(reason)));
+            let (mut value, mut class) = ([0; 64], 0 as CK_ULONG);
+            let mut rows = [attribute(CKA_VALUE, &mut value), attribute(CKA_CLASS, &mut class)];
+            assert_eq!(ck!(host.C_GetAttributeValue(app.session, data, rows.as_mut_ptr(), 2)), wanted, "{reason}");
+            assert_eq!((rows[0].ulValueLen, class), (CK_UNAVAILABLE_INFORMATION, CKO_DATA), "{reason}");
+            server.script(Script::none());
+        }
         host.finalize();
     });
 }
