@@ -100,6 +100,12 @@ pub fn keep<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Res
 }
 
 impl Operations {
+    /// True when one of the operations is active whose state the standard has saved (5.6.6).
+    pub fn have_state(&self) -> bool {
+        let Operations { encrypt, decrypt, digest, sign, verify, .. } = self;
+        encrypt.is_some() || decrypt.is_some() || digest.is_some() || sign.is_some() || verify.is_some()
+    }
+
     /// True when a cryptographic operation other than a digest is active.
     pub fn uses_keys(&self) -> bool {
         let Operations { encrypt, decrypt, sign, sign_recover, verify, verify_recover, .. } = self;

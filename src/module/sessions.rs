@@ -172,10 +172,11 @@ impl Module {
     pub fn operation_state(&self, h: CK_SESSION_HANDLE, room: Option<usize>) -> Result<Output> {
         let session = self.session(h)?;
         let operations = session.operations();
-        if operations.uses_keys() {
-            return Err(CKR_STATE_UNSAVEABLE.into());
+        if !operations.have_state() {
+            return Err(CKR_OPERATION_NOT_INITIALIZED.into());
         }
-        let state = operations.digest.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.operation.state()?;
+        let digest = operations.digest.as_ref().filter(|_| !operations.uses_keys());
+        let state = digest.ok_or(CKR_STATE_UNSAVEABLE)?.operation.state()?;
         Ok(Output::early(state.len(), room).unwrap_or(Output::Bytes(Secret::new(state))))
     }
 

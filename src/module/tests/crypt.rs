@@ -272,6 +272,13 @@ fn digests_whole_and_in_parts() {
         m.digest_update(h, b"c").unwrap();
         assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
     }
+    // Not every operation is one that states are saved of.
+    let gcm = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_PRIVATE, NO)]);
+    m.message_encrypt_init(h, Some(Mechanism::bare(CKM_AES_GCM)), gcm).unwrap();
+    refused(m.operation_state(h, None), CKR_OPERATION_NOT_INITIALIZED);
+    m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), gcm).unwrap();
+    refused(m.operation_state(h, None), CKR_STATE_UNSAVEABLE);
+    m.session_cancel(h, CKF_MESSAGE_ENCRYPT | CKF_ENCRYPT).unwrap();
     // A state with a key in it would give the key away.
     let key = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &[AES_256, (CKA_PRIVATE, NO)]);
     m.digest_init(h, sha()).unwrap();
