@@ -83,7 +83,7 @@ impl Token {
         match object.uid() {
             Some(uid) if object.read_at.elapsed() >= self.key_age().max(SHOW_AGE) => {
                 let found = self.store().and_then(|store| self.read(store.as_ref(), std::slice::from_ref(uid), Duration::ZERO));
-                let found = found.map_err(unseen)?.pop();
+                let found = found.map_err(|e| unseen(&object, e))?.pop();
                 Ok(found.filter(|o| !o.is_private() || rights.user).ok_or_else(|| {
                     lock(&self.objects).remove(handle);
                     CKR_OBJECT_HANDLE_INVALID
@@ -205,7 +205,7 @@ impl Token {
 
     /// What an object shows of an attribute (`C_GetAttributeValue`).
     pub fn attribute(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
-        self.answer(object, kind).map_err(|e| unseen(self.gone(object, e)))
+        self.answer(object, kind).map_err(|e| unseen(object, self.gone(object, e)))
     }
 
     fn answer(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
@@ -464,7 +464,7 @@ impl Token {
     /// Gives an object new attributes.
     pub fn change(&self, object: &Object, new: Attributes) -> Result<()> {
         if let Some(uid) = object.uid() {
-            let store = self.store().map_err(unseen)?;
+            let store = self.store().map_err(|e| unseen(object, e))?;
             store.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
@@ -485,7 +485,8 @@ impl Token {
     /// Destroys an object.
     pub fn destroy(&self, object: &Object) -> Result<()> {
         if let Some(uid) = object.uid() {
-            self.store().map_err(unseen)?.destroy(uid).map_err(|e| self.gone(object, e))?;
+            let store = self.store().map_err(|e| unseen(object, e))?;
+            store.destroy(uid).map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
         lock(&self.objects).remove(object.handle);
@@ -519,9 +520,12 @@ impl Token {
     }
 }
 
-/// An error in a call about a stored object: who has logged out meanwhile does not see it any more.
-fn unseen(error: Error) -> Error {
-    if error.rv() == CKR_USER_NOT_LOGGED_IN { error.with_rv(CKR_OBJECT_HANDLE_INVALID) } else { error }
+/// An error in a call about an object: who has logged out meanwhile does not see a private one any more.
+fn unseen(object: &Object, error: Error) -> Error {
+    match error.rv() {
+        CKR_USER_NOT_LOGGED_IN if object.is_private() => error.with_rv(CKR_OBJECT_HANDLE_INVALID),
+        _ => error,
+    }
 }
 
 /// Whether an error says something of the moment, not of the object that was asked for.
