@@ -31,6 +31,8 @@ pub(crate) struct Double {
     pub lies: AtomicBool,
     /// It is not reached.
     pub away: AtomicBool,
+    /// Somebody else destroys every object a moment before it does.
+    pub late: AtomicBool,
     /// How long every request takes.
     pub delay: Mutex<Duration>,
 }
@@ -224,7 +226,8 @@ impl KeyStore for Double {
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
         self.request()?;
-        lock(&self.objects).remove(uid).map(|_| ()).ok_or(CKR_OBJECT_HANDLE_INVALID.into())
+        let destroyed = lock(&self.objects).remove(uid).filter(|_| !self.late.load(Ordering::Relaxed));
+        destroyed.map(|_| ()).ok_or(CKR_OBJECT_HANDLE_INVALID.into())
     }
 
     fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {

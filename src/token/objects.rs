@@ -501,7 +501,11 @@ impl Token {
         for batch in uids.chunks(META_BATCH) {
             for meta in store.meta(batch)? {
                 if meta.properties.get(MADE_BY) == Some(&serial) && !meta.properties.contains_key(spec::ROLE) {
-                    store.destroy(&meta.uid)?;
+                    match store.destroy(&meta.uid) {
+                        // Somebody else was faster.
+                        Err(e) if e.rv() == CKR_OBJECT_HANDLE_INVALID => {}
+                        done => done?,
+                    }
                 }
             }
         }

@@ -39,6 +39,17 @@ fn slots_tokens_and_their_initialisation() {
 }
 
 #[test]
+fn objects_that_somebody_else_destroys_do_not_stop_a_token_from_being_made_anew() {
+    let bench = Bench::new();
+    let h = bench.user();
+    bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES)]);
+    bench.module.close_all_sessions(bench.slot).unwrap();
+    bench.store.late.store(true, Ordering::Relaxed);
+    bench.module.init_token(bench.slot, Some(SO_PIN), b"again                           ").unwrap();
+    assert_eq!(bench.store.len(), 0);
+}
+
+#[test]
 fn sessions_share_the_login_of_their_token() {
     let bench = Bench::new();
     let m = &bench.module;
