@@ -96,19 +96,38 @@ impl Plan {
         if self.scheme == Scheme::Ecdsa { CKR_DATA_LEN_RANGE } else { CKR_DATA_INVALID }
     }
 
-    /// Whether `data`, which the caller gives as it is to be signed, has a possible length.
-    pub(super) fn check_len(self, data: &[u8], modulus_len: usize) -> Result<()> {
+    /// `data` as they are signed with signatures of `len` bytes. `CKR_DATA_LEN_RANGE` when the caller gives as many as cannot be.
+    pub(super) fn fit(self, data: Vec<u8>, len: usize) -> Result<Vec<u8>> {
         let fits = match (self.hash, self.scheme) {
             (Some(_), _) => true,
-            (None, Scheme::RsaPkcs1Raw) => data.len() + 11 <= modulus_len,
-            (None, Scheme::RsaRaw) => data.len() <= modulus_len,
+            (None, Scheme::RsaPkcs1Raw) => data.len() + 11 <= len,
+            (None, Scheme::RsaRaw) => data.len() <= len,
             (None, Scheme::RsaPss { hash, .. }) => data.len() == hash.output_len(),
-            (None, Scheme::Ecdsa) => (1..=64).contains(&data.len()),
+            (None, Scheme::Ecdsa) if !data.is_empty() => return Ok(number(data, len / 2)),
+            (None, Scheme::Ecdsa) => false,
             _ => true,
         };
-        if fits { Ok(()) } else { Err(CKR_DATA_LEN_RANGE.into()) }
+        if fits { Ok(data) } else { Err(CKR_DATA_LEN_RANGE.into()) }
     }
 }
+
+/// What ECDSA makes of a digest of any length: a number of as many bits, from the left, as its order has (3.0, 2.3.6). Servers want it
+/// as long as a hash makes it, and zeros in front of a number do not change it.
+fn number(mut digest: Vec<u8>, order_len: usize) -> Vec<u8> {
+    digest.truncate(order_len);
+    if let Some(len) = DIGESTS.map(Hash::output_len).into_iter().find(|len| (digest.len()..=order_len).contains(len)) {
+        digest.splice(..0, vec![0; len - digest.len()]);
+    }
+    digest
+}
+
+/// The hash of a digest of this length.
+pub(super) fn hash_by_len(len: usize) -> Option<Hash> {
+    DIGESTS.into_iter().find(|hash| hash.output_len() == len)
+}
+
+/// One hash for each length, from the shortest on.
+const DIGESTS: [Hash; 5] = [Hash::Sha1, Hash::Sha224, Hash::Sha256, Hash::Sha384, Hash::Sha512];
 
 /// What is signed, as it arrives.
 pub(super) struct Input {

@@ -149,8 +149,7 @@ impl VerifyOperation {
                 if same { Ok(()) } else { Err(CKR_SIGNATURE_INVALID.into()) }
             }
             VerifyEngine::Key { plan, input, key, len } => {
-                let data = input.finish()?;
-                plan.check_len(&data, *len)?;
+                let data = plan.fit(input.finish()?, *len)?;
                 match plan.scheme {
                     // Some applications trim the zeros that both numbers start with.
                     Scheme::Ecdsa if signature.len() < *len && signature.len().is_multiple_of(2) && !signature.is_empty() => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scheme::{Input, Plan, signature_len};
+use super::scheme::{Input, Plan, hash_by_len, signature_len};
 use super::{Key, Mechanism, not_below, refuses_mechanism};
 use crate::ck::*;
 use crate::crypto::Hash;
@@ -47,8 +47,7 @@ impl Signer {
 
     pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
         let whole = if self.plan.hash.is_some() { self.input.whole.take() } else { None };
-        let data = self.input.finish()?;
-        self.plan.check_len(&data, self.len)?;
+        let data = self.plan.fit(self.input.finish()?, self.len)?;
         let signature = match &self.side {
             Side::Local(key) => sign_here(key, self.plan.scheme, &data, self.len),
             Side::Remote(store, uid) => {
@@ -170,10 +169,6 @@ fn split_digest_info(info: &[u8]) -> Option<(Hash, &[u8])> {
         let digest = info.strip_prefix(*prefix)?;
         (digest.len() == hash.output_len()).then_some((*hash, digest))
     })
-}
-
-fn hash_by_len(len: usize) -> Option<Hash> {
-    [Hash::Sha1, Hash::Sha224, Hash::Sha256, Hash::Sha384, Hash::Sha512].into_iter().find(|hash| hash.output_len() == len)
 }
 
 #[cfg(test)]

@@ -343,6 +343,48 @@ fn in_parts(rv: CK_RV) -> CK_RV {
     if rv == CKR_DATA_INVALID { CKR_DATA_LEN_RANGE } else { rv }
 }
 
+/// ECDSA takes of a digest of any length as many bits, from the left, as its order has (3.0, 2.3.6); so it does on a server, which
+/// wants a digest as long as a hash makes it.
+#[test]
+fn ecdsa_takes_digests_of_any_length() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::default());
+        let slot = kmip_token(server.port(), Duration::from_secs(10));
+        host.initialize();
+        let app = open(host, slot, true).unwrap();
+        app.login(CKU_USER, USER_PIN).unwrap();
+        let curves: [(&[u8], usize); 3] = [
+            (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", 32),
+            (b"\x06\x05\x2b\x81\x04\x00\x22", 48),
+            (b"\x06\x05\x2b\x81\x04\x00\x23", 66),
+        ];
+        for ((curve, order), kept) in curves.into_iter().flat_map(|curve| [(curve, false), (curve, true)]) {
+            let (public, private) =
+                (rows![CKA_EC_PARAMS: curve, CKA_TOKEN: kept], rows![CKA_TOKEN: kept, CKA_EXTRACTABLE: !kept]);
+            let (public, private) = app.pair(CKM_EC_KEY_PAIR_GEN, &public, &private).unwrap();
+            for len in [1, 15, 20, 31, 33, 48, 63, 64, 65, 66, 67, 200] {
+                let data = &[0xa5; 200][..len];
+                let signed = app.sign(CKM_ECDSA, private, data);
+                if kept && order.min(len) > 64 {
+                    assert_eq!(signed, Err(CKR_DATA_LEN_RANGE), "no hash is as long as {len}");
+                    continue;
+                }
+                let signature = signed.unwrap_or_else(|rv| panic!("{len} bytes, {order}, {kept}: {rv:#x}"));
+                let number = &data[..len.min(order)];
+                // P-521 takes 521 bits of 66 bytes, so that 65 are as many as mean the same with zeros in front.
+                let padded = [&vec![0; order.min(65).saturating_sub(len)], number].concat();
+                for same in [data, number, &padded] {
+                    assert_eq!(app.verify(CKM_ECDSA, public, same, &signature), Ok(()), "{len} bytes, {order}, {kept}");
+                }
+                let other = [&[1], &number[1..]].concat();
+                assert_eq!(app.verify(CKM_ECDSA, public, &other, &signature), Err(CKR_SIGNATURE_INVALID));
+            }
+            assert_eq!(app.sign(CKM_ECDSA, private, b""), Err(CKR_DATA_LEN_RANGE));
+        }
+        host.finalize();
+    });
+}
+
 /// What an error does to the operation: it ends it, and nobody else.
 #[test]
 fn errors_end_operations() {
