@@ -2,8 +2,8 @@
 //!
 //! A record is a transaction: a list of [`Entry`]s that take effect together or not at all. It is written by one `write`
 //! under a lock file, so `kill -9` at any instant leaves the old or the new state: a record that was cut short is the last
-//! one, is ignored by readers and removed by the next writer. It counts when an `fdatasync` followed, which several records
-//! may share. Several processes share a journal: each reads on from where it stopped. When most of the file is overtaken by
+//! one, is ignored by readers and removed by the next writer. What may once have been whole is never removed: new records come
+//! behind it. A record counts when an `fdatasync` followed, which several records may share. Several processes share a journal: each reads on from where it stopped. When most of the file is overtaken by
 //! later records it is rewritten beside itself and renamed.
 //!
 //! ```text
@@ -210,23 +210,45 @@ impl Journal {
                     let place = |index| Place { offset, length: length as u32, index };
                     news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
                 }
-                _ => note_damage(&mut self.damaged, offset, &source.path),
+                _ => {
+                    // When it is mended later, it still comes before those that follow now.
+                    self.sequence = self.sequence.max(sequence);
+                    note_damage(&mut self.damaged, offset, &source.path);
+                }
             }
         }
         Ok(news)
     }
 
-    /// Writes one transaction, which counts once [`Source::sync`] succeeded. The caller holds the lock and has read on to the
-    /// end under it.
+    /// Makes room for what is to be written: the caller holds the lock and has read on to the end under it. A beginning of a record
+    /// was cut short by a crash and nobody was told that it happened: it goes. Anything else may be a record that counted and
+    /// whose header is damaged: it stays where it is, for whoever can mend it.
+    pub fn make_ready(&mut self, _lock: &Lock) -> Result<()> {
+        let source = self.source.clone();
+        let size = source.file.metadata().map_err(|e| source.broken("cannot be read", e))?.len();
+        if size <= self.end || !source.writable {
+            return Ok(());
+        }
+        let mut header = [0; HEADER];
+        let rest = size - self.end;
+        let is_damage = rest >= HEADER as u64 && {
+            source.file.read_exact_at(&mut header, self.end).map_err(|e| source.broken("cannot be read", e))?;
+            parse_header(&header).is_none()
+        };
+        if is_damage {
+            self.end = size;
+            // Records that are mended later come before those that follow now.
+            self.sequence += rest;
+            return Ok(());
+        }
+        let cut = fault::step("cut off").and_then(|()| source.file.set_len(self.end));
+        cut.map_err(|e| source.broken("cannot be written", e))
+    }
+
+    /// Writes one transaction, which counts once [`Source::sync`] succeeded. The caller holds the lock and has the journal ready.
     pub fn append(&mut self, _lock: &Lock, entries: &[Entry]) -> Result<()> {
         if !self.source.writable {
             return Err(forbidden(&self.source.path, io::ErrorKind::PermissionDenied.into()));
-        }
-        // What follows the last whole record was cut short by a crash; nobody was told that it happened.
-        let size = self.source.file.metadata().map_err(|e| self.source.broken("cannot be read", e))?.len();
-        if size > self.end {
-            let cut = fault::step("cut off").and_then(|()| self.source.file.set_len(self.end));
-            cut.map_err(|e| self.source.broken("cannot be written", e))?;
         }
         let record = encode_record(&self.source.sealer, self.sequence + 1, entries)?;
         self.write_record(&record).map_err(|e| {

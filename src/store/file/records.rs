@@ -151,7 +151,11 @@ impl<R: Record> Records<R> {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if writing.is_none() {
             let lock = journal::lock(&self.path)?;
-            let start = self.read()?.journal.mark();
+            let start = {
+                let mut held = self.read()?;
+                held.journal.make_ready(&lock)?;
+                held.journal.mark()
+            };
             *writing = Some(Batch { lock, start, wrote: false, fate: Arc::default() });
         }
         Ok(Turn(writing))

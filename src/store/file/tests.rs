@@ -150,6 +150,54 @@ fn a_damaged_record_is_named_and_the_others_work() {
 }
 
 #[test]
+fn a_damaged_record_at_the_end_is_kept_for_whoever_can_mend_it() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uids: Vec<Uid> = (0..2).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
+    let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
+    let start = store.records.lock().journal.size() - place.bytes();
+    drop(store);
+    let sound = fs::read(&path).unwrap();
+    for at in [0, 5, 9, 18, 30] {
+        let mut damaged = sound.clone();
+        damaged[(start + at) as usize] ^= 0x40;
+        fs::write(&path, &damaged).unwrap();
+        let (store, other) = (FileStore::open(&path, &KEY).unwrap(), FileStore::open(&path, &KEY).unwrap());
+        let mut now = vec![uids[0].clone()];
+        for store in [&store, &other, &store] {
+            now.push(store.create(&spec("new", b"")).unwrap());
+            assert_eq!(store.locate(&Filter::default()).unwrap(), now, "byte {at}");
+        }
+        let later = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!((later.damaged(), later.locate(&Filter::default()).unwrap()), (vec![start], now.clone()), "byte {at}");
+        // Whoever knows what the byte was puts it back.
+        let mut mended = fs::read(&path).unwrap();
+        mended[(start + at) as usize] ^= 0x40;
+        assert!(mended.starts_with(&sound));
+        fs::write(&path, &mended).unwrap();
+        now.insert(1, uids[1].clone());
+        assert_eq!(FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap(), now, "byte {at}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_takes_nothing_of_a_damaged_record() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uid = store.create(&spec("k", b"")).unwrap();
+    let mut damaged = fs::read(&path).unwrap();
+    let start = damaged.len() - store.records.lock().index.known(&uid.0).unwrap().place.bytes() as usize;
+    damaged[start] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    for at in 0..3 {
+        let store = FileStore::open(&path, &KEY).unwrap();
+        let (made, _) = crate::fault::run(Some((at, End::Error(libc::EIO))), || store.create(&spec("new", b"")));
+        made.unwrap().unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), damaged, "step {at}");
+    }
+}
+
+#[test]
 fn a_journal_of_overtaken_records_is_rewritten() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
