@@ -1,5 +1,5 @@
-//! Waiting for SIGTERM, SIGINT and SIGHUP.
-#![allow(unsafe_code, reason = "sigwait(3) and pthread_sigmask(3) have no safe wrapper in std")]
+//! Signals of a server: waiting for SIGTERM, SIGINT and SIGHUP, and living on after SIGXFSZ.
+#![allow(unsafe_code, reason = "sigwait(3), pthread_sigmask(3) and signal(2) have no safe wrapper in std")]
 
 use std::mem::MaybeUninit;
 
@@ -16,11 +16,13 @@ pub enum Asked {
 pub struct Waiting(libc::sigset_t);
 
 impl Waiting {
-    /// Keeps the signals back in this thread and those it starts.
+    /// Keeps the signals back in this thread and those it starts. A file that may not grow any more is an error of the write,
+    /// as a full disk is, and no reason to die.
     pub fn begin() -> Waiting {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set that the other calls read; the old mask is not wanted.
+        // SAFETY: sigemptyset initialises the set that the other calls read; the old mask is not wanted. No handler is installed.
         unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             libc::sigemptyset(set.as_mut_ptr());
             libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
             libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
