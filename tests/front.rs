@@ -210,6 +210,26 @@ fn a_client_cannot_take_all_connections() {
 }
 
 #[test]
+fn refused_connections_cannot_fill_the_disk() {
+    let folder = scratch();
+    let dir = folder.path();
+    let mut serve = Serve::start(dir, &[]);
+    for _ in 0..100 {
+        let mut rude = TcpStream::connect(("127.0.0.1", serve.port)).unwrap();
+        rude.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // An alert, then the end.
+        let _ = rude.read_to_end(&mut Vec::new());
+    }
+    signal(&serve, "TERM");
+    assert!(serve.process.wait().unwrap().success());
+    let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [first, again] = lines.as_slice() else { panic!("{audit}") };
+    assert_eq!((&first["result"], &first["repeated"]), (&again["result"], &serde_json::Value::Null));
+    assert_eq!(again["repeated"], 99);
+}
+
+#[test]
 fn it_stops_in_good_order_under_load() {
     let folder = scratch();
     let dir = folder.path();

@@ -25,6 +25,7 @@ mod mistakes;
 mod objects;
 mod personality;
 mod places;
+mod repeats;
 mod split;
 mod template;
 mod validate;
