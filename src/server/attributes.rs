@@ -39,7 +39,8 @@ const SERVERS: &[Tag] = &[
 ];
 
 /// What cannot be changed once the object is there.
-const FIXED: &[Tag] = &[Tag::CRYPTOGRAPHIC_ALGORITHM, Tag::CRYPTOGRAPHIC_LENGTH, Tag::CRYPTOGRAPHIC_USAGE_MASK];
+const FIXED: &[Tag] =
+    &[Tag::CRYPTOGRAPHIC_ALGORITHM, Tag::CRYPTOGRAPHIC_LENGTH, Tag::CRYPTOGRAPHIC_USAGE_MASK, Tag::KEY_FORMAT_TYPE];
 
 fn policy(personality: &Personality, value: &AttributeValue) -> Policy {
     let tag = match value.name() {
@@ -136,6 +137,7 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest
         attributes.0.retain(|attribute| match attribute.value {
             AttributeValue::AlwaysSensitive(_) => sensitive,
             AttributeValue::NeverExtractable(_) => extractable,
+            AttributeValue::KeyFormatType(_) => false,
             AttributeValue::Digest(_) => version > Version::V1_0,
             AttributeValue::OriginalCreationDate(date) => !version.typed_attributes() || date.0 != object.dates.initial,
             _ => true,

@@ -30,6 +30,9 @@ impl Object {
             all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
             all.push(AttributeValue::NeverExtractable(self.never_extractable));
         }
+        if let Value::Key(_, format) | Value::Elsewhere(format) = self.value {
+            all.push(AttributeValue::KeyFormatType(format));
+        }
         if matches!(self.value, Value::Elsewhere(_)) {
             all.push(AttributeValue::KeyValuePresent(false));
         }
@@ -95,6 +98,7 @@ fn known(value: &AttributeValue, version: Version) -> bool {
         Tag::SENSITIVE | Tag::ALWAYS_SENSITIVE | Tag::EXTRACTABLE | Tag::NEVER_EXTRACTABLE | Tag::DESCRIPTION | Tag::COMMENT => {
             version >= Version::V1_4
         }
+        Tag::KEY_FORMAT_TYPE => version >= Version::V2_0,
         Tag::OPERATION_POLICY_NAME | Tag::CERTIFICATE_IDENTIFIER | Tag::CERTIFICATE_SUBJECT | Tag::CERTIFICATE_ISSUER => {
             version < Version::V2_0
         }

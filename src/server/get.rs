@@ -63,7 +63,8 @@ fn given(
     let mut key_block = match &object.value {
         Value::Key(material, own) => {
             let format = format.unwrap_or(*own);
-            if format != *own && !engine.personality.converts_formats {
+            let converts = engine.personality.converts_formats && !matches!(material, Material::Unknown(_));
+            if format != *own && !converts {
                 return Err(Refusal::item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("the key is kept as {own}")));
             }
             material.block(format, algorithm, bits)?

@@ -1,5 +1,6 @@
 //! Keys: made, taken in and given back in the formats of the wire.
 
+use crate::ck::CKR_CURVE_NOT_SUPPORTED;
 use crate::crypto::pkey::{Kind, PrivateKey, PublicKey};
 use crate::crypto::{Curve, Hash};
 use crate::kmip::{
@@ -20,7 +21,7 @@ pub enum Material {
     Private(Secret),
     /// SubjectPublicKeyInfo.
     Public(Secret),
-    /// Bytes that are not looked into (an Opaque format, a secret).
+    /// Bytes that are not looked into (an Opaque format, a secret, a key that nothing here computes with).
     Unknown(Secret),
 }
 
@@ -92,18 +93,26 @@ impl Material {
                 let key = key.key.as_ref().ok_or_else(|| invalid("a transparent key without Key"))?;
                 Ok(Material::Symmetric(key.duplicate()))
             }
+            // Nobody but who has its password can use it, or who knows what these bytes are: it is only kept.
+            (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) if format == Format::PKCS_8 && is_encrypted(bytes.expose()) => {
+                Ok(Material::Unknown(bytes.duplicate()))
+            }
+            (ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY, KeyMaterial::Bytes(bytes))
+                if matches!(format, Format::RAW | Format::OPAQUE) =>
+            {
+                Ok(Material::Unknown(bytes.duplicate()))
+            }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) => {
-                if format == Format::PKCS_8 && is_encrypted(bytes.expose()) {
-                    // Nobody but who has its password can use it: it is only kept.
-                    return Ok(Material::Unknown(bytes.duplicate()));
-                }
                 let key = match format {
                     Format::PKCS_8 => PrivateKey::from_pkcs8(bytes.expose()),
                     Format::PKCS_1 => PrivateKey::from_pkcs1(bytes.expose()),
                     Format::ECPRIVATEKEY => PrivateKey::from_sec1(bytes.expose(), None),
                     _ => return Err(unsupported_format(format)),
                 };
-                Ok(Material::Private(key.and_then(|key| key.to_pkcs8()).map_err(bad)?))
+                match key.and_then(|key| key.to_pkcs8()) {
+                    Err(e) if is_foreign(block, &e) => Ok(Material::Unknown(bytes.duplicate())),
+                    key => Ok(Material::Private(key.map_err(bad)?)),
+                }
             }
             (ObjectType::PUBLIC_KEY, KeyMaterial::Bytes(bytes)) => {
                 let key = match format {
@@ -111,7 +120,10 @@ impl Material {
                     Format::PKCS_1 => PublicKey::from_pkcs1(bytes.expose()),
                     _ => return Err(unsupported_format(format)),
                 };
-                Ok(Material::Public(key.and_then(|key| key.to_spki()).map_err(bad)?.into()))
+                match key.and_then(|key| key.to_spki()) {
+                    Err(e) if is_foreign(block, &e) => Ok(Material::Unknown(bytes.duplicate())),
+                    key => Ok(Material::Public(key.map_err(bad)?.into())),
+                }
             }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Transparent(key)) => {
                 let key = private_from_transparent(format, key)?;
@@ -178,6 +190,14 @@ fn key_block(key_material: KeyMaterial, format: Format, algorithm: Option<Alg>, 
         cryptographic_algorithm: algorithm,
         cryptographic_length: bits,
         ..KeyBlock::default()
+    }
+}
+
+/// Whether a key that cannot be read is one that nothing here computes with, by its algorithm or its curve: it is only kept.
+fn is_foreign(block: &KeyBlock, error: &crate::error::Error) -> bool {
+    match block.cryptographic_algorithm {
+        None | Some(Alg::RSA | Alg::EC | Alg::ECDSA | Alg::ECDH | Alg::ED25519) => error.rv() == CKR_CURVE_NOT_SUPPORTED,
+        Some(_) => true,
     }
 }
 

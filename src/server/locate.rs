@@ -112,6 +112,7 @@ fn kind(filter: &AttributeValue) -> Kind {
         AttributeValue::CryptographicUsageMask(_)
         | AttributeValue::RevocationReason(_)
         | AttributeValue::KeyValuePresent(_)
+        | AttributeValue::KeyFormatType(_)
         | AttributeValue::Digest(_)
         | AttributeValue::LeaseTime(_)
         | AttributeValue::AlwaysSensitive(_)

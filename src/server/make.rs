@@ -57,10 +57,17 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) ->
         (CryptographicAlgorithm::DES | CryptographicAlgorithm::TRIPLE_DES, 56 | 112 | 168) => bits as usize / 7,
         _ => bits as usize / 8,
     };
-    let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
+    let value = in_format(Material::Symmetric(rng::bytes(len)?), &attributes, KeyFormatType::RAW)?;
     made_here(&mut attributes);
     let unique_identifier = keep(engine, context, Object::new(&context.caller, request.object_type, value, attributes))?;
     Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+}
+
+/// A new key in the format that its attributes ask for (2.x), or the usual one.
+fn in_format(material: Material, attributes: &Attributes, usual: KeyFormatType) -> Outcome<Value> {
+    let format = attributes.key_format_type().copied().unwrap_or(usual);
+    material.block(format, None, None)?;
+    Ok(Value::Key(material, format))
 }
 
 /// Notes that the server made the object: when it was, and that nobody has got it yet, which matters in a group.
@@ -83,7 +90,8 @@ pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outco
     Ok(context.about(&object))
 }
 
-/// Answers Create Key Pair.
+/// Answers Create Key Pair. A half without a usage mask is a key that is only kept: clients are known that leave it out, here and
+/// in Register.
 pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKeyPairRequest) -> Outcome<CreateKeyPairResponse> {
     let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>| -> Outcome<Attributes> {
@@ -112,7 +120,6 @@ fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private:
     let pkcs8 = key.to_pkcs8()?;
     let spki = Material::Public(key.public()?.to_spki()?.into());
     for attributes in [&mut private, &mut public] {
-        required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
         made_here(attributes);
         if attributes.cryptographic_length().is_none() {
             let bits = spki.describe().map_or(0, |(_, bits)| bits);
@@ -124,9 +131,10 @@ fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private:
         true => (engine.personality.private_format, engine.personality.public_format),
         false => (KeyFormatType::PKCS_8, KeyFormatType::X_509),
     };
-    let private_value = Value::Key(Material::Private(pkcs8), private_format);
+    let public_value = in_format(spki, &public, public_format)?;
+    let private_value = in_format(Material::Private(pkcs8), &private, private_format)?;
     Ok((
-        Object::new(&context.caller, ObjectType::PUBLIC_KEY, Value::Key(spki, public_format), public),
+        Object::new(&context.caller, ObjectType::PUBLIC_KEY, public_value, public),
         Object::new(&context.caller, ObjectType::PRIVATE_KEY, private_value, private),
     ))
 }
@@ -231,10 +239,6 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             && let Some(bits) = block.cryptographic_length
         {
             attributes.push(AttributeValue::CryptographicLength(bits));
-        }
-        // What is no key to KMIP needs none.
-        if matches!(object_type, ObjectType::SYMMETRIC_KEY | ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY) {
-            required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
         }
     }
     let plain = || block.as_ref().and_then(Option::as_ref).or(object.key_block()).ok_or_else(|| invalid("without Key Block"));

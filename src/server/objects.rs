@@ -123,10 +123,12 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object that is made now. Dates that are given as attributes become its life.
+    /// An object that is made now. Dates that are given as attributes become its life; its format is that of its value.
     pub fn new(caller: &Caller, object_type: ObjectType, value: Value, mut attributes: Attributes) -> Object {
         let mut dates = Dates::born(now());
-        attributes.0.retain(|attribute| !dates.set(&attribute.value));
+        attributes
+            .0
+            .retain(|attribute| !dates.set(&attribute.value) && !matches!(attribute.value, AttributeValue::KeyFormatType(_)));
         let sensitive = attributes.sensitive() == Some(&true);
         let extractable = attributes.extractable() != Some(&false);
         Object {
