@@ -7,6 +7,7 @@ use crate::version::Version;
 
 use super::engine::{Context, Engine};
 use super::keys::invalid;
+use super::lifecycle;
 use super::objects::{Object, Outcome, Refusal, now, reason};
 use super::personality::{Personality, Policy};
 
@@ -204,23 +205,19 @@ fn echo(context: &Context, attribute: Attribute) -> Option<Attribute> {
     (!context.version.typed_attributes()).then_some(Attribute { index, ..attribute })
 }
 
-/// Changes the object that a request names, in one transaction.
+/// Changes the attributes of the object that a request names.
 fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
     change: impl FnOnce(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
-    let object = engine.resolve(context, uid)?;
-    let result = engine.objects.change(&context.caller, |transaction| {
-        let mut object = transaction.get(&object.uid)?;
+    lifecycle::change(engine, context, uid, |object| {
         let before = object.dates.clone();
-        let result = change(&mut object)?;
+        let result = change(object)?;
         object.dates.check_change(&before, now())?;
-        transaction.put_changed(object)?;
         Ok(result)
-    })?;
-    Ok((context.about(&object), result))
+    })
 }
 
 /// Answers Add Attribute.

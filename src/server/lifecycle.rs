@@ -16,25 +16,26 @@ fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
 }
 
 /// Changes the object that a request names, in one transaction.
-fn change(
+pub fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    change: impl FnOnce(&mut Object) -> Outcome<()>,
-) -> Outcome<String> {
+    change: impl FnOnce(&mut Object) -> Outcome<T>,
+) -> Outcome<(String, T)> {
     let object = engine.resolve(context, uid)?;
-    engine.objects.change(&context.caller, |transaction| {
+    let result = engine.objects.change(&context.caller, |transaction| {
         let mut object = transaction.get(&object.uid)?;
-        change(&mut object)?;
-        transaction.put_changed(object)
+        let result = change(&mut object)?;
+        transaction.put_changed(object)?;
+        Ok(result)
     })?;
-    Ok(context.about(&object))
+    Ok((context.about(&object), result))
 }
 
 /// Answers Activate.
 pub fn activate(engine: &Engine, context: &mut Context, request: ActivateRequest) -> Outcome<ActivateResponse> {
     let version = context.version;
-    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         if !object.has_state() || object.state() != State::PRE_ACTIVE {
             return Err(wrong_state(version, "the object is not Pre-Active"));
         }
@@ -51,7 +52,7 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
     let compromise = matches!(code, RevocationReasonCode::KEY_COMPROMISE | RevocationReasonCode::CA_COMPROMISE);
     let occurrence = request.compromise_occurrence_date.map(|date| date.0);
     let revocation_reason = request.revocation_reason;
-    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         match (object.state(), compromise) {
             (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
                 return Err(wrong_state(version, "the object is destroyed"));
@@ -101,7 +102,7 @@ pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) 
 
 /// Answers Archive: the object is marked; it stays where it is.
 pub fn archive(engine: &Engine, context: &mut Context, request: ArchiveRequest) -> Outcome<ArchiveResponse> {
-    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         object.dates.archive = Some(now());
         Ok(())
     })?;
@@ -110,7 +111,7 @@ pub fn archive(engine: &Engine, context: &mut Context, request: ArchiveRequest) 
 
 /// Answers Recover.
 pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) -> Outcome<RecoverResponse> {
-    let unique_identifier = change(engine, context, request.unique_identifier, |object| {
+    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         object.dates.archive = None;
         Ok(())
     })?;
@@ -157,7 +158,7 @@ pub fn get_usage_allocation(
     request: GetUsageAllocationRequest,
 ) -> Outcome<GetUsageAllocationResponse> {
     let version = context.version;
-    let unique_identifier =
+    let (unique_identifier, ()) =
         change(engine, context, request.unique_identifier, |object| match limits_of(&mut object.attributes) {
             Some(limits) => take(version, limits, request.usage_limits_count),
             None => {
