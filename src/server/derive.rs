@@ -11,6 +11,7 @@ use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::{Hash, hash, kdf, mac};
 use crate::kmip::*;
 use crate::secret::Secret;
+use crate::store::kmip::keys;
 
 /// The longest key that is derived, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -64,13 +65,7 @@ fn derive(method: DerivationMethod, base: &Secret, p: &DerivationParameters, len
     let parameters = p.cryptographic_parameters.clone().unwrap_or_default();
     let hash = || match parameters.hashing_algorithm {
         Some(hash) => hash_of(hash),
-        None => match parameters.cryptographic_algorithm {
-            Some(CryptographicAlgorithm::HMAC_SHA1) => Ok(Hash::Sha1),
-            Some(CryptographicAlgorithm::HMAC_SHA224) => Ok(Hash::Sha224),
-            Some(CryptographicAlgorithm::HMAC_SHA384) => Ok(Hash::Sha384),
-            Some(CryptographicAlgorithm::HMAC_SHA512) => Ok(Hash::Sha512),
-            _ => Ok(Hash::Sha256),
-        },
+        None => Ok(parameters.cryptographic_algorithm.and_then(keys::hash_of_hmac).unwrap_or(Hash::Sha256)),
     };
     let data: Vec<u8> = p.derivation_data.iter().flat_map(|data| data.expose().iter().copied()).collect();
     let salt = p.salt.as_deref().unwrap_or_default();

@@ -30,12 +30,7 @@ fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
         CryptographicAlgorithm::DES => matches!(bits, 56 | 64),
         CryptographicAlgorithm::SKIPJACK => bits == 80,
         CryptographicAlgorithm::CHACHA20 | CryptographicAlgorithm::CHACHA20POLY1305 => bits == 256,
-        CryptographicAlgorithm::HMAC_SHA1
-        | CryptographicAlgorithm::HMAC_SHA224
-        | CryptographicAlgorithm::HMAC_SHA256
-        | CryptographicAlgorithm::HMAC_SHA384
-        | CryptographicAlgorithm::HMAC_SHA512 => (8..=4096).contains(&bits) && bits % 8 == 0,
-        _ => false,
+        _ => keys::hash_of_hmac(algorithm).is_some() && (8..=4096).contains(&bits) && bits % 8 == 0,
     }
 }
 

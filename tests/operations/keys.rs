@@ -106,3 +106,29 @@ fn a_new_key_has_the_format_that_is_asked_for() {
     assert_eq!(server.ask(Version::V2_1, &set).err(), Some(ResultReason::ATTRIBUTE_READ_ONLY));
     assert!(server.attributes(Version::V1_4, &plain, &[Tag::KEY_FORMAT_TYPE]).is_empty());
 }
+
+#[test]
+fn an_hmac_key_of_every_hash_is_made_and_used() {
+    use mrhsm_pkcs11::crypto::{Hash, mac};
+    let server = Server::new();
+    for (algorithm, hash) in [
+        (CryptographicAlgorithm::HMAC_SHA1, Hash::Sha1),
+        (CryptographicAlgorithm::HMAC_SHA512, Hash::Sha512),
+        (CryptographicAlgorithm::HMAC_SHA3_256, Hash::Sha3_256),
+    ] {
+        let attributes = usage()
+            .with(AttributeValue::CryptographicAlgorithm(algorithm))
+            .with(AttributeValue::CryptographicLength(256))
+            .with(AttributeValue::ActivationDate(DateTime(1)));
+        let request = CreateRequest {
+            object_type: ObjectType::SYMMETRIC_KEY,
+            template_attribute: attributes.into(),
+            ..CreateRequest::default()
+        };
+        let uid = server.ask(Version::V1_4, &request).unwrap().unique_identifier;
+        let data = Some(Secret::new(b"data".to_vec()));
+        let made = server.ask(Version::V1_4, &MacRequest { unique_identifier: id(&uid), data, ..MacRequest::default() });
+        let expected = mac::hmac(hash, &server.value(&uid), b"data").unwrap();
+        assert_eq!(made.unwrap().mac_data, Some(expected), "{algorithm}");
+    }
+}

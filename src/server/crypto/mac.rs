@@ -4,28 +4,25 @@ use super::stream::{Part, Stream, Work, hasher};
 use super::{Parameters, data, failure, key, symmetric, validity};
 use crate::crypto::cipher::Key;
 use crate::crypto::mac::Mac;
-use crate::crypto::{Hash, rng};
+use crate::crypto::rng;
 use crate::kmip::*;
 use crate::secret::Secret;
 use crate::server::engine::{Context, Engine};
 use crate::server::keys::{hash_of, invalid};
 use crate::server::life::Purpose;
 use crate::server::objects::{Object, Outcome};
+use crate::store::kmip::keys;
 
 /// A MAC under a key, at the beginning of its work.
 fn coder(object: &Object, parameters: &Parameters) -> Outcome<Work> {
-    use CryptographicAlgorithm as Alg;
     let bytes = symmetric(object)?;
-    if object.algorithm() == Some(Alg::AES) && parameters.hashing_algorithm.is_none() {
+    if object.algorithm() == Some(CryptographicAlgorithm::AES) && parameters.hashing_algorithm.is_none() {
         return Ok(Work::Mac(Box::new(Mac::cmac(Key::Aes(bytes)).map_err(failure)?)));
     }
-    let hash = match parameters.cryptographic_algorithm.or(object.algorithm()) {
-        Some(Alg::HMAC_SHA1) => Hash::Sha1,
-        Some(Alg::HMAC_SHA224) => Hash::Sha224,
-        Some(Alg::HMAC_SHA256) => Hash::Sha256,
-        Some(Alg::HMAC_SHA384) => Hash::Sha384,
-        Some(Alg::HMAC_SHA512) => Hash::Sha512,
-        _ => hash_of(parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?)?,
+    let named = parameters.cryptographic_algorithm.or(object.algorithm()).and_then(keys::hash_of_hmac);
+    let hash = match named {
+        Some(hash) => hash,
+        None => hash_of(parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?)?,
     };
     Ok(Work::Mac(Box::new(Mac::hmac(hash, bytes).map_err(failure)?)))
 }

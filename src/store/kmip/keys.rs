@@ -5,7 +5,7 @@ use crate::ck::CKR_ATTRIBUTE_VALUE_INVALID;
 use crate::crypto::pkey::{PrivateKey, PublicKey, RsaParts};
 use crate::crypto::{Curve, Hash};
 use crate::error::{Error, Kind, Result};
-use crate::kmip::{HashingAlgorithm, RecommendedCurve, TransparentKey};
+use crate::kmip::{CryptographicAlgorithm, HashingAlgorithm, RecommendedCurve, TransparentKey};
 use crate::secret::Secret;
 use crate::ttlv::BigInteger;
 
@@ -57,6 +57,29 @@ pub fn hash(hash: Hash) -> HashingAlgorithm {
 /// The hash function; `None` for one this crate does not have.
 pub fn hash_of(hash: HashingAlgorithm) -> Option<Hash> {
     HASHES.iter().find(|(name, _)| *name == hash).map(|(_, own)| *own)
+}
+
+/// The hash functions by the Cryptographic Algorithm of their HMAC.
+const HMACS: [(CryptographicAlgorithm, Hash); 9] = [
+    (CryptographicAlgorithm::HMAC_SHA1, Hash::Sha1),
+    (CryptographicAlgorithm::HMAC_SHA224, Hash::Sha224),
+    (CryptographicAlgorithm::HMAC_SHA256, Hash::Sha256),
+    (CryptographicAlgorithm::HMAC_SHA384, Hash::Sha384),
+    (CryptographicAlgorithm::HMAC_SHA512, Hash::Sha512),
+    (CryptographicAlgorithm::HMAC_SHA3_224, Hash::Sha3_224),
+    (CryptographicAlgorithm::HMAC_SHA3_256, Hash::Sha3_256),
+    (CryptographicAlgorithm::HMAC_SHA3_384, Hash::Sha3_384),
+    (CryptographicAlgorithm::HMAC_SHA3_512, Hash::Sha3_512),
+];
+
+/// The Cryptographic Algorithm of an HMAC; `None` where KMIP has none.
+pub fn hmac(hash: Hash) -> Option<CryptographicAlgorithm> {
+    HMACS.iter().find(|(_, own)| *own == hash).map(|(name, _)| *name)
+}
+
+/// The hash function of an HMAC; `None` for another algorithm.
+pub fn hash_of_hmac(algorithm: CryptographicAlgorithm) -> Option<Hash> {
+    HMACS.iter().find(|(name, _)| *name == algorithm).map(|(_, own)| *own)
 }
 
 /// The private key whose numbers these are: a point's on `curve`, else an RSA key's.

@@ -272,7 +272,7 @@ pub(super) fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) ->
     let mut p = CryptographicParameters::default();
     match mac {
         Mac::Hmac(hash) => {
-            p.cryptographic_algorithm = Some(terms::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
+            p.cryptographic_algorithm = Some(keys::hmac(hash).ok_or(CKR_MECHANISM_INVALID)?);
             p.hashing_algorithm = Some(keys::hash(hash));
         }
         Mac::Cmac(cipher) => {

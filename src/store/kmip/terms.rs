@@ -2,7 +2,7 @@
 
 use super::keys;
 use crate::kmip::{CryptographicAlgorithm, ObjectType, RecommendedCurve, RevocationReasonCode, State as KmipState};
-use crate::store::{Algorithm, Class, Curve, Hash, Revocation, State, Usage};
+use crate::store::{Algorithm, Class, Curve, Revocation, State, Usage};
 
 /// The Object Type a class is made as. A secret that is neither encrypted with nor a MAC key becomes Secret Data elsewhere.
 pub(super) fn object_type(class: Class) -> ObjectType {
@@ -41,7 +41,7 @@ pub(super) fn algorithm(algorithm: Algorithm, bits: u32, ecdsa: bool) -> Option<
             _ => A::HMAC_SHA512,
         },
         // The token knows the type of those that KMIP has no name for.
-        Algorithm::Hmac(hash) => hmac(hash).unwrap_or(A::HMAC_SHA512),
+        Algorithm::Hmac(hash) => keys::hmac(hash).unwrap_or(A::HMAC_SHA512),
         Algorithm::Rsa => A::RSA,
         Algorithm::Ec(Curve::Ed25519) => A::ED25519,
         Algorithm::Ec(Curve::X25519) => A::ECDH,
@@ -49,23 +49,6 @@ pub(super) fn algorithm(algorithm: Algorithm, bits: u32, ecdsa: bool) -> Option<
         Algorithm::Ec(_) => A::EC,
         Algorithm::Other(number) => A(number),
         Algorithm::None => return None,
-    })
-}
-
-/// The Cryptographic Algorithm of an HMAC; `None` where KMIP has none.
-pub(super) fn hmac(hash: Hash) -> Option<CryptographicAlgorithm> {
-    use CryptographicAlgorithm as A;
-    Some(match hash {
-        Hash::Sha1 => A::HMAC_SHA1,
-        Hash::Sha224 => A::HMAC_SHA224,
-        Hash::Sha256 => A::HMAC_SHA256,
-        Hash::Sha384 => A::HMAC_SHA384,
-        Hash::Sha512 => A::HMAC_SHA512,
-        Hash::Sha3_224 => A::HMAC_SHA3_224,
-        Hash::Sha3_256 => A::HMAC_SHA3_256,
-        Hash::Sha3_384 => A::HMAC_SHA3_384,
-        Hash::Sha3_512 => A::HMAC_SHA3_512,
-        Hash::Sha512_224 | Hash::Sha512_256 => return None,
     })
 }
 
@@ -81,16 +64,7 @@ pub(super) fn algorithm_of(algorithm: CryptographicAlgorithm, curve: Option<Reco
         A::ECDSA | A::ECDH | A::EC => {
             curve.and_then(keys::curve_of).or_else(|| curve_of_length(bits)).map_or(Algorithm::Other(algorithm.0), Algorithm::Ec)
         }
-        A::HMAC_SHA1 => Algorithm::Hmac(Hash::Sha1),
-        A::HMAC_SHA224 => Algorithm::Hmac(Hash::Sha224),
-        A::HMAC_SHA256 => Algorithm::Hmac(Hash::Sha256),
-        A::HMAC_SHA384 => Algorithm::Hmac(Hash::Sha384),
-        A::HMAC_SHA512 => Algorithm::Hmac(Hash::Sha512),
-        A::HMAC_SHA3_224 => Algorithm::Hmac(Hash::Sha3_224),
-        A::HMAC_SHA3_256 => Algorithm::Hmac(Hash::Sha3_256),
-        A::HMAC_SHA3_384 => Algorithm::Hmac(Hash::Sha3_384),
-        A::HMAC_SHA3_512 => Algorithm::Hmac(Hash::Sha3_512),
-        other => Algorithm::Other(other.0),
+        other => keys::hash_of_hmac(other).map_or(Algorithm::Other(other.0), Algorithm::Hmac),
     }
 }
 
