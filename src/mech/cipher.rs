@@ -451,6 +451,9 @@ impl CipherOperation {
             Engine::Remote(remote) => remote.update_len(part.len(), room),
             Engine::Rsa(_) => 0,
         };
+        if room.is_none() && !part.is_empty() {
+            return Ok(Output::Length(never_zero(len)));
+        }
         if let Some(output) = Output::early(len, room) {
             return Ok(output);
         }
@@ -498,7 +501,7 @@ impl CipherOperation {
             Engine::Rsa(_) => self.whole_len(0),
         };
         match room {
-            None => return Ok(Output::Length(bound)),
+            None => return Ok(Output::Length(never_zero(bound))),
             Some(room) if exact && room < bound => return Ok(Output::TooSmall(bound)),
             Some(_) => {}
         }
@@ -552,6 +555,12 @@ impl CipherOperation {
             _ => Ok(Output::Bytes(result)),
         }
     }
+}
+
+/// The length to ask a buffer of. A buffer of no bytes is often NULL (PyKCS11), with which the next call would ask once more, and
+/// neither take the part nor end the operation. The standard lets the answer be larger than the result (PKCS#11 3.0, 5.2).
+fn never_zero(len: usize) -> usize {
+    len.max(1)
 }
 
 impl Key {

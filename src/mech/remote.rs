@@ -89,7 +89,8 @@ impl Remote {
     /// How many bytes are sent, and come back into `room`, when `len` more are taken.
     ///
     /// Small parts are collected, but only as long as the caller's buffer could take them later: some callers have one buffer for
-    /// all parts and never a larger one (OpenSC's pkcs11-tool: 1 KiB).
+    /// all parts and never a larger one (OpenSC's pkcs11-tool: 1 KiB). Not in ECB mode: who pads by himself (Java) has room for no
+    /// more than the last block in the end.
     pub(super) fn update_len(&self, len: usize, room: Option<usize>) -> usize {
         let total = self.held.len() + len;
         let ready = match self.setup {
@@ -100,7 +101,8 @@ impl Remote {
             _ => 0,
         };
         let fits_later = room.is_none_or(|room| ready > room || ready + len + self.block <= room);
-        if ready < COLLECT && fits_later { 0 } else { ready }
+        let collects = !matches!(self.setup, Setup::Ecb) && ready < COLLECT && fits_later;
+        if collects { 0 } else { ready }
     }
 
     /// Length of what [`Remote::finish`] gives, and whether it is that exactly.
