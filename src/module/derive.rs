@@ -2,6 +2,7 @@
 
 use super::Module;
 use super::keys::fitted;
+use super::objects::{is_guarded, unguard};
 use crate::ck::*;
 use crate::error::{Error, Result};
 use crate::mech::derive::{Derived, Guard, derive, usual_len};
@@ -42,6 +43,8 @@ struct Wanted {
     len: Option<usize>,
     /// Whether the template says how it is guarded: SENSITIVE, EXTRACTABLE.
     says: [bool; 2],
+    /// Whether the template says that it may not be read.
+    guarded: bool,
 }
 
 impl Module {
@@ -121,16 +124,10 @@ impl Wanted {
             None => draft.attributes.key_type().and_then(usual_len),
         };
         let says = [CKA_SENSITIVE, CKA_EXTRACTABLE].map(|kind| draft.attributes.has(kind));
+        let guarded = is_guarded(&draft.attributes);
         draft.complete();
         rights.check(&draft.attributes)?;
-        Ok(Wanted { draft, len, says })
-    }
-
-    /// Whether its template says that it may not be read.
-    fn is_guarded(&self) -> bool {
-        let [sensitive, extractable] = self.says;
-        let attributes = &self.draft.attributes;
-        (sensitive && attributes.flag(CKA_SENSITIVE)) || (extractable && !attributes.flag(CKA_EXTRACTABLE))
+        Ok(Wanted { draft, len, says, guarded })
     }
 
     /// The attributes and the value of the key that was derived from `base` and others.
@@ -148,11 +145,8 @@ impl Wanted {
                     }
                 }
             }
-            Guard::Free if !self.is_guarded() && !self.draft.attributes.flag(CKA_TOKEN) => {
-                // A secret that is agreed on for this session may be read unless somebody says no: that is what protocols derive it for
-                // (Java's KeyAgreement asks for no attributes and reads CKA_VALUE), and its value is in this process anyway.
-                self.draft.attributes.set_flag(CKA_SENSITIVE, false);
-                self.draft.attributes.set_flag(CKA_EXTRACTABLE, true);
+            Guard::Free if !self.guarded && !self.draft.attributes.flag(CKA_TOKEN) => {
+                unguard(&mut self.draft.attributes);
             }
             Guard::Free => {}
         }

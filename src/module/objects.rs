@@ -20,7 +20,11 @@ impl Module {
         let rights = session.rights();
         let mut draft = template.draft(Purpose::Create, None, None, rights)?;
         let value = value::assemble(&mut draft)?;
+        let guarded = is_guarded(&draft.attributes);
         draft.complete();
+        if draft.attributes.class() == CKO_SECRET_KEY && !guarded && !draft.attributes.flag(CKA_TOKEN) {
+            unguard(&mut draft.attributes);
+        }
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
         Ok(self.add(&session, draft.attributes, Source::Given(value))?.handle)
@@ -152,4 +156,16 @@ fn check_writable(session: &Session, object: &Object) -> Result<()> {
         return Err(CKR_SESSION_READ_ONLY.into());
     }
     Ok(())
+}
+
+/// Whether a template, which gave these attributes, says that the key may not be read.
+pub(super) fn is_guarded(attributes: &Attributes) -> bool {
+    attributes.flag(CKA_SENSITIVE) || attributes.has(CKA_EXTRACTABLE) && !attributes.flag(CKA_EXTRACTABLE)
+}
+
+/// A secret that this process knows anyway, for as long as its session, may be read and wrapped unless somebody says no: that is what
+/// applications bring and protocols derive it for (Java's `KeyAgreement` and `Cipher.wrap` ask for no attributes).
+pub(super) fn unguard(attributes: &mut Attributes) {
+    attributes.set_flag(CKA_SENSITIVE, false);
+    attributes.set_flag(CKA_EXTRACTABLE, true);
 }

@@ -25,6 +25,7 @@ public class Client {
             case "ecdsa-p384" -> signature("EC", new ECGenParameterSpec("secp384r1"), "SHA384withECDSA");
             case "ecdsa-p521" -> signature("EC", new ECGenParameterSpec("secp521r1"), "SHA512withECDSA");
             case "ecdh" -> agreement();
+            case "wrap" -> wrap();
             case "hmac" -> hmac();
             case "digest" -> digest();
             case "store-aes" -> storeAes(store, args[1].toCharArray());
@@ -98,6 +99,19 @@ public class Client {
         return agreement.generateSecret();
     }
 
+    /** A key of Java's own, wrapped under a public key of the token: Java makes a session key of it without any attributes. */
+    static void wrap() throws Exception {
+        KeyPairGenerator generator = KeyPairGenerator.getInstance("RSA", provider);
+        generator.initialize(2048);
+        KeyPair pair = generator.generateKeyPair();
+        byte[] value = random(32);
+        Cipher cipher = Cipher.getInstance("RSA/ECB/PKCS1Padding", provider);
+        cipher.init(Cipher.WRAP_MODE, pair.getPublic());
+        byte[] wrapped = cipher.wrap(new SecretKeySpec(value, "AES"));
+        cipher.init(Cipher.DECRYPT_MODE, pair.getPrivate());
+        equal(value, cipher.doFinal(wrapped));
+    }
+
     static void hmac() throws Exception {
         byte[] key = random(32), message = random(1000);
         Mac token = Mac.getInstance("HmacSHA256", provider), java = Mac.getInstance("HmacSHA256", "SunJCE");
@@ -127,5 +141,12 @@ public class Client {
         byte[] secret = cipher.doFinal(plain);
         cipher.init(Cipher.DECRYPT_MODE, key, new IvParameterSpec(iv));
         equal(plain, cipher.doFinal(secret));
+        // Java pads ECB by itself, and takes no more than a block in the end.
+        cipher = Cipher.getInstance("AES/ECB/PKCS5Padding", provider);
+        byte[] buffer = Arrays.copyOf(plain, 4000);
+        cipher.init(Cipher.ENCRYPT_MODE, key);
+        int length = cipher.doFinal(buffer, 0, plain.length, buffer, 0);
+        cipher.init(Cipher.DECRYPT_MODE, key);
+        equal(plain, Arrays.copyOf(buffer, cipher.doFinal(buffer, 0, length, buffer, 0)));
     }
 }

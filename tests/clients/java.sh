@@ -9,7 +9,7 @@ javac -d . "$root/tests/clients/Client.java"
 client() { java -cp . Client java.cfg $pin "$@"; }
 tool() { keytool -J-Duser.home="$work" "$@" -storetype PKCS11 -providerClass sun.security.pkcs11.SunPKCS11 -providerArg java.cfg -storepass $pin; }
 
-for name in digest hmac aes-gcm aes-cbc aes-ctr rsa rsa-pss ecdsa-p256 ecdsa-p384 ecdsa-p521 ecdh; do
+for name in digest hmac aes-gcm aes-cbc aes-ctr rsa rsa-pss ecdsa-p256 ecdsa-p384 ecdsa-p521 ecdh wrap; do
   check "$name" client $name
 done
 check "an AES key is stored" client store-aes

@@ -187,11 +187,16 @@ fn what_a_made_key_says_of_itself() {
             let open = rows![CKA_VALUE_LEN: 32, CKA_TOKEN: token, CKA_SENSITIVE: false, CKA_EXTRACTABLE: true];
             let opened = app.generate(CKM_AES_KEY_GEN, &open).unwrap();
             let given = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false]).unwrap();
+            let brought = app.create(&rows![; aes(), CKA_TOKEN: token]).unwrap();
+            let closed = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true]).unwrap();
             // (object, local, sensitive, always, extractable, never, made by)
             for (key, local, sensitive, always, extractable, never, by) in [
                 (made, true, true, true, false, true, CKM_AES_KEY_GEN),
                 (opened, true, false, false, true, false, CKM_AES_KEY_GEN),
                 (given, false, true, false, false, false, CK_UNAVAILABLE_INFORMATION),
+                // Of what was brought for this session no secret is made, unless the template says so.
+                (brought, false, token, false, !token, false, CK_UNAVAILABLE_INFORMATION),
+                (closed, false, true, false, false, false, CK_UNAVAILABLE_INFORMATION),
             ] {
                 assert_eq!(app.flag(key, CKA_TOKEN), token);
                 assert!(app.flag(key, CKA_PRIVATE));
