@@ -210,7 +210,9 @@ impl Module {
     pub fn init_token(&self, slot: CK_SLOT_ID, so_pin: Option<&[u8]>, label: &[u8; 32]) -> Result<()> {
         let found = lock(&self.slots).get(slot)?;
         let so_pin = so_pin.ok_or(CKR_ARGUMENTS_BAD)?;
-        let label = std::str::from_utf8(label).map_err(|_| CKR_ARGUMENTS_BAD)?.trim_end_matches([' ', '\0']);
+        // Some callers pass a C string (PyKCS11): what stands behind its end is no text.
+        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
+        let label = std::str::from_utf8(label).map_err(|_| CKR_ARGUMENTS_BAD)?.trim_end_matches(' ');
         config::check_label(label).map_err(Error::input)?;
         match found {
             Slot::Free => {

@@ -141,6 +141,9 @@ fn tokens_do_not_know_of_each_other() {
         assert!(host.token_info(other).label.starts_with(b"other "));
         assert_eq!(init_token(host, other, SO_PIN, "anew"), Ok(()));
         assert!(host.token_info(other).label.starts_with(b"anew "));
+        // A label that ends as strings do in C ends there.
+        assert_eq!(init_token(host, other, SO_PIN, "string\0behind"), Ok(()));
+        assert!(host.token_info(other).label.starts_with(b"string   "));
         assert_eq!(a.state(), CKS_RW_USER_FUNCTIONS);
         assert_eq!(a.number(key, CKA_CLASS), CKO_SECRET_KEY);
         host.finalize();
