@@ -14,6 +14,7 @@ pub mod host;
 mod hostile;
 mod leaks;
 mod log;
+mod memory;
 mod messages;
 mod policy;
 mod requests;
