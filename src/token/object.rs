@@ -1,6 +1,6 @@
 //! Objects as PKCS#11 sees them: attributes, a handle, and a home in this process or in the store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -183,6 +183,8 @@ impl Object {
 pub struct ObjectTable {
     objects: HashMap<CK_OBJECT_HANDLE, Arc<Object>>,
     by_uid: HashMap<Uid, CK_OBJECT_HANDLE>,
+    /// The session objects, each after its session.
+    by_session: BTreeSet<(CK_SESSION_HANDLE, CK_OBJECT_HANDLE)>,
 }
 
 impl ObjectTable {
@@ -204,8 +206,9 @@ impl ObjectTable {
     /// Takes an object in, in the place of one with the same handle.
     pub fn put(&mut self, object: Object) -> Arc<Object> {
         let object = Arc::new(object);
-        if let Some(uid) = object.uid() {
-            self.by_uid.insert(uid.clone(), object.handle);
+        match &object.home {
+            Home::Store { uid, .. } => drop(self.by_uid.insert(uid.clone(), object.handle)),
+            Home::Session { session, .. } => drop(self.by_session.insert((*session, object.handle))),
         }
         self.objects.insert(object.handle, object.clone());
         object
@@ -213,9 +216,18 @@ impl ObjectTable {
 
     /// Forgets a handle.
     pub fn remove(&mut self, handle: CK_OBJECT_HANDLE) {
-        if let Some(uid) = self.objects.remove(&handle).as_ref().and_then(|o| o.uid()) {
-            self.by_uid.remove(uid);
+        match self.objects.remove(&handle).as_ref().map(|o| &o.home) {
+            Some(Home::Store { uid, .. }) => drop(self.by_uid.remove(uid)),
+            Some(Home::Session { session, .. }) => drop(self.by_session.remove(&(*session, handle))),
+            None => {}
         }
+    }
+
+    /// Forgets the objects of a session.
+    pub fn close_session(&mut self, session: CK_SESSION_HANDLE) {
+        let all = (session, CK_OBJECT_HANDLE::MIN)..=(session, CK_OBJECT_HANDLE::MAX);
+        let handles: Vec<_> = self.by_session.range(all).map(|(_, handle)| *handle).collect();
+        handles.into_iter().for_each(|handle| self.remove(handle));
     }
 
     /// Forgets the objects that `keep` is false for.
@@ -223,13 +235,12 @@ impl ObjectTable {
         self.objects.retain(|_, object| keep(object));
         let objects = &self.objects;
         self.by_uid.retain(|_, handle| objects.contains_key(handle));
+        self.by_session.retain(|(_, handle)| objects.contains_key(handle));
     }
 
-    /// The session objects, oldest first.
+    /// The session objects.
     pub fn session_objects(&self) -> Vec<Arc<Object>> {
-        let mut found: Vec<_> = self.objects.values().filter(|o| !o.is_token()).cloned().collect();
-        found.sort_by_key(|o| o.handle);
-        found
+        self.by_session.iter().filter_map(|(_, handle)| self.get(*handle)).collect()
     }
 }
 
@@ -240,6 +251,10 @@ mod tests {
     fn object(handle: CK_OBJECT_HANDLE, uid: &str) -> Object {
         let home = Home::Store { uid: Uid(uid.into()), state: None, pair: None };
         Object { handle, attributes: Attributes::default(), home, read_at: Instant::now(), derived: OnceLock::new() }
+    }
+
+    fn session_object(handle: CK_OBJECT_HANDLE, session: CK_SESSION_HANDLE) -> Object {
+        Object { home: Home::Session { session, value: Arc::default() }, ..object(handle, "") }
     }
 
     #[test]
@@ -264,6 +279,27 @@ mod tests {
         table.retain(|o| o.handle == 2);
         assert_eq!(table.handle_of(&Uid("a".into()), || 3), 3);
         assert_eq!(table.handle_of(&Uid("b".into()), || 3), 2);
+    }
+
+    #[test]
+    fn a_session_takes_its_objects_and_no_others_with_it() {
+        let mut table = ObjectTable::default();
+        table.put(object(1, "a"));
+        for (handle, session) in [(2, 10), (3, 11), (4, 10), (5, 9), (6, 11)] {
+            table.put(session_object(handle, session));
+        }
+        let left = |table: &ObjectTable| {
+            let mut handles: Vec<_> = table.session_objects().iter().map(|o| o.handle).collect();
+            handles.sort_unstable();
+            handles
+        };
+        table.remove(6);
+        assert_eq!(left(&table), [2, 3, 4, 5]);
+        table.close_session(10);
+        assert_eq!(left(&table), [3, 5]);
+        assert!(table.get(2).is_none() && table.get(1).is_some());
+        table.retain(|o| o.handle != 3);
+        assert_eq!(left(&table), [5]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::attr::{Form, rule, vendor};
 use super::cluster::Role;
 use super::object::{Attributes, Home, Object, unflatten};
-use super::template::{Answer, Rights, Template};
+use super::template::{Answer, Attribute, Rights, Template};
 use super::{Token, lock, spec, value};
 use crate::ck::*;
 use crate::config::{ClusterKeys, CryptoPolicy};
@@ -73,7 +73,7 @@ impl Token {
 
     /// Forgets the objects of a closed session.
     pub fn close_session(&self, session: CK_SESSION_HANDLE) {
-        lock(&self.objects).retain(|o| !matches!(o.home, Home::Session { session: s, .. } if s == session));
+        lock(&self.objects).close_session(session);
     }
 
     /// The object of a handle, as `rights` see it. `CKR_OBJECT_HANDLE_INVALID` when there is none.
@@ -184,11 +184,11 @@ impl Token {
 
     /// True when an object matches a template. What costs a request is compared last, and only when all else matches.
     fn matches(&self, object: &Object, template: &Template) -> Result<bool> {
-        let (cheap, dear): (Vec<_>, Vec<_>) = template.0.iter().partition(|a| object.attributes.has(a.kind));
-        if !cheap.iter().all(|a| a.matches(object.attributes.bytes(a.kind))) {
+        let has = |a: &&Attribute| object.attributes.has(a.kind);
+        if !template.0.iter().filter(has).all(|a| a.matches(object.attributes.bytes(a.kind))) {
             return Ok(false);
         }
-        for wanted in dear {
+        for wanted in template.0.iter().filter(|a| !has(a)) {
             let value = match self.attribute(object, wanted.kind) {
                 Ok(Answer::Value(value)) => Some(value),
                 Ok(_) => None,
