@@ -3,6 +3,9 @@
 //! A private key is PKCS#8 outside, a public key SubjectPublicKeyInfo; the other encodings that key managers and applications
 //! use (PKCS#1, SEC 1, bare numbers and points) are translated here.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::evp::{PKey, RsaPadding, Type, rsa};
 use super::{Curve, Hash};
 use crate::ck;
@@ -150,9 +153,10 @@ fn kind(key: &PKey) -> Result<Kind> {
     })
 }
 
-/// The private half of a pair, which also knows the public one.
+/// The private half of a pair, which also knows the public one. A clone is the same key, not another copy of it.
+#[derive(Clone)]
 pub struct PrivateKey {
-    key: PKey,
+    key: Arc<PKey>,
     kind: Kind,
 }
 
@@ -163,7 +167,7 @@ impl PrivateKey {
             return PrivateKey::completed(&numbers.each_ref().map(Secret::expose));
         }
         let kind = kind(&key)?;
-        Ok(PrivateKey { key, kind })
+        Ok(PrivateKey { key: Arc::new(key), kind })
     }
 
     /// A new RSA key pair with a modulus of `bits` (a multiple of 128, 1024 to 16384) and an odd `exponent`, big-endian.
@@ -297,16 +301,17 @@ impl PrivateKey {
     }
 }
 
-/// The public half of a pair.
+/// The public half of a pair. A clone is the same key.
+#[derive(Clone)]
 pub struct PublicKey {
-    key: PKey,
+    key: Arc<PKey>,
     kind: Kind,
 }
 
 impl PublicKey {
     fn new(key: PKey) -> Result<PublicKey> {
         let kind = kind(&key)?;
-        Ok(PublicKey { key, kind })
+        Ok(PublicKey { key: Arc::new(key), kind })
     }
 
     /// From SubjectPublicKeyInfo. This and its siblings answer `CKR_ATTRIBUTE_VALUE_INVALID` for bytes that are no such key.
@@ -389,6 +394,18 @@ impl PublicKey {
     /// Encrypts with RSA. `CKR_DATA_LEN_RANGE` when the data are too long for the padding.
     pub fn encrypt(&self, padding: Padding<'_>, data: &[u8]) -> Result<Vec<u8>> {
         self.key.encrypt(padding.into(), data)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<private key, {:?}>", self.kind)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<public key, {:?}>", self.kind)
     }
 }
 

@@ -384,7 +384,7 @@ impl CipherOperation {
                     let cipher = padding.remote();
                     match (key.material(mechanism.kind, cipher.as_ref().map(|_| Ability::Decrypt))?, cipher) {
                         (Material::Remote(store, uid), Some(cipher)) => Side::Remote(store, uid, cipher),
-                        (Material::Local(value), _) => Side::Private(PrivateKey::from_pkcs8(value.expose())?),
+                        (Material::Local(value), _) => Side::Private(key.token.private_key(&key.object, &value)?),
                         _ => return Err(CKR_MECHANISM_INVALID.into()),
                     }
                 };

@@ -8,7 +8,6 @@ use super::table::{Mode, Work, serving};
 use super::{Key, Mechanism, Output, Params, hash_of};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
-use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Hash, kdf};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -182,7 +181,7 @@ pub(super) fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> 
 }
 
 fn agree(mechanism: &Mechanism, base: &Key, public: &[u8]) -> Result<Secret> {
-    let key = PrivateKey::from_pkcs8(material(mechanism, base)?.expose())?;
+    let key = base.token.private_key(&base.object, &*material(mechanism, base)?)?;
     let curve = value::curve(&base.object.attributes)?;
     let peer = public_from_point(curve, public).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
     key.agree(&peer.point()?)

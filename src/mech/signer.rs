@@ -34,7 +34,7 @@ impl Signer {
         plan.check_salt(len)?;
         let ability = plan.in_store().then_some(Ability::Sign);
         let side = match key.material(mechanism.kind, ability)? {
-            Material::Local(value) => Side::Local(PrivateKey::from_pkcs8(value.expose())?),
+            Material::Local(value) => Side::Local(key.token.private_key(&key.object, &value)?),
             // What the store has said of the parameter of this key's signatures is said by the function that may.
             Material::Remote(_, uid) if plan.pss().is_some_and(|pss| key.token.has_declined(&uid, pss)) => {
                 return Err(CKR_MECHANISM_PARAM_INVALID.into());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::template::{Attribute, Template, Value};
 use crate::ck::*;
+use crate::crypto::pkey::{PrivateKey, PublicKey};
 use crate::secret::Secret;
 use crate::store::{State, Uid};
 
@@ -137,6 +138,17 @@ pub enum Home {
     },
 }
 
+/// What follows from an object's value, each once it was needed: it stays true as long as the value does.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Attributes (modulus, point, subject).
+    pub attributes: OnceLock<Attributes>,
+    /// The public half of a pair.
+    pub public: OnceLock<PublicKey>,
+    /// The key that a private key's value is, where it may stay ([`Token::private_key`](super::Token::private_key)).
+    pub private: OnceLock<PrivateKey>,
+}
+
 /// An object. Never changed in place: a changed object takes its place in the table under the same handle.
 #[derive(Debug)]
 pub struct Object {
@@ -148,8 +160,8 @@ pub struct Object {
     pub home: Home,
     /// When its attributes were read from the store.
     pub read_at: Instant,
-    /// Attributes that follow from its value (modulus, point, subject), once they were needed.
-    pub derived: OnceLock<Attributes>,
+    /// What was learnt of its value.
+    pub known: Known,
 }
 
 impl Object {
@@ -250,7 +262,7 @@ mod tests {
 
     fn object(handle: CK_OBJECT_HANDLE, uid: &str) -> Object {
         let home = Home::Store { uid: Uid(uid.into()), state: None, pair: None };
-        Object { handle, attributes: Attributes::default(), home, read_at: Instant::now(), derived: OnceLock::new() }
+        Object { handle, attributes: Attributes::default(), home, read_at: Instant::now(), known: Known::default() }
     }
 
     fn session_object(handle: CK_OBJECT_HANDLE, session: CK_SESSION_HANDLE) -> Object {

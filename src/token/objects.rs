@@ -1,17 +1,17 @@
 //! The objects of a token, wherever they live: finding, making, reading, changing and destroying them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attr::{Form, rule, vendor};
 use super::cluster::Role;
-use super::object::{Attributes, Home, Object, unflatten};
+use super::object::{Attributes, Home, Known, Object, unflatten};
 use super::template::{Answer, Attribute, Rights, Template};
 use super::{Token, lock, spec, value};
 use crate::ck::*;
-use crate::config::{ClusterKeys, CryptoPolicy};
-use crate::crypto::pkey::PublicKey;
+use crate::config::{ClusterKeys, CryptoPolicy, StoreKind};
+use crate::crypto::pkey::{PrivateKey, PublicKey};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{Ability, Class, Filter, KeyStore, Meta, Spec, State, Uid, Wrapping};
@@ -175,8 +175,8 @@ impl Token {
                 let Some(attributes) = shown(meta, &cluster) else { continue };
                 let handle = table.handle_of(&meta.uid, || self.handles.next());
                 let home = Home::Store { uid: meta.uid.clone(), state: meta.state, pair: meta.pair.clone() };
-                let derived = table.get(handle).map_or_else(OnceLock::new, |old| old.derived.clone());
-                objects.push(table.put(Object { handle, attributes, home, read_at: Instant::now(), derived }));
+                let known = table.get(handle).map_or_else(Known::default, |old| old.known.clone());
+                objects.push(table.put(Object { handle, attributes, home, read_at: Instant::now(), known }));
             }
         }
         Ok(objects)
@@ -237,11 +237,12 @@ impl Token {
     /// The attributes that follow from an object's value, read once. None where the store does not let them be had; where they cannot
     /// be had just now, the error.
     fn derived<'a>(&self, object: &'a Object) -> Result<&'a Attributes> {
-        if let Some(derived) = object.derived.get() {
+        let known = &object.known.attributes;
+        if let Some(derived) = known.get() {
             return Ok(derived);
         }
         match self.read_derived(object) {
-            Ok(derived) => Ok(object.derived.get_or_init(|| derived)),
+            Ok(derived) => Ok(known.get_or_init(|| derived)),
             Err(e) if passes(&e) => Err(e),
             Err(e) => {
                 crate::log!(Warn, "token {}: attributes of object {}: {e}", self.uuid(), object.handle);
@@ -285,16 +286,34 @@ impl Token {
 
     /// The public half of a key pair, found from either: verification and public-key encryption are local.
     pub fn public_key(&self, object: &Object) -> Result<PublicKey> {
-        if object.attributes.class() == CKO_PUBLIC_KEY {
-            return PublicKey::from_spki(self.value(object)?.expose());
+        if let Some(key) = object.known.public.get() {
+            return Ok(key.clone());
         }
-        if let Some((public, _)) = self.public_half(object)? {
-            return Ok(public);
-        }
-        if object.is_token() && object.is_hidden() && self.policy() == CryptoPolicy::Server {
+        let (key, certain) = if object.attributes.class() == CKO_PUBLIC_KEY {
+            (PublicKey::from_spki(self.value(object)?.expose())?, true)
+        } else if let Some(half) = self.public_half(object)? {
+            half
+        } else if object.is_token() && object.is_hidden() && self.policy() == CryptoPolicy::Server {
             return Err(CKR_KEY_UNEXTRACTABLE.into());
+        } else {
+            (self.private_key(object, &*self.value(object)?)?.public()?, true)
+        };
+        Ok(if certain { object.known.public.get_or_init(|| key).clone() } else { key })
+    }
+
+    /// The private key that `value` is. Checking and preparing it costs as much as signing with it, and more: it is done once where the
+    /// value, or what opens it, is in this process anyway until the object is gone or the user logs out. What was fetched from a host
+    /// lies in locked memory, which the library that signs has none of.
+    pub fn private_key(&self, object: &Object, value: &Secret) -> Result<PrivateKey> {
+        if let Some(key) = object.known.private.get() {
+            return Ok(key.clone());
         }
-        crate::crypto::pkey::PrivateKey::from_pkcs8(self.value(object)?.expose())?.public()
+        let stays = match &object.home {
+            Home::Session { .. } => true,
+            Home::Store { .. } => object.is_private() && lock(&self.config).settings.store == StoreKind::File,
+        };
+        let key = PrivateKey::from_pkcs8(value.expose())?;
+        Ok(if stays { object.known.private.get_or_init(|| key).clone() } else { key })
     }
 
     /// The public half that belongs to a private key, and whether that is certain: one that is only found by its `CKA_ID` may belong
@@ -402,7 +421,7 @@ impl Token {
         let handle = self.handles.next();
         attributes.set(CKA_UNIQUE_ID, format!("session-{handle}"));
         let home = Home::Session { session, value: Arc::new(value) };
-        let object = Object { handle, attributes, home, read_at: Instant::now(), derived: OnceLock::new() };
+        let object = Object { handle, attributes, home, read_at: Instant::now(), known: Known::default() };
         Ok(lock(&self.objects).put(object))
     }
 
@@ -458,7 +477,7 @@ impl Token {
         let home = Home::Store { uid, state: is_key.then_some(State::Active), pair };
         let handle = self.handles.next();
         self.forget_finds();
-        lock(&self.objects).put(Object { handle, attributes, home, read_at: Instant::now(), derived: OnceLock::new() })
+        lock(&self.objects).put(Object { handle, attributes, home, read_at: Instant::now(), known: Known::default() })
     }
 
     /// Gives an object new attributes.
@@ -477,8 +496,8 @@ impl Token {
         };
         let mut attributes = now.attributes.clone();
         attributes.take_over(&object.attributes, &new);
-        let (handle, home, derived) = (now.handle, now.home.clone(), now.derived.clone());
-        table.put(Object { handle, attributes, home, read_at: now.read_at, derived });
+        let (handle, home, known) = (now.handle, now.home.clone(), now.known.clone());
+        table.put(Object { handle, attributes, home, read_at: now.read_at, known });
         Ok(())
     }
 
