@@ -1,6 +1,6 @@
 //! One blocking TLS connection: a frame out, a frame in, never past a deadline.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::ttlv::{HEADER_LEN, frame_length};
 /// Answers up to this length get their whole buffer at once; beyond it the buffer grows as bytes really come.
 const TRUSTED_LEN: usize = 1 << 20;
 
+/// So much is read at once: TLS asks for a quarter of a record at a time.
+const READ_AHEAD: usize = 32 << 10;
+
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -21,7 +24,7 @@ const MAX_ADDRESSES: usize = 8;
 pub struct Connection {
     host: Host,
     session: rustls::ClientConnection,
-    tcp: TcpStream,
+    tcp: BufReader<TcpStream>,
     /// The server answered at least once, so it accepts our certificate.
     answered: bool,
     opened: Instant,
@@ -50,6 +53,7 @@ impl Connection {
         let session = tls.start(host)?;
         let tcp = connect(host, timeout, until)?;
         tcp.set_nodelay(true).map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
+        let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
         let mut connection = Connection { host: host.clone(), session, tcp, answered: false, opened: Instant::now() };
         let until = until.min(Instant::now() + timeout);
         connection.handshake(until).map_err(|fault| connection.handshake_failed(fault, timeout))?;
@@ -87,11 +91,11 @@ impl Connection {
 
     /// True while the server has neither closed the connection nor sent something nobody asked for.
     pub fn is_usable(&mut self) -> bool {
-        if self.tcp.set_nonblocking(true).is_err() {
+        if self.tcp.get_ref().set_nonblocking(true).is_err() {
             return false;
         }
         let quiet = self.is_quiet();
-        self.tcp.set_nonblocking(false).is_ok() && quiet
+        self.tcp.get_ref().set_nonblocking(false).is_ok() && quiet
     }
 
     /// How long ago it was opened.
@@ -111,7 +115,7 @@ impl Connection {
                 Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
                 _ => return false,
             }
-            match self.session.read_tls(&mut &self.tcp) {
+            match self.session.read_tls(&mut self.tcp) {
                 Ok(0) => return false,
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -132,7 +136,7 @@ impl Connection {
 
     fn flush(&mut self, until: Instant) -> io::Result<()> {
         while self.session.wants_write() {
-            if self.session.write_tls(&mut Timed { tcp: &self.tcp, until })? == 0 {
+            if self.session.write_tls(&mut Timed { tcp: &mut self.tcp, until })? == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }
         }
@@ -141,7 +145,7 @@ impl Connection {
 
     /// Reads once from the network and decrypts what came.
     fn pump(&mut self, until: Instant) -> std::result::Result<(), Fault> {
-        if self.session.read_tls(&mut Timed { tcp: &self.tcp, until })? == 0 {
+        if self.session.read_tls(&mut Timed { tcp: &mut self.tcp, until })? == 0 {
             return Err(Fault::Eof);
         }
         if let Err(e) = self.session.process_new_packets() {
@@ -243,7 +247,7 @@ fn seconds(duration: Duration) -> String {
 
 /// A socket whose every read and write ends by `until`, so that a dribbling peer gains nothing.
 struct Timed<'a> {
-    tcp: &'a TcpStream,
+    tcp: &'a mut BufReader<TcpStream>,
     until: Instant,
 }
 
@@ -257,13 +261,13 @@ impl Timed<'_> {
 
     /// Runs `io` until it is not interrupted by a signal; a time-out that std calls `WouldBlock` is called what it is.
     fn run(
-        &self,
+        &mut self,
         limit: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        mut io: impl FnMut() -> io::Result<usize>,
+        mut io: impl FnMut(&mut BufReader<TcpStream>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         loop {
-            limit(self.tcp, self.left()?)?;
-            match io() {
+            limit(self.tcp.get_ref(), self.left()?)?;
+            match io(self.tcp) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
                 done => return done,
@@ -274,8 +278,10 @@ impl Timed<'_> {
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut tcp = self.tcp;
-        self.run(TcpStream::set_read_timeout, || tcp.read(buffer))
+        match self.tcp.buffer().is_empty() {
+            true => self.run(TcpStream::set_read_timeout, |tcp| tcp.read(buffer)),
+            false => self.tcp.read(buffer),
+        }
     }
 }
 
@@ -285,8 +291,7 @@ impl Write for Timed<'_> {
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut tcp = self.tcp;
-        self.run(TcpStream::set_write_timeout, || tcp.write_vectored(parts))
+        self.run(TcpStream::set_write_timeout, |tcp| tcp.get_ref().write_vectored(parts))
     }
 
     fn flush(&mut self) -> io::Result<()> {

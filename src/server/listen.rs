@@ -1,6 +1,6 @@
 //! The server's network: a thread per connection, mutual TLS, and limits that one client cannot break for the others.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,6 +19,9 @@ use super::fault::{Exchange, Fault, Hook};
 use super::places::{Most, Place, Places};
 use crate::error::{Error, Result};
 use crate::ttlv::{HEADER_LEN, frame_length};
+
+/// So much is read at once: TLS asks for a quarter of a record at a time.
+const READ_AHEAD: usize = 32 << 10;
 
 /// How much clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -214,7 +217,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// A socket that neither reads nor writes past a deadline.
 struct Timed {
-    socket: TcpStream,
+    socket: BufReader<TcpStream>,
     until: Instant,
 }
 
@@ -229,15 +232,22 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(self.left()?)?;
+        if self.socket.buffer().is_empty() {
+            self.socket.get_ref().set_read_timeout(self.left()?)?;
+        }
         self.socket.read(buffer)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut socket = self.socket.get_ref();
+        socket.set_write_timeout(self.left()?)?;
+        socket.write_vectored(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -265,7 +275,10 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
     let peer = socket.peer_addr()?;
     let tls = shared.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
     let session = ServerConnection::new(tls).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(session, Timed { socket, until: Instant::now() + limits.handshake });
+    let mut stream = StreamOwned::new(
+        session,
+        Timed { socket: BufReader::with_capacity(READ_AHEAD, socket), until: Instant::now() + limits.handshake },
+    );
     while stream.conn.is_handshaking() {
         if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
             shared.refused(peer, &e.to_string());
@@ -376,7 +389,7 @@ fn spoilt(
         Some(Fault::Garbage) => send(stream, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")?,
         Some(Fault::Kill) => {
             shared.stopped.store(true, Ordering::SeqCst);
-            let _ = TcpStream::connect(stream.sock.socket.local_addr()?);
+            let _ = TcpStream::connect(stream.sock.socket.get_ref().local_addr()?);
             shared.places.end_all();
             return Ok(false);
         }
@@ -409,6 +422,6 @@ fn wait(time: Duration, shared: &Shared) {
 fn reset(stream: &Stream, place: &Place, hook: &dyn Hook) -> io::Result<bool> {
     // The last handle's close sends the reset: this one must be it.
     place.give_back();
-    hook.reset(&stream.sock.socket);
+    hook.reset(stream.sock.socket.get_ref());
     Ok(false)
 }
