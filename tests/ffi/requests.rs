@@ -26,6 +26,15 @@ fn server_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     key
 }
 
+/// A P-256 key pair that stays on the server.
+fn p256_pair(host: &Host, session: CK_SESSION_HANDLE) {
+    let (mut curve, mut yes) = ([0x06u8, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], CK_TRUE);
+    let mut public = [attribute(CKA_EC_PARAMS, &mut curve), attribute(CKA_TOKEN, &mut yes)];
+    let mut private = [attribute(CKA_TOKEN, &mut yes.clone())];
+    let (public, private, mut generate) = (public.as_mut_ptr(), private.as_mut_ptr(), mechanism(CKM_EC_KEY_PAIR_GEN));
+    assert_eq!(ck!(host.C_GenerateKeyPair(session, &mut generate, public, 2, private, 1, &mut 0, &mut 0)), CKR_OK);
+}
+
 /// The key that is there.
 fn first_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     let (mut class, mut key, mut count) = (CKO_SECRET_KEY, 0, 0);
@@ -129,6 +138,34 @@ fn an_encryption_asks_once_whoever_the_server_is() {
             assert_eq!(server.operations(), [OperationCode::ENCRYPT], "{name}");
         }
         host.finalize();
+    });
+}
+
+/// A program that finds its key, signs once and ends.
+#[test]
+fn a_key_that_was_found_signs_without_being_looked_at_again() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = kmip_token(server.port(), DEADLINE);
+        for _ in 0..2 {
+            host.initialize();
+            let session = host.open(slot);
+            assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+            if server.count() == 0 {
+                p256_pair(host, session);
+            }
+            let (mut class, mut key, mut count) = (CKO_PRIVATE_KEY, 0, 0);
+            assert_eq!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_CLASS, &mut class)].as_mut_ptr(), 1)), CKR_OK);
+            assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
+            assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1));
+            server.clear_log();
+            let (mut digest, mut signature, mut len) = ([7u8; 32], [0u8; 64], 64);
+            assert_eq!(ck!(host.C_SignInit(session, &mut mechanism(CKM_ECDSA), key)), CKR_OK);
+            assert_eq!(ck!(host.C_Sign(session, digest.as_mut_ptr(), 32, signature.as_mut_ptr(), &mut len)), CKR_OK);
+            host.finalize();
+        }
+        // Whether the server signs at all is asked once in a process.
+        assert_eq!(server.operations(), [OperationCode::QUERY, OperationCode::SIGN]);
     });
 }
 

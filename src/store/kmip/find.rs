@@ -12,7 +12,7 @@ use super::{KmipStore, same};
 use crate::error::{Error, Result};
 use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name, ObjectType};
 use crate::net::{Call, Transport};
-use crate::store::{Class, Filter, Meta, Uid};
+use crate::store::{Algorithm, Class, Filter, Meta, Uid};
 use crate::version::Version;
 
 /// Objects asked about in one message. More saves little, and answers grow.
@@ -140,6 +140,12 @@ impl<T: Transport> KmipStore<T> {
         }
         // Keys of trials, perhaps of another process, are nobody's and gone in a moment.
         metas.retain(|meta| !meta.names.iter().any(|name| is_trial(name)));
+        for meta in &metas {
+            // Whoever looks at a private key is about to sign with it.
+            if let (Class::PrivateKey, Algorithm::Ec(curve)) = (meta.class, meta.algorithm) {
+                self.remember_curve(&meta.uid, curve);
+            }
+        }
         Ok(metas)
     }
 

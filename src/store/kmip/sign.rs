@@ -111,20 +111,24 @@ impl<T: Transport> KmipStore<T> {
 
     /// The curve of a key, asked for once.
     fn curve(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Curve> {
-        let known = || self.curves.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(curve) = known().get(uid) {
+        if let Some(curve) = self.curves.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
             return Ok(*curve);
         }
         let attributes = self.attributes(call, uid)?;
         let Some(Algorithm::Ec(curve)) = attrs::meta(&uid.0, &attributes).map(|meta| meta.algorithm) else {
             return Err(CKR_KEY_TYPE_INCONSISTENT.into());
         };
-        let mut map = known();
+        self.remember_curve(uid, curve);
+        Ok(curve)
+    }
+
+    /// Takes note of a key's curve.
+    pub(super) fn remember_curve(&self, uid: &Uid, curve: Curve) {
+        let mut map = self.curves.lock().unwrap_or_else(PoisonError::into_inner);
         if map.len() >= REMEMBERED {
             map.clear();
         }
         map.insert(uid.clone(), curve);
-        Ok(curve)
     }
 
     /// Signs a digest where the server can, since what is hashed there is not always hashed as asked; else the whole message.
