@@ -95,22 +95,26 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
         _ => {
             let mut cipher = CipherOperation::for_usage(Direction::Encrypt, work, mechanism, wrapping.clone(), CKA_WRAP)?;
             let value = value()?;
-            // Whole blocks are made with zeros that the length of the unwrapped key takes off again.
             let padded = match work {
                 Work::Cipher(key_type, super::table::Mode::Ecb | super::table::Mode::Cbc) => {
                     if key.class() == CKO_PRIVATE_KEY {
                         return Err(CKR_KEY_NOT_WRAPPABLE.into());
                     }
                     let block = if key_type == CKK_DES3 { 8 } else { 16 };
-                    let mut padded = value.expose().to_vec();
-                    padded.resize(value.len().next_multiple_of(block), 0);
-                    Secret::new(padded)
+                    zero_filled(value.expose(), block)
                 }
                 _ => value.duplicate(),
             };
             cipher.run(padded.expose(), room)
         }
     }
+}
+
+/// A key in whole blocks: filled up with zeros, which the length of the unwrapped key takes off again.
+fn zero_filled(value: &[u8], block: usize) -> Secret {
+    let mut filled = value.to_vec();
+    filled.resize(value.len().next_multiple_of(block), 0);
+    Secret::new(filled)
 }
 
 /// The value that `wrapped` carries: `C_UnwrapKey`. Errors are in the words of that function.
@@ -252,7 +256,7 @@ fn kek(mechanism: &Mechanism, key: &Key, usage: CK_ATTRIBUTE_TYPE, ability: Opti
 
 fn wrap_with(work: Work, kek: &[u8], value: &[u8]) -> Result<Vec<u8>> {
     match work {
-        Work::KeyWrap => kw::wrap(Wrapping::Kw, kek, value),
+        Work::KeyWrap => kw::wrap(Wrapping::Kw, kek, zero_filled(value, 8).expose()),
         Work::KeyWrapPad => kw::wrap(Wrapping::Kwp, kek, value),
         _ => {
             let fill = 8 - value.len() % 8;
@@ -312,7 +316,9 @@ mod tests {
                 }
             }
         }
-        assert!(wrap_with(Work::KeyWrap, &kek, &[9; 17]).is_err());
+        assert!(wrap_with(Work::KeyWrap, &kek, &[9; 8]).is_err());
+        let filled = wrap_with(Work::KeyWrap, &kek, &[9; 17]).unwrap();
+        assert_eq!(unwrap_with(Work::KeyWrap, &kek, &filled).unwrap().expose(), [[9; 17].as_slice(), &[0; 7]].concat());
         for work in &works[1..] {
             let wrapped = wrap_with(*work, &kek, &[9; 17]).unwrap();
             assert_eq!(unwrap_with(*work, &kek, &wrapped).unwrap().expose(), [9; 17]);

@@ -1,5 +1,7 @@
 //! Keys made from nothing, from wrapped keys and from other keys.
 
+use x509_parser::der_parser::parse_der;
+
 use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
@@ -206,7 +208,7 @@ fn handle_error(error: Error, rv: CK_RV) -> Error {
 pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
     let key_type = attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
     if attributes.class() == CKO_PRIVATE_KEY {
-        let key = PrivateKey::from_pkcs8(value.expose())?;
+        let key = PrivateKey::from_pkcs8(without_fill(value.expose()))?;
         let fits = match key.kind() {
             Kind::Rsa { .. } => key_type == CKK_RSA,
             Kind::Ec(curve) => key_type == spec::key_type_of(curve),
@@ -218,6 +220,14 @@ pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
     match len {
         Some(len) if len <= value.len() && value::is_key_length(key_type, len) => Ok(Secret::new(value.expose()[..len].to_vec())),
         _ => Err(CKR_TEMPLATE_INCONSISTENT.into()),
+    }
+}
+
+/// A private key in DER without the zeros that `CKM_AES_KEY_WRAP` fills its last block with (3.0, 2.14.3).
+fn without_fill(der: &[u8]) -> &[u8] {
+    match parse_der(der) {
+        Ok((fill, _)) if fill.len() < 8 && fill.iter().all(|&byte| byte == 0) => &der[..der.len() - fill.len()],
+        _ => der,
     }
 }
 

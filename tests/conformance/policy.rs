@@ -35,9 +35,27 @@ fn what_may_be_wrapped() {
                 assert_eq!(app.wrap(usual(kind, &keys), kek, key).map(|_| ()), wanted, "{name} by {kind:#x}");
             }
         }
-        // RFC 3394 takes whole half-blocks only.
+        // RFC 3394 takes whole half-blocks only, so a key of another length is filled up with zeros (3.0, 2.14.3).
         let odd = app.secret(CKK_GENERIC_SECRET, &[1; 17]);
-        assert_eq!(app.wrap(CKM_AES_KEY_WRAP, kek, odd), Err(CKR_KEY_SIZE_RANGE));
+        let wrapped = app.wrap(CKM_AES_KEY_WRAP, kek, odd).unwrap();
+        assert_eq!(wrapped.len(), 32);
+        let back = rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_GENERIC_SECRET, CKA_VALUE_LEN: 17, CKA_SENSITIVE: false];
+        let back = app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &back).unwrap();
+        assert_eq!(app.get(back, CKA_VALUE), Ok(vec![1; 17]));
+        let private = rows![CKA_CLASS: CKO_PRIVATE_KEY, CKA_KEY_TYPE: CKK_EC, CKA_SENSITIVE: false];
+        for curve in [
+            b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07".as_slice(),
+            b"\x06\x05\x2b\x81\x04\x00\x22",
+            b"\x06\x05\x2b\x81\x04\x00\x23",
+        ] {
+            let open = rows![CKA_SENSITIVE: false, CKA_EXTRACTABLE: true];
+            let (_, key) = app.pair(CKM_EC_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: curve], &open).unwrap();
+            let wrapped = app.wrap(CKM_AES_KEY_WRAP, kek, key).unwrap();
+            let back = app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &private).unwrap();
+            assert_eq!(app.get(back, CKA_VALUE), app.get(key, CKA_VALUE));
+        }
+        let short = app.secret(CKK_GENERIC_SECRET, &[1; 8]);
+        assert_eq!(app.wrap(CKM_AES_KEY_WRAP, kek, short), Err(CKR_KEY_SIZE_RANGE), "and two of them at least");
         assert!(app.wrap(CKM_AES_KEY_WRAP_PAD, kek, odd).is_ok());
         let long = app.secret(CKK_GENERIC_SECRET, &[1; 400]);
         assert_eq!(app.wrap(CKM_RSA_PKCS, keys.rsa.0, long), Err(CKR_KEY_SIZE_RANGE));
