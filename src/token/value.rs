@@ -62,7 +62,10 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
                 return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
             }
             let value = part(CKA_VALUE)?;
-            X509Certificate::from_der(value.expose()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+            // What cannot be read here is kept as it is, when its template says whose it is.
+            if attributes.bytes(CKA_SUBJECT).is_none_or(<[u8]>::is_empty) {
+                X509Certificate::from_der(value.expose()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+            }
             value.duplicate()
         }
         (CKO_SECRET_KEY, Some(key_type)) => {
@@ -202,8 +205,9 @@ pub fn public_facts(key: &PublicKey) -> Result<Attributes> {
 }
 
 fn certificate_facts(der: &[u8]) -> Result<Attributes> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
     let mut facts = Attributes::default();
+    facts.set(CKA_CHECK_VALUE, &digest(Hash::Sha1, der)?[..3]);
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Ok(facts) };
     facts.set(CKA_SUBJECT, certificate.subject().as_raw());
     facts.set(CKA_ISSUER, certificate.issuer().as_raw());
     let serial = certificate.raw_serial();
@@ -211,7 +215,6 @@ fn certificate_facts(der: &[u8]) -> Result<Attributes> {
     number.extend_from_slice(serial);
     facts.set(CKA_SERIAL_NUMBER, number);
     facts.set(CKA_PUBLIC_KEY_INFO, certificate.public_key().raw);
-    facts.set(CKA_CHECK_VALUE, &digest(Hash::Sha1, der)?[..3]);
     Ok(facts)
 }
 

@@ -123,9 +123,14 @@ fn templates_that_cannot_be() {
         for exponent in [&b""[..], b"\x00", b"\x02"] {
             bad_value(with(rsa_public(), CKA_PUBLIC_EXPONENT, exponent));
         }
-        let certificate =
-            rows![CKA_CLASS: CKO_CERTIFICATE, CKA_CERTIFICATE_TYPE: CKC_X_509, CKA_SUBJECT: b"", CKA_VALUE: b"no DER"];
-        assert_eq!(app.create(&certificate), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        let certificate = rows![CKA_CLASS: CKO_CERTIFICATE, CKA_CERTIFICATE_TYPE: CKC_X_509, CKA_VALUE: b"no DER"];
+        assert_eq!(app.create(&rows![; certificate, CKA_SUBJECT: b""]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        // A token keeps what it cannot read, when it is told whose it is.
+        for kept in [true, false] {
+            let named = app.create(&rows![; certificate, CKA_SUBJECT: b"0\0", CKA_TOKEN: kept]).unwrap();
+            assert_eq!(app.get(named, CKA_VALUE).unwrap(), b"no DER");
+            assert_eq!(app.get(named, CKA_SUBJECT).unwrap(), b"0\0");
+        }
         host.finalize();
     });
 }
