@@ -153,7 +153,8 @@ impl VerifyOperation {
                 match plan.scheme {
                     // Some applications trim the zeros that both numbers start with.
                     Scheme::Ecdsa if signature.len() < *len && signature.len().is_multiple_of(2) && !signature.is_empty() => {
-                        key.verify(plan.scheme, &data, &widened(signature, *len))
+                        let same = key.verify(plan.scheme, &data, &widened(signature, *len));
+                        same.map_err(|e| e.with_rv(CKR_SIGNATURE_LEN_RANGE))
                     }
                     Scheme::RsaRaw if data.len() < *len => {
                         key.verify(plan.scheme, &[&vec![0; *len - data.len()], &data[..]].concat(), signature)

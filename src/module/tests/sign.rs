@@ -57,6 +57,8 @@ fn signatures_of_every_kind_verify() {
             refused(m.verify(h, &data, &signature), CKR_SIGNATURE_INVALID);
             m.verify_init(h, mechanism(), public).unwrap();
             refused(m.verify(h, &data, &signature[..len - 1]), CKR_SIGNATURE_LEN_RANGE);
+            m.verify_init(h, mechanism(), public).unwrap();
+            refused(m.verify(h, &data, &signature[..len - 2]), CKR_SIGNATURE_LEN_RANGE);
             refused(m.sign_init(h, mechanism(), public), CKR_KEY_TYPE_INCONSISTENT);
         }
     }
