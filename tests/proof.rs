@@ -325,8 +325,8 @@ fn wrong_servers_serve_no_kept_keys_and_others_are_used_here() {
             };
             is_device_error(session.encrypt(&mechanism, kept, TEXT));
             session.encrypt_init(&mechanism, kept).unwrap();
-            session.encrypt_update(TEXT).unwrap();
-            is_device_error(session.encrypt_final());
+            // A part in ECB mode goes at once, the others wait for the end.
+            is_device_error(session.encrypt_update(TEXT).and_then(|_| session.encrypt_final()));
             assert_eq!(server.count_of(O::GET), 0);
             let sealed = session.encrypt(&mechanism, other, TEXT).unwrap();
             assert_eq!(session.decrypt(&mechanism, other, &sealed).unwrap(), TEXT);

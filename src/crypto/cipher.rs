@@ -126,6 +126,9 @@ pub enum Mode<'a> {
     },
 }
 
+/// The longest message that waits in memory for its end, in bytes: decrypted in parts, it may be given out when its tag was right.
+const WAITING_MAX: u64 = 1 << 30;
+
 /// How a mode treats parts, all that matters once it is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -213,6 +216,7 @@ impl Cipher {
         let limit = match mode {
             Mode::Ctr { counter, bits } => counter_limit(counter, bits)?,
             Mode::Gcm { tag_len, .. } if !(4..=16).contains(&tag_len) => return Err(invalid()),
+            Mode::Gcm { .. } | Mode::Poly1305 { .. } if direction == Direction::Decrypt => WAITING_MAX,
             _ => u64::MAX,
         };
         let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, bytes, iv, shape == Shape::Padded)?;
@@ -226,7 +230,7 @@ impl Cipher {
         evp::ccm(true, key, nonce, aad, tag_len, &[])?;
         let engine = Engine::Ccm { key: Secret::new(key.to_vec()), nonce: nonce.to_vec(), aad: aad.to_vec() };
         let waiting = Zeroizing::default();
-        Ok(Cipher { engine, direction, shape: Shape::Whole(tag_len), block: 1, taken: 0, limit: u64::MAX, waiting })
+        Ok(Cipher { engine, direction, shape: Shape::Whole(tag_len), block: 1, taken: 0, limit: WAITING_MAX, waiting })
     }
 
     /// Exactly as many bytes as [`Cipher::update`] will give for `len` bytes more.

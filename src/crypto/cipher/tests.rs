@@ -417,3 +417,19 @@ fn chacha20_alone() {
     assert_eq!(last.update(&[0]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
     assert_eq!(new(&[0xff; 8], &[0; 8]).unwrap().run(&[0; 65]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
 }
+
+/// Zeros that nobody looks at take no memory.
+#[test]
+fn what_must_wait_for_its_end_is_not_taken_without_bound() {
+    let (iv, aad) = (&[1; 12][..], &[][..]);
+    let zeros = vec![0; WAITING_MAX as usize + 1];
+    for (key, mode) in [
+        (Key::Aes(&[7; 32]), Mode::Gcm { iv, aad, tag_len: 16 }),
+        (Key::Aes(&[7; 32]), Mode::Ccm { nonce: iv, aad, tag_len: 16 }),
+        (Key::ChaCha20(&[7; 32]), Mode::Poly1305 { nonce: iv, aad }),
+    ] {
+        let mut cipher = Cipher::new(Direction::Decrypt, key, mode).unwrap();
+        cipher.update(&zeros[..32]).unwrap();
+        assert_eq!(cipher.update(&zeros).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+    }
+}
