@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keywrap::DataWrap;
 use super::remote::Remote;
 use super::table::{Mode, Work, serving};
 use super::{Key, Mechanism, Output, Params, hash_of, mgf_hash, not_below};
@@ -206,6 +207,7 @@ enum Engine {
     Local(Local),
     Remote(Remote),
     Rsa(Rsa),
+    KeyWrap(DataWrap),
 }
 
 /// A symmetric cipher at work here.
@@ -391,6 +393,9 @@ impl CipherOperation {
                 let len = key.modulus_len()?;
                 Engine::Rsa(Rsa { side, padding, len, held: Vec::new(), key, mechanism: mechanism.kind })
             }
+            Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
+                Engine::KeyWrap(DataWrap::new(direction, work, mechanism, &key, usage)?)
+            }
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
         Ok(CipherOperation { direction, engine, stash: None, parts: false })
@@ -405,6 +410,7 @@ impl CipherOperation {
             }
             Engine::Remote(remote) => remote.whole_len(len),
             Engine::Rsa(rsa) => (rsa.len, self.direction == Direction::Encrypt || matches!(rsa.padding, RsaPadding::Raw)),
+            Engine::KeyWrap(block) => block.whole_len(len),
         }
     }
 
@@ -437,6 +443,7 @@ impl CipherOperation {
                 }
             },
             Engine::Rsa(rsa) => rsa.run(data)?,
+            Engine::KeyWrap(block) => block.run(data)?,
         };
         self.deliver(data, result, room)
     }
@@ -449,7 +456,7 @@ impl CipherOperation {
         let len = match &self.engine {
             Engine::Local(local) => local.cipher.as_ref().map_or(0, |c| c.update_len(part.len())),
             Engine::Remote(remote) => remote.update_len(part.len(), room),
-            Engine::Rsa(_) => 0,
+            Engine::Rsa(_) | Engine::KeyWrap(_) => 0,
         };
         if room.is_none() && !part.is_empty() {
             return Ok(Output::Length(never_zero(len)));
@@ -483,6 +490,10 @@ impl CipherOperation {
                 rsa.held.extend_from_slice(part);
                 Vec::new()
             }
+            Engine::KeyWrap(block) => {
+                block.take(part)?;
+                Vec::new()
+            }
         };
         Ok(Output::Bytes(Secret::new(result)))
     }
@@ -498,7 +509,7 @@ impl CipherOperation {
                 !(self.direction == Direction::Decrypt && matches!(local.setup, Setup::CbcPad { .. })),
             ),
             Engine::Remote(remote) => remote.finish_len(),
-            Engine::Rsa(_) => self.whole_len(0),
+            Engine::Rsa(_) | Engine::KeyWrap(_) => self.whole_len(0),
         };
         match room {
             None => return Ok(Output::Length(never_zero(bound))),
@@ -523,6 +534,7 @@ impl CipherOperation {
                 let held = std::mem::take(&mut rsa.held);
                 rsa.run(&held)?
             }
+            Engine::KeyWrap(block) => block.finish()?,
         };
         self.deliver(&[], result, room)
     }

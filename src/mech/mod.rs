@@ -6,6 +6,7 @@
 mod cipher;
 pub mod derive;
 mod digest;
+mod keywrap;
 mod mac;
 mod message;
 mod params;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cipher::CipherOperation;
+use super::keywrap;
 use super::table::{Work, serving};
 use super::{Key, Mechanism, Output, Params};
 use crate::ck::*;
@@ -62,7 +63,7 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
     match work {
         Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
             let ability = key.object.uid().and(in_store(work)).map(Ability::Wrap);
-            let kek = match kek(mechanism, wrapping, CKA_WRAP, ability) {
+            let kek = match keywrap::kek(work, mechanism, wrapping, CKA_WRAP, ability) {
                 Ok(Material::Local(kek)) => kek,
                 Ok(Material::Remote(store, kek)) => {
                     if let Some(output) = wrapped_len(work, key).and_then(|len| Output::early(len, room)) {
@@ -79,7 +80,7 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
                 }
                 Err(e) => return Err(e),
             };
-            Ok(whole(wrap_with(work, kek.expose(), value()?.expose())?))
+            Ok(whole(keywrap::wrap(work, kek.expose(), value()?.expose())?))
         }
         Work::RsaAesKeyWrap => {
             let (aes_len, inner) = rsa_aes(mechanism)?;
@@ -101,20 +102,13 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
                         return Err(CKR_KEY_NOT_WRAPPABLE.into());
                     }
                     let block = if key_type == CKK_DES3 { 8 } else { 16 };
-                    zero_filled(value.expose(), block)
+                    keywrap::zero_filled(value.expose(), block)
                 }
                 _ => value.duplicate(),
             };
             cipher.run(padded.expose(), room)
         }
     }
-}
-
-/// A key in whole blocks: filled up with zeros, which the length of the unwrapped key takes off again.
-fn zero_filled(value: &[u8], block: usize) -> Secret {
-    let mut filled = value.to_vec();
-    filled.resize(value.len().next_multiple_of(block), 0);
-    Secret::new(filled)
 }
 
 /// The value that `wrapped` carries: `C_UnwrapKey`. Errors are in the words of that function.
@@ -145,7 +139,10 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
     };
     match work {
         Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
-            let kek = match (kek(mechanism, unwrapping, CKA_UNWRAP, in_store(work).map(Ability::Unwrap))?, in_store(work)) {
+            let kek = match (
+                keywrap::kek(work, mechanism, unwrapping, CKA_UNWRAP, in_store(work).map(Ability::Unwrap))?,
+                in_store(work),
+            ) {
                 (Material::Local(kek), _) => kek,
                 (Material::Remote(store, kek), Some(wrapping)) => match store.unwrap(&kek, wrapping, wrapped) {
                     Ok(value) => return Ok(value),
@@ -153,7 +150,7 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
                 },
                 (Material::Remote(..), None) => return Err(CKR_MECHANISM_INVALID.into()),
             };
-            unwrap_with(work, kek.expose(), wrapped)
+            keywrap::unwrap(work, kek.expose(), wrapped)
         }
         Work::RsaAesKeyWrap => {
             let (aes_len, inner) = rsa_aes(mechanism)?;
@@ -182,7 +179,7 @@ pub fn source(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8], attribute
         return Ok(None);
     }
     let Some(len) = value_len(wrapping, wrapped.len(), attributes) else { return Ok(None) };
-    Ok(match kek(mechanism, unwrapping, CKA_UNWRAP, Some(Ability::Unwrap(wrapping))).map_err(for_unwrapping)? {
+    Ok(match keywrap::kek(work, mechanism, unwrapping, CKA_UNWRAP, Some(Ability::Unwrap(wrapping))).map_err(for_unwrapping)? {
         Material::Local(_) => None,
         Material::Remote(_, kek) => Some(Source::Wrapped { kek, wrapping, wrapped: wrapped.to_vec(), len }),
     })
@@ -238,52 +235,6 @@ fn instead(mechanism: &Mechanism, kek: &Key, error: Error) -> Result<Arc<Secret>
     }
 }
 
-/// Where an AES key encryption key is used.
-fn kek(mechanism: &Mechanism, key: &Key, usage: CK_ATTRIBUTE_TYPE, ability: Option<Ability>) -> Result<Material> {
-    if key.class() != CKO_SECRET_KEY || key.key_type() != CKK_AES {
-        return Err(CKR_KEY_TYPE_INCONSISTENT.into());
-    }
-    key.check(mechanism.kind, usage)?;
-    // The initial value may be given, and only the standard's own is supported (RFC 3394, RFC 5649).
-    match &mechanism.params {
-        Params::None => {}
-        Params::Raw(iv) if mechanism.kind == CKM_AES_KEY_WRAP && *iv == [0xa6; 8] => {}
-        Params::Raw(iv) if mechanism.kind != CKM_AES_KEY_WRAP && *iv == [0xa6, 0x59, 0x59, 0xa6] => {}
-        _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
-    }
-    key.material(mechanism.kind, ability)
-}
-
-fn wrap_with(work: Work, kek: &[u8], value: &[u8]) -> Result<Vec<u8>> {
-    match work {
-        Work::KeyWrap => kw::wrap(Wrapping::Kw, kek, zero_filled(value, 8).expose()),
-        Work::KeyWrapPad => kw::wrap(Wrapping::Kwp, kek, value),
-        _ => {
-            let fill = 8 - value.len() % 8;
-            let padded = Secret::new([value, &vec![fill as u8; fill]].concat());
-            kw::wrap(Wrapping::Kw, kek, padded.expose())
-        }
-    }
-}
-
-fn unwrap_with(work: Work, kek: &[u8], wrapped: &[u8]) -> Result<Secret> {
-    match work {
-        Work::KeyWrap => kw::unwrap(Wrapping::Kw, kek, wrapped),
-        Work::KeyWrapPad => kw::unwrap(Wrapping::Kwp, kek, wrapped),
-        _ => {
-            let padded = kw::unwrap(Wrapping::Kw, kek, wrapped)?;
-            let bytes = padded.expose();
-            let fill = usize::from(*bytes.last().ok_or(CKR_WRAPPED_KEY_INVALID)?);
-            match bytes.len().checked_sub(fill) {
-                Some(len) if (1..=8).contains(&fill) && bytes[len..].iter().all(|b| usize::from(*b) == fill) => {
-                    Ok(Secret::new(bytes[..len].to_vec()))
-                }
-                _ => Err(CKR_WRAPPED_KEY_INVALID.into()),
-            }
-        }
-    }
-}
-
 /// The length of the AES key of `CKM_RSA_AES_KEY_WRAP`, and the mechanism that transports it.
 fn rsa_aes(mechanism: &Mechanism) -> Result<(usize, Mechanism)> {
     match &mechanism.params {
@@ -295,35 +246,5 @@ fn rsa_aes(mechanism: &Mechanism) -> Result<(usize, Mechanism)> {
             _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
         },
         _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wrapping_undoes_itself_and_refuses_the_others() {
-        let kek = [1; 32];
-        let works = [Work::KeyWrap, Work::KeyWrapPad, Work::KeyWrapPkcs7];
-        for (i, work) in works.into_iter().enumerate() {
-            for len in [16, 24, 32, 40] {
-                let wrapped = wrap_with(work, &kek, &vec![9; len]).unwrap();
-                assert_eq!(unwrap_with(work, &kek, &wrapped).unwrap().expose(), vec![9; len]);
-                assert!(unwrap_with(work, &[2; 32], &wrapped).is_err());
-                if i == 1 {
-                    assert!(unwrap_with(Work::KeyWrap, &kek, &wrapped).is_err());
-                }
-            }
-        }
-        assert!(wrap_with(Work::KeyWrap, &kek, &[9; 8]).is_err());
-        let filled = wrap_with(Work::KeyWrap, &kek, &[9; 17]).unwrap();
-        assert_eq!(unwrap_with(Work::KeyWrap, &kek, &filled).unwrap().expose(), [[9; 17].as_slice(), &[0; 7]].concat());
-        for work in &works[1..] {
-            let wrapped = wrap_with(*work, &kek, &[9; 17]).unwrap();
-            assert_eq!(unwrap_with(*work, &kek, &wrapped).unwrap().expose(), [9; 17]);
-        }
-        let plain = kw::wrap(Wrapping::Kw, &kek, &[9; 16]).unwrap();
-        assert!(unwrap_with(Work::KeyWrapPkcs7, &kek, &plain).is_err(), "no padding there");
     }
 }

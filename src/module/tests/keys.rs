@@ -91,6 +91,45 @@ fn keys_are_wrapped_and_unwrapped_by_every_mechanism() {
 }
 
 #[test]
+fn data_are_encrypted_by_key_wrapping_as_keys_are_wrapped() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let secret = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_EXTRACTABLE, YES), (CKA_SENSITIVE, NO)]);
+    let value = bench.value(h, secret, CKA_VALUE).unwrap();
+    for (token, kind) in [YES, NO].into_iter().flat_map(|token| {
+        [CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD, CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP_PKCS7].map(|kind| (token, kind))
+    }) {
+        let kek = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, token)]);
+        let mechanism = || Some(Mechanism::bare(kind));
+        let wrapped = bytes(m.wrap_key(h, mechanism().unwrap(), kek, secret, Some(64)).unwrap());
+        m.encrypt_init(h, mechanism(), kek).unwrap();
+        let Output::Length(len) = m.encrypt(h, &value, None).unwrap() else { panic!() };
+        assert_eq!(len, wrapped.len());
+        assert_eq!(bytes(m.encrypt(h, &value, Some(len)).unwrap()), wrapped);
+        m.decrypt_init(h, mechanism(), kek).unwrap();
+        assert_eq!(bytes(m.decrypt(h, &wrapped, Some(len)).unwrap()), value);
+        // Parts wait for the end; what was changed shows.
+        m.decrypt_init(h, mechanism(), kek).unwrap();
+        assert!(bytes(m.decrypt_update(h, &wrapped[..7], Some(64)).unwrap()).is_empty());
+        assert!(bytes(m.decrypt_update(h, &wrapped[7..], Some(64)).unwrap()).is_empty());
+        assert_eq!(bytes(m.decrypt_final(h, Some(64)).unwrap()), value);
+        let mut forged = wrapped.clone();
+        forged[9] ^= 1;
+        m.decrypt_init(h, mechanism(), kek).unwrap();
+        refused(m.decrypt(h, &forged, Some(64)), CKR_ENCRYPTED_DATA_INVALID);
+        m.decrypt_init(h, mechanism(), kek).unwrap();
+        refused(m.decrypt(h, &wrapped[..15], Some(64)), CKR_ENCRYPTED_DATA_LEN_RANGE);
+        // Data are not filled up with zeros, as keys are.
+        m.encrypt_init(h, mechanism(), kek).unwrap();
+        match m.encrypt(h, &value[..31], Some(64)).map(bytes) {
+            Ok(sealed) => assert_eq!(sealed.len(), 40),
+            Err(e) => assert_eq!((kind, ck_name(e.rv())), (CKM_AES_KEY_WRAP, "CKR_DATA_LEN_RANGE".into())),
+        }
+    }
+}
+
+#[test]
 fn keys_are_derived_alike_on_both_sides() {
     let bench = Bench::new();
     let m = &bench.module;
