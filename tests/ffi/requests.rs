@@ -26,6 +26,13 @@ fn server_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     key
 }
 
+/// An AES-256 key of the token, called "the key".
+fn labelled_key(host: &Host, session: CK_SESSION_HANDLE) {
+    let (mut len, mut yes, mut label, mut key) = (32 as CK_ULONG, CK_TRUE, *b"the key", 0);
+    let mut template = [attribute(CKA_VALUE_LEN, &mut len), attribute(CKA_TOKEN, &mut yes), attribute(CKA_LABEL, &mut label)];
+    assert_eq!(ck!(host.C_GenerateKey(session, &mut mechanism(CKM_AES_KEY_GEN), template.as_mut_ptr(), 3, &mut key)), CKR_OK);
+}
+
 /// A P-256 key pair that stays on the server.
 fn p256_pair(host: &Host, session: CK_SESSION_HANDLE) {
     let (mut curve, mut yes) = ([0x06u8, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], CK_TRUE);
@@ -138,6 +145,41 @@ fn an_encryption_asks_once_whoever_the_server_is() {
             assert_eq!(server.operations(), [OperationCode::ENCRYPT], "{name}");
         }
         host.finalize();
+    });
+}
+
+/// A label is looked for in all places where one may be, and identifiers too, at once where the server takes several questions in one
+/// message.
+#[test]
+fn a_search_asks_once_where_the_server_takes_several_questions() {
+    alone(|host| {
+        let servers: Vec<_> = Personality::all()
+            .into_iter()
+            .map(|personality| {
+                let (name, batches) = (personality.name, personality.batches);
+                let server = Server::start(personality, Script::none());
+                (name, batches, kmip_token(server.port(), DEADLINE), server)
+            })
+            .collect();
+        for later in [false, true] {
+            host.initialize();
+            for (name, batches, slot, server) in &servers {
+                let session = host.open(*slot);
+                assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
+                if !later {
+                    labelled_key(host, session);
+                }
+                server.clear_log();
+                let (mut label, mut key, mut count) = (*b"the key", 0, 0);
+                assert_eq!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_LABEL, &mut label)].as_mut_ptr(), 1)), CKR_OK);
+                assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
+                assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1), "{name}");
+                // One that takes no batch was asked in one all the same, if nobody knew.
+                let most = if *batches { 1 } else { 4 };
+                assert!(server.count_of(OperationCode::LOCATE) <= most, "{name}: {:?}", server.operations());
+            }
+            host.finalize();
+        }
     });
 }
 

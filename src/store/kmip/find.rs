@@ -9,8 +9,8 @@ use super::record::{self, Record, Rung};
 use super::terms;
 use super::trial::is_trial;
 use super::{KmipStore, same};
-use crate::error::{Error, Result};
-use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, Name, ObjectType};
+use crate::error::{Error, Kind, Result};
+use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, LocateResponse, Name, ObjectType};
 use crate::net::{Call, Transport};
 use crate::store::{Algorithm, Class, Filter, Meta, Uid};
 use crate::version::Version;
@@ -26,6 +26,12 @@ const MAX_PAGES: usize = 100;
 
 /// A message with several items pays from this many on.
 const BATCH_PAYS: usize = 3;
+
+/// The question for objects with these attributes, from the `offset`th on.
+fn page(attributes: &Attributes, offset: usize) -> LocateRequest {
+    let offset_items = i32::try_from(offset).ok().filter(|offset| *offset > 0);
+    LocateRequest { offset_items, attributes: attributes.clone(), ..LocateRequest::default() }
+}
 
 impl<T: Transport> KmipStore<T> {
     /// The objects that may match, without doubles.
@@ -44,14 +50,8 @@ impl<T: Transport> KmipStore<T> {
         if let Some(group) = &filter.group {
             sure.push(AttributeValue::ObjectGroup(group.clone()));
         }
-        let mut found = Vec::new();
-        for needle in self.needles(filter) {
-            match self.locate_all(&call, &sure.clone().with(needle)) {
-                Ok(uids) => found.extend(uids),
-                Err(e) if is_refusal(&e) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let needles: Vec<Attributes> = self.needles(filter).into_iter().map(|needle| sure.clone().with(needle)).collect();
+        let mut found = self.locate_each(&call, &needles)?;
         // Labels and identifiers of objects that others made may be derived from what only the token knows: everything is a
         // candidate then.
         if found.is_empty() && sure.is_empty() && filter.class.is_some() {
@@ -68,52 +68,87 @@ impl<T: Transport> KmipStore<T> {
 
     /// The attributes by which objects of this label or identifier can be found, whoever made them.
     fn needles(&self, filter: &Filter) -> Vec<AttributeValue> {
-        let mut needles = Vec::new();
-        let mut ours = |key, text: String| {
-            if self.facts.application.may() {
-                needles.extend(record::attribute(Rung::Application, key, text.clone()));
+        let (key, text, name) = match (&filter.id, &filter.label) {
+            (Some(id), _) => (record::ID, record::id_text(id), None),
+            (None, Some(label)) => {
+                let name = std::str::from_utf8(label).ok().filter(|name| !name.is_empty() && name.is_ascii());
+                (record::LABEL, record::label_text(label), name)
             }
-            if self.facts.application.known() != Some(true) && self.facts.custom.may() {
-                needles.extend(record::attribute(Rung::Custom, key, text));
-            }
+            (None, None) => return Vec::new(),
         };
-        if let Some(id) = &filter.id {
-            ours(record::ID, record::id_text(id));
-        } else if let Some(label) = &filter.label {
-            ours(record::LABEL, record::label_text(label));
-            if let Ok(name) = std::str::from_utf8(label)
-                && !name.is_empty()
-                && name.is_ascii()
-            {
-                needles.push(AttributeValue::Name(Name::from(name)));
-            }
+        let mut needles = Vec::new();
+        if self.facts.application.may() {
+            needles.extend(record::attribute(Rung::Application, key, text.clone()));
+        }
+        needles.extend(name.map(|name| AttributeValue::Name(Name::from(name))));
+        // Last, because some servers refuse it, and with it what follows in the same message.
+        if self.facts.application.known() != Some(true) && self.facts.custom.may() {
+            needles.extend(record::attribute(Rung::Custom, key, text));
         }
         needles
     }
 
+    /// What is found by any of these, each by itself, asked in one message where the server takes several questions in one. A question
+    /// that it does not take finds nothing.
+    fn locate_each(&self, call: &Call<'_, T>, questions: &[Attributes]) -> Result<Vec<Uid>> {
+        let mut answers = Vec::new();
+        if questions.len() > 1 && self.facts.batch.may() {
+            let requests: Vec<LocateRequest> = questions.iter().map(|attributes| page(attributes, 0)).collect();
+            match call.batch(&requests) {
+                Ok(items) => {
+                    if let [Some(Ok(_)), second, ..] = &items[..] {
+                        self.facts.batch.learn(second.is_some());
+                    }
+                    answers = items;
+                }
+                // This version has no words for one of them.
+                Err(e) if e.kind() == Kind::Input => {}
+                Err(e) if is_refused_question(&e, &self.facts.batch) && !call.is_over() => self.facts.batch.learn(false),
+                Err(e) => return Err(e),
+            }
+        }
+        let mut found = Vec::new();
+        let mut answers = answers.into_iter();
+        for attributes in questions {
+            // What stands behind a question that failed may have been left out.
+            let uids = match answers.next().flatten() {
+                Some(first) => self.locate_from(call, attributes, first),
+                None => self.locate_all(call, attributes),
+            };
+            match uids {
+                Ok(uids) => found.extend(uids),
+                Err(e) if is_refusal(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(found)
+    }
+
     /// Every page of a Locate.
     fn locate_all(&self, call: &Call<'_, T>, attributes: &Attributes) -> Result<Vec<Uid>> {
+        self.locate_from(call, attributes, call.request(&page(attributes, 0)))
+    }
+
+    /// Every page of a Locate whose first one is answered.
+    fn locate_from(&self, call: &Call<'_, T>, attributes: &Attributes, first: Result<LocateResponse>) -> Result<Vec<Uid>> {
         let mut found: Vec<Uid> = Vec::new();
         let mut seen = HashSet::new();
+        let mut answer = first;
         for _ in 0..MAX_PAGES {
-            let request = LocateRequest {
-                offset_items: i32::try_from(found.len()).ok().filter(|offset| *offset > 0),
-                attributes: attributes.clone(),
-                ..LocateRequest::default()
-            };
-            let answer = match call.request(&request) {
+            let answered = match answer {
                 Err(e) if is_gone(&e) => break,
-                answer => answer?,
+                answered => answered?,
             };
-            let count = answer.unique_identifiers.len();
+            let count = answered.unique_identifiers.len();
             let before = found.len();
-            found.extend(answer.unique_identifiers.into_iter().filter(|uid| seen.insert(uid.clone())).map(Uid));
-            let announced = answer.located_items.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            found.extend(answered.unique_identifiers.into_iter().filter(|uid| seen.insert(uid.clone())).map(Uid));
+            let announced = answered.located_items.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
             let more = announced > found.len() || count >= FULL_PAGE;
             // A server that ignores the offset repeats itself; before 1.3 there is none.
             if !more || found.len() == before || call.version()? < Version::V1_3 {
                 break;
             }
+            answer = call.request(&page(attributes, found.len()));
         }
         Ok(found)
     }
