@@ -11,6 +11,7 @@ pub(super) mod kdf;
 mod mac;
 mod pkey;
 pub(super) mod rsa;
+mod work;
 
 use std::ptr::NonNull;
 
@@ -23,7 +24,8 @@ use crate::error::Result;
 pub(super) use cipher::{Cipher, Kind, ccm, chacha20};
 pub(super) use digest::Digest;
 pub(super) use mac::{Cmac, Hmac};
-pub(super) use pkey::{PKey, RsaPadding, Type};
+pub(super) use pkey::{PKey, Type};
+pub(super) use work::RsaPadding;
 
 /// The largest piece handed to C at once: lengths are `int` there.
 const PIECE: usize = 1 << 30;
