@@ -29,7 +29,10 @@ impl Code {
     /// Length of the code in bytes.
     pub(super) fn len(self) -> usize {
         const GMAC: usize = 16;
-        self.remote().map_or(GMAC, store::Mac::output_len)
+        match self {
+            Code::Hmac(hash) => hash.output_len(),
+            Code::Cmac(_) | Code::Gmac => self.remote().map_or(GMAC, store::Mac::output_len),
+        }
     }
 
     /// Whether keys of this type make such codes.
@@ -41,9 +44,10 @@ impl Code {
         }
     }
 
+    /// The code in the store's words.
     fn remote(self) -> Option<store::Mac> {
         match self {
-            Code::Hmac(hash) => Some(store::Mac::Hmac(hash)),
+            Code::Hmac(hash) => store::Mac::hmac(hash),
             Code::Cmac(CKK_DES3) => Some(store::Mac::Cmac(Algorithm::TripleDes)),
             Code::Cmac(_) => Some(store::Mac::Cmac(Algorithm::Aes)),
             Code::Gmac => None,

@@ -4,6 +4,7 @@ use super::sp800_108::Kdf;
 use crate::ck::*;
 use crate::crypto::Hash;
 use crate::error::Result;
+use crate::store::Mac;
 
 /// What a mechanism does; each function of PKCS#11 that its flags allow takes from this what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,8 @@ impl Entry {
             Work::KeyGen(_) | Work::RsaPairGen | Work::EcPairGen(_) => true,
             Work::Cipher(_, mode) => matches!(mode, Mode::Ecb | Mode::Cbc | Mode::CbcPad | Mode::Ctr | Mode::Gcm),
             Work::RsaPkcs | Work::RsaOaep | Work::RsaPkcsHash(_) | Work::RsaPss(_) | Work::Ecdsa(_) | Work::EdDsa => true,
-            Work::Hmac(..) | Work::Cmac(..) => true,
+            Work::Hmac(hash, _) => Mac::hmac(hash).is_some(),
+            Work::Cmac(..) => true,
             Work::EcbEncryptData(_) | Work::CbcEncryptData(_) => true,
             Work::KeyWrap | Work::KeyWrapPad => true,
             _ => false,

@@ -327,6 +327,11 @@ pub enum Mac {
 }
 
 impl Mac {
+    /// HMAC by this hash; `None` where no store makes it, as KMIP has no name for it.
+    pub fn hmac(hash: Hash) -> Option<Mac> {
+        (!matches!(hash, Hash::Sha512_224 | Hash::Sha512_256)).then_some(Mac::Hmac(hash))
+    }
+
     /// Length of the code in bytes.
     pub fn output_len(self) -> usize {
         match self {

@@ -438,7 +438,7 @@ impl Token {
 
     /// Whether the store itself does anything with a new key that the key is for. A store that only keeps keys is served by fetching.
     fn can_work(&self, attributes: &Attributes) -> Result<bool> {
-        use crate::store::{Algorithm as A, Curve};
+        use crate::store::{Algorithm as A, Curve, Mac};
         if self.policy() == CryptoPolicy::Local {
             return Ok(false);
         }
@@ -450,6 +450,7 @@ impl Token {
                 let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
                 Ok(encrypts || decrypts || can(CKA_SIGN, Ability::Mac)?)
             }
+            A::Hmac(hash) if Mac::hmac(hash).is_none() => Ok(false),
             A::GenericSecret | A::Hmac(_) => Ok(can(CKA_SIGN, Ability::Mac)? || can(CKA_VERIFY, Ability::Mac)?),
             A::Rsa => {
                 let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;

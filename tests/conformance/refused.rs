@@ -150,6 +150,24 @@ fn data_that_no_server_signs() {
     });
 }
 
+/// KMIP has no HMAC by SHA-512/t: where the key is there alone, C_SignInit says so. A key for nothing else is no key to leave there.
+#[test]
+fn codes_that_no_server_makes() {
+    alone(|host| {
+        let (_server, app) = furnished(host);
+        let there = |usage: Rows| rows![; usage, CKA_TOKEN: true, CKA_EXTRACTABLE: false, CKA_VALUE_LEN: 32];
+        let secret = app.generate(CKM_GENERIC_SECRET_KEY_GEN, &there(rows![CKA_SIGN: true])).unwrap();
+        for (kind, key_gen) in [(CKM_SHA512_224_HMAC, CKM_SHA512_224_KEY_GEN), (CKM_SHA512_256_HMAC, CKM_SHA512_256_KEY_GEN)] {
+            assert_eq!(app.sign_init(kind, secret), Err(CKR_MECHANISM_INVALID));
+            let own = app.generate(key_gen, &there(rows![CKA_SIGN: true, CKA_VERIFY: true])).unwrap();
+            let code = app.sign(kind, own, TEXT).unwrap();
+            app.verify(kind, own, TEXT, &code).unwrap();
+        }
+        assert!(app.sign(CKM_SHA512_HMAC, secret, TEXT).is_ok());
+        host.finalize();
+    });
+}
+
 /// PyKMIP has one length of salt and says so when it is asked for another: then it is too late for C_Sign to say so, and next time
 /// C_SignInit does.
 #[test]
