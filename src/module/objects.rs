@@ -83,12 +83,18 @@ impl Module {
         session.token.destroy(&object)
     }
 
-    /// `C_GetObjectSize`: of what is known here.
+    /// `C_GetObjectSize`: of its attributes and its value; of a secret that may not be seen, of its length alone.
     pub fn object_size(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> Result<CK_ULONG> {
-        let session = self.session(h)?;
-        let _operations = session.operations();
-        let object = session.object(object)?;
-        Ok(object.attributes.iter().map(|(_, value)| value.len() as CK_ULONG).sum())
+        let attributes = &self.session(h)?.object(object)?.attributes;
+        let known = attributes.iter().map(|(_, value)| value.len() as CK_ULONG).sum::<CK_ULONG>();
+        if attributes.class() == CKO_SECRET_KEY {
+            return Ok(known + attributes.number(CKA_VALUE_LEN).unwrap_or(0));
+        }
+        // All numbers of a public key are in its CKA_PUBLIC_KEY_INFO, which says of a private key how long it is.
+        let more = [CKA_VALUE, CKA_PUBLIC_KEY_INFO].into_iter().filter(|kind| !attributes.has(*kind)).collect::<Vec<_>>();
+        let seen = self.attribute_values(h, object, &more)?;
+        let lengths = seen.iter().map(|answer| if let Answer::Value(value) = answer { value.len() as CK_ULONG } else { 0 });
+        Ok(known + lengths.sum::<CK_ULONG>())
     }
 
     /// `C_GetAttributeValue`: an answer for each of `kinds`, in order.

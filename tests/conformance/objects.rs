@@ -522,6 +522,27 @@ fn only_the_so_trusts() {
     });
 }
 
+/// A measure of the room that an object takes up (C_GetObjectSize): its value takes most of it.
+#[test]
+fn a_size_counts_the_value() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let size = |object| {
+            let mut size = 0;
+            assert_eq!(ck!(host.C_GetObjectSize(app.session, object, &mut size)), CKR_OK);
+            size
+        };
+        let data = |len| app.create(&rows![CKA_CLASS: CKO_DATA, CKA_VALUE: &vec![7; len][..]]).unwrap();
+        assert_eq!(size(data(10_000)) - size(data(100)), 9_900);
+        let secret = |len: CK_ULONG| app.generate(CKM_GENERIC_SECRET_KEY_GEN, &rows![CKA_VALUE_LEN: len]).unwrap();
+        let pair = |bits: CK_ULONG| app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![CKA_MODULUS_BITS: bits], &rows![]).unwrap();
+        let ((public, private), (long_public, long_private)) = (pair(1024), pair(2048));
+        assert!(size(secret(16)) < size(secret(64)));
+        assert!(size(public) + 128 <= size(long_public) && size(private) + 128 <= size(long_private));
+        host.finalize();
+    });
+}
+
 #[test]
 fn sizes_handles_and_what_is_gone() {
     alone(|host| {
