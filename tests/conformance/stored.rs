@@ -106,6 +106,28 @@ fn check_values_are_true(host: &Host, personality: Personality) {
     host.finalize();
 }
 
+/// The codes that `mrhsm serve` makes with keys that it keeps are those that are made here.
+#[test]
+fn ciphers_that_a_server_keeps_make_codes() {
+    alone(|host| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = kmip_token(server.port(), Duration::from_secs(10));
+        let app = user(host, slot);
+        let kept = rows![CKA_TOKEN: true, CKA_EXTRACTABLE: false, CKA_SIGN: true, CKA_VERIFY: true];
+        let made = [
+            (app.generate(CKM_AES_KEY_GEN, &rows![; kept, CKA_VALUE_LEN: 32]), CKK_AES, 32, CKM_AES_CMAC),
+            (app.generate(CKM_DES3_KEY_GEN, &kept), CKK_DES3, 24, CKM_DES3_CMAC),
+        ];
+        for (key, key_type, len, kind) in made {
+            let code = app.sign(kind, key.unwrap(), TEXT).unwrap();
+            let values = server.objects().iter().filter_map(|seen| server.value(&seen.uid)).collect::<Vec<_>>();
+            let value = values.iter().find(|value| value.len() == len).unwrap();
+            assert_eq!(app.verify(kind, app.secret(key_type, value), TEXT, &code), Ok(()), "{kind:#x}");
+        }
+        host.finalize();
+    });
+}
+
 #[test]
 fn keys_of_every_type_work_on_a_server_by_the_book() {
     alone(|host| keys_of_every_type_work(host, Personality::standard()));

@@ -16,8 +16,13 @@ use crate::store::kmip::keys;
 /// A MAC under a key, at the beginning of its work.
 fn coder(object: &Object, parameters: &Parameters) -> Outcome<Work> {
     let bytes = symmetric(object)?;
-    if object.algorithm() == Some(CryptographicAlgorithm::AES) && parameters.hashing_algorithm.is_none() {
-        return Ok(Work::Mac(Box::new(Mac::cmac(Key::Aes(bytes)).map_err(failure)?)));
+    let cipher = match object.algorithm() {
+        Some(CryptographicAlgorithm::AES) => Some(Key::Aes(bytes)),
+        Some(CryptographicAlgorithm::TRIPLE_DES) => Some(Key::TripleDes(bytes)),
+        _ => None,
+    };
+    if let Some(key) = cipher.filter(|_| parameters.hashing_algorithm.is_none()) {
+        return Ok(Work::Mac(Box::new(Mac::cmac(key).map_err(failure)?)));
     }
     let named = parameters.cryptographic_algorithm.or(object.algorithm()).and_then(keys::hash_of_hmac);
     let hash = match named {
