@@ -147,6 +147,23 @@ fn templates_of_keys_say_what_an_application_may() {
     });
 }
 
+/// The initial value of AES Key Wrap: of 8 bytes, of RFC 5649's padding of 4.
+#[test]
+fn the_usual_initial_value_may_be_given() {
+    alone(|host| {
+        let (_, app) = user(host);
+        let (kek, secret) = (app.aes(), key(app, rows![CKA_EXTRACTABLE: true]));
+        let (whole, padded) = (&[0xa6; 8][..], &[0xa6, 0x59, 0x59, 0xa6][..]);
+        for (kind, own, other) in
+            [(CKM_AES_KEY_WRAP, whole, padded), (CKM_AES_KEY_WRAP_PKCS7, whole, padded), (CKM_AES_KEY_WRAP_KWP, padded, whole)]
+        {
+            assert_eq!(app.wrap(Mech::iv(kind, own), kek, secret), app.wrap(kind, kek, secret), "{kind:#x}");
+            assert_eq!(app.wrap(Mech::iv(kind, other), kek, secret), Err(CKR_MECHANISM_PARAM_INVALID), "{kind:#x}");
+        }
+        host.finalize();
+    });
+}
+
 #[test]
 fn what_comes_out_of_an_unwrapping() {
     alone(|host| {
