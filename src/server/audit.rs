@@ -2,11 +2,10 @@
 //! and no data: who, what, on which object, and how it ended.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,10 +17,15 @@ use crate::error::{Error, Result};
 
 /// The file that is appended to. Several servers may share it: a line is one `write`.
 pub struct Audit {
-    file: File,
-    /// The last line was cut short, on a full disk.
-    torn: AtomicBool,
+    file: Mutex<Lines<File>>,
     repeats: Mutex<Repeats>,
+}
+
+/// A file of lines.
+struct Lines<W> {
+    file: W,
+    /// The last line was cut short, on a full disk.
+    torn: bool,
 }
 
 /// A line.
@@ -45,7 +49,7 @@ impl Audit {
     pub fn open(path: &Path) -> Result<Audit> {
         let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path);
         let file = file.map_err(|e| Error::file(format!("the audit log {} cannot be opened", path.display()), e))?;
-        Ok(Audit { file, torn: AtomicBool::new(false), repeats: Mutex::default() })
+        Ok(Audit { file: Mutex::new(Lines { file, torn: false }), repeats: Mutex::default() })
     }
 
     /// What became of the items of a request.
@@ -88,18 +92,9 @@ impl Audit {
     }
 
     fn write(&self, line: &Line<'_>) {
-        let mut text = Vec::with_capacity(256);
-        if self.torn.swap(false, Ordering::Relaxed) {
-            text.push(b'\n');
-        }
-        if serde_json::to_writer(&mut text, line).is_err() {
-            return;
-        }
-        text.push(b'\n');
-        match (&self.file).write(&text) {
-            Ok(written) if written == text.len() => {}
-            Ok(_) => self.torn.store(true, Ordering::Relaxed),
-            Err(e) => crate::log!(Error, "the audit log cannot be written: {e}"),
+        let Ok(text) = serde_json::to_vec(line) else { return };
+        if let Err(e) = self.file.lock().unwrap_or_else(PoisonError::into_inner).append(&text) {
+            crate::log!(Error, "the audit log cannot be written: {e}");
         }
     }
 }
@@ -110,6 +105,50 @@ impl Drop for Audit {
     }
 }
 
+impl<W: Write> Lines<W> {
+    /// Appends a line by one `write`. One that has to follow a line that was cut short begins anew.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let start: &[u8] = if self.torn { b"\n" } else { b"" };
+        let text = [start, line, b"\n"].concat();
+        let written = self.file.write(&text)?;
+        self.torn = written < text.len();
+        if self.torn { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+    }
+}
+
 fn time() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with so much room.
+    struct Disk(Vec<u8>, usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = bytes.len().min(self.1 - self.0.len());
+            self.0.extend_from_slice(&bytes[..len]);
+            if len == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(len) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_spoils_no_other() {
+        let mut lines = Lines { file: Disk(Vec::new(), 10), torn: false };
+        lines.append(b"first").unwrap();
+        for _ in 0..3 {
+            lines.append(b"second").unwrap_err();
+        }
+        lines.file.1 = 100;
+        lines.append(b"third").unwrap();
+        lines.append(b"fourth").unwrap();
+        assert_eq!(lines.file.0, b"first\nseco\nthird\nfourth\n");
+    }
 }
