@@ -69,8 +69,11 @@ pub(super) fn unwrap(work: Work, kek: &[u8], wrapped: &[u8]) -> Result<Secret> {
 
 /// A key in whole blocks: filled up with zeros, which the length of the unwrapped key takes off again.
 pub(super) fn zero_filled(value: &[u8], block: usize) -> Secret {
-    let mut filled = value.to_vec();
-    filled.resize(value.len().next_multiple_of(block), 0);
+    let len = value.len().next_multiple_of(block);
+    // Room for all at once: a growing vector would leave a copy behind.
+    let mut filled = Vec::with_capacity(len);
+    filled.extend_from_slice(value);
+    filled.resize(len, 0);
     Secret::new(filled)
 }
 

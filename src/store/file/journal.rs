@@ -3,8 +3,9 @@
 //! A record is a transaction: a list of [`Entry`]s that take effect together or not at all. It is written by one `write`
 //! under a lock file, so `kill -9` at any instant leaves the old or the new state: a record that was cut short is the last
 //! one, is ignored by readers and removed by the next writer. What may once have been whole is never removed: new records come
-//! behind it. A record counts when an `fdatasync` followed, which several records may share. Several processes share a journal: each reads on from where it stopped. When most of the file is overtaken by
-//! later records it is rewritten beside itself and renamed.
+//! behind it. A record counts when an `fdatasync` followed, which several records may share. Several processes share a journal:
+//! each reads on from where it stopped. When most of the file is overtaken by later records it is rewritten beside itself and
+//! renamed.
 //!
 //! ```text
 //! file    "mrhsm-objects-1\n"  record*              the first record is empty: it proves the key
