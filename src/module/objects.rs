@@ -107,13 +107,7 @@ impl Module {
         let session = self.session(h)?;
         let _operations = session.operations();
         let object = session.object(object)?;
-        // What the store does not give out, or does not have, is said of that attribute alone: the others are answered (5.7.5).
-        let answer = |kind: &CK_ATTRIBUTE_TYPE| match session.token.attribute(&object, *kind) {
-            Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) => Ok(Answer::Sensitive),
-            Err(e) if e.rv() == CKR_ATTRIBUTE_TYPE_INVALID => Ok(Answer::Unknown),
-            answer => answer,
-        };
-        kinds.iter().map(answer).collect()
+        kinds.iter().map(|kind| session.token.attribute(&object, *kind)).collect()
     }
 
     /// `C_SetAttributeValue`.

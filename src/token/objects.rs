@@ -194,7 +194,9 @@ impl Token {
                 Ok(_) => None,
                 // Gone, or out of sight, since it was found.
                 Err(e) if e.rv() == CKR_OBJECT_HANDLE_INVALID => None,
-                Err(e) => return Err(e),
+                Err(e) if passes(&e) => return Err(e),
+                // What the store refuses to show of one object hides no other.
+                Err(_) => None,
             };
             if !wanted.matches(value.as_ref().map(Secret::expose)) {
                 return Ok(false);
@@ -205,7 +207,12 @@ impl Token {
 
     /// What an object shows of an attribute (`C_GetAttributeValue`).
     pub fn attribute(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
-        self.answer(object, kind).map_err(|e| unseen(object, self.gone(object, e)))
+        match self.answer(object, kind) {
+            // What the store does not give out, or does not have, is said of that attribute alone (5.7.5).
+            Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) => Ok(Answer::Sensitive),
+            Err(e) if e.rv() == CKR_ATTRIBUTE_TYPE_INVALID => Ok(Answer::Unknown),
+            answer => answer.map_err(|e| unseen(object, self.gone(object, e))),
+        }
     }
 
     fn answer(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {

@@ -202,6 +202,15 @@ fn a_value_that_the_server_does_not_give_out() {
             assert_eq!((rows[0].ulValueLen, class), (CK_UNAVAILABLE_INFORMATION, CKO_DATA), "{reason}");
             server.script(Script::none());
         }
+        // Nor from finding others: what cannot be compared is not what was looked for.
+        for reason in [ResultReason::SENSITIVE, ResultReason::ATTRIBUTE_NOT_FOUND, ResultReason::PERMISSION_DENIED] {
+            There::find(app);
+            let session = app.create(&rows![CKA_CLASS: CKO_DATA, CKA_VALUE: TEXT]).unwrap();
+            server.script(Script::none().every(O::GET, Fault::Fail(reason)));
+            assert_eq!(app.find(&rows![CKA_CLASS: CKO_DATA, CKA_VALUE: TEXT]), Ok(vec![session]), "{reason}");
+            server.script(Script::none());
+            app.destroy(session).unwrap();
+        }
         host.finalize();
     });
 }
