@@ -553,16 +553,19 @@ impl Token {
 
 /// An error in a call about an object: who has logged out meanwhile does not see a private one any more.
 fn unseen(object: &Object, error: Error) -> Error {
-    match error.rv() {
-        CKR_USER_NOT_LOGGED_IN if object.is_private() => error.with_rv(CKR_OBJECT_HANDLE_INVALID),
-        _ => error,
-    }
+    if object.is_private() && is_logged_out(&error) { error.with_rv(CKR_OBJECT_HANDLE_INVALID) } else { error }
+}
+
+/// Whether nobody is logged in here; servers have reasons of their own to say so.
+fn is_logged_out(error: &Error) -> bool {
+    error.rv() == CKR_USER_NOT_LOGGED_IN && error.kind() == Kind::Pkcs11
 }
 
 /// Whether an error says something of the moment, not of the object that was asked for.
 fn passes(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unreachable | Kind::Broken | Kind::Tls)
-        || matches!(error.rv(), CKR_USER_NOT_LOGGED_IN | CKR_OBJECT_HANDLE_INVALID)
+        || is_logged_out(error)
+        || error.rv() == CKR_OBJECT_HANDLE_INVALID
 }
 
 /// The part of a template that a store can look for.

@@ -214,3 +214,19 @@ fn a_value_that_the_server_does_not_give_out() {
         host.finalize();
     });
 }
+
+/// A server that does not authorise us is no logout: the object is still there.
+#[test]
+fn a_private_object_that_the_server_denies_for_now() {
+    alone(|host| {
+        let (server, app) = furnished(host);
+        let data = app.create(&rows![CKA_CLASS: CKO_DATA, CKA_TOKEN: true, CKA_PRIVATE: true, CKA_VALUE: TEXT]).unwrap();
+        for reason in [ResultReason::NOT_AUTHORISED, ResultReason::AUTHENTICATION_NOT_SUCCESSFUL] {
+            server.script(Script::none().every(O::GET, Fault::Fail(reason)));
+            assert_eq!(app.get(data, CKA_VALUE), Err(CKR_FUNCTION_FAILED), "{reason}");
+            server.script(Script::none());
+        }
+        assert_eq!(app.get(data, CKA_VALUE), Ok(TEXT.to_vec()));
+        host.finalize();
+    });
+}
