@@ -213,10 +213,8 @@ impl Module {
     pub fn sign_encrypt_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        // Before anything is encrypted.
-        if operations.sign.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.locked {
-            return Err(CKR_USER_NOT_LOGGED_IN.into());
-        }
+        // Before anything is encrypted: it may wait for its login.
+        go_on(&mut operations.sign, |_| Ok(()))?;
         let output = go_on(&mut operations.encrypt, |op| op.update(part, room))?;
         if let Output::Bytes(_) = output {
             go_on(&mut operations.sign, |op| op.update(part))?;

@@ -157,6 +157,7 @@ fn keys_that_ask_for_a_pin_of_their_own_wait_for_it() {
     m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key).unwrap();
     refused(m.sign_encrypt_update(h, &[1; 16], Some(16)), CKR_USER_NOT_LOGGED_IN);
     assert_eq!(bytes(m.encrypt(h, &[1; 16], Some(16)).unwrap()).len(), 16, "a message that has not begun");
+    refused(m.sign(h, &[1; 32], Some(64)), CKR_OPERATION_NOT_INITIALIZED);
 }
 
 #[test]
