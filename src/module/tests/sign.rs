@@ -1,6 +1,7 @@
 //! Signatures, MACs and RSA.
 
 use super::*;
+use crate::token::template::Rights;
 
 #[test]
 fn signatures_of_every_kind_verify() {
@@ -132,6 +133,32 @@ fn rsa_encrypts_with_the_public_and_decrypts_with_the_private_half() {
     m.verify_recover_init(h, Some(Mechanism::bare(CKM_RSA_PKCS)), public).unwrap();
     assert!(matches!(m.verify_recover(h, &signature, None).unwrap(), Output::Length(9)));
     assert_eq!(bytes(m.verify_recover(h, &signature, Some(9)).unwrap()), b"recovered");
+}
+
+#[test]
+fn a_private_key_that_was_prepared_is_gone_with_its_object_its_session_and_the_login() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    type End = fn(&Module, CK_SESSION_HANDLE, CK_OBJECT_HANDLE) -> Result<()>;
+    let ends: [End; 3] = [
+        |m, h, key| m.sign(h, &[1; 32], Some(64)).and_then(|_| m.destroy_object(h, key)),
+        |m, h, _| m.close_session(h),
+        |m, h, _| m.logout(h),
+    ];
+    let other = bench.user();
+    for (at, end) in ends.into_iter().enumerate() {
+        let h = m.open_session(bench.slot, RW).unwrap();
+        let rows = &[(CKA_EC_PARAMS, Curve::P256.params())];
+        let (_, key) = m.generate_key_pair(h, Mechanism::bare(CKM_EC_KEY_PAIR_GEN), template(rows), template(&[])).unwrap();
+        m.sign_init(h, Some(Mechanism::bare(CKM_ECDSA)), key).unwrap();
+        let object = m.token(bench.slot).unwrap().object(key, Rights { write: true, user: true, so: false }).unwrap();
+        assert!(object.known.private.get().is_some());
+        let held = Arc::downgrade(&object);
+        drop(object);
+        end(m, h, key).unwrap();
+        assert!(held.upgrade().is_none(), "way {at}");
+    }
+    m.close_session(other).unwrap();
 }
 
 #[test]
