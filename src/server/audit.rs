@@ -81,6 +81,11 @@ impl Audit {
         }
     }
 
+    /// Writes down what was repeated and is not told yet: the server stops.
+    pub fn close(&self) {
+        self.tell(Repeats::all);
+    }
+
     /// Writes down what was repeated.
     fn tell(&self, which: impl FnOnce(&mut Repeats) -> Vec<Repeated>) {
         let repeated = which(&mut self.repeats.lock().unwrap_or_else(PoisonError::into_inner));
@@ -96,12 +101,6 @@ impl Audit {
         if let Err(e) = self.file.lock().unwrap_or_else(PoisonError::into_inner).append(&text) {
             crate::log!(Error, "the audit log cannot be written: {e}");
         }
-    }
-}
-
-impl Drop for Audit {
-    fn drop(&mut self) {
-        self.tell(Repeats::all);
     }
 }
 

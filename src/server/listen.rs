@@ -182,6 +182,10 @@ impl Server {
             thread::sleep(Duration::from_millis(5));
         }
         self.drop_connections();
+        // Now, not when the last thread has ended: the process may be gone before.
+        if let Some(audit) = &self.shared.options.audit {
+            audit.close();
+        }
     }
 }
 
