@@ -115,11 +115,18 @@ impl DataWrap {
 
     /// Takes a part.
     pub(super) fn take(&mut self, part: &[u8]) -> Result<()> {
-        if self.held.len() + part.len() > DATA_MAX {
-            return Err(bad_len(self.direction));
-        }
+        self.check_len(self.held.len() + part.len())?;
         self.held.extend(part);
         Ok(())
+    }
+
+    fn check_len(&self, len: usize) -> Result<()> {
+        let most = match self.direction {
+            Direction::Encrypt => DATA_MAX,
+            // With their padding and what proves them.
+            Direction::Decrypt => DATA_MAX + 16,
+        };
+        if len <= most { Ok(()) } else { Err(bad_len(self.direction)) }
     }
 
     /// What came of all parts.
@@ -130,6 +137,7 @@ impl DataWrap {
 
     /// What comes of these data.
     pub(super) fn run(&self, data: &[u8]) -> Result<Secret> {
+        self.check_len(data.len())?;
         let kek = self.kek.expose();
         match (self.direction, self.work) {
             // Keys are filled up with zeros, data are not.

@@ -127,6 +127,23 @@ fn data_are_encrypted_by_key_wrapping_as_keys_are_wrapped() {
             Err(e) => assert_eq!((kind, ck_name(e.rv())), (CKM_AES_KEY_WRAP, "CKR_DATA_LEN_RANGE".into())),
         }
     }
+    // The longest, in two parts each; and one byte more.
+    let (kek, longest) = (bench.generate(h, CKM_AES_KEY_GEN, &[AES_256]), vec![7; 1 << 20]);
+    let mechanism = || Some(Mechanism::bare(CKM_AES_KEY_WRAP_PKCS7));
+    let room = Some(longest.len() + 16);
+    m.encrypt_init(h, mechanism(), kek).unwrap();
+    for part in longest.chunks(1 << 19) {
+        m.encrypt_update(h, part, room).unwrap();
+    }
+    let sealed = bytes(m.encrypt_final(h, room).unwrap());
+    m.decrypt_init(h, mechanism(), kek).unwrap();
+    for part in sealed.chunks(1 << 20) {
+        m.decrypt_update(h, part, room).unwrap();
+    }
+    assert!(bytes(m.decrypt_final(h, room).unwrap()) == longest);
+    let more = [&longest[..], b"1"].concat();
+    m.encrypt_init(h, mechanism(), kek).unwrap();
+    refused(m.encrypt(h, &more, Some(more.len() + 16)), CKR_DATA_LEN_RANGE);
 }
 
 #[test]
