@@ -581,7 +581,7 @@ impl Key {
         if let Some(bits) = self.object.attributes.number(CKA_MODULUS_BITS) {
             return Ok(bits.div_ceil(8) as usize);
         }
-        match self.token.public_key(&self.object)?.kind() {
+        match self.token.public_key(&self.object).map_err(|e| self.explain(e))?.kind() {
             crate::crypto::pkey::Kind::Rsa { bits } => Ok(bits.div_ceil(8) as usize),
             crate::crypto::pkey::Kind::Ec(_) => Err(CKR_KEY_TYPE_INCONSISTENT.into()),
         }

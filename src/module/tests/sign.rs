@@ -162,6 +162,19 @@ fn a_private_key_that_was_prepared_is_gone_with_its_object_its_session_and_the_l
 }
 
 #[test]
+fn a_key_that_nothing_is_known_of_and_that_does_not_come_here_is_for_no_mechanism() {
+    let bench = Bench::new();
+    let m = &bench.module;
+    let h = bench.user();
+    let (class, algorithm, usage) = (Class::PrivateKey, Algorithm::Rsa, Usage::SIGN | Usage::DECRYPT);
+    bench.store.foreign("theirs", &Spec { class, algorithm, usage, bits: 0, extractable: false, ..foreign_key() }, b"");
+    bench.policy(CryptoPolicy::Server);
+    let [key] = bench.find(h, &[])[..] else { panic!() };
+    refused(m.sign_init(h, Some(Mechanism::bare(CKM_RSA_PKCS)), key), CKR_MECHANISM_INVALID);
+    refused(m.decrypt_init(h, Some(Mechanism::bare(CKM_RSA_PKCS)), key), CKR_MECHANISM_INVALID);
+}
+
+#[test]
 fn keys_that_ask_for_a_pin_of_their_own_wait_for_it() {
     let bench = Bench::new();
     let m = &bench.module;
