@@ -193,6 +193,9 @@ impl Journal {
         while self.end < size {
             let Some(header) = window.get(self.end, HEADER).map_err(unreadable)? else { break };
             let Some((length, sequence)) = parse_header(header) else {
+                if window.is_blank(self.end).map_err(unreadable)? {
+                    break;
+                }
                 note_damage(&mut self.damaged, self.end, &source.path);
                 match find_record(&mut window, self.end + 1).map_err(unreadable)? {
                     Some(next) => self.end = next,
@@ -221,22 +224,20 @@ impl Journal {
         Ok(news)
     }
 
-    /// Makes room for what is to be written: the caller holds the lock and has read on to the end under it. A beginning of a record
-    /// was cut short by a crash and nobody was told that it happened: it goes. Anything else may be a record that counted and
-    /// whose header is damaged: it stays where it is, for whoever can mend it.
+    /// Makes room for what is to be written: the caller holds the lock and has read on to the end under it. A beginning of a record,
+    /// or nothing but zeros where power was lost, was cut short and nobody was told that it happened: it goes. Anything else may be
+    /// a record that counted and whose header is damaged: it stays where it is, for whoever can mend it.
     pub fn make_ready(&mut self, _lock: &Lock) -> Result<()> {
         let source = self.source.clone();
         let size = source.file.metadata().map_err(|e| source.broken("cannot be read", e))?.len();
         if size <= self.end || !source.writable {
             return Ok(());
         }
-        let mut header = [0; HEADER];
         let rest = size - self.end;
-        let is_damage = rest >= HEADER as u64 && {
-            source.file.read_exact_at(&mut header, self.end).map_err(|e| source.broken("cannot be read", e))?;
-            parse_header(&header).is_none()
-        };
-        if is_damage {
+        let mut window = Window::new(&source.file, size);
+        let unreadable = |e| source.broken("cannot be read", e);
+        let is_damage = window.get(self.end, HEADER).map_err(unreadable)?.is_some_and(|header| parse_header(header).is_none());
+        if is_damage && !window.is_blank(self.end).map_err(unreadable)? {
             self.end = size;
             // Records that are mended later come before those that follow now.
             self.sequence += rest;
@@ -372,6 +373,18 @@ impl<'a> Window<'a> {
         }
         let from = (offset - self.start) as usize;
         Ok(Some(&self.bytes[from..from + length]))
+    }
+
+    /// Whether nothing but zeros follows from `offset` on: the file grew, and what was written did not come onto the disk.
+    fn is_blank(&mut self, mut offset: u64) -> io::Result<bool> {
+        while offset < self.size {
+            let length = (self.size - offset).min(Self::STEP as u64);
+            match self.get(offset, length as usize)? {
+                Some(bytes) if bytes.iter().all(|byte| *byte == 0) => offset += length,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 }
 

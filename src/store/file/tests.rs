@@ -180,6 +180,26 @@ fn a_damaged_record_at_the_end_is_kept_for_whoever_can_mend_it() {
     }
 }
 
+/// What is left of a record where the power went: the file's new length, and zeros.
+#[test]
+fn zeros_at_the_end_were_never_a_record() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    let uid = store.create(&spec("k", b"")).unwrap();
+    drop(store);
+    let sound = fs::read(&path).unwrap();
+    for zeros in [1, 20, 21, 5000] {
+        fs::write(&path, [&sound[..], &vec![0; zeros]].concat()).unwrap();
+        let store = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!((store.damaged(), store.locate(&Filter::default()).unwrap()), (vec![], vec![uid.clone()]));
+        let new = store.create(&spec("new", b"")).unwrap();
+        let later = FileStore::open(&path, &KEY).unwrap();
+        assert_eq!((later.damaged(), later.locate(&Filter::default()).unwrap()), (vec![], vec![uid.clone(), new]));
+        assert!(fs::read(&path).unwrap().starts_with(&sound), "{zeros} zeros");
+        assert!(fs::read(&path).unwrap()[sound.len()..].iter().any(|byte| *byte != 0));
+    }
+}
+
 #[test]
 fn a_disk_that_fails_takes_nothing_of_a_damaged_record() {
     let (_folder, path) = folder();
