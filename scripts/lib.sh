@@ -79,16 +79,24 @@ need_clients() {
 }
 
 # need_server FILE PACKAGE: sets $daemon to a server's program, to be run on loopback. It is unpacked under target/ where it is
-# missing, because installing the package would start a server on this machine.
+# missing, because installing the package would start a server on this machine; the libraries that it needs are installed.
 need_server() {
+  local libraries=() library
   daemon=$1
   if [ -x "$daemon" ]; then return; fi
   daemon=$target/$2$1
-  if [ -x "$daemon" ]; then return; fi
-  say "Unpacking $2 (apt, in ${target#"$root"/}/$2)"
-  rm -rf "${target:?}/$2" && mkdir "$target/$2"
-  quietly "apt-get could not download $2" env -C "$target/$2" apt-get -q download "$2"
-  quietly "dpkg could not unpack $2" dpkg -x "$target/$2"/*.deb "$target/$2"
+  if [ ! -x "$daemon" ]; then
+    say "Unpacking $2 (apt, in ${target#"$root"/}/$2)"
+    rm -rf "${target:?}/$2" && mkdir "$target/$2"
+    quietly "apt-get could not download $2" env -C "$target/$2" apt-get -q download "$2"
+    quietly "dpkg could not unpack $2" dpkg -x "$target/$2"/*.deb "$target/$2"
+  fi
+  if ldd "$daemon" | grep -q 'not found'; then
+    for library in $(dpkg-deb -f "$target/$2"/*.deb Depends | tr ',' '\n' | grep -oE '^ *lib[^ (|]+'); do
+      dpkg -s "$library" >/dev/null 2>&1 || libraries+=(/nonexistent "$library")
+    done
+    apt_need "${libraries[@]}"
+  fi
 }
 
 need_sshd() {
