@@ -186,7 +186,7 @@ fn a_full_disk_refuses_what_it_cannot_keep() {
 fn a_client_cannot_take_all_connections() {
     let folder = scratch();
     let dir = folder.path();
-    let serve = Serve::start(dir, &["-connections", "5", "-perclient", "2", "-request", "16"]);
+    let serve = Serve::start(dir, &["-connections", "5", "-perclient", "2"]);
     certs(dir, &["-name", "other"]);
     let client = serve.client(dir, "client", Version::V1_4);
     client.request(&active("k")).unwrap();
@@ -203,10 +203,21 @@ fn a_client_cannot_take_all_connections() {
     assert!(audit.contains("other: the client has all its connections in use"), "{audit}");
     client.request(&active("k2")).unwrap();
     serve.client(dir, "client", Version::V1_4).request(&active("k3")).unwrap();
-    // A request beyond the limit ends its connection; the next is served.
+}
+
+/// A request beyond the limit ends its connection, and the client knows it when it has the answer: the next is served on another.
+#[test]
+fn a_connection_ends_with_the_answer_that_ends_it() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-request", "16"]);
+    let client = serve.client(dir, "client", Version::V1_4);
     let long = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(20_000)));
-    assert!(client.request(&LocateRequest { attributes: Attributes::new().with(long), ..LocateRequest::default() }).is_err());
-    client.request(&active("k4")).unwrap();
+    let long = LocateRequest { attributes: Attributes::new().with(long), ..LocateRequest::default() };
+    for round in 0..50 {
+        assert!(client.request(&long).is_err());
+        client.request(&active(&format!("k{round}"))).unwrap();
+    }
 }
 
 #[test]

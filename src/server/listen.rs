@@ -318,7 +318,7 @@ fn answer_all(stream: &mut Stream, place: &Place, shared: &Shared, caller: &Call
         let length = match frame_length(&header, largest) {
             Ok(length) => length,
             // What follows cannot be told apart from the next message: say so and end.
-            Err(e) => return send(stream, shared.engine.unreadable(&e.to_string()).expose()),
+            Err(e) => return send_last(stream, shared.engine.unreadable(&e.to_string()).expose()),
         };
         frame.clear();
         frame.extend_from_slice(&header);
@@ -405,6 +405,13 @@ fn spoilt(
 
 fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)?;
+    stream.flush()
+}
+
+/// The last answer of a connection, in one flight with its end: whoever has read it must not believe that another request is heard.
+fn send_last(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.conn.writer().write_all(bytes)?;
+    stream.conn.send_close_notify();
     stream.flush()
 }
 
