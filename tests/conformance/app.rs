@@ -425,6 +425,16 @@ pub fn init_token(host: &Host, slot: CK_SLOT_ID, pin: &[u8], label: &str) -> Rv<
     result(ck!(host.C_InitToken(slot, at, n, field.as_mut_ptr())))
 }
 
+/// A server of this kind, and a session of its token's logged-in user.
+pub fn served(host: &Host, personality: Personality) -> (Server, CK_SLOT_ID, App<'_>) {
+    let server = Server::start(personality, Script::none());
+    let slot = kmip_token(server.port(), Duration::from_secs(20));
+    host.initialize();
+    let app = open(host, slot, true).unwrap();
+    app.login(CKU_USER, USER_PIN).unwrap();
+    (server, slot, app)
+}
+
 /// A token and a read-write session with the user logged in.
 pub fn user(host: &Host) -> (CK_SLOT_ID, App<'_>) {
     let Ok(name) = std::env::var(SERVER) else {
@@ -434,11 +444,8 @@ pub fn user(host: &Host) -> (CK_SLOT_ID, App<'_>) {
     };
     let personality = Personality::all().into_iter().find(|p| p.name == name).expect("a personality");
     // It ends with the process.
-    let server: &Server = Box::leak(Box::new(Server::start(personality, Script::none())));
-    let slot = kmip_token(server.port(), Duration::from_secs(20));
-    host.initialize();
-    let app = open(host, slot, true).unwrap();
-    app.login(CKU_USER, USER_PIN).unwrap();
+    let (server, slot, app) = served(host, personality);
+    Box::leak(Box::new(server));
     (slot, app)
 }
 

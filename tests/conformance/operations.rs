@@ -1,14 +1,13 @@
 //! How operations begin, go on and end (PKCS#11 3.0, 5.2 and 5.8 to 5.15).
 
 use std::ptr::null_mut;
-use std::time::Duration;
 
 use mrhsm_pkcs11::ck::*;
 
-use super::app::{App, Mech, at, input, open, rows, user};
+use super::app::{App, Mech, at, input, rows, served, user};
 use super::usual::{Keys, usual};
-use crate::ffi::host::{USER_PIN, alone, ck, kmip_token};
-use crate::kmip_server::{Personality, Script, Server};
+use crate::ffi::host::{alone, ck};
+use crate::kmip_server::Personality;
 
 const TEXT: &[u8; 32] = b"two blocks of AES, thirty-two by";
 
@@ -83,11 +82,7 @@ fn every_operation_obeys_the_same_rules() {
 #[test]
 fn so_do_operations_on_a_server() {
     alone(|host| {
-        let server = Server::start(Personality::standard(), Script::default());
-        let slot = kmip_token(server.port(), Duration::from_secs(10));
-        host.initialize();
-        let app = open(host, slot, true).unwrap();
-        app.login(CKU_USER, USER_PIN).unwrap();
+        let (_server, _, app) = served(host, Personality::standard());
         let key = app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 32, CKA_TOKEN: true]).unwrap();
         obeys_the_rules(app, key);
         host.finalize();
@@ -348,11 +343,7 @@ fn in_parts(rv: CK_RV) -> CK_RV {
 #[test]
 fn ecdsa_takes_digests_of_any_length() {
     alone(|host| {
-        let server = Server::start(Personality::standard(), Script::default());
-        let slot = kmip_token(server.port(), Duration::from_secs(10));
-        host.initialize();
-        let app = open(host, slot, true).unwrap();
-        app.login(CKU_USER, USER_PIN).unwrap();
+        let (_server, _, app) = served(host, Personality::standard());
         let curves: [(&[u8], usize); 3] = [
             (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", 32),
             (b"\x06\x05\x2b\x81\x04\x00\x22", 48),

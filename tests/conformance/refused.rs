@@ -1,14 +1,12 @@
 //! Whatever reason a server has to refuse, every function says it in a value of its own (PKCS#11 3.0, 5; KMIP 2.1, 11.50): `ck!`
 //! takes no other.
 
-use std::time::Duration;
-
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::kmip::{OperationCode as O, ResultReason};
 
-use super::app::{App, Mech, Rows, open, rows};
+use super::app::{App, Mech, Rows, rows, served};
 use super::usual::{P256, TEXT};
-use crate::ffi::host::{Host, USER_PIN, alone, attribute, ck, kmip_token};
+use crate::ffi::host::{Host, alone, attribute, ck};
 use crate::kmip_server::{Fault, Personality, Script, Server};
 
 const ANYTHING: CK_FLAGS = CKF_FIND_OBJECTS | CKF_ENCRYPT | CKF_DECRYPT | CKF_DIGEST | CKF_SIGN | CKF_VERIFY;
@@ -35,11 +33,7 @@ struct There<'a> {
 
 /// A server with all of that.
 fn furnished(host: &Host) -> (Server, App<'_>) {
-    let server = Server::start(Personality::standard(), Script::none());
-    let slot = kmip_token(server.port(), Duration::from_secs(20));
-    host.initialize();
-    let app = open(host, slot, true).unwrap();
-    app.login(CKU_USER, USER_PIN).unwrap();
+    let (server, _, app) = served(host, Personality::standard());
     let kept = |label: &str| rows![CKA_TOKEN: true, CKA_EXTRACTABLE: false, CKA_LABEL: label.as_bytes()];
     let pair = |kind, label, public| app.pair(kind, &public, &kept(label)).unwrap();
     app.generate(CKM_AES_KEY_GEN, &rows![; kept("aes"), CKA_VALUE_LEN: 32]).unwrap();
