@@ -16,6 +16,8 @@ use tempfile::TempDir;
 pub struct Serve {
     pub process: Child,
     pub port: u16,
+    /// The words after `mrhsm configure` that it says are to be typed, when it was made now.
+    command: Option<String>,
 }
 
 impl Serve {
@@ -36,11 +38,13 @@ impl Serve {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut command = None;
         let port = lines.map_while(std::result::Result::ok).find_map(|line| {
+            command = line.trim().strip_prefix("mrhsm configure ").map(str::to_owned).or(command.take());
             let address = line.strip_prefix("Listening on ")?.to_owned();
             address.rsplit(':').next()?.parse().ok()
         });
-        Serve { process, port: port.expect("it listens") }
+        Serve { process, port: port.expect("it listens"), command }
     }
 
     pub fn client(&self, dir: &Path, name: &str, version: Version) -> Client {
@@ -73,6 +77,22 @@ pub fn certs(dir: &Path, words: &[&str]) {
 
 pub fn id(uid: &str) -> Option<UniqueIdentifier> {
     Some(uid.into())
+}
+
+#[test]
+fn the_command_that_it_prints_is_to_be_typed_as_it_is() {
+    let (folder, home) = (scratch(), scratch());
+    let serve = Serve::start(folder.path(), &[]);
+    std::fs::write(home.path().join("so.pin"), "so-pin-1234").unwrap();
+    let typed = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+        .arg("configure")
+        .args(serve.command.as_ref().unwrap().split(' '))
+        .current_dir(home.path())
+        .env("MRHSM_TOKEN_DIR", home.path().join("tokens"))
+        .env_remove("MAPR_HOME")
+        .output()
+        .unwrap();
+    assert!(typed.status.success(), "{}", String::from_utf8_lossy(&typed.stderr));
 }
 
 const ALL: CryptographicUsageMask = CryptographicUsageMask(0x3FF);

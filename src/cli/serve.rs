@@ -190,7 +190,7 @@ fn configure(files: &Files, address: SocketAddr, dir: &Path) -> Option<String> {
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
     Some(format!(
         "A new key manager is made in {}. To use it from here:\n\n  \
-         mrhsm configure -label demo -sopin file:so.pin -ip {host} -port {} -cacert {} -clientcert {} -clientkey {}\n\n\
+         mrhsm configure -label demo -cluster demo -sopin file:so.pin -ip {host} -port {} -cacert {} -clientcert {} -clientkey {}\n\n\
          For another node: mrhsm certs -dir {} -name NODE -cluster CLUSTER, and the same with its files.\n",
         dir.display(),
         address.port(),
