@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ptr::null_mut;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::ck::*;
 
@@ -86,16 +86,17 @@ fn finalize_gives_everything_back() {
             host.finalize();
         };
         cycle(0);
-        let before = held();
+        // The server's threads end a moment after it was stopped: one that is still counted here makes the bound one
+        // higher, while a leak makes it nineteen.
+        let bound = held();
         (1..20).for_each(cycle);
-        // The server's threads end a moment after it was stopped.
-        for _ in 0..100 {
-            if held() == before {
-                break;
-            }
+        let within = |(files, threads): (usize, usize)| files <= bound.0 && threads <= bound.1;
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !within(held()) && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(held(), before, "file descriptors and threads");
+        let now = held();
+        assert!(within(now), "file descriptors and threads: {now:?} after twenty cycles, {bound:?} after one");
     });
 }
 
