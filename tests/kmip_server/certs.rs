@@ -1,7 +1,7 @@
-//! Certificates for one test run: a CA and what it signs, and the kinds that must be refused.
+//! Certificates for tests: a CA and what it signs, and the kinds that must be refused.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, Weak};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
@@ -27,7 +27,7 @@ impl Pair {
     }
 }
 
-/// The certificates of a test run, in a directory that goes when the run ends.
+/// The certificates of a test, in a directory that goes with them.
 pub struct Pki {
     directory: TempDir,
     /// PEM file of the CA that signed everything that is good.
@@ -51,12 +51,18 @@ pub struct Pki {
     pub(super) ca_der: CertificateDer<'static>,
 }
 
-static SHARED: LazyLock<Arc<Pki>> = LazyLock::new(|| Arc::new(Pki::new()));
+/// Weak: nothing that a process still has at its end is dropped, and the directory would stay.
+static SHARED: Mutex<Weak<Pki>> = Mutex::new(Weak::new());
 
 impl Pki {
-    /// The certificates that all tests of this process share.
+    /// The certificates that all tests of this process share that run at the same time.
     pub fn shared() -> Arc<Pki> {
-        SHARED.clone()
+        let mut shared = SHARED.lock().unwrap();
+        shared.upgrade().unwrap_or_else(|| {
+            let pki = Arc::new(Pki::new());
+            *shared = Arc::downgrade(&pki);
+            pki
+        })
     }
 
     /// A CA of its own and everything below it.
