@@ -62,7 +62,11 @@ impl Audit {
                 client: Some(&caller.name),
                 operation: item.operation.map(|operation| operation.to_string()),
                 object: item.object.as_deref(),
-                result: item.refused.map_or_else(|| "Success".into(), |reason| reason.to_string()),
+                result: match item.refused {
+                    Some(reason) => reason.to_string(),
+                    None if item.undone => "Undone".into(),
+                    None => "Success".into(),
+                },
                 repeated: None,
             });
         }

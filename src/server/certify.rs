@@ -60,7 +60,7 @@ pub fn certify(engine: &Engine, context: &mut Context, request: CertifyRequest) 
     };
     let der = signed(engine, context, wanted)?;
     let mut certificate = certificate(context, &mut attributes, der);
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         transaction.name(&engine.personality, &mut certificate)?;
         certify_key(transaction, &mut certificate, public.as_ref().map(|public| public.uid.as_str()))?;
         transaction.put(&certificate)
@@ -88,7 +88,7 @@ pub fn re_certify(engine: &Engine, context: &mut Context, request: ReCertifyRequ
     attributes.0.retain(|attribute| !said.contains(&attribute.value.name()));
     let mut certificate = certificate(context, &mut attributes, der);
     replacing_dates(&mut certificate.dates, &old.dates, request.offset);
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let mut old = transaction.get(&old.uid)?;
         transaction.name_again(&engine.personality, &mut certificate)?;
         let public = old.attributes.linked(LinkType::PUBLIC_KEY_LINK).map(str::to_owned);
@@ -271,7 +271,7 @@ fn make_issuer(engine: &Engine, context: &Context) -> Outcome<String> {
     made_here(&mut attributes);
     let value = Value::Key(Material::Private(key.serialize_der().into()), KeyFormatType::PKCS_8);
     let mut private = Object::new(&context.caller, ObjectType::PRIVATE_KEY, value, attributes);
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let certificate_uid = transaction.name_again(&engine.personality, &mut certificate)?;
         let private_uid = transaction.name_again(&engine.personality, &mut private)?;
         link(&mut private.attributes, LinkType::CERTIFICATE_LINK, &certificate_uid);

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::crypto::Streams;
 use super::fault::Fault;
-use super::objects::{Object, Objects, Outcome, Refusal, now, reason};
+use super::objects::{Object, Objects, Outcome, Refusal, Transaction, now, reason};
 use super::personality::Personality;
+use super::undo::Undo;
 use super::{attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate};
 
 /// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
@@ -62,6 +63,8 @@ pub struct Done {
     pub object: Option<String>,
     /// Why it was refused.
     pub refused: Option<ResultReason>,
+    /// It was done, and undone because a later item was refused.
+    pub undone: bool,
 }
 
 /// What an item's operation needs to know of the message it stands in.
@@ -78,9 +81,16 @@ pub struct Context {
     pub answered: Vec<(OperationCode, String)>,
     /// There will be no answer.
     pub silent: bool,
+    /// What the message has changed, where that may have to be undone.
+    pub undo: Option<Undo>,
 }
 
 impl Context {
+    /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
+    pub fn change<T>(&self, engine: &Engine, change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
+        engine.objects.change(&self.caller, self.undo.as_ref(), change)
+    }
+
     /// Makes an object the one that following items are about, and gives its identifier for the answer.
     pub fn about(&mut self, object: &Object) -> String {
         self.named(&object.uid)
@@ -170,7 +180,7 @@ impl Engine {
             }
         };
         let bytes = outcome.unwrap_or_else(|(reason, text)| {
-            done.push(Done { operation: None, object: None, refused: Some(reason) });
+            done.push(Done { operation: None, object: None, refused: Some(reason), undone: false });
             self.refuse_message(version, reason, &text)
         });
         Answer { bytes, done }
@@ -206,7 +216,7 @@ impl Engine {
         if items.len() > 1 && items.iter().any(|item| item.unique_batch_item_id.is_none()) {
             return invalid("items without Unique Batch Item ID");
         }
-        if header.batch_error_continuation_option == Some(BatchErrorContinuationOption::UNDO) {
+        if header.batch_error_continuation_option == Some(BatchErrorContinuationOption::UNDO) && !self.personality.undoes_batch {
             return unsupported("Undo is not supported");
         }
         if self.personality.checks_time && header.time_stamp.is_some_and(|stamp| (stamp.0 - now()).abs() > 60) {
@@ -243,6 +253,7 @@ impl Engine {
         if self.personality.announces_all_items {
             batch.announce(message.items.len());
         }
+        let on_error = message.header.batch_error_continuation_option;
         let mut context = Context {
             version,
             caller: caller.clone(),
@@ -250,14 +261,11 @@ impl Engine {
             placeholder: None,
             answered: Vec::new(),
             silent: false,
+            undo: (on_error == Some(BatchErrorContinuationOption::UNDO)).then(Undo::default),
         };
-        let goes_on = message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::CONTINUE)
-            || !self.personality.stops_batch;
+        let goes_on = on_error == Some(BatchErrorContinuationOption::CONTINUE) || !self.personality.stops_batch;
+        let mut outcomes = Vec::new();
         for item in &message.items {
-            let mut id = item.unique_batch_item_id.clone();
-            if fault == Some(&Fault::WrongBatchId) {
-                id = Some(b"another".to_vec());
-            }
             let outcome = match fault {
                 Some(Fault::Fail(reason)) => Err(Refusal::item(*reason, "the script says so")),
                 _ => {
@@ -273,15 +281,32 @@ impl Engine {
             let named = item.payload.find(Tag::UNIQUE_IDENTIFIER).ok().flatten();
             let named = named.and_then(|uid| uid.text().ok().map(str::to_owned));
             let object = named.or_else(|| context.placeholder.clone());
-            done.push(Done { operation: Some(item.operation), object, refused });
+            done.push(Done { operation: Some(item.operation), object, refused, undone: false });
             match outcome {
-                Ok(response) => batch.success(item.operation, id.as_deref(), &response),
                 Err(Refusal::Message(reason, text)) if self.personality.malformed_item_breaks => return Err((reason, text)),
+                outcome => outcomes.push((item, outcome)),
+            }
+            if refused.is_some() && !goes_on {
+                break;
+            }
+        }
+        let undone = outcomes.iter().any(|(_, outcome)| outcome.is_err()) && context.undo.is_some();
+        if undone && let Some(undo) = context.undo.take() {
+            let failed =
+                |e| (ResultReason::GENERAL_FAILURE, format!("an item failed, and those before it cannot be undone: {e}"));
+            undo.put_back(&self.objects).map_err(failed)?;
+            done.iter_mut().for_each(|item| item.undone = item.refused.is_none());
+        }
+        for (item, outcome) in outcomes {
+            let id = match fault {
+                Some(Fault::WrongBatchId) => Some(b"another".as_slice()),
+                _ => item.unique_batch_item_id.as_deref(),
+            };
+            match outcome {
+                Ok(response) if undone => batch.undone(item.operation, id, &response),
+                Ok(response) => batch.success(item.operation, id, &response),
                 Err(Refusal::Item(reason, text) | Refusal::Message(reason, text)) => {
-                    batch.failure(Some(item.operation), id.as_deref(), reason, &text);
-                    if !goes_on {
-                        break;
-                    }
+                    batch.failure(Some(item.operation), id, reason, &text);
                 }
             }
         }
@@ -433,7 +458,7 @@ impl Engine {
                         streaming_capability: Some(self.personality.streams),
                         asynchronous_capability: Some(false),
                         attestation_capability: Some(false),
-                        batch_undo_capability: later(false),
+                        batch_undo_capability: later(self.personality.undoes_batch),
                         batch_continue_capability: later(true),
                         unwrap_mode: Some(UnwrapMode::PROCESSED),
                         destroy_action: Some(DestroyAction::KEY_MATERIAL_DELETED),

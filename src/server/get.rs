@@ -16,7 +16,7 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outco
     let object = engine.resolve(context, request.unique_identifier)?;
     let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
     if object.attributes.fresh() == Some(&true) {
-        engine.objects.change(&context.caller, |transaction| {
+        context.change(engine, |transaction| {
             let mut object = transaction.get(&object.uid)?;
             for attribute in &mut object.attributes.0 {
                 if let AttributeValue::Fresh(fresh) = &mut attribute.value {

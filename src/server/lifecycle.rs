@@ -23,7 +23,7 @@ pub fn change<T>(
     change: impl FnOnce(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let object = engine.resolve(context, uid)?;
-    let result = engine.objects.change(&context.caller, |transaction| {
+    let result = context.change(engine, |transaction| {
         let mut object = transaction.get(&object.uid)?;
         let result = change(&mut object)?;
         transaction.put_changed(object)?;
@@ -80,7 +80,7 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
 pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) -> Outcome<DestroyResponse> {
     let version = context.version;
     let object = engine.resolve(context, request.unique_identifier)?;
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let mut object = transaction.get(&object.uid)?;
         let state = object.state();
         if object.has_state() && matches!(state, State::ACTIVE | State::DESTROYED | State::DESTROYED_COMPROMISED) {
@@ -194,7 +194,7 @@ pub fn spend(engine: &Engine, context: &Context, object: &Object, bytes: usize, 
         UsageLimitsUnit::BYTE => bytes as i64,
         _ => i64::from(begins),
     };
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let mut object = transaction.get(&object.uid)?;
         if let Some(limits) = limits_of(&mut object.attributes) {
             take(context.version, limits, wanted)?;

@@ -78,7 +78,7 @@ pub fn made_here(attributes: &mut Attributes) {
 /// Keeps a new object, which following items are about.
 pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outcome<String> {
     object.dates.check_change(&object.dates, now())?;
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         transaction.name(&engine.personality, &mut object)?;
         transaction.put(&object)
     })?;
@@ -141,7 +141,7 @@ pub fn link(attributes: &mut Attributes, link_type: LinkType, to: &str) {
 
 /// Keeps both halves of a pair, linked to each other; private identifier first.
 fn keep_pair(engine: &Engine, context: &mut Context, mut public: Object, mut private: Object) -> Outcome<(String, String)> {
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let public_uid = transaction.name(&engine.personality, &mut public)?;
         let private_uid = transaction.name(&engine.personality, &mut private)?;
         if engine.personality.links_pairs {
@@ -203,7 +203,7 @@ pub fn import(engine: &Engine, context: &mut Context, request: ImportRequest) ->
     attributes.0.retain(|attribute| !is_servers(&attribute.value.name()));
     let mut made = taken_in(engine, context, request.object, attributes)?;
     made.uid = uid;
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         if transaction.exists(&made.uid) {
             if request.replace_existing != Some(true) {
                 return Err(Refusal::item(ResultReason::OBJECT_ALREADY_EXISTS, "an object has this identifier already"));
@@ -356,7 +356,7 @@ pub fn re_key(engine: &Engine, context: &mut Context, request: ReKeyRequest) -> 
     made_here(&mut attributes);
     let mut new = Object::new(&context.caller, ObjectType::SYMMETRIC_KEY, value, attributes);
     replacing_dates(&mut new.dates, &object.dates, request.offset);
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         let mut old = transaction.get(&object.uid)?;
         transaction.name_again(&engine.personality, &mut new)?;
         replaced(engine, &mut old, &mut new);
@@ -382,7 +382,7 @@ pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKey
     let (mut public, mut private) = pair(engine, context, public, private)?;
     replacing_dates(&mut public.dates, &old_public.dates, request.offset);
     replacing_dates(&mut private.dates, &old_private.dates, request.offset);
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         transaction.name_again(&engine.personality, &mut public)?;
         transaction.name_again(&engine.personality, &mut private)?;
         link(&mut private.attributes, LinkType::PUBLIC_KEY_LINK, &public.uid);

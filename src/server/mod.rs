@@ -21,6 +21,7 @@ mod lifecycle;
 mod listen;
 mod locate;
 mod make;
+mod marks;
 mod mistakes;
 mod objects;
 mod personality;
@@ -28,6 +29,7 @@ mod places;
 mod repeats;
 mod split;
 mod template;
+mod undo;
 mod validate;
 
 pub use audit::Audit;

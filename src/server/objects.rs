@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::engine::Caller;
 use super::keys::Material;
 use super::life::Dates;
+use super::marks::{Mark, attribute_tag};
 use super::personality::{Ids, Personality};
+use super::undo::Undo;
 use crate::error::{Error, Result};
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -180,7 +182,7 @@ impl Object {
 }
 
 /// The tags of a record; numbers of the range that KMIP leaves to vendors. None is ever sent.
-mod tag {
+pub(super) mod tag {
     use crate::ttlv::Tag;
 
     pub const RECORD: Tag = Tag(0x54_0001);
@@ -335,33 +337,6 @@ impl Record for Object {
     }
 }
 
-/// What objects are found by. One type for all: the same text as an owner and as a group must not be the same number.
-#[derive(Hash)]
-enum Mark<'a> {
-    /// Not destroyed.
-    Kept(bool),
-    /// Not archived.
-    OnLine(bool),
-    /// In this state until somebody changes it.
-    State(u32),
-    /// In a state that a date ends.
-    Changing,
-    /// Whose it is.
-    Owner(&'a str),
-    /// Who shares it.
-    Group(&'a str),
-    /// An attribute, encoded.
-    Attribute(&'a [u8]),
-}
-
-/// The number under which objects with exactly this attribute are found.
-pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
-    let mut writer = Writer::with_capacity(Version::V2_1, 128);
-    Attribute::from(value.clone()).encode(tag::ATTRIBUTE, &mut writer);
-    // What cannot be written has no equal; one number for all of them only makes more candidates.
-    tagger.tag(Mark::Attribute(writer.finish().unwrap_or_default().expose()))
-}
-
 /// A condition that only the object itself can answer.
 pub type Fits<'a> = &'a mut dyn FnMut(&Object) -> Outcome<bool>;
 
@@ -406,7 +381,7 @@ const REMEMBERED: usize = 4096;
 
 /// All objects.
 pub struct Objects {
-    records: Records<Object>,
+    pub(super) records: Records<Object>,
     /// Objects that were read lately, by the stamp of their record.
     read: Mutex<HashMap<u64, Arc<Object>>>,
 }
@@ -510,11 +485,25 @@ impl Objects {
         Ok(all)
     }
 
+    /// What keeps an object as it is now, or keeps it away when there is none.
+    pub(super) fn as_it_is(&self, held: &Held<Object>, uid: &str) -> Result<Entry> {
+        let object = held.view(uid).map_or(Ok(None), |view| self.remembered(&view, true))?;
+        object.map_or_else(|| Ok(Entry { uid: uid.to_owned(), put: None }), |object| object.entry())
+    }
+
     /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
-    pub fn change<T>(&self, caller: &Caller, change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
+    pub fn change<T>(
+        &self,
+        caller: &Caller,
+        undo: Option<&Undo>,
+        change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>,
+    ) -> Outcome<T> {
         self.records.write(|held| {
             let mut transaction = Transaction { objects: self, held, caller, entries: Vec::new(), made: 0 };
             let result = change(&mut transaction)?;
+            if let Some(undo) = undo {
+                undo.note(self, held, &transaction.entries)?;
+            }
             Ok((transaction.entries, result))
         })
     }

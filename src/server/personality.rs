@@ -91,6 +91,8 @@ pub struct Personality {
     pub batches: bool,
     /// A failed item ends a batch as the standard says; else the rest runs.
     pub stops_batch: bool,
+    /// A batch can be undone when an item of it fails.
+    pub undoes_batch: bool,
     /// Batch Count says what was asked, even when the batch ended early.
     pub announces_all_items: bool,
     /// Padding None in ECB and CBC is understood.
@@ -243,6 +245,7 @@ impl Personality {
             placeholder: true,
             batches: true,
             stops_batch: true,
+            undoes_batch: true,
             announces_all_items: false,
             padding_none: true,
             counter_mode: true,
@@ -328,6 +331,7 @@ impl Personality {
             deactivated_decrypts: false,
             forgets_destroyed: true,
             silent_on_nothing: true,
+            undoes_batch: false,
             ..Personality::standard()
         }
     }
@@ -352,6 +356,7 @@ impl Personality {
             private_format: KeyFormatType::PKCS_1,
             public_format: KeyFormatType::PKCS_1,
             long_time_stamp: true,
+            undoes_batch: false,
             ..Personality::standard()
         }
     }
@@ -368,6 +373,7 @@ impl Personality {
             private_format: KeyFormatType::PKCS_1,
             public_format: KeyFormatType::PKCS_1,
             converts_formats: false,
+            undoes_batch: false,
             ..Personality::standard()
         }
     }
@@ -385,6 +391,7 @@ impl Personality {
             private_format: KeyFormatType::PKCS_1,
             public_format: KeyFormatType::PKCS_1,
             attributes_in_key_value: true,
+            undoes_batch: false,
             ..Personality::standard()
         }
     }

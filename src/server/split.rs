@@ -64,7 +64,7 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyReq
         let value = Value::Split(share, Material::Unknown(value));
         objects.push(Object::new(&context.caller, ObjectType::SPLIT_KEY, value, attributes.clone()));
     }
-    engine.objects.change(&context.caller, |transaction| {
+    context.change(engine, |transaction| {
         objects.iter_mut().try_for_each(|object| {
             transaction.name(&engine.personality, object)?;
             transaction.put(object)

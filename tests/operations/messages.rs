@@ -89,8 +89,6 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
             assert_eq!(answered, version);
             outcomes
         };
-        let undo = |w: &mut Writer| w.enumeration(Tag::BATCH_ERROR_CONTINUATION_OPTION, BatchErrorContinuationOption::UNDO.0);
-        assert_eq!(asked(&undo, 1, &[&query]), [failed(ResultReason::FEATURE_NOT_SUPPORTED)]);
         assert_eq!(asked(&nothing, 2, &[&query]), [failed(ResultReason::INVALID_MESSAGE)]);
         assert_eq!(asked(&nothing, 0, &[]), [failed(ResultReason::INVALID_MESSAGE)]);
         let small = |w: &mut Writer| w.integer(Tag::MAXIMUM_RESPONSE_SIZE, 64);
@@ -192,6 +190,58 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
         let version = Version { major: asked.0, minor: asked.1 };
         let frame = message(version, &nothing, 1, &[&query]);
         assert_eq!(outcomes(&server, &frame), (answered, vec![failed(ResultReason::INVALID_MESSAGE)]));
+    }
+}
+
+/// What is done before the item that fails is answered as undone, and is.
+#[test]
+fn a_batch_is_undone_when_an_item_fails() {
+    let server = Server::new();
+    let undo = |w: &mut Writer| w.enumeration(Tag::BATCH_ERROR_CONTINUATION_OPTION, BatchErrorContinuationOption::UNDO.0);
+    let client = Caller { name: "client".into(), groups: Vec::new() };
+    for version in Version::ALL {
+        let [waiting, doomed] = [1, 2].map(|byte| server.register(version, raw_key(&[byte; 16]), usage()).unwrap());
+        let named = |operation, id, uid: &str| {
+            let uid = uid.to_owned();
+            item(operation, id, move |w| w.text(Tag::UNIQUE_IDENTIFIER, &uid))
+        };
+        let made = name("made by a batch");
+        let new = usage()
+            .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+            .with(AttributeValue::CryptographicLength(128))
+            .with(made.clone());
+        let create = item(OperationCode::CREATE, 1, move |w| {
+            w.enumeration(Tag::OBJECT_TYPE, ObjectType::SYMMETRIC_KEY.0);
+            let tag = if w.version().typed_attributes() { Tag::ATTRIBUTES } else { Tag::TEMPLATE_ATTRIBUTE };
+            new.encode(tag, w);
+        });
+        // The key is changed twice: first it is active, then it has what the batch made of it for a while.
+        let activate = named(OperationCode::ACTIVATE, 2, &waiting);
+        let archive = named(OperationCode::ARCHIVE, 3, &waiting);
+        let destroy = named(OperationCode::DESTROY, 4, &doomed);
+        let get = named(OperationCode::GET, 5, "nobody's");
+        let items: [&dyn Fn(&mut Writer); 6] = [&create, &activate, &archive, &destroy, &get, &activate];
+        let answer = server.raw(&client, &message(version, &undo, 6, &items));
+        let answer = ResponseMessage::decode(answer.expose()).unwrap();
+        let statuses: Vec<ResultStatus> = answer.items.iter().map(|item| item.result_status).collect();
+        let (undone, failed) = (ResultStatus::OPERATION_UNDONE, ResultStatus::OPERATION_FAILED);
+        assert_eq!(statuses, [undone, undone, undone, undone, failed], "{version}");
+        assert!(answer.items[..4].iter().all(|item| item.payload.is_some() && item.result_reason.is_none()));
+        assert_eq!(answer.items[4].result_reason, Some(ResultReason::ITEM_NOT_FOUND));
+
+        let state = |uid: &str| server.attributes(version, uid, &[Tag::STATE]).state().copied();
+        assert_eq!((state(&waiting), state(&doomed)), (Some(State::PRE_ACTIVE), Some(State::PRE_ACTIVE)), "{version}");
+        assert_eq!((server.value(&waiting), server.value(&doomed)), (vec![1; 16], vec![2; 16]), "{version}");
+        let of_this_name = LocateRequest { attributes: Attributes::new().with(made), ..LocateRequest::default() };
+        assert!(server.locate(version, &of_this_name).is_empty(), "{version}");
+
+        // Nothing fails: all is done.
+        let items: [&dyn Fn(&mut Writer); 3] = [&create, &activate, &destroy];
+        let (_, done) = outcomes(&server, &message(version, &undo, 3, &items));
+        assert!(done.iter().all(|(_, reason)| reason.is_none()), "{version}: {done:?}");
+        assert_eq!((state(&waiting), state(&doomed)), (Some(State::ACTIVE), Some(State::DESTROYED)), "{version}");
+        let [there] = server.locate(version, &of_this_name).try_into().unwrap();
+        server.ask(version, &DestroyRequest { unique_identifier: id(&there) }).unwrap();
     }
 }
 

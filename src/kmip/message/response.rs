@@ -214,6 +214,11 @@ impl ResponseBatch {
         self.item(Some(operation), id, ResultStatus::SUCCESS, |w| payload.encode(Tag::RESPONSE_PAYLOAD, w));
     }
 
+    /// Adds the answer to a request that was done, and undone because a later one of its batch was not.
+    pub fn undone(&mut self, operation: OperationCode, id: Option<&[u8]>, payload: &impl Encode) {
+        self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |w| payload.encode(Tag::RESPONSE_PAYLOAD, w));
+    }
+
     /// Adds the answer to a request that was not done. Without an operation it stands for the whole message.
     pub fn failure(&mut self, operation: Option<OperationCode>, id: Option<&[u8]>, reason: ResultReason, message: &str) {
         self.item(operation, id, ResultStatus::OPERATION_FAILED, |w| {

@@ -1,0 +1,90 @@
+//! Undo, a Batch Error Continuation Option: when an item of the batch fails, what those before it changed is put back
+//! (spec 1.4, 6.13; 2.1, 9.4).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::objects::{Object, Objects};
+use crate::error::Result;
+use crate::store::file::journal::Entry;
+use crate::store::file::records::Held;
+
+/// What a batch has changed.
+#[derive(Default)]
+pub struct Undo(RefCell<HashMap<String, Changed>>);
+
+struct Changed {
+    /// The object as it was before the batch.
+    before: Entry,
+    /// What was kept about it when the batch had changed it; `None` when it was removed.
+    left: Option<Vec<u8>>,
+}
+
+impl Undo {
+    /// Notes what is about to be written.
+    pub(super) fn note(&self, objects: &Objects, held: &Held<Object>, entries: &[Entry]) -> Result<()> {
+        let mut changes = self.0.borrow_mut();
+        for Entry { uid, put } in entries {
+            let left = put.as_ref().map(|(about, _)| about.clone());
+            match changes.get_mut(uid) {
+                Some(changed) => changed.left = left,
+                None => {
+                    let before = objects.as_it_is(held, uid)?;
+                    changes.insert(uid.clone(), Changed { before, left });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what the batch changed. What somebody else has changed since stays as they left it: their answer said that it was
+    /// done, and a key that they destroyed must not come back.
+    pub(super) fn put_back(self, objects: &Objects) -> Result<()> {
+        objects.records.write(|held| {
+            let mut entries = Vec::new();
+            for (uid, changed) in self.0.take() {
+                let now = objects.as_it_is(held, &uid)?;
+                if now.put.map(|(about, _)| about) == changed.left {
+                    entries.push(changed.before);
+                }
+            }
+            Ok((entries, ()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Caller;
+    use super::super::objects::Value;
+    use super::*;
+    use crate::kmip::{Attributes, ObjectType};
+
+    #[test]
+    fn what_others_changed_since_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::open(&folder.path().join("served"), &[7; 32]).unwrap();
+        let caller = Caller { name: "client".into(), groups: Vec::new() };
+        let change = |undo: Option<&Undo>, uid: &str, at: i64| {
+            objects.change(&caller, undo, |transaction| {
+                let mut object = transaction
+                    .get(uid)
+                    .unwrap_or_else(|_| Object::new(&caller, ObjectType::SYMMETRIC_KEY, Value::Gone, Attributes::new()));
+                object.uid = uid.to_owned();
+                object.dates.activation = Some(at);
+                transaction.put(&object)
+            })
+        };
+        let activation = |uid: &str| objects.get(uid, &caller).ok().map(|object| object.dates.activation.unwrap());
+        for uid in ["mine", "shared"] {
+            change(None, uid, 1).unwrap_or_else(|_| panic!());
+        }
+        let undo = Undo::default();
+        for uid in ["mine", "shared", "new", "mine"] {
+            change(Some(&undo), uid, 2).unwrap_or_else(|_| panic!());
+        }
+        change(None, "shared", 3).unwrap_or_else(|_| panic!());
+        undo.put_back(&objects).unwrap();
+        assert_eq!(["mine", "shared", "new"].map(activation), [Some(1), Some(3), None]);
+    }
+}
