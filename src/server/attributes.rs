@@ -87,6 +87,9 @@ pub fn screen(personality: &Personality, version: Version, given: Attributes) ->
         if personality.ascii_only && !is_ascii(&attribute.value) {
             return Err(invalid(format!("{name} is not ASCII")));
         }
+        if personality.one_application_info && name == AttributeName::Standard(Tag::APPLICATION_SPECIFIC_INFORMATION) {
+            kept.0.retain(|other| other.value.name() != name);
+        }
         let before = kept.iter().filter(|other| other.name() == name).count();
         if before > 0 && !is_many(&name) {
             return Err(invalid(format!("{name} is given twice")));

@@ -63,6 +63,8 @@ pub struct Personality {
     pub custom_attributes: Policy,
     /// Application Specific Information.
     pub application_info: Policy,
+    /// Of several Application Specific Informations the last is kept.
+    pub one_application_info: bool,
     /// Activation Date in a create or register.
     pub activation_date: Policy,
     /// Link in any attribute list.
@@ -231,6 +233,7 @@ impl Personality {
             ids: Ids::Uuid,
             custom_attributes: Policy::Keep,
             application_info: Policy::Keep,
+            one_application_info: false,
             activation_date: Policy::Keep,
             links: Policy::Keep,
             descriptions: Policy::Keep,
@@ -378,10 +381,11 @@ impl Personality {
         }
     }
 
-    /// Like Cosmian KMS: no counter mode, PSS unless told otherwise, filters it does not know match everything.
+    /// Like Cosmian KMS: one Application Specific Information, no counter mode, PSS unless told otherwise, filters it does not know match everything.
     pub fn cosmian_like() -> Personality {
         Personality {
             name: "Cosmian",
+            one_application_info: true,
             counter_mode: false,
             pss_by_default: true,
             stops_batch: false,

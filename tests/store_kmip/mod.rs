@@ -10,7 +10,7 @@ use mrhsm_pkcs11::crypto::hash::digest;
 use mrhsm_pkcs11::crypto::pkey::{PrivateKey, PublicKey, Scheme};
 use mrhsm_pkcs11::crypto::{mac, rng};
 use mrhsm_pkcs11::error::{Error, Kind};
-use mrhsm_pkcs11::kmip::{OperationCode, ResultReason, State as ServerState};
+use mrhsm_pkcs11::kmip::{OperationCode, OperationCode as O, ResultReason, State as ServerState};
 use mrhsm_pkcs11::net::{Config, Credential, Host, Identity, Tls, Trust};
 use mrhsm_pkcs11::store::kmip::KmipStore;
 use mrhsm_pkcs11::store::{
@@ -89,6 +89,36 @@ fn found(store: &KmipStore, filter: &Filter) -> Vec<Uid> {
 fn alive(server: &Server) -> Vec<String> {
     let dead = |state| matches!(state, ServerState::DESTROYED | ServerState::DESTROYED_COMPROMISED);
     server.objects().into_iter().filter(|object| !dead(object.state)).map(|object| object.uid).collect()
+}
+
+/// Of several texts in attributes of one name such a server keeps the last, and says nothing.
+#[test]
+fn texts_stand_in_one_attribute_where_the_server_keeps_one_only() {
+    let server = Server::start(Personality::cosmian_like(), Script::none());
+    let store = store(&server);
+    store.version().unwrap();
+    server.clear_log();
+    let first = store.create(&aes("first")).unwrap();
+    let operations = server.operations();
+    let expected = [O::CREATE, O::GET_ATTRIBUTES, O::DESTROY, O::CREATE, O::GET_ATTRIBUTES, O::ACTIVATE];
+    assert_eq!(operations, expected, "made, looked at, and made otherwise");
+    server.clear_log();
+    let second = store.create(&aes("second")).unwrap();
+    assert_eq!(server.operations(), [O::CREATE, O::ACTIVATE], "that is known from now on");
+    let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+    let (public, private) =
+        store.create_pair(&half(Class::PublicKey, Usage::VERIFY), &half(Class::PrivateKey, Usage::SIGN)).unwrap();
+    let registered = store.register(&aes("registered"), &[5; 32]).unwrap();
+    let made = [(&first, "first"), (&second, "second"), (&public, "pair"), (&private, "pair"), (&registered, "registered")];
+    assert_eq!(alive(&server).len(), made.len());
+    for (uid, label) in made {
+        assert_eq!(meta(&store, uid).label.as_deref(), Some(label.as_bytes()));
+        let filter = Filter { label: Some(label.as_bytes().to_vec()), ..Filter::default() };
+        assert!(store.locate(&filter).unwrap().contains(uid), "{label}");
+    }
+    store.update(&first, &Changes { id: Some(vec![7]), ..Changes::default() }).unwrap();
+    let changed = meta(&store, &first);
+    assert_eq!((changed.id, changed.label), (Some(vec![7]), Some(b"first".to_vec())));
 }
 
 #[test]

@@ -74,16 +74,14 @@ impl Wishes {
         learn(&facts.sensitive, full.sensitive, self.sensitive);
         learn(&facts.extractable, full.extractable, self.extractable);
         learn(&facts.group, full.group, self.group);
-        for rung in Rung::ALL {
-            let refused = Rung::ALL.iter().position(|r| *r == rung) < Rung::ALL.iter().position(|r| *r == self.rung);
-            if let Some(fact) = fact(facts, rung).filter(|_| rung == self.rung || (refused && self != full)) {
-                fact.learn(rung == self.rung);
-            }
-        }
+        // That the server took the texts does not say that it keeps them.
+        let refused = Rung::ALL.into_iter().take_while(|rung| *rung != self.rung).filter(|_| self != full);
+        refused.filter_map(|rung| fact(facts, rung)).for_each(|fact| fact.learn(false));
     }
 }
 
-fn fact(facts: &Facts, rung: Rung) -> Option<&Fact> {
+/// Whether the texts of a record are kept there.
+pub(super) fn fact(facts: &Facts, rung: Rung) -> Option<&Fact> {
     match rung {
         Rung::Application => Some(&facts.application),
         Rung::Combined => Some(&facts.combined),

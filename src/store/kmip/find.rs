@@ -242,15 +242,8 @@ impl<T: Transport> KmipStore<T> {
 
     /// What came back was kept.
     fn learn_rungs(&self, attributes: &Attributes) {
-        for value in attributes.iter() {
-            match value {
-                value if record::is_combined(value) => self.facts.combined.learn(true),
-                AttributeValue::ApplicationSpecificInformation(_) if record::holds(value, record::ID) => {
-                    self.facts.application.learn(true);
-                }
-                AttributeValue::Custom(..) if record::holds(value, record::ID) => self.facts.custom.learn(true),
-                _ => {}
-            }
+        if let Some(fact) = record::stands(attributes).and_then(|rung| attrs::fact(&self.facts, rung)) {
+            fact.learn(true);
         }
     }
 

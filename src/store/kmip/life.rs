@@ -108,7 +108,9 @@ impl<T: Transport> KmipStore<T> {
 
     /// Brings the texts of the record up to date, in the attributes in which they stand, or in new ones.
     fn rewrite(&self, call: &Call<'_, T>, uid: &Uid, attributes: &Attributes, old: &Record, new: &Record) -> Result<()> {
-        if attributes.iter().any(record::is_combined) {
+        // Where one attribute of a name is kept, the texts of somebody else's object stand in one, too.
+        let one_only = self.facts.application.known() == Some(false) && self.facts.combined.known() == Some(true);
+        if one_only || attributes.iter().any(record::is_combined) {
             return match old == new {
                 true => Ok(()),
                 false => self.set(call, uid, attributes, record::combined(new), record::is_combined),

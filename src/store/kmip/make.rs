@@ -8,7 +8,7 @@ use super::KmipStore;
 use super::attrs::{self, Marker, Wishes};
 use super::facts::{either, is_refusal, is_unsupported};
 use super::material;
-use super::record::Record;
+use super::record::{self, Record};
 use super::terms;
 use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
 use crate::crypto::rng;
@@ -28,18 +28,19 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn create(&self, spec: &Spec) -> Result<Uid> {
         let call = self.client.call();
         let making = Making::new(spec)?;
+        let create = |wishes, call: &Call<'_, T>| {
+            let mut attributes = attrs::of_key(spec, &self.facts, true);
+            append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
+            let request = CreateRequest {
+                object_type: terms::object_type(spec.class),
+                template_attribute: attributes.into(),
+                ..CreateRequest::default()
+            };
+            call.request(&request).map(|answer| Uid(answer.unique_identifier))
+        };
         let made = either_length(self, spec, || {
-            self.once(&call, &making.marker, one, |call| {
-                self.wished(call, spec, |wishes| {
-                    let mut attributes = attrs::of_key(spec, &self.facts, true);
-                    append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
-                    let request = CreateRequest {
-                        object_type: terms::object_type(spec.class),
-                        template_attribute: attributes.into(),
-                        ..CreateRequest::default()
-                    };
-                    call.request(&request).map(|answer| Uid(answer.unique_identifier))
-                })
+            self.kept(&call, spec, one_uid, || {
+                self.once(&call, &making.marker, one, |call| self.wished(call, spec, |wishes| create(wishes, call)))
             })
         });
         let uid = match made {
@@ -73,19 +74,20 @@ impl<T: Transport> KmipStore<T> {
             let half = |class| made.iter().find(|meta| meta.class == class).map(|meta| meta.uid.clone());
             Some((half(Class::PublicKey).or_else(|| self.other_half(&call, &public_marker))?, half(Class::PrivateKey)?))
         };
+        let create = |ecdsa, wishes, call: &Call<'_, T>| {
+            let open = Wishes { sensitive: false, extractable: false, ..wishes };
+            let request = CreateKeyPairRequest {
+                common: Some(attrs::of_key(private, &self.facts, ecdsa).into()),
+                private_key: Some(attrs::of_object(private, &making.marker, &making.record, wishes).into()),
+                public_key: Some(attrs::of_object(public, &public_marker, &public_record, open).into()),
+                ..CreateKeyPairRequest::default()
+            };
+            let answer = call.request(&request)?;
+            Ok((Uid(answer.public_key_unique_identifier), Uid(answer.private_key_unique_identifier)))
+        };
         let made = either(&self.facts.ecdsa, |ecdsa| {
-            self.once(&call, &making.marker, pair, |call| {
-                self.wished(call, private, |wishes| {
-                    let open = Wishes { sensitive: false, extractable: false, ..wishes };
-                    let request = CreateKeyPairRequest {
-                        common: Some(attrs::of_key(private, &self.facts, ecdsa).into()),
-                        private_key: Some(attrs::of_object(private, &making.marker, &making.record, wishes).into()),
-                        public_key: Some(attrs::of_object(public, &public_marker, &public_record, open).into()),
-                        ..CreateKeyPairRequest::default()
-                    };
-                    let answer = call.request(&request)?;
-                    Ok((Uid(answer.public_key_unique_identifier), Uid(answer.private_key_unique_identifier)))
-                })
+            self.kept(&call, private, two_uids, || {
+                self.once(&call, &making.marker, pair, |call| self.wished(call, private, |wishes| create(ecdsa, wishes, call)))
             })
         });
         // Every server makes RSA pairs, if any: what it refuses of another algorithm even in the plainest form, it does not make.
@@ -144,21 +146,22 @@ impl<T: Transport> KmipStore<T> {
                 // The other form may not exist for this value: then there is nothing else to try.
                 let object = || material::object(spec, value, attrs::length(spec, &self.facts), usual);
                 object()?;
-                self.once(call, &making.marker, one, |call| {
-                    self.wished(call, spec, |wishes| {
-                        let mut object = object()?;
-                        if let Some(data) = wrapping {
-                            wrap(&mut object, data);
-                        }
-                        let object_type = object.object_type();
-                        let request = RegisterRequest {
-                            object_type,
-                            template_attribute: self.registered(spec, &making, wishes, object_type).into(),
-                            object: Some(object),
-                            protection_storage_masks: None,
-                        };
-                        call.request(&request).map(|answer| Uid(answer.unique_identifier))
-                    })
+                let register = |wishes, call: &Call<'_, T>| {
+                    let mut object = object()?;
+                    if let Some(data) = wrapping {
+                        wrap(&mut object, data);
+                    }
+                    let object_type = object.object_type();
+                    let request = RegisterRequest {
+                        object_type,
+                        template_attribute: self.registered(spec, &making, wishes, object_type).into(),
+                        object: Some(object),
+                        protection_storage_masks: None,
+                    };
+                    call.request(&request).map(|answer| Uid(answer.unique_identifier))
+                };
+                self.kept(call, spec, one_uid, || {
+                    self.once(call, &making.marker, one, |call| self.wished(call, spec, |wishes| register(wishes, call)))
                 })
             })
         })?;
@@ -209,6 +212,33 @@ impl<T: Transport> KmipStore<T> {
             }
         }
         Err(first)
+    }
+
+    /// Makes something whose record the server keeps. It may take several attributes of a name and keep one, without a word: what was
+    /// made so is destroyed, and made again with its texts elsewhere. `uids` says what was made.
+    fn kept<R>(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        uids: fn(&R) -> Vec<&Uid>,
+        mut make: impl FnMut() -> Result<R>,
+    ) -> Result<R> {
+        loop {
+            let made = make()?;
+            let rung = Wishes::new(spec, call.version()?, &self.facts).rung;
+            let Some(fact) = attrs::fact(&self.facts, rung).filter(|fact| fact.known().is_none()) else { return Ok(made) };
+            // What cannot be seen now is looked at with the next object.
+            let Ok(attributes) = self.attributes(call, uids(&made)[0]) else { return Ok(made) };
+            fact.learn(record::stands(&attributes) == Some(rung));
+            if fact.may() {
+                return Ok(made);
+            }
+            log!(Info, "{}: takes texts as {rung:?} and does not keep them", self.client.peer());
+            for uid in uids(&made) {
+                let lost = |e: Error| e.context(format_args!("{uid} was made, lost what belongs to it, and is there still"));
+                self.destroy(call, uid).map_err(lost)?;
+            }
+        }
     }
 
     /// Makes something exactly once. When the answer is lost it is looked for before it is made again, and a twin that turns up
@@ -294,6 +324,15 @@ pub(super) fn wrap(object: &mut ManagedObject, data: &KeyWrappingData) {
         key_block.key_value = Some(KeyValue::Wrapped(bytes.expose().to_vec()));
         key_block.key_wrapping_data = Some(data.clone());
     }
+}
+
+fn one_uid(made: &Uid) -> Vec<&Uid> {
+    vec![made]
+}
+
+/// The private half first: it is the one that is looked at.
+fn two_uids((public, private): &(Uid, Uid)) -> Vec<&Uid> {
+    vec![private, public]
 }
 
 fn one(made: &[Meta]) -> Option<Uid> {

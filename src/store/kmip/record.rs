@@ -20,7 +20,8 @@ pub(super) const LABEL: &str = "label";
 pub(super) const NONCE: &str = "nonce";
 const REST: &str = "meta";
 
-pub(super) const KEYS: [&str; 4] = [ID, LABEL, NONCE, REST];
+/// The nonce last: of several attributes of a name there are servers that keep the last only, and by the nonce it is found again.
+pub(super) const KEYS: [&str; 4] = [ID, LABEL, REST, NONCE];
 
 /// The namespace of the four in one attribute: `id=...&label=...`.
 const ALL: &str = "pkcs11";
@@ -178,6 +179,17 @@ pub(super) fn holds(value: &AttributeValue, key: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Where an object has all texts of its record; `None` where some are missing.
+pub(super) fn stands(attributes: &Attributes) -> Option<Rung> {
+    let holder = |key: &str| attributes.iter().find(|value| is_combined(value) || holds(value, key));
+    let holders: Option<Vec<&AttributeValue>> = KEYS.iter().map(|key| holder(key)).collect();
+    Some(match holders?.first()? {
+        value if is_combined(value) => Rung::Combined,
+        AttributeValue::Custom(..) => Rung::Custom,
+        _ => Rung::Application,
+    })
 }
 
 fn find<'a>(attributes: &'a Attributes, key: &str) -> Option<&'a str> {
