@@ -28,15 +28,15 @@ pub fn derive_key(engine: &Engine, context: &mut Context, request: DeriveKeyRequ
     let len = len.ok_or_else(|| invalid(format!("no key of {bits} bits is derived")))? / 8;
     let [base, more @ ..] = request.unique_identifiers.as_slice() else { return Err(invalid("derived from what?")) };
     let base = engine.resolve(context, Some(base.clone()))?;
-    base.allow(CryptographicUsageMask::DERIVE_KEY)?;
+    base.allow(context.version, CryptographicUsageMask::DERIVE_KEY)?;
     if base.has_state() {
-        base.dates.allow(Purpose::Protect, false, now())?;
+        base.dates.allow(context.version, Purpose::Protect, false, now())?;
     }
     let mut parameters = request.derivation_parameters;
     // A second object gives what else is derived from, as derivation data would.
     for other in more {
         let other = engine.resolve(context, Some(other.clone()))?;
-        other.allow(CryptographicUsageMask::DERIVE_KEY)?;
+        other.allow(context.version, CryptographicUsageMask::DERIVE_KEY)?;
         parameters.derivation_data.push(material(&other)?.duplicate());
     }
     let derived = derive(request.derivation_method, material(&base)?, &parameters, len)?;

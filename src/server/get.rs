@@ -141,11 +141,12 @@ fn wrapping(
     let Some(information) = information else { return refuse("which key wraps?") };
     let Some(uid) = information.unique_identifier.as_text() else { return refuse("which key wraps?") };
     let kek = engine.objects.get(uid, &context.caller)?;
-    kek.allow(match purpose {
+    let mask = match purpose {
         Purpose::Protect => CryptographicUsageMask::WRAP_KEY,
         Purpose::Process => CryptographicUsageMask::UNWRAP_KEY,
-    })?;
-    kek.dates.allow(purpose, engine.personality.deactivated_decrypts, now())?;
+    };
+    kek.allow(context.version, mask)?;
+    kek.dates.allow(context.version, purpose, engine.personality.deactivated_decrypts, now())?;
     let parameters = information.cryptographic_parameters.as_ref().or_else(|| kek.attributes.cryptographic_parameters());
     let wrapping = match parameters.and_then(|parameters| parameters.block_cipher_mode) {
         Some(BlockCipherMode::NIST_KEY_WRAP) => Wrapping::Kw,

@@ -3,11 +3,12 @@
 //! State is never kept: it is what the dates say at the moment it is asked for, so that a key which shall expire at noon is
 //! Deactivated at noon though nobody touched it.
 
-use super::objects::{Outcome, Refusal};
+use super::objects::{Outcome, Refusal, reason};
 use crate::error::Result;
 use crate::kmip::{AttributeValue, ResultReason, State};
 use crate::store::State as Phase;
 use crate::ttlv::{DateTime, Decode, Encode, Item, Tag, Writer};
+use crate::version::Version;
 
 /// The dates of an object, in seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub enum Purpose {
     Protect,
     /// Decrypting, verifying, unwrapping: also a key that was Active once, from its Process Start Date.
     Process,
+}
+
+/// The refusal for "not in this state".
+pub fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
+    Refusal::item(reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE), text)
 }
 
 impl Dates {
@@ -73,11 +79,11 @@ impl Dates {
     }
 
     /// Fails unless a key may be used so at `now`. `afterwards` says whether a key that is no longer Active may still process.
-    pub fn allow(&self, purpose: Purpose, afterwards: bool, now: i64) -> Outcome<()> {
+    pub fn allow(&self, version: Version, purpose: Purpose, afterwards: bool, now: i64) -> Outcome<()> {
         if self.archive.is_some() {
             return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
         }
-        let denied = |why: String| Err(Refusal::item(ResultReason::PERMISSION_DENIED, why));
+        let denied = |why: String| Err(wrong_state(version, why));
         let phase = self.phase(now);
         let may = match purpose {
             Purpose::Process if afterwards => phase.may_process(),

@@ -2,6 +2,7 @@
 
 use super::engine::{Context, Engine};
 use super::keys::invalid;
+use super::life::wrong_state;
 use super::objects::{Object, Outcome, Refusal, Value, now, reason};
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Interval};
@@ -9,11 +10,6 @@ use crate::version::Version;
 
 /// How long a lease lasts, in seconds.
 pub const LEASE: u32 = 3600;
-
-/// The reason for "not in this state".
-fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
-    Refusal::item(reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE), text)
-}
 
 /// Changes the object that a request names, in one transaction.
 pub fn change<T>(
@@ -122,7 +118,7 @@ pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) 
 pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> Outcome<CheckResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut answer = CheckResponse { unique_identifier: context.about(&object), ..CheckResponse::default() };
-    if request.cryptographic_usage_mask.is_some_and(|mask| object.allow(mask).is_err()) {
+    if request.cryptographic_usage_mask.is_some_and(|mask| object.allow(context.version, mask).is_err()) {
         answer.cryptographic_usage_mask = Some(object.usage());
     }
     let left = object.attributes.usage_limits().and_then(|limits| limits.usage_limits_count);

@@ -168,11 +168,13 @@ impl Object {
     }
 
     /// Fails unless the usage mask has all bits of `mask`.
-    pub fn allow(&self, mask: CryptographicUsageMask) -> Outcome<()> {
+    pub fn allow(&self, version: Version, mask: CryptographicUsageMask) -> Outcome<()> {
         if self.usage().contains(mask) {
             return Ok(());
         }
-        Err(Refusal::item(ResultReason::PERMISSION_DENIED, format!("the usage mask does not allow {mask}")))
+        let new = ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK;
+        let reason = reason(version, ResultReason::PERMISSION_DENIED, new);
+        Err(Refusal::item(reason, format!("the usage mask does not allow {mask}")))
     }
 
     /// True when this client may know of the object.

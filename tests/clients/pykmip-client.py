@@ -55,6 +55,11 @@ def refused(sentence, reason, call, *args, **kwargs):
         check(sentence, False, "was not refused")
 
 
+def denied(version, since_2_0):
+    """Why a key may not: 2.0 has a reason for each case."""
+    return since_2_0 if version == enums.KMIPVersion.KMIP_2_0 else enums.ResultReason.PERMISSION_DENIED
+
+
 def keys(client, version):
     """Create, names, attributes, states, Get, Locate, Check, Re-key, Destroy."""
     name = f"key-{version.name}"
@@ -80,9 +85,7 @@ def keys(client, version):
     check("nothing is located by another name", client.locate(attributes=other) == [])
     check("check allows encryption", client.check(uid, cryptographic_usage_mask=[Mask.ENCRYPT]) == uid)
     client.activate(uid)
-    refused("an active key is not destroyed",
-            enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE if version == enums.KMIPVersion.KMIP_2_0 else enums.ResultReason.PERMISSION_DENIED,
-            client.destroy, uid)
+    refused("an active key is not destroyed", denied(version, enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE), client.destroy, uid)
     new = client.rekey(uid)
     check("a key is replaced by another one", new != uid and client.get(new).value != key.value)
     check("the name goes over to it", client.locate(attributes=by_name) == [new])
@@ -173,7 +176,8 @@ def cryptography(client, version):
     key = client.register(objects.SymmetricKey(Algorithm.AES, 256, value, masks=masks))
     parameters = {"block_cipher_mode": Mode.CBC, "padding_method": enums.PaddingMethod.PKCS5, "cryptographic_algorithm": Algorithm.AES}
     iv = os.urandom(16)
-    refused("a key that is not active does not encrypt", enums.ResultReason.PERMISSION_DENIED, client.encrypt, b"text", key, parameters, iv)
+    state = denied(version, enums.ResultReason.WRONG_KEY_LIFECYCLE_STATE)
+    refused("a key that is not active does not encrypt", state, client.encrypt, b"text", key, parameters, iv)
     client.activate(key)
     text, made = client.encrypt(b"some text", key, parameters, iv)
     own = Cipher(algorithms.AES(value), modes.CBC(iv)).encryptor()
@@ -190,9 +194,9 @@ def cryptography(client, version):
     check("a CMAC is right", client.mac(b"message", key, Algorithm.AES)[1] == code.finalize())
     client.revoke(enums.RevocationReasonCode.CESSATION_OF_OPERATION, key)
     check("a deactivated key still decrypts", client.decrypt(text, key, parameters, made) == b"some text")
-    refused("but no longer encrypts", enums.ResultReason.PERMISSION_DENIED, client.encrypt, b"text", key, parameters, iv)
-    refused("nor without permission", enums.ResultReason.PERMISSION_DENIED, client.sign, b"text", key,
-            {"padding_method": enums.PaddingMethod.PKCS1v15})
+    refused("but no longer encrypts", state, client.encrypt, b"text", key, parameters, iv)
+    refused("nor without permission", denied(version, enums.ResultReason.INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK),
+            client.sign, b"text", key, {"padding_method": enums.PaddingMethod.PKCS1v15})
 
 
 def server(version):

@@ -1,6 +1,7 @@
 //! The embedded server's operations in small messages: what the OASIS cases and other vendors' clients ask of it, in process.
 
 mod certificates;
+mod crypto;
 mod keys;
 mod messages;
 

@@ -36,8 +36,8 @@ fn key(
     given: Option<Parameters>,
 ) -> Outcome<(Arc<Object>, Parameters)> {
     let object = engine.resolve(context, uid)?;
-    object.allow(mask)?;
-    object.dates.allow(purpose, engine.personality.deactivated_decrypts, now())?;
+    object.allow(context.version, mask)?;
+    object.dates.allow(context.version, purpose, engine.personality.deactivated_decrypts, now())?;
     let parameters = given.or_else(|| object.attributes.cryptographic_parameters().cloned()).unwrap_or_default();
     Ok((object, parameters))
 }

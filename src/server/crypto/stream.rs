@@ -14,7 +14,7 @@ use crate::secret::Secret;
 use crate::server::engine::{Context, Engine};
 use crate::server::keys::invalid;
 use crate::server::lifecycle::spend;
-use crate::server::objects::{Object, Outcome, Refusal};
+use crate::server::objects::{Object, Outcome, Refusal, reason};
 
 /// How many operations may go on over several requests at once.
 const STREAMS: usize = 256;
@@ -124,7 +124,10 @@ impl Engine {
         let same = |stream: &Stream| stream.operation == operation && stream.caller == context.caller.name;
         match streams.get(correlation).is_some_and(same) {
             true => Ok(streams.remove(correlation)),
-            false => Err(invalid("no operation goes on under this Correlation Value")),
+            false => {
+                let reason = reason(context.version, ResultReason::INVALID_FIELD, ResultReason::INVALID_CORRELATION_VALUE);
+                Err(Refusal::item(reason, "no operation goes on under this Correlation Value"))
+            }
         }
     }
 
