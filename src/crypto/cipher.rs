@@ -117,12 +117,14 @@ pub enum Mode<'a> {
         /// Nonce: 12 bytes, or 8.
         nonce: &'a [u8],
     },
-    /// ChaCha20 with Poly1305 (RFC 8439); the tag of 16 bytes follows the ciphertext.
+    /// ChaCha20 with Poly1305 (RFC 8439); the tag follows the ciphertext.
     Poly1305 {
         /// Nonce, 12 bytes.
         nonce: &'a [u8],
         /// Additional authenticated data.
         aad: &'a [u8],
+        /// Length of the tag in bytes, 4 to 16; RFC 8439 has all 16.
+        tag_len: usize,
     },
 }
 
@@ -208,14 +210,14 @@ impl Cipher {
             (Key::TripleDes(_), Mode::Ecb) => (Kind::TripleDesEcb, none, none, Shape::Blocks),
             (Key::TripleDes(_), Mode::Cbc { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Blocks),
             (Key::TripleDes(_), Mode::CbcPad { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Padded),
-            (Key::ChaCha20(_), Mode::Poly1305 { nonce, aad }) if nonce.len() == 12 => {
-                (Kind::ChaCha20Poly1305, nonce, aad, Shape::Tagged(16))
+            (Key::ChaCha20(_), Mode::Poly1305 { nonce, aad, tag_len }) if nonce.len() == 12 => {
+                (Kind::ChaCha20Poly1305, nonce, aad, Shape::Tagged(tag_len))
             }
             _ => return Err(invalid()),
         };
         let limit = match mode {
             Mode::Ctr { counter, bits } => counter_limit(counter, bits)?,
-            Mode::Gcm { tag_len, .. } if !(4..=16).contains(&tag_len) => return Err(invalid()),
+            Mode::Gcm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } if !(4..=16).contains(&tag_len) => return Err(invalid()),
             Mode::Gcm { .. } | Mode::Poly1305 { .. } if direction == Direction::Decrypt => WAITING_MAX,
             _ => u64::MAX,
         };

@@ -108,7 +108,7 @@ impl Setup {
             Setup::Local { mode: Mode::Xts, iv } => CipherMode::Xts { unit: iv },
             Setup::Local { iv, .. } => CipherMode::Ofb { iv },
             Setup::ChaCha20 { counter, nonce } => CipherMode::Plain { counter, nonce },
-            Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 { nonce, aad },
+            Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 { nonce, aad, tag_len: 16 },
         }
     }
 

@@ -2,6 +2,12 @@
 
 use super::*;
 
+type Parameters = CryptographicParameters;
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
 fn active() -> Attributes {
     usage().with(AttributeValue::ActivationDate(DateTime(1)))
 }
@@ -10,6 +16,102 @@ fn secret_key(server: &Server, algorithm: CryptographicAlgorithm, value: &[u8], 
     let bits = 8 * value.len() as i32;
     let key_block = KeyBlock::of_bytes(KeyFormatType::RAW, algorithm, bits, Secret::new(value.to_vec()));
     server.register(Version::V2_1, ManagedObject::SymmetricKey(SymmetricKey { key_block }), attributes).unwrap()
+}
+
+/// What encryption makes: the ciphertext, and the tag where there is one.
+type Made = (Vec<u8>, Option<Vec<u8>>);
+
+struct Sealing<'a> {
+    uid: &'a str,
+    parameters: Parameters,
+    iv: &'a [u8],
+    aad: &'a [u8],
+}
+
+impl Sealing<'_> {
+    fn encrypt(&self, server: &Server, plain: &[u8]) -> Result<Made, ResultReason> {
+        let request = EncryptRequest {
+            unique_identifier: id(self.uid),
+            cryptographic_parameters: Some(self.parameters.clone()),
+            data: Some(Secret::new(plain.to_vec())),
+            iv_counter_nonce: Some(self.iv.to_vec()),
+            additional_data: Some(self.aad.to_vec()),
+            ..EncryptRequest::default()
+        };
+        server.ask(Version::V2_1, &request).map(|answer| (answer.data.unwrap(), answer.authentication_tag))
+    }
+
+    fn decrypt(&self, server: &Server, text: &[u8], tag: Option<&[u8]>) -> Result<Vec<u8>, ResultReason> {
+        let request = DecryptRequest {
+            unique_identifier: id(self.uid),
+            cryptographic_parameters: Some(self.parameters.clone()),
+            data: Some(text.to_vec()),
+            iv_counter_nonce: Some(self.iv.to_vec()),
+            additional_data: Some(self.aad.to_vec()),
+            authentication_tag: tag.map(<[u8]>::to_vec),
+            ..DecryptRequest::default()
+        };
+        server.ask(Version::V2_1, &request).map(|answer| answer.data.unwrap().expose().to_vec())
+    }
+}
+
+const SUNSCREEN: &[u8] =
+    b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+
+/// RFC 8439, 2.4.2 and its appendix A.2; the original with a nonce of 8 bytes: draft-strombergson-chacha-test-vectors-01, TC1.
+#[test]
+fn chacha20_encrypts_and_nothing_else() {
+    let server = Server::new();
+    let first: Vec<u8> = (0..32).collect();
+    let sunscreen = "6e2e359a2568f98041ba0728dd0d6981e97e7aec1d4360c20a27afccfd9fae0bf91b65c5524733ab8f593dabcd62b3571639d624e65152ab8f530c359f08\
+         61d807ca0dbf500d6a6156a38e088a22b65e52bc514d16ccf806818ce91ab77937365af90bbf74a35be6b40b8eedf2785e42874d";
+    let zeros = "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7";
+    for (key, counter, nonce, plain, text) in [
+        (&first[..], Some(1), &unhex("000000000000004a00000000")[..], SUNSCREEN, sunscreen),
+        (&[0; 32], None, &[0; 8], &[0; 32], zeros),
+        (&[0; 32], None, &[0; 12], &[0; 32], zeros),
+        (&[0; 32], Some(1), &[0; 8], &[0; 8], "9f07e7be5551387a"),
+    ] {
+        let uid = secret_key(&server, CryptographicAlgorithm::CHACHA20, key, active());
+        let parameters = Parameters { initial_counter_value: counter, ..Parameters::default() };
+        let sealing = Sealing { uid: &uid, parameters, iv: nonce, aad: &[] };
+        assert_eq!(sealing.encrypt(&server, plain), Ok((unhex(text), None)));
+        assert_eq!(sealing.decrypt(&server, &unhex(text), None).as_deref(), Ok(plain));
+        let odd = Sealing { iv: &[0; 11], ..sealing };
+        assert_eq!(odd.encrypt(&server, plain), Err(ResultReason::CRYPTOGRAPHIC_FAILURE));
+    }
+}
+
+/// RFC 8439, 2.8.2; a tag is as long as Tag Length says (spec 2.1, 4.16), as GCM's is.
+#[test]
+fn chacha20_poly1305_has_a_tag_of_the_length_that_is_asked_for() {
+    let server = Server::new();
+    let key: Vec<u8> = (0x80..0xA0).collect();
+    let text = unhex(
+        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd\
+         3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d26586cec64b6116",
+    );
+    let tag = unhex("1ae10b594f09e26a7e902ecbd0600691");
+    let (nonce, aad) = (unhex("070000004041424344454647"), unhex("50515253c0c1c2c3c4c5c6c7"));
+    let aead = Some(BlockCipherMode::AEAD);
+    for (algorithm, mode) in [(CryptographicAlgorithm::CHACHA20POLY1305, None), (CryptographicAlgorithm::CHACHA20, aead)] {
+        let uid = secret_key(&server, algorithm, &key, active());
+        let sealing = |tag_length| {
+            let parameters = Parameters { block_cipher_mode: mode, tag_length, ..Parameters::default() };
+            Sealing { uid: &uid, parameters, iv: &nonce, aad: &aad }
+        };
+        for (asked, len) in [(None, 16), (Some(16), 16), (Some(12), 12)] {
+            let (sealing, tag) = (sealing(asked), &tag[..len]);
+            assert_eq!(sealing.encrypt(&server, SUNSCREEN), Ok((text.clone(), Some(tag.to_vec()))));
+            assert_eq!(sealing.decrypt(&server, &text, Some(tag)).as_deref(), Ok(SUNSCREEN));
+            let mut forged = tag.to_vec();
+            forged[len - 1] ^= 1;
+            assert_eq!(sealing.decrypt(&server, &text, Some(&forged)), Err(ResultReason::CRYPTOGRAPHIC_FAILURE));
+        }
+        for impossible in [1, 32] {
+            assert_eq!(sealing(Some(impossible)).encrypt(&server, SUNSCREEN), Err(ResultReason::CRYPTOGRAPHIC_FAILURE));
+        }
+    }
 }
 
 /// The reasons of spec 2.1, 6.1.11.1 and its like; before 2.0 there is one for all.

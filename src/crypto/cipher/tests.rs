@@ -225,10 +225,16 @@ fn chacha20_poly1305_vector() {
          3ff4def08e4b7a9de576d26586cec64b6116\
          1ae10b594f09e26a7e902ecbd0600691",
     );
-    check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad }, plain, &sealed);
-    let short = Mode::Poly1305 { nonce: &nonce[..8], aad: &aad };
-    let refused = Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), short).err().unwrap();
-    assert_eq!(refused.rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad, tag_len: 16 }, plain, &sealed);
+    for tag_len in [4, 12] {
+        let cut = &sealed[..plain.len() + tag_len];
+        check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad, tag_len }, plain, cut);
+    }
+    for (nonce_len, tag_len) in [(8, 16), (12, 3), (12, 17)] {
+        let impossible = Mode::Poly1305 { nonce: &nonce[..nonce_len], aad: &aad, tag_len };
+        let refused = Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), impossible).err().unwrap();
+        assert_eq!(refused.rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+    }
 }
 
 /// SP 800-67, appendix B (ECB), and the same text chained by hand from it.
@@ -426,7 +432,7 @@ fn what_must_wait_for_its_end_is_not_taken_without_bound() {
     for (key, mode) in [
         (Key::Aes(&[7; 32]), Mode::Gcm { iv, aad, tag_len: 16 }),
         (Key::Aes(&[7; 32]), Mode::Ccm { nonce: iv, aad, tag_len: 16 }),
-        (Key::ChaCha20(&[7; 32]), Mode::Poly1305 { nonce: iv, aad }),
+        (Key::ChaCha20(&[7; 32]), Mode::Poly1305 { nonce: iv, aad, tag_len: 16 }),
     ] {
         let mut cipher = Cipher::new(Direction::Decrypt, key, mode).unwrap();
         cipher.update(&zeros[..32]).unwrap();

@@ -14,8 +14,18 @@ use crate::server::lifecycle::spend;
 use crate::server::objects::{Object, Outcome, Refusal, Value, reason};
 use crate::version::Version;
 
-/// The mode that parameters ask for; `iv` and `aad` are the request's.
-fn mode<'a>(engine: &Engine, key: Key<'_>, parameters: &Parameters, iv: &'a [u8], aad: &'a [u8]) -> Outcome<Mode<'a>> {
+/// What of a request a mode is set up with.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    iv: &'a [u8],
+    aad: &'a [u8],
+    /// The Initial Counter Value, least significant byte first.
+    counter: &'a [u8],
+}
+
+/// The mode that parameters ask for.
+fn mode<'a>(engine: &Engine, object: &Object, key: Key<'_>, parameters: &Parameters, given: Given<'a>) -> Outcome<Mode<'a>> {
+    let Given { iv, aad, counter } = given;
     let padding = parameters.padding_method;
     let unsupported = |text: &str| Err(invalid(text));
     let padded = match padding {
@@ -33,10 +43,14 @@ fn mode<'a>(engine: &Engine, key: Key<'_>, parameters: &Parameters, iv: &'a [u8]
         None if engine.personality.wants_algorithm => Err(invalid("Tag Length is required")),
         None => Ok(16),
     };
-    if matches!(key, Key::ChaCha20(_)) {
-        return Ok(Mode::Poly1305 { nonce: iv, aad });
-    }
     match parameters.block_cipher_mode {
+        // A counter takes the room that the nonce leaves: 8 bytes in the original, 4 in RFC 8439's.
+        None if matches!(key, Key::ChaCha20(_)) && !is_poly1305(object, parameters) => {
+            Ok(Mode::Plain { counter: &counter[..16 - iv.len().clamp(8, 12)], nonce: iv })
+        }
+        None | Some(BlockCipherMode::AEAD) if matches!(key, Key::ChaCha20(_)) => {
+            Ok(Mode::Poly1305 { nonce: iv, aad, tag_len: tag_len()? })
+        }
         Some(BlockCipherMode::ECB) => Ok(Mode::Ecb),
         Some(BlockCipherMode::CBC) if padded => Ok(Mode::CbcPad { iv }),
         Some(BlockCipherMode::CBC) => Ok(Mode::Cbc { iv }),
@@ -67,6 +81,11 @@ fn cipher_key<'a>(engine: &Engine, object: &'a Object, parameters: &Parameters) 
     }
 }
 
+/// True when a key for ChaCha20 is used with Poly1305, as far as its algorithm says: the request's, else its own.
+fn is_poly1305(object: &Object, parameters: &Parameters) -> bool {
+    parameters.cryptographic_algorithm.or(object.algorithm()) == Some(CryptographicAlgorithm::CHACHA20POLY1305)
+}
+
 /// How long the IV of a mode is that the server makes, in bytes; `None` where there is none.
 fn iv_len(key: Key<'_>, parameters: &Parameters) -> Option<usize> {
     match parameters.block_cipher_mode {
@@ -93,13 +112,13 @@ fn oaep<'a>(parameters: &Parameters, label: &'a [u8]) -> Outcome<Padding<'a>> {
 /// A cipher at the beginning of its work.
 fn cipher(engine: &Engine, direction: Direction, object: &Object, p: &Parameters, iv: &[u8], aad: &[u8]) -> Outcome<Work> {
     let key = cipher_key(engine, object, p)?;
-    let mode = mode(engine, key, p, iv, aad)?;
+    let counter = (p.initial_counter_value.unwrap_or(0) as u32 as u64).to_le_bytes();
+    let mode = mode(engine, object, key, p, Given { iv, aad, counter: &counter })?;
     let pads_here = matches!(mode, Mode::Ecb) && p.padding_method == Some(PaddingMethod::PKCS5);
     let block = if matches!(key, Key::TripleDes(_)) { 8 } else { 16 };
     let pads = (pads_here && direction == Direction::Encrypt).then_some(block);
     let tag_len = match mode {
-        Mode::Gcm { tag_len, .. } | Mode::Ccm { tag_len, .. } => Some(tag_len),
-        Mode::Poly1305 { .. } => Some(16),
+        Mode::Gcm { tag_len, .. } | Mode::Ccm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } => Some(tag_len),
         _ => None,
     };
     let cipher = Box::new(Cipher::new(direction, key, mode).map_err(failure)?);
