@@ -1,5 +1,7 @@
 //! Operations with keys that stay on the server: what parameters choose, by the standards' vectors, and why they are refused.
 
+use mrhsm_pkcs11::crypto::{Hash, mac};
+
 use super::*;
 
 type Parameters = CryptographicParameters;
@@ -112,6 +114,30 @@ fn chacha20_poly1305_has_a_tag_of_the_length_that_is_asked_for() {
             assert_eq!(sealing(Some(impossible)).encrypt(&server, SUNSCREEN), Err(ResultReason::CRYPTOGRAPHIC_FAILURE));
         }
     }
+}
+
+/// The algorithm in the parameters says which MAC, whatever else the key could do.
+#[test]
+fn an_aes_key_makes_the_mac_that_its_parameters_name() {
+    let server = Server::new();
+    let value = [7; 16];
+    let named = |algorithm| Parameters { cryptographic_algorithm: Some(algorithm), ..Parameters::default() };
+    let hmac = mac::hmac(Hash::Sha256, &value, b"data").unwrap();
+    let kept = active().with(AttributeValue::CryptographicParameters(named(CryptographicAlgorithm::HMAC_SHA256)));
+    let with = secret_key(&server, CryptographicAlgorithm::AES, &value, kept);
+    let without = secret_key(&server, CryptographicAlgorithm::AES, &value, active());
+    let data = || Some(Secret::new(b"data".to_vec()));
+    let make = |uid: &str, cryptographic_parameters| {
+        let request = MacRequest { unique_identifier: id(uid), cryptographic_parameters, data: data(), ..MacRequest::default() };
+        server.ask(Version::V2_1, &request).unwrap().mac_data.unwrap()
+    };
+    assert_eq!(make(&with, None), hmac);
+    assert_eq!(make(&without, Some(named(CryptographicAlgorithm::HMAC_SHA256))), hmac);
+    let cmac = make(&without, None);
+    assert_eq!(cmac.len(), 16);
+    assert_eq!(make(&without, Some(named(CryptographicAlgorithm::AES))), cmac);
+    let verify = MacVerifyRequest { unique_identifier: id(&with), data: data(), mac_data: Some(hmac), ..Default::default() };
+    assert_eq!(server.ask(Version::V2_1, &verify).unwrap().validity_indicator, Some(ValidityIndicator::VALID));
 }
 
 /// The reasons of spec 2.1, 6.1.11.1 and its like; before 2.0 there is one for all.

@@ -21,10 +21,10 @@ fn coder(object: &Object, parameters: &Parameters) -> Outcome<Work> {
         Some(CryptographicAlgorithm::TRIPLE_DES) => Some(Key::TripleDes(bytes)),
         _ => None,
     };
-    if let Some(key) = cipher.filter(|_| parameters.hashing_algorithm.is_none()) {
+    let named = parameters.cryptographic_algorithm.or(object.algorithm()).and_then(keys::hash_of_hmac);
+    if let Some(key) = cipher.filter(|_| named.is_none() && parameters.hashing_algorithm.is_none()) {
         return Ok(Work::Mac(Box::new(Mac::cmac(key).map_err(failure)?)));
     }
-    let named = parameters.cryptographic_algorithm.or(object.algorithm()).and_then(keys::hash_of_hmac);
     let hash = match named {
         Some(hash) => hash,
         None => hash_of(parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?)?,
