@@ -119,7 +119,7 @@ impl Scheme {
             Scheme::RsaPkcs1(hash) => Some(RsaPadding::Pkcs1(Some(hash))),
             Scheme::RsaPkcs1Raw => Some(RsaPadding::Pkcs1(None)),
             Scheme::RsaRaw => Some(RsaPadding::None),
-            Scheme::RsaPss { hash, mgf, salt_len } => Some(RsaPadding::Pss { hash, mgf, salt_len }),
+            Scheme::RsaPss { hash, mgf, salt_len } => Some(RsaPadding::Pss { hash, mgf, salt_len: Some(salt_len) }),
             Scheme::Ecdsa | Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => None,
         }
     }
@@ -377,6 +377,11 @@ impl PublicKey {
             Scheme::Ecdsa => self.key.verify(None, data, &PKey::ecdsa_to_der(signature)?),
             _ => self.key.verify(scheme.padding(), data, signature),
         }
+    }
+
+    /// Checks an RSA-PSS signature, as [`PublicKey::verify`] does, whatever the length of its salt.
+    pub fn verify_any_salt(&self, hash: Hash, mgf: Hash, digest: &[u8], signature: &[u8]) -> Result<()> {
+        self.key.verify(Some(RsaPadding::Pss { hash, mgf, salt_len: None }), digest, signature)
     }
 
     /// What a signature of [`Scheme::RsaPkcs1Raw`] or [`Scheme::RsaRaw`] covers. `CKR_SIGNATURE_INVALID` when it is another's.

@@ -1,6 +1,7 @@
 //! Operations with keys that stay on the server: what parameters choose, by the standards' vectors, and why they are refused.
 
-use mrhsm_pkcs11::crypto::{Hash, mac};
+use mrhsm_pkcs11::crypto::pkey::{PrivateKey, Scheme};
+use mrhsm_pkcs11::crypto::{Hash, hash, mac};
 
 use super::*;
 
@@ -138,6 +139,41 @@ fn an_aes_key_makes_the_mac_that_its_parameters_name() {
     assert_eq!(make(&without, Some(named(CryptographicAlgorithm::AES))), cmac);
     let verify = MacVerifyRequest { unique_identifier: id(&with), data: data(), mac_data: Some(hmac), ..Default::default() };
     assert_eq!(server.ask(Version::V2_1, &verify).unwrap().validity_indicator, Some(ValidityIndicator::VALID));
+}
+
+/// Signers differ about the salt that nobody asked for: some take a digest's length, some as much as fits.
+#[test]
+fn a_pss_signature_is_verified_whatever_its_salt_unless_one_is_named() {
+    let server = Server::new();
+    let pair = PrivateKey::generate_rsa(1024, &[1, 0, 1]).unwrap();
+    let spki = Secret::new(pair.public().unwrap().to_spki().unwrap());
+    let key_block = KeyBlock::of_bytes(KeyFormatType::X_509, CryptographicAlgorithm::RSA, 1024, spki);
+    let uid = server.register(Version::V2_1, ManagedObject::PublicKey(PublicKey { key_block }), active()).unwrap();
+    let digest = hash::digest(Hash::Sha256, b"data").unwrap();
+    let verify = |salt_length, hashing_algorithm, signature: &[u8]| {
+        let parameters = Parameters {
+            padding_method: Some(PaddingMethod::PSS),
+            hashing_algorithm: Some(hashing_algorithm),
+            salt_length,
+            ..Parameters::default()
+        };
+        let request = SignatureVerifyRequest {
+            unique_identifier: id(&uid),
+            cryptographic_parameters: Some(parameters),
+            data: Some(Secret::new(b"data".to_vec())),
+            signature_data: Some(signature.to_vec()),
+            ..SignatureVerifyRequest::default()
+        };
+        server.ask(Version::V2_1, &request).unwrap().validity_indicator == Some(ValidityIndicator::VALID)
+    };
+    for salt_len in [0, 20, 32, 94] {
+        let scheme = Scheme::RsaPss { hash: Hash::Sha256, mgf: Hash::Sha256, salt_len };
+        let signature = pair.sign(scheme, &digest).unwrap();
+        let named = |len| verify(Some(len), HashingAlgorithm::SHA_256, &signature);
+        assert!(verify(None, HashingAlgorithm::SHA_256, &signature), "{salt_len}");
+        assert!(!verify(None, HashingAlgorithm::SHA_1, &signature), "{salt_len}");
+        assert!(named(salt_len as i32) && !named(salt_len as i32 + 1), "{salt_len}");
+    }
 }
 
 /// The reasons of spec 2.1, 6.1.11.1 and its like; before 2.0 there is one for all.

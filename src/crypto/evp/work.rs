@@ -21,7 +21,8 @@ pub(in crate::crypto) enum RsaPadding<'a> {
     Pss {
         hash: Hash,
         mgf: Hash,
-        salt_len: usize,
+        /// `None` is whatever a signature has.
+        salt_len: Option<usize>,
     },
     Oaep {
         hash: Hash,
@@ -53,7 +54,8 @@ impl PKey {
             }
             RsaPadding::Pss { hash, mgf, salt_len } => {
                 set(sys::RSA_PKCS1_PSS_PADDING)?;
-                let salt_len = i32::try_from(salt_len).map_err(|_| Error::from(invalid))?;
+                // -2 has it read from the signature.
+                let salt_len = salt_len.map_or(Ok(-2), i32::try_from).map_err(|_| Error::from(invalid))?;
                 // SAFETY: as above; static descriptions.
                 let ok = unsafe {
                     sys::EVP_PKEY_CTX_set_signature_md(ctx.get(), md(hash)) == 1
