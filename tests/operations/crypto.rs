@@ -117,6 +117,41 @@ fn chacha20_poly1305_has_a_tag_of_the_length_that_is_asked_for() {
     }
 }
 
+/// The tag is known before the last part is (spec 2.1, 6.1.11: with the first request); who sends it last is understood too.
+#[test]
+fn a_message_is_decrypted_in_parts_with_its_tag_at_either_end() {
+    let server = Server::new();
+    let parameters = Parameters { block_cipher_mode: Some(BlockCipherMode::GCM), tag_length: Some(16), ..Parameters::default() };
+    let uid = secret_key(&server, CryptographicAlgorithm::AES, &[3; 32], active());
+    let sealing = Sealing { uid: &uid, parameters, iv: &[4; 12], aad: b"header" };
+    let (text, tag) = sealing.encrypt(&server, SUNSCREEN).unwrap();
+    let decrypt = |tag: Vec<u8>, tag_at: usize| {
+        let (mut plain, mut correlation_value) = (Vec::new(), None);
+        for (i, part) in text.chunks(50).enumerate() {
+            let first = i == 0;
+            let request = DecryptRequest {
+                unique_identifier: id(&uid),
+                cryptographic_parameters: first.then(|| sealing.parameters.clone()),
+                data: Some(part.to_vec()),
+                iv_counter_nonce: first.then(|| sealing.iv.to_vec()),
+                additional_data: first.then(|| sealing.aad.to_vec()),
+                authentication_tag: (i == tag_at).then(|| tag.clone()),
+                init_indicator: first.then_some(true),
+                final_indicator: (i == 2).then_some(true),
+                correlation_value,
+            };
+            let answer = server.ask(Version::V2_1, &request)?;
+            plain.extend_from_slice(answer.data.unwrap_or_default().expose());
+            correlation_value = answer.correlation_value;
+        }
+        Ok(plain)
+    };
+    for tag_at in [0, 2] {
+        assert_eq!(decrypt(tag.clone().unwrap(), tag_at).as_deref(), Ok(SUNSCREEN));
+        assert_eq!(decrypt(vec![0; 16], tag_at), Err(ResultReason::CRYPTOGRAPHIC_FAILURE));
+    }
+}
+
 /// The algorithm in the parameters says which MAC, whatever else the key could do.
 #[test]
 fn an_aes_key_makes_the_mac_that_its_parameters_name() {

@@ -202,10 +202,9 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
         stream.parameters.block_cipher_mode == Some(BlockCipherMode::ECB)
             && stream.parameters.padding_method == Some(PaddingMethod::PKCS5)
     };
+    // Whichever part brings the tag, it stands behind the last.
+    stream.tag = request.authentication_tag.or(stream.tag);
     let mut plain = stream.work.update(&text)?;
-    if let Some(tag) = request.authentication_tag {
-        plain.extend(stream.work.update(&tag)?);
-    }
     if !part.is_last() {
         if padded(&stream) {
             return Err(invalid("padded ECB is decrypted in one request"));
@@ -214,6 +213,7 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
         return Ok(DecryptResponse { unique_identifier, data: Some(Secret::new(plain)), correlation_value });
     }
     let padded = padded(&stream);
+    plain.extend(stream.work.update(stream.tag.as_deref().unwrap_or_default())?);
     plain.extend(stream.work.finish()?);
     if padded {
         let padding = plain.last().copied().unwrap_or(0) as usize;
