@@ -1,7 +1,7 @@
 //! Operations with keys that stay on the server: what parameters choose, by the standards' vectors, and why they are refused.
 
-use mrhsm_pkcs11::crypto::pkey::{PrivateKey, Scheme};
-use mrhsm_pkcs11::crypto::{Hash, hash, mac};
+use mrhsm_pkcs11::crypto::pkey::{self, PrivateKey, Scheme};
+use mrhsm_pkcs11::crypto::{Curve, Hash, hash, mac};
 
 use super::*;
 
@@ -208,6 +208,53 @@ fn a_pss_signature_is_verified_whatever_its_salt_unless_one_is_named() {
         assert!(verify(None, HashingAlgorithm::SHA_256, &signature), "{salt_len}");
         assert!(!verify(None, HashingAlgorithm::SHA_1, &signature), "{salt_len}");
         assert!(named(salt_len as i32) && !named(salt_len as i32 + 1), "{salt_len}");
+    }
+}
+
+/// The standard does not say which part brings what the result is compared with.
+#[test]
+fn macs_and_signatures_are_verified_in_parts_with_what_is_verified_at_either_end() {
+    let server = Server::new();
+    let value = [7; 32];
+    let coder = secret_key(&server, CryptographicAlgorithm::HMAC_SHA256, &value, active());
+    let code = mac::hmac(Hash::Sha256, &value, b"one two").unwrap();
+    let pair = PrivateKey::generate_ec(Curve::P256).unwrap();
+    let spki = Secret::new(pair.public().unwrap().to_spki().unwrap());
+    let key_block = KeyBlock::of_bytes(KeyFormatType::X_509, CryptographicAlgorithm::EC, 256, spki);
+    let verifier = server.register(Version::V2_1, ManagedObject::PublicKey(PublicKey { key_block }), active()).unwrap();
+    let digest = hash::digest(Hash::Sha256, b"one two").unwrap();
+    let signature = pkey::ecdsa_to_der(&pair.sign(Scheme::Ecdsa, &digest).unwrap()).unwrap();
+    for (at, parts) in [(0, [&b"one "[..], b"two"]), (1, [b"one ", b"two"]), (0, [b"one ", b"six"]), (1, [b"one ", b"six"])] {
+        let right = parts[1] == b"two";
+        let expected = Some(if right { ValidityIndicator::VALID } else { ValidityIndicator::INVALID });
+        let (mut of_mac, mut of_signature) = Default::default();
+        for (i, part) in parts.into_iter().enumerate() {
+            let (init_indicator, final_indicator) = ((i == 0).then_some(true), (i == 1).then_some(true));
+            let request = MacVerifyRequest {
+                unique_identifier: id(&coder),
+                data: Some(Secret::new(part.to_vec())),
+                mac_data: (i == at).then(|| code.clone()),
+                init_indicator,
+                final_indicator,
+                correlation_value: std::mem::take(&mut of_mac),
+                ..MacVerifyRequest::default()
+            };
+            let answer = server.ask(Version::V2_1, &request).unwrap();
+            assert_eq!(answer.validity_indicator, expected.filter(|_| i == 1));
+            of_mac = answer.correlation_value;
+            let request = SignatureVerifyRequest {
+                unique_identifier: id(&verifier),
+                data: Some(Secret::new(part.to_vec())),
+                signature_data: (i == at).then(|| signature.clone()),
+                init_indicator,
+                final_indicator,
+                correlation_value: std::mem::take(&mut of_signature),
+                ..SignatureVerifyRequest::default()
+            };
+            let answer = server.ask(Version::V2_1, &request).unwrap();
+            assert_eq!(answer.validity_indicator, expected.filter(|_| i == 1));
+            of_signature = answer.correlation_value;
+        }
     }
 }
 

@@ -203,7 +203,7 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
             && stream.parameters.padding_method == Some(PaddingMethod::PKCS5)
     };
     // Whichever part brings the tag, it stands behind the last.
-    stream.tag = request.authentication_tag.or(stream.tag);
+    stream.expected = request.authentication_tag.or(stream.expected);
     let mut plain = stream.work.update(&text)?;
     if !part.is_last() {
         if padded(&stream) {
@@ -213,7 +213,7 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
         return Ok(DecryptResponse { unique_identifier, data: Some(Secret::new(plain)), correlation_value });
     }
     let padded = padded(&stream);
-    plain.extend(stream.work.update(stream.tag.as_deref().unwrap_or_default())?);
+    plain.extend(stream.work.update(stream.expected.as_deref().unwrap_or_default())?);
     plain.extend(stream.work.finish()?);
     if padded {
         let padding = plain.last().copied().unwrap_or(0) as usize;

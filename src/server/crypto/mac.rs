@@ -71,13 +71,14 @@ pub fn mac_verify(engine: &Engine, context: &mut Context, request: MacVerifyRequ
         }
     };
     let unique_identifier = stream.uid(context);
+    stream.expected = request.mac_data.or(stream.expected);
     stream.work.update(bytes.expose())?;
     if !part.is_last() {
         let correlation_value = engine.suspend(stream, part)?;
         return Ok(MacVerifyResponse { unique_identifier, validity_indicator: None, correlation_value });
     }
     // Secrets are compared in constant time.
-    let valid = Secret::new(stream.work.finish()?) == Secret::new(data(request.mac_data)?);
+    let valid = Secret::new(stream.work.finish()?) == Secret::new(data(stream.expected)?);
     Ok(MacVerifyResponse { unique_identifier, validity_indicator: Some(validity(valid)), correlation_value: None })
 }
 

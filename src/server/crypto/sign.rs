@@ -135,6 +135,7 @@ pub fn verify(engine: &Engine, context: &mut Context, request: SignatureVerifyRe
         }
     };
     let mut answer = SignatureVerifyResponse { unique_identifier: stream.uid(context), ..SignatureVerifyResponse::default() };
+    stream.expected = request.signature_data.or(stream.expected);
     let value = signed(engine, &mut stream, (request.data, request.digested_data), &part)?;
     if !part.is_last() {
         answer.correlation_value = engine.suspend(stream, part)?;
@@ -142,7 +143,7 @@ pub fn verify(engine: &Engine, context: &mut Context, request: SignatureVerifyRe
     }
     let public = public(stream.object.as_ref())?;
     let (scheme, _) = scheme(engine, public.kind(), &stream.parameters)?;
-    let mut signature = data(request.signature_data)?;
+    let mut signature = data(stream.expected)?;
     if let (Scheme::Ecdsa, Kind::Ec(curve)) = (scheme, public.kind()) {
         signature = pkey::ecdsa_from_der(curve, &signature).unwrap_or_default();
     }

@@ -37,8 +37,8 @@ pub(super) struct Stream {
     pub(super) object: Option<Arc<Object>>,
     pub(super) parameters: Parameters,
     pub(super) work: Work,
-    /// The tag of what is decrypted.
-    pub(super) tag: Option<Vec<u8>>,
+    /// What the end is compared with, whichever part brought it: a tag, a MAC, a signature.
+    pub(super) expected: Option<Vec<u8>>,
     used: Instant,
 }
 
@@ -156,7 +156,7 @@ impl Stream {
     pub(super) fn new(context: &Context, operation: OperationCode, key: Option<(Arc<Object>, Parameters)>, work: Work) -> Stream {
         let caller = context.caller.name.clone();
         let (object, parameters) = key.map_or((None, Parameters::default()), |(object, parameters)| (Some(object), parameters));
-        Stream { operation, caller, object, parameters, work, tag: None, used: Instant::now() }
+        Stream { operation, caller, object, parameters, work, expected: None, used: Instant::now() }
     }
 
     /// Counts the use of a key that protects data.
