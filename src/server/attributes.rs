@@ -37,11 +37,24 @@ const SERVERS: &[Tag] = &[
     Tag::REVOCATION_REASON,
     Tag::DIGEST,
     Tag::KEY_VALUE_PRESENT,
+    Tag::SHORT_UNIQUE_IDENTIFIER,
 ];
 
 /// What cannot be changed once the object is there.
-const FIXED: &[Tag] =
-    &[Tag::CRYPTOGRAPHIC_ALGORITHM, Tag::CRYPTOGRAPHIC_LENGTH, Tag::CRYPTOGRAPHIC_USAGE_MASK, Tag::KEY_FORMAT_TYPE];
+const FIXED: &[Tag] = &[
+    Tag::CRYPTOGRAPHIC_ALGORITHM,
+    Tag::CRYPTOGRAPHIC_LENGTH,
+    Tag::CRYPTOGRAPHIC_USAGE_MASK,
+    Tag::KEY_FORMAT_TYPE,
+    Tag::CERTIFICATE_TYPE,
+    Tag::CERTIFICATE_LENGTH,
+    Tag::CERTIFICATE_IDENTIFIER,
+    Tag::CERTIFICATE_SUBJECT,
+    Tag::CERTIFICATE_ISSUER,
+    Tag::X_509_CERTIFICATE_IDENTIFIER,
+    Tag::X_509_CERTIFICATE_SUBJECT,
+    Tag::X_509_CERTIFICATE_ISSUER,
+];
 
 fn policy(personality: &Personality, value: &AttributeValue) -> Policy {
     let tag = match value.name() {
@@ -198,7 +211,10 @@ fn may_change(engine: &Engine, context: &Context, attribute: &Attribute) -> Outc
 
 /// True for what no client may change or delete once the object is there.
 fn is_fixed(name: &AttributeName) -> bool {
-    matches!(name, AttributeName::Standard(tag) if SERVERS.contains(tag) || FIXED.contains(tag))
+    let AttributeName::Standard(tag) = name else { return false };
+    SERVERS.contains(tag)
+        || FIXED.contains(tag)
+        || (Tag::CERTIFICATE_SUBJECT_CN..=Tag::CERTIFICATE_ISSUER_DN_QUALIFIER).contains(tag)
 }
 
 /// The attribute as a 1.x response gives it back.
@@ -235,6 +251,10 @@ pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest)
         if same().next().is_some() && !is_many(&name) {
             let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_SINGLE_VALUED);
             return Err(Refusal::item(reason, format!("{name} is there already")));
+        }
+        if matches!(value, AttributeValue::Name(_)) && same().any(|other| other.value == value) {
+            let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::NON_UNIQUE_NAME_ATTRIBUTE);
+            return Err(Refusal::item(reason, "the object has this name already"));
         }
         if object.dates.set(&value) {
             return Ok(None);

@@ -18,6 +18,10 @@ impl Object {
         let mut all = Attributes::new();
         all.push(AttributeValue::UniqueIdentifier(self.uid.clone()));
         all.push(AttributeValue::ObjectType(self.object_type));
+        // Of 32 bytes, from the identifier (spec 2.1, 4.56).
+        all.0.extend(
+            digest(Hash::Sha256, self.uid.as_bytes()).ok().map(|short| AttributeValue::ShortUniqueIdentifier(short).into()),
+        );
         all.0.extend(self.attributes.0.iter().cloned());
         if self.has_state() {
             all.push(AttributeValue::State(self.state()));
@@ -30,7 +34,7 @@ impl Object {
             all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
             all.push(AttributeValue::NeverExtractable(self.never_extractable));
         }
-        if let Value::Key(_, format) | Value::Elsewhere(format) = self.value {
+        if let Value::Key(_, format) | Value::Secret(_, _, format) | Value::Elsewhere(format) = self.value {
             all.push(AttributeValue::KeyFormatType(format));
         }
         if matches!(self.value, Value::Elsewhere(_)) {
@@ -67,7 +71,7 @@ impl Object {
                 };
                 (bytes, Some(*format))
             }
-            Value::Secret(_, material) => (material.bytes().duplicate(), Some(KeyFormatType::OPAQUE)),
+            Value::Secret(_, material, format) => (material.bytes().duplicate(), Some(*format)),
             Value::Pgp(_, material) | Value::Split(_, material) => (material.bytes().duplicate(), Some(KeyFormatType::RAW)),
             Value::Opaque(_, material) => (material.bytes().duplicate(), None),
             Value::Certificate(_, der) | Value::Request(_, der) => (der.clone().into(), None),
@@ -99,6 +103,7 @@ fn known(value: &AttributeValue, version: Version) -> bool {
             version >= Version::V1_4
         }
         Tag::KEY_FORMAT_TYPE => version >= Version::V2_0,
+        Tag::SHORT_UNIQUE_IDENTIFIER => version >= Version::V2_1,
         Tag::OPERATION_POLICY_NAME | Tag::CERTIFICATE_IDENTIFIER | Tag::CERTIFICATE_SUBJECT | Tag::CERTIFICATE_ISSUER => {
             version < Version::V2_0
         }

@@ -46,7 +46,7 @@ pub fn derive_key(engine: &Engine, context: &mut Context, request: DeriveKeyRequ
             required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
             Value::Key(Material::Symmetric(derived), KeyFormatType::RAW)
         }
-        ObjectType::SECRET_DATA => Value::Secret(SecretDataType::SEED, Material::Unknown(derived)),
+        ObjectType::SECRET_DATA => Value::Secret(SecretDataType::SEED, Material::Unknown(derived), KeyFormatType::OPAQUE),
         other => return Err(invalid(format!("no {other} is derived"))),
     };
     let object = Object::new(&context.caller, request.object_type, value, attributes);
@@ -55,7 +55,7 @@ pub fn derive_key(engine: &Engine, context: &mut Context, request: DeriveKeyRequ
 
 fn material(object: &Object) -> Outcome<&Secret> {
     match &object.value {
-        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes)) => Ok(bytes),
+        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
         _ => Err(invalid("only symmetric keys and secrets are derived from")),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::crypto::Streams;
 use super::fault::Fault;
-use super::objects::{Object, Objects, Outcome, Refusal, Transaction, now, reason};
+use super::objects::{Object, Objects, Outcome, Refusal, Transaction, not_there, now, reason};
 use super::personality::Personality;
 use super::undo::Undo;
 use super::{attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate};
@@ -484,16 +484,24 @@ impl Engine {
 
     /// The object a request names, or the placeholder.
     pub fn resolve(&self, context: &Context, uid: Option<UniqueIdentifier>) -> Outcome<Arc<Object>> {
+        let get = |uid: &str| {
+            self.objects.get(uid, &context.caller).map_err(|refusal| match refusal {
+                Refusal::Item(ResultReason::ITEM_NOT_FOUND, text) => {
+                    not_there(context.version, ResultReason::OBJECT_NOT_FOUND, &text)
+                }
+                other => other,
+            })
+        };
         let placeholder = match uid {
-            Some(UniqueIdentifier::Text(uid)) => return self.objects.get(&uid, &context.caller),
+            Some(UniqueIdentifier::Text(uid)) => return get(&uid),
             _ if !self.personality.placeholder => return Err(Refusal::message("no Unique Identifier")),
             Some(UniqueIdentifier::Index(place)) => context.at(place),
             Some(UniqueIdentifier::Placeholder(placeholder)) => context.placed(placeholder),
             None => context.placeholder.as_ref(),
         };
         match placeholder {
-            Some(uid) => self.objects.get(uid, &context.caller),
-            None => Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "no object was named before")),
+            Some(uid) => get(uid),
+            None => Err(not_there(context.version, ResultReason::OBJECT_NOT_FOUND, "no object was named before")),
         }
     }
 

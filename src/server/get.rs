@@ -4,7 +4,7 @@ use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::lifecycle::spend;
-use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::objects::{Object, Outcome, Refusal, Value, not_there, now};
 use crate::crypto::kw::{self, Wrapping};
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -63,14 +63,15 @@ fn given(
     let mut key_block = match &object.value {
         Value::Key(material, own) => {
             let format = format.unwrap_or(*own);
-            let converts = engine.personality.converts_formats && !matches!(material, Material::Unknown(_));
+            let converts =
+                engine.personality.converts_formats && !matches!(material, Material::Unknown(_) | Material::Numbers(_));
             if format != *own && !converts {
                 return Err(Refusal::item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("the key is kept as {own}")));
             }
             material.block(format, algorithm, bits)?
         }
-        Value::Secret(_, material) => KeyBlock {
-            key_format_type: KeyFormatType::OPAQUE,
+        Value::Secret(_, material, format) => KeyBlock {
+            key_format_type: *format,
             key_value: Some(KeyValue::bytes(material.bytes().duplicate())),
             ..KeyBlock::default()
         },
@@ -100,7 +101,9 @@ fn given(
             cryptographic_length: bits,
             ..KeyBlock::default()
         },
-        Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the object is destroyed")),
+        Value::Gone => {
+            return Err(not_there(context.version, ResultReason::OBJECT_DESTROYED, "the object is destroyed"));
+        }
     };
     if key_block.key_value.is_none() {
         // Nothing to wrap: the value is where Key Value Location says.
@@ -121,7 +124,7 @@ fn given(
             prime_field_size: None,
             key_block,
         }),
-        (_, Value::Secret(secret_data_type, _)) => {
+        (_, Value::Secret(secret_data_type, ..)) => {
             ManagedObject::SecretData(SecretData { secret_data_type: *secret_data_type, key_block })
         }
         (ObjectType::PRIVATE_KEY, _) => ManagedObject::PrivateKey(PrivateKey { key_block }),

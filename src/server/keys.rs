@@ -9,7 +9,8 @@ use crate::kmip::{
 };
 use crate::secret::Secret;
 use crate::store::kmip::keys;
-use crate::ttlv::BigInteger;
+use crate::ttlv::{BigInteger, Decode, Encode, Item, Tag, Writer};
+use crate::version::Version;
 
 use super::objects::{Outcome, Refusal};
 
@@ -23,6 +24,8 @@ pub enum Material {
     Public(Secret),
     /// Bytes that are not looked into (an Opaque format, a secret, a key that nothing here computes with).
     Unknown(Secret),
+    /// The encoded numbers of a transparent format that nothing here computes with.
+    Numbers(Secret),
 }
 
 impl Clone for Material {
@@ -41,6 +44,7 @@ impl Material {
             Material::Private(_) => 2,
             Material::Public(_) => 3,
             Material::Unknown(_) => 4,
+            Material::Numbers(_) => 5,
         }
     }
 
@@ -51,22 +55,37 @@ impl Material {
             2 => Material::Private(Secret::default()),
             3 => Material::Public(Secret::default()),
             4 => Material::Unknown(Secret::default()),
+            5 => Material::Numbers(Secret::default()),
             _ => return None,
         })
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> &Secret {
-        let (Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) | Material::Unknown(bytes)) = self;
-        bytes
+        match self {
+            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => bytes,
+            Material::Unknown(bytes) | Material::Numbers(bytes) => bytes,
+        }
     }
 
     /// Replaces its bytes.
     pub fn fill(&mut self, value: Secret) {
-        let (Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) | Material::Unknown(bytes)) = self;
-        *bytes = value;
+        match self {
+            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => *bytes = value,
+            Material::Unknown(bytes) | Material::Numbers(bytes) => *bytes = value,
+        }
     }
 }
+
+/// Transparent formats of algorithms that nothing here computes with: such keys are only kept.
+const FOREIGN: [Format; 6] = [
+    Format::TRANSPARENT_DSA_PRIVATE_KEY,
+    Format::TRANSPARENT_DSA_PUBLIC_KEY,
+    Format::TRANSPARENT_DH_PRIVATE_KEY,
+    Format::TRANSPARENT_DH_PUBLIC_KEY,
+    Format::TRANSPARENT_ECMQV_PRIVATE_KEY,
+    Format::TRANSPARENT_ECMQV_PUBLIC_KEY,
+];
 
 /// A field of the request is wrong.
 pub fn invalid(message: impl Into<String>) -> Refusal {
@@ -125,6 +144,11 @@ impl Material {
                     key => Ok(Material::Public(key.map_err(bad)?.into())),
                 }
             }
+            (ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) if FOREIGN.contains(&format) => {
+                let mut writer = Writer::new(Version::V2_1);
+                key.encode(Tag::KEY_MATERIAL, &mut writer);
+                Ok(Material::Numbers(writer.finish().map_err(bad)?))
+            }
             (ObjectType::PRIVATE_KEY, KeyMaterial::Transparent(key)) => {
                 let key = private_from_transparent(format, key)?;
                 Ok(Material::Private(key.to_pkcs8().map_err(bad)?))
@@ -141,6 +165,9 @@ impl Material {
     pub fn block(&self, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> Outcome<KeyBlock> {
         let material = match (self, format) {
             (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => KeyMaterial::Bytes(bytes.duplicate()),
+            (Material::Numbers(bytes), _) => {
+                Item::parse(bytes.expose()).and_then(|item| KeyMaterial::decode(&item)).map_err(broken)?
+            }
             (Material::Symmetric(bytes), Format::TRANSPARENT_SYMMETRIC_KEY) => {
                 KeyMaterial::Transparent(Box::new(TransparentKey { key: Some(bytes.duplicate()), ..TransparentKey::default() }))
             }

@@ -118,7 +118,11 @@ pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) 
 pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> Outcome<CheckResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut answer = CheckResponse { unique_identifier: context.about(&object), ..CheckResponse::default() };
-    if request.cryptographic_usage_mask.is_some_and(|mask| object.allow(context.version, mask).is_err()) {
+    if let Some(Err(refusal)) = request.cryptographic_usage_mask.map(|mask| object.allow(context.version, mask)) {
+        // 2.x has a reason for it; before, the answer says what is allowed.
+        if context.version.typed_attributes() {
+            return Err(refusal);
+        }
         answer.cryptographic_usage_mask = Some(object.usage());
     }
     let left = object.attributes.usage_limits().and_then(|limits| limits.usage_limits_count);

@@ -47,6 +47,7 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) ->
     if !fits(algorithm, bits) {
         return Err(invalid(format!("no {algorithm} key has {bits} bits")));
     }
+    withstands_quantum_computers(&attributes, bits >= 256)?;
     // DES and Triple DES may be counted without their parity bits.
     let len = match (algorithm, bits) {
         (CryptographicAlgorithm::DES | CryptographicAlgorithm::TRIPLE_DES, 56 | 112 | 168) => bits as usize / 7,
@@ -56,6 +57,14 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) ->
     made_here(&mut attributes);
     let unique_identifier = keep(engine, context, Object::new(&context.caller, request.object_type, value, attributes))?;
     Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+}
+
+/// Refuses what shall be Quantum Safe (2.1) and is not: symmetric keys of fewer than 256 bits, and all pairs.
+fn withstands_quantum_computers(attributes: &Attributes, safe: bool) -> Outcome<()> {
+    match attributes.quantum_safe() {
+        Some(true) if !safe => Err(Refusal::item(ResultReason::GENERAL_FAILURE, "such a key is not Quantum Safe")),
+        _ => Ok(()),
+    }
 }
 
 /// A new key in the format that its attributes ask for (2.x), or the usual one.
@@ -94,6 +103,7 @@ pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKe
         for value in given(engine, context, own)?.iter() {
             all.push(value.clone());
         }
+        withstands_quantum_computers(&all, false)?;
         let domain = all.cryptographic_domain_parameters().cloned();
         // The curve is a fact of the key: it stays only if the server keeps such attributes.
         let mut kept = screen(&engine.personality, context.version, all)?;
@@ -274,7 +284,7 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             Value::Request(request.certificate_request_type, request.certificate_request_value.clone())
         }
         ManagedObject::SecretData(data) => match Material::parse(object_type, plain()?)? {
-            material @ Material::Unknown(_) => Value::Secret(data.secret_data_type, material),
+            material @ Material::Unknown(_) => Value::Secret(data.secret_data_type, material, plain()?.key_format_type),
             _ => return Err(invalid("the secret is not bytes")),
         },
         ManagedObject::Certificate(certificate) => {

@@ -66,8 +66,8 @@ pub type Outcome<T> = std::result::Result<T, Refusal>;
 pub enum Value {
     /// A key, and the format it is given back in unless another is asked for.
     Key(Material, KeyFormatType),
-    /// A secret that is no key.
-    Secret(SecretDataType, Material),
+    /// A secret that is no key, and the format it came in.
+    Secret(SecretDataType, Material, KeyFormatType),
     /// A certificate.
     Certificate(CertificateType, Vec<u8>),
     /// Bytes that are not looked into.
@@ -208,7 +208,7 @@ impl Object {
         let (kind, format, material, value): (i32, u32, i32, Secret) = match &self.value {
             Value::Gone => (0, 0, 0, Secret::default()),
             Value::Key(material, format) => (1, format.0, material.kind(), material.bytes().duplicate()),
-            Value::Secret(data_type, material) => (2, data_type.0, material.kind(), material.bytes().duplicate()),
+            Value::Secret(data_type, material, _) => (2, data_type.0, material.kind(), material.bytes().duplicate()),
             Value::Certificate(certificate_type, der) => (3, certificate_type.0, 0, Secret::new(der.clone())),
             Value::Opaque(data_type, material) => (4, data_type.0, material.kind(), material.bytes().duplicate()),
             Value::Template(_) => (5, 0, 0, Secret::default()),
@@ -219,6 +219,7 @@ impl Object {
         };
         let numbers = match &self.value {
             Value::Pgp(version, _) => vec![*version],
+            Value::Secret(_, _, format) => vec![format.0.cast_signed()],
             Value::Split(share, _) => vec![share.parts, share.number, share.threshold],
             _ => Vec::new(),
         };
@@ -253,7 +254,7 @@ impl Object {
             Value::Gone | Value::Template(_) | Value::Elsewhere(_) => {}
             Value::Certificate(_, der) | Value::Request(_, der) => *der = value.expose().to_vec(),
             Value::Key(material, _)
-            | Value::Secret(_, material)
+            | Value::Secret(_, material, _)
             | Value::Opaque(_, material)
             | Value::Pgp(_, material)
             | Value::Split(_, material) => material.fill(value),
@@ -309,7 +310,10 @@ impl Record for Object {
         object.value = match kind {
             0 => Value::Gone,
             1 => Value::Key(material()?, KeyFormatType(format)),
-            2 => Value::Secret(SecretDataType(format), material()?),
+            2 => {
+                let key_format = numbers.first().map_or(KeyFormatType::OPAQUE, |number| KeyFormatType(number.cast_unsigned()));
+                Value::Secret(SecretDataType(format), material()?, key_format)
+            }
             3 => Value::Certificate(CertificateType(format), Vec::new()),
             4 => Value::Opaque(OpaqueDataType(format), material()?),
             5 => Value::Template(template),
@@ -578,6 +582,11 @@ impl Transaction<'_> {
     pub fn remove(&mut self, uid: &str) {
         self.entries.push(Entry { uid: uid.to_owned(), put: None });
     }
+}
+
+/// What is not there. 2.1's profiles tell kinds of it apart; clients of 2.0 are known that look for the one reason of 1.x.
+pub fn not_there(version: Version, since_2_1: ResultReason, text: &str) -> Refusal {
+    Refusal::item(if version >= Version::V2_1 { since_2_1 } else { ResultReason::ITEM_NOT_FOUND }, text)
 }
 
 fn not_found() -> Refusal {

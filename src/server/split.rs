@@ -78,7 +78,7 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyReq
 /// The bytes that are split.
 fn whole(object: &Object) -> Outcome<&Secret> {
     match &object.value {
-        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes)) => Ok(bytes),
+        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
         _ => Err(invalid("only symmetric keys and secrets are split")),
     }
 }
@@ -133,7 +133,7 @@ pub fn join(engine: &Engine, context: &mut Context, request: JoinSplitKeyRequest
         ObjectType::SYMMETRIC_KEY => Value::Key(Material::Symmetric(joined), KeyFormatType::RAW),
         ObjectType::SECRET_DATA => {
             let data_type = request.secret_data_type.ok_or_else(|| invalid("Secret Data Type is missing"))?;
-            Value::Secret(data_type, Material::Unknown(joined))
+            Value::Secret(data_type, Material::Unknown(joined), KeyFormatType::OPAQUE)
         }
         other => return Err(invalid(format!("no {other} is made of parts"))),
     };

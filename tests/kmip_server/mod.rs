@@ -299,7 +299,7 @@ impl Server {
     pub fn value(&self, uid: &str) -> Option<Vec<u8>> {
         let all = self.engine.objects.all().unwrap();
         match &all.iter().find(|object| object.uid == uid)?.value {
-            Value::Key(material, _) | Value::Secret(_, material) | Value::Opaque(_, material) => {
+            Value::Key(material, _) | Value::Secret(_, material, _) | Value::Opaque(_, material) => {
                 Some(material.bytes().expose().to_vec())
             }
             Value::Certificate(_, bytes) => Some(bytes.clone()),

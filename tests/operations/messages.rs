@@ -37,6 +37,11 @@ fn item(operation: OperationCode, id: u8, payload: impl Fn(&mut Writer)) -> impl
     }
 }
 
+/// Why an object that is not there is refused.
+fn nothing_there(version: Version) -> ResultReason {
+    if version >= Version::V2_1 { ResultReason::OBJECT_NOT_FOUND } else { ResultReason::ITEM_NOT_FOUND }
+}
+
 #[test]
 fn a_header_may_say_everything_that_a_version_has() {
     let server = Server::new();
@@ -138,7 +143,7 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
                 get(|w| w.value(Tag::UNIQUE_IDENTIFIER, ItemType::TEXT_STRING, b"caf\xe9")),
                 ResultReason::INVALID_MESSAGE,
             ),
-            (OperationCode::GET, get(|_| {}), ResultReason::ITEM_NOT_FOUND),
+            (OperationCode::GET, get(|_| {}), nothing_there(version)),
             (
                 OperationCode::REVOKE,
                 Box::new(item(OperationCode::REVOKE, 2, |w| w.text(Tag::UNIQUE_IDENTIFIER, "x"))),
@@ -227,7 +232,7 @@ fn a_batch_is_undone_when_an_item_fails() {
         let (undone, failed) = (ResultStatus::OPERATION_UNDONE, ResultStatus::OPERATION_FAILED);
         assert_eq!(statuses, [undone, undone, undone, undone, failed], "{version}");
         assert!(answer.items[..4].iter().all(|item| item.payload.is_some() && item.result_reason.is_none()));
-        assert_eq!(answer.items[4].result_reason, Some(ResultReason::ITEM_NOT_FOUND));
+        assert_eq!(answer.items[4].result_reason, Some(nothing_there(version)));
 
         let state = |uid: &str| server.attributes(version, uid, &[Tag::STATE]).state().copied();
         assert_eq!((state(&waiting), state(&doomed)), (Some(State::PRE_ACTIVE), Some(State::PRE_ACTIVE)), "{version}");
@@ -334,7 +339,7 @@ fn placeholders_and_places_name_what_the_batch_made() {
     let seen: Vec<String> = (2..7).map(|at| GetAttributeListResponse::decode(payload(at)).unwrap().unique_identifier).collect();
     assert_eq!(seen, [made.public_key_unique_identifier, made.private_key_unique_identifier, key.clone(), key.clone(), key]);
     let lost = message(Version::V2_1, &|_| {}, 1, &[&named(1, UniqueIdentifier::Index(5))]);
-    assert_eq!(outcomes(&server, &lost).1[0].1, Some(ResultReason::ITEM_NOT_FOUND));
+    assert_eq!(outcomes(&server, &lost).1[0].1, Some(ResultReason::OBJECT_NOT_FOUND));
 }
 
 #[test]

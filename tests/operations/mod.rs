@@ -4,6 +4,7 @@ mod certificates;
 mod crypto;
 mod keys;
 mod messages;
+mod profiles;
 
 use mrhsm_pkcs11::error::Kind;
 use mrhsm_pkcs11::kmip::message::{decode_response, encode_request};
