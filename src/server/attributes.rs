@@ -231,10 +231,11 @@ fn change<T>(
     uid: Option<UniqueIdentifier>,
     change: impl FnOnce(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
+    let version = context.version;
     lifecycle::change(engine, context, uid, |object| {
         let before = object.dates.clone();
         let result = change(object)?;
-        object.dates.check_change(&before, now())?;
+        object.dates.check_change(version, &before, now())?;
         Ok(result)
     })
 }

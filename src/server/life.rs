@@ -117,9 +117,10 @@ impl Dates {
     }
 
     /// Fails when a change of a date by a client contradicts the others (spec 1.4, 3.24 to 3.27).
-    pub fn check_change(&self, before: &Dates, now: i64) -> Outcome<()> {
+    pub fn check_change(&self, version: Version, before: &Dates, now: i64) -> Outcome<()> {
         let invalid = |text: &str| Err(Refusal::item(ResultReason::INVALID_FIELD, text));
-        let denied = |text: &str| Err(Refusal::item(ResultReason::PERMISSION_DENIED, text));
+        let too_late = reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
+        let denied = |text: &str| Err(Refusal::item(too_late, text));
         let passed = |date: Option<i64>| date.is_some_and(|date| date <= now);
         if self.activation != before.activation && passed(before.activation) {
             return denied("the object was activated already");

@@ -86,7 +86,7 @@ pub fn made_here(attributes: &mut Attributes) {
 
 /// Keeps a new object, which following items are about.
 pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outcome<String> {
-    object.dates.check_change(&object.dates, now())?;
+    object.dates.check_change(context.version, &object.dates, now())?;
     context.change(engine, |transaction| {
         transaction.name(&engine.personality, &mut object)?;
         transaction.put(&object)

@@ -1,5 +1,8 @@
 //! What the cases of KMIP 2.1's profiles ask beyond those of 1.x, and what it means in earlier versions.
 
+use mrhsm_pkcs11::crypto::pkey::PrivateKey;
+use mrhsm_pkcs11::kmip;
+
 use super::*;
 
 fn refused_from(version: Version, since: Version, before: ResultReason, then: ResultReason) -> Option<ResultReason> {
@@ -21,7 +24,7 @@ fn transparent_keys_of_other_algorithms_are_kept() {
         cryptographic_length: Some(512),
         ..KeyBlock::default()
     };
-    let key = ManagedObject::PrivateKey(PrivateKey { key_block });
+    let key = ManagedObject::PrivateKey(kmip::PrivateKey { key_block });
     let server = Server::new();
     let uid = server.register(Version::V2_1, key, usage()).unwrap();
     let server = server.again();
@@ -151,4 +154,46 @@ fn what_a_certificate_says_of_itself_cannot_be_changed() {
         let length = server.attributes(version, &uid, &[Tag::CERTIFICATE_LENGTH]).certificate_length().copied();
         assert_eq!(length, Some(certified.cert.der().len() as i32), "{version}");
     }
+}
+
+#[test]
+fn the_date_of_an_activation_that_was_stays() {
+    let server = Server::new();
+    for version in Version::ALL {
+        let uid = server.create(version, &[]).unwrap();
+        let attribute = Attribute::from(AttributeValue::ActivationDate(DateTime(2)));
+        let request = ModifyAttributeRequest { unique_identifier: id(&uid), attribute, current_attribute: None };
+        let (before, then) = (ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
+        assert_eq!(server.ask(version, &request).err(), refused_from(version, Version::V2_0, before, then), "{version}");
+    }
+}
+
+/// Of an RSA key's numbers the modulus and the private exponent are enough where the others follow from them.
+#[test]
+fn transparent_keys_come_with_fewer_numbers() {
+    let server = Server::new();
+    let pair = PrivateKey::generate_rsa(2048, &[1, 0, 1]).unwrap();
+    let parts = pair.rsa_parts().unwrap();
+    let number = |bytes: &[u8]| Some(BigInteger::from_unsigned(bytes));
+    let numbers = TransparentKey {
+        modulus: number(&parts.modulus),
+        private_exponent: number(parts.private_exponent.expose()),
+        public_exponent: number(&parts.public_exponent),
+        ..TransparentKey::default()
+    };
+    let key_block = KeyBlock {
+        key_format_type: KeyFormatType::TRANSPARENT_RSA_PRIVATE_KEY,
+        key_value: Some(KeyValue::Plain(PlainKeyValue {
+            key_material: KeyMaterial::Transparent(Box::new(numbers)),
+            attributes: None,
+        })),
+        cryptographic_algorithm: Some(CryptographicAlgorithm::RSA),
+        cryptographic_length: Some(2048),
+        ..KeyBlock::default()
+    };
+    let key = ManagedObject::PrivateKey(kmip::PrivateKey { key_block });
+    let uid = server.register(Version::V1_4, key, usage()).unwrap();
+    let key_format_type = Some(KeyFormatType::PKCS_8);
+    let request = GetRequest { unique_identifier: id(&uid), key_format_type, ..GetRequest::default() };
+    assert_eq!(bytes(&server.ask(Version::V1_4, &request).unwrap().object), pair.to_pkcs8().unwrap().expose());
 }

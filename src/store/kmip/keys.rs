@@ -89,16 +89,18 @@ pub fn private_key(key: &TransparentKey, curve: Option<Curve>) -> Result<Private
     if let Some(curve) = curve {
         return PrivateKey::from_scalar(curve, number(&key.d, "D")?);
     }
-    let secret = |field, name| number(field, name).map(|bytes| Secret::new(bytes.to_vec()));
+    // What may be left out (spec 1.4, 2.1.7.4) is computed.
+    let given = |field: &Option<BigInteger>| field.as_ref().and_then(BigInteger::unsigned).unwrap_or_default().to_vec();
+    let secret = |field| Secret::new(given(field));
     PrivateKey::from_rsa(&RsaParts {
         modulus: number(&key.modulus, "Modulus")?.to_vec(),
-        public_exponent: number(&key.public_exponent, "Public Exponent")?.to_vec(),
-        private_exponent: secret(&key.private_exponent, "Private Exponent")?,
-        prime_1: secret(&key.p, "P")?,
-        prime_2: secret(&key.q, "Q")?,
-        exponent_1: secret(&key.prime_exponent_p, "Prime Exponent P")?,
-        exponent_2: secret(&key.prime_exponent_q, "Prime Exponent Q")?,
-        coefficient: secret(&key.crt_coefficient, "CRT Coefficient")?,
+        public_exponent: given(&key.public_exponent),
+        private_exponent: number(&key.private_exponent, "Private Exponent")?.to_vec().into(),
+        prime_1: secret(&key.p),
+        prime_2: secret(&key.q),
+        exponent_1: secret(&key.prime_exponent_p),
+        exponent_2: secret(&key.prime_exponent_q),
+        coefficient: secret(&key.crt_coefficient),
     })
 }
 
