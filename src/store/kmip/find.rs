@@ -76,6 +76,10 @@ impl<T: Transport> KmipStore<T> {
             }
             (None, None) => return Vec::new(),
         };
+        // Where all texts stand in one attribute, no question finds one of them.
+        if self.facts.application.known() == Some(false) && self.facts.combined.known() == Some(true) {
+            return Vec::new();
+        }
         let mut needles = Vec::new();
         if self.facts.application.may() {
             needles.extend(record::attribute(Rung::Application, key, text.clone()));
