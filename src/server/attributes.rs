@@ -7,6 +7,7 @@ use crate::version::Version;
 
 use super::engine::{Context, Engine};
 use super::keys::invalid;
+use super::life::wrong_state;
 use super::lifecycle;
 use super::objects::{Object, Outcome, Refusal, now, reason};
 use super::personality::{Personality, Policy};
@@ -283,6 +284,10 @@ pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRe
             None => other.value.name() == name && other.index.unwrap_or(0) == index,
         });
         let is_date = object.dates.attributes().any(|date| date.name() == name);
+        // Not even to the same date (spec 1.4, 3.24).
+        if matches!(value, AttributeValue::ActivationDate(_)) && object.dates.activation.is_some_and(|date| date <= now()) {
+            return Err(wrong_state(version, "the object was activated already"));
+        }
         match found {
             Some(at) => object.attributes.0[at].value = value,
             None if is_date && object.dates.set(&value) => {}

@@ -161,10 +161,13 @@ fn the_date_of_an_activation_that_was_stays() {
     let server = Server::new();
     for version in Version::ALL {
         let uid = server.create(version, &[]).unwrap();
-        let attribute = Attribute::from(AttributeValue::ActivationDate(DateTime(2)));
-        let request = ModifyAttributeRequest { unique_identifier: id(&uid), attribute, current_attribute: None };
-        let (before, then) = (ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
-        assert_eq!(server.ask(version, &request).err(), refused_from(version, Version::V2_0, before, then), "{version}");
+        // Another one, and the one that it was.
+        for date in [2, 1] {
+            let attribute = Attribute::from(AttributeValue::ActivationDate(DateTime(date)));
+            let request = ModifyAttributeRequest { unique_identifier: id(&uid), attribute, current_attribute: None };
+            let (before, then) = (ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
+            assert_eq!(server.ask(version, &request).err(), refused_from(version, Version::V2_0, before, then), "{version}");
+        }
     }
 }
 
