@@ -163,7 +163,8 @@ fn a_key_lives_and_dies() {
             assert_eq!(client.state(&uid), State::DEACTIVATED);
             client.ask(&destroy).unwrap();
             assert_eq!(client.ask(&by_name).unwrap().unique_identifiers, Vec::<String>::new());
-            assert_eq!(client.refused(&get), ResultReason::ITEM_NOT_FOUND);
+            let gone = [ResultReason::ITEM_NOT_FOUND, ResultReason::OBJECT_DESTROYED][usize::from(version >= Version::V2_1)];
+            assert_eq!(client.refused(&get), gone);
         }
     }
 }

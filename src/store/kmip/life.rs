@@ -106,6 +106,15 @@ impl<T: Transport> KmipStore<T> {
         Ok(())
     }
 
+    /// Puts the texts of a record where they are kept, in place of what is left of them.
+    pub(super) fn put_texts(&self, call: &Call<'_, T>, uid: &Uid, rung: Rung, record: &Record) -> Result<()> {
+        let attributes = self.attributes(call, uid)?;
+        for value in record::attributes(rung, record) {
+            self.set(call, uid, &attributes, value, |value| rung == Rung::Combined && record::is_ours(value))?;
+        }
+        Ok(())
+    }
+
     /// Brings the texts of the record up to date, in the attributes in which they stand, or in new ones.
     fn rewrite(&self, call: &Call<'_, T>, uid: &Uid, attributes: &Attributes, old: &Record, new: &Record) -> Result<()> {
         // Where one attribute of a name is kept, the texts of somebody else's object stand in one, too.

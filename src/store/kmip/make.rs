@@ -39,9 +39,7 @@ impl<T: Transport> KmipStore<T> {
             call.request(&request).map(|answer| Uid(answer.unique_identifier))
         };
         let made = either_length(self, spec, || {
-            self.kept(&call, spec, one_uid, || {
-                self.once(&call, &making.marker, one, |call| self.wished(call, spec, |wishes| create(wishes, call)))
-            })
+            self.once(&call, &making.marker, one, |call| self.wished(call, spec, |wishes| create(wishes, call)))
         });
         let uid = match made {
             // Many servers make AES keys only. Any other secret is random bytes, which can be made here.
@@ -51,6 +49,7 @@ impl<T: Transport> KmipStore<T> {
             }
             made => made.map_err(for_creation)?,
         };
+        self.settle(&call, spec, &[(&uid, &making.record)])?;
         self.start(&call, &uid)?;
         Ok(uid)
     }
@@ -86,9 +85,7 @@ impl<T: Transport> KmipStore<T> {
             Ok((Uid(answer.public_key_unique_identifier), Uid(answer.private_key_unique_identifier)))
         };
         let made = either(&self.facts.ecdsa, |ecdsa| {
-            self.kept(&call, private, two_uids, || {
-                self.once(&call, &making.marker, pair, |call| self.wished(call, private, |wishes| create(ecdsa, wishes, call)))
-            })
+            self.once(&call, &making.marker, pair, |call| self.wished(call, private, |wishes| create(ecdsa, wishes, call)))
         });
         // Every server makes RSA pairs, if any: what it refuses of another algorithm even in the plainest form, it does not make.
         let made = match made {
@@ -103,7 +100,9 @@ impl<T: Transport> KmipStore<T> {
                 made.map_err(for_creation)
             }
         };
+        let wanted = private;
         let (public, private) = made?;
+        self.settle(&call, wanted, &[(&private, &making.record), (&public, &public_record)])?;
         for (uid, other) in [(&private, &public), (&public, &private)] {
             if let Err(e) = self.start(&call, uid) {
                 let _ = self.destroy(&call, other);
@@ -160,11 +159,10 @@ impl<T: Transport> KmipStore<T> {
                     };
                     call.request(&request).map(|answer| Uid(answer.unique_identifier))
                 };
-                self.kept(call, spec, one_uid, || {
-                    self.once(call, &making.marker, one, |call| self.wished(call, spec, |wishes| register(wishes, call)))
-                })
+                self.once(call, &making.marker, one, |call| self.wished(call, spec, |wishes| register(wishes, call)))
             })
         })?;
+        self.settle(call, spec, &[(&uid, &making.record)])?;
         if !matches!(spec.class, Class::Certificate | Class::Data) {
             self.start(call, &uid)?;
         }
@@ -214,29 +212,23 @@ impl<T: Transport> KmipStore<T> {
         Err(first)
     }
 
-    /// Makes something whose record the server keeps. It may take several attributes of a name and keep one, without a word: what was
-    /// made so is destroyed, and made again with its texts elsewhere. `uids` says what was made.
-    fn kept<R>(
-        &self,
-        call: &Call<'_, T>,
-        spec: &Spec,
-        uids: fn(&R) -> Vec<&Uid>,
-        mut make: impl FnMut() -> Result<R>,
-    ) -> Result<R> {
+    /// Sees to it that new objects have their records. A server may take several attributes of a name and keep one, without a word: then
+    /// the texts are put elsewhere, and that is where later objects have them from the start.
+    fn settle(&self, call: &Call<'_, T>, spec: &Spec, made: &[(&Uid, &Record)]) -> Result<()> {
         loop {
-            let made = make()?;
             let rung = Wishes::new(spec, call.version()?, &self.facts).rung;
-            let Some(fact) = attrs::fact(&self.facts, rung).filter(|fact| fact.known().is_none()) else { return Ok(made) };
+            let Some(fact) = attrs::fact(&self.facts, rung).filter(|fact| fact.known().is_none()) else { return Ok(()) };
             // What cannot be seen now is looked at with the next object.
-            let Ok(attributes) = self.attributes(call, uids(&made)[0]) else { return Ok(made) };
+            let Ok(attributes) = self.attributes(call, made[0].0) else { return Ok(()) };
             fact.learn(record::stands(&attributes) == Some(rung));
             if fact.may() {
-                return Ok(made);
+                return Ok(());
             }
             log!(Info, "{}: takes texts as {rung:?} and does not keep them", self.client.peer());
-            for uid in uids(&made) {
-                let lost = |e: Error| e.context(format_args!("{uid} was made, lost what belongs to it, and is there still"));
-                self.destroy(call, uid).map_err(lost)?;
+            let rung = Wishes::new(spec, call.version()?, &self.facts).rung;
+            for (uid, record) in made {
+                // Whether this helped shows when it is looked at.
+                let _ = self.put_texts(call, uid, rung, record);
             }
         }
     }
@@ -324,15 +316,6 @@ pub(super) fn wrap(object: &mut ManagedObject, data: &KeyWrappingData) {
         key_block.key_value = Some(KeyValue::Wrapped(bytes.expose().to_vec()));
         key_block.key_wrapping_data = Some(data.clone());
     }
-}
-
-fn one_uid(made: &Uid) -> Vec<&Uid> {
-    vec![made]
-}
-
-/// The private half first: it is the one that is looked at.
-fn two_uids((public, private): &(Uid, Uid)) -> Vec<&Uid> {
-    vec![private, public]
 }
 
 fn one(made: &[Meta]) -> Option<Uid> {

@@ -163,6 +163,12 @@ pub(super) fn is_combined(value: &AttributeValue) -> bool {
     matches!(value, AttributeValue::ApplicationSpecificInformation(info) if info.application_namespace == ALL)
 }
 
+/// Whether an Application Specific Information is one of ours.
+pub(super) fn is_ours(value: &AttributeValue) -> bool {
+    matches!(value, AttributeValue::ApplicationSpecificInformation(_))
+        && (is_combined(value) || KEYS.iter().any(|key| holds(value, key)))
+}
+
 /// The custom attributes as they are asked for.
 pub(super) fn custom_names() -> impl Iterator<Item = AttributeName> {
     KEYS.iter().map(|key| AttributeName::custom(VENDOR, &format!("p11-{key}")))
