@@ -121,6 +121,27 @@ fn texts_stand_in_one_attribute_where_the_server_keeps_one_only() {
     assert_eq!((changed.id, changed.label), (Some(vec![7]), Some(b"first".to_vec())));
 }
 
+/// A key that was on its way while another thread found out that texts are lost has its own too.
+#[test]
+fn texts_of_keys_made_at_once_are_all_kept() {
+    let slow = Fault::Delay(Duration::from_millis(500));
+    let server = Server::start(Personality::cosmian_like(), Script::none().at_operation(O::CREATE, 1, slow));
+    let store = store(&server);
+    store.version().unwrap();
+    let (slow, fast) = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| store.create(&aes("slow")).unwrap());
+        while server.operations().last() != Some(&O::CREATE) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let fast = store.create(&aes("fast")).unwrap();
+        (slow.join().unwrap(), fast)
+    });
+    for (uid, label) in [(&slow, "slow"), (&fast, "fast")] {
+        assert_eq!(meta(&store, uid).label.as_deref(), Some(label.as_bytes()));
+    }
+    assert_eq!(alive(&server).len(), 2);
+}
+
 #[test]
 fn versions_are_negotiated() {
     for (personality, expected) in [

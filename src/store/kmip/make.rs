@@ -1,5 +1,6 @@
 //! New objects: made once, whatever the network does, and activated or not left behind.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::KmipStore;
 use super::attrs::{self, Marker, Wishes};
 use super::facts::{either, is_refusal, is_unsupported};
 use super::material;
-use super::record::{self, Record};
+use super::record::{self, Record, Rung};
 use super::terms;
 use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
 use crate::crypto::rng;
@@ -29,6 +30,7 @@ impl<T: Transport> KmipStore<T> {
         let call = self.client.call();
         let making = Making::new(spec)?;
         let create = |wishes, call: &Call<'_, T>| {
+            making.with(wishes);
             let mut attributes = attrs::of_key(spec, &self.facts, true);
             append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
             let request = CreateRequest {
@@ -49,7 +51,7 @@ impl<T: Transport> KmipStore<T> {
             }
             made => made.map_err(for_creation)?,
         };
-        self.settle(&call, spec, &[(&uid, &making.record)])?;
+        self.settle(&call, spec, making.rung.get(), &[(&uid, &making.record)])?;
         self.start(&call, &uid)?;
         Ok(uid)
     }
@@ -74,6 +76,7 @@ impl<T: Transport> KmipStore<T> {
             Some((half(Class::PublicKey).or_else(|| self.other_half(&call, &public_marker))?, half(Class::PrivateKey)?))
         };
         let create = |ecdsa, wishes, call: &Call<'_, T>| {
+            making.with(wishes);
             let open = Wishes { sensitive: false, extractable: false, ..wishes };
             let request = CreateKeyPairRequest {
                 common: Some(attrs::of_key(private, &self.facts, ecdsa).into()),
@@ -102,7 +105,7 @@ impl<T: Transport> KmipStore<T> {
         };
         let wanted = private;
         let (public, private) = made?;
-        self.settle(&call, wanted, &[(&private, &making.record), (&public, &public_record)])?;
+        self.settle(&call, wanted, making.rung.get(), &[(&private, &making.record), (&public, &public_record)])?;
         for (uid, other) in [(&private, &public), (&public, &private)] {
             if let Err(e) = self.start(&call, uid) {
                 let _ = self.destroy(&call, other);
@@ -146,6 +149,7 @@ impl<T: Transport> KmipStore<T> {
                 let object = || material::object(spec, value, attrs::length(spec, &self.facts), usual);
                 object()?;
                 let register = |wishes, call: &Call<'_, T>| {
+                    making.with(wishes);
                     let mut object = object()?;
                     if let Some(data) = wrapping {
                         wrap(&mut object, data);
@@ -162,7 +166,7 @@ impl<T: Transport> KmipStore<T> {
                 self.once(call, &making.marker, one, |call| self.wished(call, spec, |wishes| register(wishes, call)))
             })
         })?;
-        self.settle(call, spec, &[(&uid, &making.record)])?;
+        self.settle(call, spec, making.rung.get(), &[(&uid, &making.record)])?;
         if !matches!(spec.class, Class::Certificate | Class::Data) {
             self.start(call, &uid)?;
         }
@@ -212,25 +216,26 @@ impl<T: Transport> KmipStore<T> {
         Err(first)
     }
 
-    /// Sees to it that new objects have their records. A server may take several attributes of a name and keep one, without a word: then
-    /// the texts are put elsewhere, and that is where later objects have them from the start.
-    fn settle(&self, call: &Call<'_, T>, spec: &Spec, made: &[(&Uid, &Record)]) -> Result<()> {
-        loop {
-            let rung = Wishes::new(spec, call.version()?, &self.facts).rung;
-            let Some(fact) = attrs::fact(&self.facts, rung).filter(|fact| fact.known().is_none()) else { return Ok(()) };
-            // What cannot be seen now is looked at with the next object.
-            let Ok(attributes) = self.attributes(call, made[0].0) else { return Ok(()) };
-            fact.learn(record::stands(&attributes) == Some(rung));
+    /// Sees to it that new objects, made with their texts on this rung, keep them. A server may take several attributes of a name and keep
+    /// one, without a word: then the texts are put elsewhere, and that is where later objects have them from the start.
+    fn settle(&self, call: &Call<'_, T>, spec: &Spec, mut rung: Rung, made: &[(&Uid, &Record)]) -> Result<()> {
+        while let Some(fact) = attrs::fact(&self.facts, rung) {
+            if fact.known().is_none() {
+                // What cannot be seen now is looked at with the next object.
+                let Ok(attributes) = self.attributes(call, made[0].0) else { return Ok(()) };
+                fact.learn(record::stands(&attributes) == Some(rung));
+            }
             if fact.may() {
                 return Ok(());
             }
             log!(Info, "{}: takes texts as {rung:?} and does not keep them", self.client.peer());
-            let rung = Wishes::new(spec, call.version()?, &self.facts).rung;
+            rung = Wishes::new(spec, call.version()?, &self.facts).rung;
             for (uid, record) in made {
                 // Whether this helped shows when it is looked at.
                 let _ = self.put_texts(call, uid, rung, record);
             }
         }
+        Ok(())
     }
 
     /// Makes something exactly once. When the answer is lost it is looked for before it is made again, and a twin that turns up
@@ -294,12 +299,19 @@ impl<T: Transport> KmipStore<T> {
 pub(super) struct Making {
     pub(super) marker: Marker,
     record: Record,
+    /// Where its texts were put when it was last tried to make it.
+    rung: Cell<Rung>,
 }
 
 impl Making {
     pub(super) fn new(spec: &Spec) -> Result<Making> {
         let nonce = data_encoding::HEXLOWER.encode(rng::bytes(16)?.expose());
-        Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce) })
+        Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce), rung: Cell::new(Rung::Nowhere) })
+    }
+
+    /// It is tried with these wishes.
+    fn with(&self, wishes: Wishes) {
+        self.rung.set(wishes.rung);
     }
 }
 
