@@ -6,7 +6,11 @@ fn main() {
         return;
     }
     // The sanitizers' functions are in the program that a fuzz target is, not in the library that is linked beside it.
-    let missing_symbols = if std::env::var_os("CARGO_CFG_FUZZING").is_some() { "-Wl,-z,undefs" } else { "-Wl,-z,defs" };
+    let missing_symbols = if std::env::var_os("CARGO_CFG_FUZZING").is_some() {
+        "-Wl,-z,undefs"
+    } else {
+        "-Wl,-z,defs"
+    };
     for arg in [
         // The function tables point at our own C_* functions, even where the host has another module's loaded globally.
         "-Wl,-Bsymbolic",

@@ -6,7 +6,8 @@ use std::time::Instant;
 use mrhsm_pkcs11::error::Result;
 use mrhsm_pkcs11::kmip::message::{RequestMessage, ResponseBatch, decode_response, encode_request};
 use mrhsm_pkcs11::kmip::{
-    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, EncryptRequest, EncryptResponse, OperationCode,
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, EncryptRequest,
+    EncryptResponse, OperationCode,
 };
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::version::Version;
@@ -43,17 +44,28 @@ fn main() -> Result<()> {
         };
         let asked = encode_request(Version::V1_4, None, &request)?;
         let mut batch = ResponseBatch::new(Version::V1_4, 1_700_000_000);
-        let response =
-            EncryptResponse { unique_identifier: "42".into(), data: Some(vec![9; size]), ..EncryptResponse::default() };
+        let response = EncryptResponse {
+            unique_identifier: "42".into(),
+            data: Some(vec![9; size]),
+            ..EncryptResponse::default()
+        };
         batch.success(OperationCode::ENCRYPT, None, &response);
         let answered = batch.finish()?;
-        time(&format!("encode an Encrypt request, {size} bytes"), rounds, || encode_request(Version::V1_4, None, &request))?;
-        time(&format!("decode an Encrypt request, {size} bytes"), rounds, || {
-            RequestMessage::decode(asked.expose())?.items[0].request::<EncryptRequest>()
-        })?;
-        time(&format!("decode an Encrypt response, {size} bytes"), rounds, || {
-            decode_response::<EncryptRequest>(answered.expose())
-        })?;
+        time(
+            &format!("encode an Encrypt request, {size} bytes"),
+            rounds,
+            || encode_request(Version::V1_4, None, &request),
+        )?;
+        time(
+            &format!("decode an Encrypt request, {size} bytes"),
+            rounds,
+            || RequestMessage::decode(asked.expose())?.items[0].request::<EncryptRequest>(),
+        )?;
+        time(
+            &format!("decode an Encrypt response, {size} bytes"),
+            rounds,
+            || decode_response::<EncryptRequest>(answered.expose()),
+        )?;
     }
     Ok(())
 }

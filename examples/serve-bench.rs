@@ -26,7 +26,13 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path) -> Running {
-        let mrhsm = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("mrhsm");
+        let mrhsm = std::env::current_exe()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .join("mrhsm");
         let mut process = Command::new(mrhsm)
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
             .arg(dir)
@@ -38,23 +44,43 @@ impl Running {
             let address = line.strip_prefix("Listening on ")?.to_owned();
             address.rsplit(':').next()?.parse().ok()
         });
-        Running { process, port: port.expect("a port"), dir: dir.to_owned() }
+        Running {
+            process,
+            port: port.expect("a port"),
+            dir: dir.to_owned(),
+        }
     }
 
     fn client(&self) -> Client {
         let read = |name: &str| std::fs::read(self.dir.join(name)).unwrap();
         let identity = Identity::from_pem(&read("client.pem"), &read("client.key"), None).unwrap();
         let tls = Tls::new(Some(&identity), &Trust::Pem(read("ca.pem")), None).unwrap();
-        let host = Host { name: "localhost".into(), port: self.port };
+        let host = Host {
+            name: "localhost".into(),
+            port: self.port,
+        };
         let deadline = Duration::from_secs(120);
-        Client::new(Config { version: Some(Version::V1_4), deadline, ..Config::new(vec![host], tls) })
+        Client::new(Config {
+            version: Some(Version::V1_4),
+            deadline,
+            ..Config::new(vec![host], tls)
+        })
     }
 
     /// The most memory it ever had, in MiB.
     fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse::<u64>()
+            .unwrap()
+            / 1024
     }
 }
 
@@ -67,28 +93,49 @@ impl Drop for Running {
 
 fn key(name: String, mask: CryptographicUsageMask) -> CreateRequest {
     let attributes = Attributes::new()
-        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::AES,
+        ))
         .with(AttributeValue::CryptographicLength(256))
         .with(AttributeValue::CryptographicUsageMask(mask))
         .with(AttributeValue::Name(name.as_str().into()))
         .with(AttributeValue::ObjectGroup("bench".into()))
-        .with(AttributeValue::ActivationDate(mrhsm_pkcs11::ttlv::DateTime(0)));
-    CreateRequest { object_type: ObjectType::SYMMETRIC_KEY, template_attribute: attributes.into(), ..CreateRequest::default() }
+        .with(AttributeValue::ActivationDate(
+            mrhsm_pkcs11::ttlv::DateTime(0),
+        ));
+    CreateRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        template_attribute: attributes.into(),
+        ..CreateRequest::default()
+    }
 }
 
 fn signer(server: &Client) -> String {
     let common = Attributes::new()
-        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::EC))
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::EC,
+        ))
         .with(AttributeValue::CryptographicLength(256))
-        .with(AttributeValue::ActivationDate(mrhsm_pkcs11::ttlv::DateTime(0)));
-    let usage = |mask| Some(Attributes::new().with(AttributeValue::CryptographicUsageMask(mask)).into());
+        .with(AttributeValue::ActivationDate(
+            mrhsm_pkcs11::ttlv::DateTime(0),
+        ));
+    let usage = |mask| {
+        Some(
+            Attributes::new()
+                .with(AttributeValue::CryptographicUsageMask(mask))
+                .into(),
+        )
+    };
     let request = CreateKeyPairRequest {
         common: Some(common.into()),
         private_key: usage(CryptographicUsageMask::SIGN),
         public_key: usage(CryptographicUsageMask::VERIFY),
         ..CreateKeyPairRequest::default()
     };
-    server.request(&request).unwrap().private_key_unique_identifier
+    server
+        .request(&request)
+        .unwrap()
+        .private_key_unique_identifier
 }
 
 /// Does the same over so many connections, each in its thread, and prints what it cost.
@@ -114,26 +161,43 @@ fn measure(running: &Running, name: &str, work: impl Fn(&Client, usize) -> Resul
                     })
                 })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
         });
         times.sort_unstable();
         let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_micros();
         let rate = times.len() as f64 / TIME.as_secs_f64();
-        println!("{name:<24} {connections} connections  {rate:>8.0}/s  p50 {:>6} µs  p99 {:>6} µs", at(0.5), at(0.99));
+        println!(
+            "{name:<24} {connections} connections  {rate:>8.0}/s  p50 {:>6} µs  p99 {:>6} µs",
+            at(0.5),
+            at(0.99)
+        );
     }
 }
 
 fn main() {
-    let objects: usize = std::env::args().nth(1).map_or(100_000, |n| n.parse().expect("a number of objects"));
+    let objects: usize = std::env::args()
+        .nth(1)
+        .map_or(100_000, |n| n.parse().expect("a number of objects"));
     let dir = PathBuf::from(format!("/dev/shm/serve-bench-{}", std::process::id()));
     let running = Running::start(&dir);
     let client = running.client();
-    let uid = client.request(&key("one".into(), CryptographicUsageMask::ENCRYPT)).unwrap().unique_identifier;
+    let uid = client
+        .request(&key("one".into(), CryptographicUsageMask::ENCRYPT))
+        .unwrap()
+        .unique_identifier;
     let pair = signer(&client);
     let id = |uid: &str| Some(UniqueIdentifier::from(uid));
 
     measure(&running, "Get", |client, _| {
-        client.request(&GetRequest { unique_identifier: id(&uid), ..GetRequest::default() }).map(drop)
+        client
+            .request(&GetRequest {
+                unique_identifier: id(&uid),
+                ..GetRequest::default()
+            })
+            .map(drop)
     });
     let parameters = CryptographicParameters {
         block_cipher_mode: Some(BlockCipherMode::GCM),
@@ -151,36 +215,71 @@ fn main() {
         client.request(&request).map(drop)
     });
     measure(&running, "Sign P-256", |client, _| {
-        let request = SignRequest { unique_identifier: id(&pair), data: Some(vec![7; 32].into()), ..SignRequest::default() };
+        let request = SignRequest {
+            unique_identifier: id(&pair),
+            data: Some(vec![7; 32].into()),
+            ..SignRequest::default()
+        };
         client.request(&request).map(drop)
     });
 
     let before = Instant::now();
     for first in (0..objects).step_by(BATCH) {
         let names = first..(first + BATCH).min(objects);
-        let requests: Vec<_> = names.map(|i| key(format!("key-{i}"), CryptographicUsageMask::ENCRYPT)).collect();
-        assert!(client.call().batch(&requests).unwrap().iter().all(|answer| matches!(answer, Some(Ok(_)))));
+        let requests: Vec<_> = names
+            .map(|i| key(format!("key-{i}"), CryptographicUsageMask::ENCRYPT))
+            .collect();
+        assert!(
+            client
+                .call()
+                .batch(&requests)
+                .unwrap()
+                .iter()
+                .all(|answer| matches!(answer, Some(Ok(_))))
+        );
     }
     let taken = before.elapsed();
-    println!("{objects} keys made in {:.1} s: {:.0}/s", taken.as_secs_f64(), objects as f64 / taken.as_secs_f64());
-    let locate = |attributes: Attributes| LocateRequest { maximum_items: Some(10), attributes, ..LocateRequest::default() };
+    println!(
+        "{objects} keys made in {:.1} s: {:.0}/s",
+        taken.as_secs_f64(),
+        objects as f64 / taken.as_secs_f64()
+    );
+    let locate = |attributes: Attributes| LocateRequest {
+        maximum_items: Some(10),
+        attributes,
+        ..LocateRequest::default()
+    };
     measure(&running, "Locate by name", |client, i| {
         let name = format!("key-{}", i * 7919 % objects.max(1));
-        let found = client.request(&locate(Attributes::new().with(AttributeValue::Name(name.as_str().into()))))?;
+        let found = client.request(&locate(
+            Attributes::new().with(AttributeValue::Name(name.as_str().into())),
+        ))?;
         assert_eq!(found.unique_identifiers.len(), 1);
         Ok(())
     });
     measure(&running, "Locate all of a group", |client, _| {
-        client.request(&locate(Attributes::new().with(AttributeValue::ObjectGroup("bench".into())))).map(drop)
+        client
+            .request(&locate(
+                Attributes::new().with(AttributeValue::ObjectGroup("bench".into())),
+            ))
+            .map(drop)
     });
     measure(&running, "Locate all, by State", |client, _| {
-        client.request(&locate(Attributes::new().with(AttributeValue::State(State::ACTIVE)))).map(drop)
+        client
+            .request(&locate(
+                Attributes::new().with(AttributeValue::State(State::ACTIVE)),
+            ))
+            .map(drop)
     });
     println!("peak memory with {objects} keys: {} MiB", running.peak());
     drop((client, running));
     let before = Instant::now();
     let running = Running::start(&dir);
-    println!("start with {objects} keys: {:.2} s, {} MiB", before.elapsed().as_secs_f64(), running.peak());
+    println!(
+        "start with {objects} keys: {:.2} s, {} MiB",
+        before.elapsed().as_secs_f64(),
+        running.peak()
+    );
     drop(running);
     let _ = std::fs::remove_dir_all(&dir);
     on_disk();
@@ -188,15 +287,29 @@ fn main() {
 
 /// Writing, and reading while another writes.
 fn on_disk() {
-    let dir = std::env::current_exe().unwrap().parent().unwrap().join("serve-bench.objects");
+    let dir = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("serve-bench.objects");
     let _ = std::fs::remove_dir_all(&dir);
     let running = Running::start(&dir);
-    let create = |client: &Client, _| client.request(&key("new".into(), CryptographicUsageMask::ENCRYPT)).map(drop);
+    let create = |client: &Client, _| {
+        client
+            .request(&key("new".into(), CryptographicUsageMask::ENCRYPT))
+            .map(drop)
+    };
     measure(&running, "Create, on disk", create);
     let client = running.client();
-    let uid = client.request(&key("one".into(), CryptographicUsageMask::ENCRYPT)).unwrap().unique_identifier;
+    let uid = client
+        .request(&key("one".into(), CryptographicUsageMask::ENCRYPT))
+        .unwrap()
+        .unique_identifier;
     let get = |client: &Client, _| {
-        let request = GetRequest { unique_identifier: Some(uid.as_str().into()), ..GetRequest::default() };
+        let request = GetRequest {
+            unique_identifier: Some(uid.as_str().into()),
+            ..GetRequest::default()
+        };
         client.request(&request).map(drop)
     };
     let over = std::sync::atomic::AtomicBool::new(false);

@@ -105,7 +105,9 @@ impl Default for Settings {
 impl Settings {
     /// Every host with its port, in the order they are tried.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, u16)> {
-        self.hosts.iter().map(|h| (h.name.as_str(), h.port.unwrap_or(self.port)))
+        self.hosts
+            .iter()
+            .map(|h| (h.name.as_str(), h.port.unwrap_or(self.port)))
     }
 }
 
@@ -177,7 +179,9 @@ impl Config {
     /// Reads the text of the file at `path` (the path is for messages only).
     pub fn parse(text: &str, path: &Path) -> Result<Config> {
         let at = |e: toml::de::Error| {
-            let line = e.span().map(|s| text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1);
+            let line = e
+                .span()
+                .map(|s| text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1);
             let place = line.map(|l| format!(", line {l}")).unwrap_or_default();
             Error::input(format!(
                 "{}{place}: {}; correct the file or restore it from a backup",
@@ -224,7 +228,10 @@ impl Config {
                 )));
             }
             if !slots.insert(slot_of(&token.serial)) {
-                return Err(Error::input(format!("two tokens have the slot of serial {}; remove one [[token]]", token.serial)));
+                return Err(Error::input(format!(
+                    "two tokens have the slot of serial {}; remove one [[token]]",
+                    token.serial
+                )));
             }
         }
         Ok(())
@@ -237,7 +244,9 @@ impl Config {
 
     /// The token with this serial number.
     pub fn token(&self, serial: &str) -> Option<&TokenConfig> {
-        self.tokens.iter().find(|t| t.serial.eq_ignore_ascii_case(serial))
+        self.tokens
+            .iter()
+            .find(|t| t.serial.eq_ignore_ascii_case(serial))
     }
 
     /// The token whose folder has this name.
@@ -255,7 +264,8 @@ impl TokenConfig {
     /// A new token with the settings of `defaults`, not enabled.
     pub fn new(label: &str, uuid: &str, settings: Settings) -> Result<TokenConfig> {
         check_label(label).map_err(Error::input)?;
-        let serial = serial_of(uuid).ok_or_else(|| Error::input(format!("'{uuid}' is not a UUID")))?;
+        let serial =
+            serial_of(uuid).ok_or_else(|| Error::input(format!("'{uuid}' is not a UUID")))?;
         Ok(TokenConfig {
             label: label.into(),
             serial,
@@ -279,16 +289,21 @@ impl TokenConfig {
 pub fn serial_of(uuid: &str) -> Option<String> {
     let dashes = [8, 13, 18, 23];
     let shape = uuid.len() == 36
-        && uuid
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| if dashes.contains(&i) { b == b'-' } else { matches!(b, b'0'..=b'9' | b'a'..=b'f') });
+        && uuid.bytes().enumerate().all(|(i, b)| {
+            if dashes.contains(&i) {
+                b == b'-'
+            } else {
+                matches!(b, b'0'..=b'9' | b'a'..=b'f')
+            }
+        });
     shape.then(|| format!("{}{}", &uuid[19..23], &uuid[24..36]))
 }
 
 /// The slot of a serial number: its last eight digits without the top bit; 0 when they are none.
 fn slot_of(serial: &str) -> u32 {
-    let tail = serial.get(serial.len().saturating_sub(8)..).unwrap_or_default();
+    let tail = serial
+        .get(serial.len().saturating_sub(8)..)
+        .unwrap_or_default();
     u32::from_str_radix(tail, 16).unwrap_or(0) & 0x7fff_ffff
 }
 
@@ -304,14 +319,19 @@ pub fn check_label(label: &str) -> Result<(), String> {
         ));
     }
     if label.chars().any(char::is_control) {
-        return Err(format!("label {label:?} has control characters; use letters, digits and spaces"));
+        return Err(format!(
+            "label {label:?} has control characters; use letters, digits and spaces"
+        ));
     }
     Ok(())
 }
 
 /// Checks a port number from a command line or a file.
 pub fn check_port(port: i64) -> Result<u16, String> {
-    u16::try_from(port).ok().filter(|p| *p != 0).ok_or_else(|| format!("port {port} is out of range: use 1 to 65535"))
+    u16::try_from(port)
+        .ok()
+        .filter(|p| *p != 0)
+        .ok_or_else(|| format!("port {port} is out of range: use 1 to 65535"))
 }
 
 /// Reads a KMIP version: "auto" is `None`.
@@ -319,7 +339,9 @@ pub fn parse_kmip_version(text: &str) -> Result<Option<Version>> {
     if text == "auto" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|e: Error| e.context("kmip_version is \"auto\" or a number"))
+    text.parse()
+        .map(Some)
+        .map_err(|e: Error| e.context("kmip_version is \"auto\" or a number"))
 }
 
 /// Reads a comma-separated list of hosts, as `-ip` takes it.
@@ -345,10 +367,19 @@ impl FromStr for Host {
             ))
         };
         let port = |text: &str| {
-            let number = text.parse::<i64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-            check_port(number.ok_or_else(|| bad("the port is not a number"))?).map(Some).map_err(|e| bad(&e))
+            let number = text
+                .parse::<i64>()
+                .ok()
+                .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+            check_port(number.ok_or_else(|| bad("the port is not a number"))?)
+                .map(Some)
+                .map_err(|e| bad(&e))
         };
-        let v6 = |text: &str| text.parse::<Ipv6Addr>().map(|a| a.to_string()).map_err(|_| bad("it is no IPv6 address"));
+        let v6 = |text: &str| {
+            text.parse::<Ipv6Addr>()
+                .map(|a| a.to_string())
+                .map_err(|_| bad("it is no IPv6 address"))
+        };
         if let Some(rest) = s.strip_prefix('[') {
             let (address, tail) = rest.split_once(']').ok_or_else(|| bad("']' is missing"))?;
             let port = match tail.strip_prefix(':') {
@@ -356,10 +387,16 @@ impl FromStr for Host {
                 None if tail.is_empty() => None,
                 None => return Err(bad("after ']' only ':' and a port may follow")),
             };
-            return Ok(Host { name: v6(address)?, port });
+            return Ok(Host {
+                name: v6(address)?,
+                port,
+            });
         }
         if s.matches(':').count() > 1 {
-            return Ok(Host { name: v6(s)?, port: None });
+            return Ok(Host {
+                name: v6(s)?,
+                port: None,
+            });
         }
         let (name, port) = match s.split_once(':') {
             Some((name, p)) => (name, port(p)?),
@@ -373,7 +410,10 @@ impl FromStr for Host {
         if name.len() > 253 || !name.bytes().all(plain) || name.starts_with(['-', '.']) {
             return Err(bad("a name has letters, digits, '.' and '-'"));
         }
-        Ok(Host { name: name.into(), port })
+        Ok(Host {
+            name: name.into(),
+            port,
+        })
     }
 }
 
@@ -403,7 +443,9 @@ impl FromStr for StoreKind {
         match s {
             "kmip" => Ok(StoreKind::Kmip),
             "file" => Ok(StoreKind::File),
-            _ => Err(Error::input(format!("'{s}' is not a store type: use kmip or file"))),
+            _ => Err(Error::input(format!(
+                "'{s}' is not a store type: use kmip or file"
+            ))),
         }
     }
 }
@@ -426,7 +468,9 @@ impl FromStr for CryptoPolicy {
             "auto" => Ok(CryptoPolicy::Auto),
             "server" => Ok(CryptoPolicy::Server),
             "local" => Ok(CryptoPolicy::Local),
-            _ => Err(Error::input(format!("'{s}' is not a place to use keys: use auto, server or local"))),
+            _ => Err(Error::input(format!(
+                "'{s}' is not a place to use keys: use auto, server or local"
+            ))),
         }
     }
 }
@@ -453,8 +497,12 @@ fn wrapped<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> 
     let text = String::deserialize(d)?;
     match from_hex(&text) {
         // AES-KWP adds one block of eight bytes and pads to whole ones.
-        Some(bytes) if bytes.len() >= 16 && bytes.len().is_multiple_of(8) => Ok(Some(to_hex(&bytes))),
-        _ => Err(D::Error::custom("a wrapped key is hexadecimal digits, a multiple of 16 of them")),
+        Some(bytes) if bytes.len() >= 16 && bytes.len().is_multiple_of(8) => {
+            Ok(Some(to_hex(&bytes)))
+        }
+        _ => Err(D::Error::custom(
+            "a wrapped key is hexadecimal digits, a multiple of 16 of them",
+        )),
     }
 }
 
@@ -466,7 +514,10 @@ fn generation<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
 }
 
 /// The effective user of this process.
-#[allow(unsafe_code, reason = "std has no geteuid, and /proc/self belongs to root when a process is not dumpable")]
+#[allow(
+    unsafe_code,
+    reason = "std has no geteuid, and /proc/self belongs to root when a process is not dumpable"
+)]
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: geteuid takes nothing, touches no memory of ours and cannot fail.
     unsafe { libc::geteuid() }
@@ -475,12 +526,23 @@ pub(crate) fn effective_uid() -> u32 {
 /// The token directory: what was given, else `MRHSM_TOKEN_DIR`, else `$MAPR_HOME/conf/tokens`, else `/etc/mrhsm/tokens` for
 /// root and `~/.config/mrhsm/tokens` for others. Empty variables count as unset.
 pub fn token_dir(given: Option<&Path>) -> Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     resolve(given, variable, effective_uid() == 0)
 }
 
-fn resolve(given: Option<&Path>, variable: impl Fn(&'static str) -> Option<PathBuf>, root: bool) -> Result<PathBuf> {
-    if let Some(path) = given.map(Path::to_path_buf).or_else(|| variable("MRHSM_TOKEN_DIR")) {
+fn resolve(
+    given: Option<&Path>,
+    variable: impl Fn(&'static str) -> Option<PathBuf>,
+    root: bool,
+) -> Result<PathBuf> {
+    if let Some(path) = given
+        .map(Path::to_path_buf)
+        .or_else(|| variable("MRHSM_TOKEN_DIR"))
+    {
         return Ok(path);
     }
     if let Some(home) = variable("MAPR_HOME") {
@@ -491,5 +553,9 @@ fn resolve(given: Option<&Path>, variable: impl Fn(&'static str) -> Option<PathB
     }
     variable("HOME")
         .map(|home| home.join(".config/mrhsm/tokens"))
-        .ok_or_else(|| Error::input("no token directory: HOME is not set; use --tokendir DIR or set MRHSM_TOKEN_DIR"))
+        .ok_or_else(|| {
+            Error::input(
+                "no token directory: HOME is not set; use --tokendir DIR or set MRHSM_TOKEN_DIR",
+            )
+        })
 }

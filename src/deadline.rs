@@ -42,7 +42,12 @@ mod tests {
         let end = after(allowed);
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(after(allowed), end);
-        std::thread::scope(|scope| scope.spawn(|| assert!(after(allowed) > end)).join().unwrap());
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| assert!(after(allowed) > end))
+                .join()
+                .unwrap()
+        });
         drop(call);
         assert!(after(allowed) > end);
     }

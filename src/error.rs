@@ -43,7 +43,12 @@ struct Inner {
 impl Error {
     /// An error of `kind` with the `CK_RV` for applications and a sentence for people.
     pub fn new(kind: Kind, rv: CK_RV, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { rv, kind, message: message.into(), source: None }))
+        Error(Box::new(Inner {
+            rv,
+            kind,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     /// Bad input of a person (`CKR_ARGUMENTS_BAD` for applications).
@@ -74,7 +79,11 @@ impl Error {
 
     /// The same error with `context` put before its message: "context: message".
     pub fn context(mut self, context: impl fmt::Display) -> Error {
-        self.0.message = if self.0.message.is_empty() { context.to_string() } else { format!("{context}: {}", self.0.message) };
+        self.0.message = if self.0.message.is_empty() {
+            context.to_string()
+        } else {
+            format!("{context}: {}", self.0.message)
+        };
         self
     }
 
@@ -116,7 +125,11 @@ impl fmt::Display for Error {
         } else {
             f.write_str(&self.0.message)?;
         }
-        let mut cause = self.0.source.as_deref().map(|e| e as &dyn std::error::Error);
+        let mut cause = self
+            .0
+            .source
+            .as_deref()
+            .map(|e| e as &dyn std::error::Error);
         while let Some(e) = cause {
             write!(f, ": {e}")?;
             cause = e.source();
@@ -146,9 +159,16 @@ mod tests {
         let bare: Error = ck::CKR_PIN_INCORRECT.into();
         assert_eq!(bare.to_string(), "CKR_PIN_INCORRECT");
         assert_eq!(format!("{bare:?}"), "CKR_PIN_INCORRECT");
-        let e =
-            Error::file("cannot write mrhsm.conf", std::io::Error::from(std::io::ErrorKind::StorageFull)).context("token demo");
-        assert!(e.to_string().starts_with("token demo: cannot write mrhsm.conf: "), "{e}");
+        let e = Error::file(
+            "cannot write mrhsm.conf",
+            std::io::Error::from(std::io::ErrorKind::StorageFull),
+        )
+        .context("token demo");
+        assert!(
+            e.to_string()
+                .starts_with("token demo: cannot write mrhsm.conf: "),
+            "{e}"
+        );
         assert_eq!(e.rv(), ck::CKR_DEVICE_MEMORY);
     }
 }

@@ -45,15 +45,22 @@ mod scripted {
 
     /// What a killed run unwinds with.
     #[derive(Debug)]
-    pub(crate) struct Kill(#[allow(dead_code, reason = "shown by Debug when a test fails")] pub String);
+    pub(crate) struct Kill(
+        #[allow(dead_code, reason = "shown by Debug when a test fails")] pub String,
+    );
 
     /// A directory for one test, in memory where the system has a place for it: tests sync files by the thousand.
     pub(crate) fn scratch() -> tempfile::TempDir {
-        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+        tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap()
     }
 
     /// Runs `work`, ending it at step `at`. Gives its result (`None` when it was killed) and how many steps it took.
-    pub(crate) fn run<T>(plan: Option<(usize, End)>, work: impl FnOnce() -> T) -> (Option<T>, usize) {
+    pub(crate) fn run<T>(
+        plan: Option<(usize, End)>,
+        work: impl FnOnce() -> T,
+    ) -> (Option<T>, usize) {
         PLAN.set(plan);
         TAKEN.set(0);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));

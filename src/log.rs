@@ -36,7 +36,11 @@ fn sink() -> Option<&'static Sink> {
 }
 
 fn open() -> Option<Sink> {
-    let level = match std::env::var("MRHSM_LOG").ok()?.to_ascii_lowercase().as_str() {
+    let level = match std::env::var("MRHSM_LOG")
+        .ok()?
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "error" => Level::Error,
         "warn" => Level::Warn,
         "info" => Level::Info,
@@ -44,7 +48,13 @@ fn open() -> Option<Sink> {
         _ => return None,
     };
     let path = std::env::var_os("MRHSM_LOG_FILE")?;
-    let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path).ok()?;
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .ok()?;
     Some(Sink { level, file })
 }
 

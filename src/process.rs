@@ -26,7 +26,12 @@ struct Root {
 
 impl Root {
     fn new(handles: Arc<Handles>) -> Box<Root> {
-        Box::new(Root { pid: std::process::id(), module: RwLock::new(None), handles, child: OnceBox::new() })
+        Box::new(Root {
+            pid: std::process::id(),
+            module: RwLock::new(None),
+            handles,
+            child: OnceBox::new(),
+        })
     }
 }
 
@@ -38,7 +43,11 @@ fn root() -> &'static Root {
     while let Some(child) = root.child.get() {
         root = child;
     }
-    if root.pid == pid { root } else { root.child.get_or_init(|| Root::new(root.handles.clone())) }
+    if root.pid == pid {
+        root
+    } else {
+        root.child.get_or_init(|| Root::new(root.handles.clone()))
+    }
 }
 
 /// What `C_Initialize` was given.
@@ -75,7 +84,11 @@ pub fn initialize(args: InitArgs) -> Result<()> {
 /// `C_Finalize`: whoever waits for a slot event stops waiting; other calls that are under way in other threads end as they
 /// would, and the last one frees the module.
 pub fn finalize() -> Result<()> {
-    let module = root().module.write().unwrap_or_else(PoisonError::into_inner).take();
+    let module = root()
+        .module
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     // The lock is given back: closing connections takes time.
     let module = module.ok_or(ck::CKR_CRYPTOKI_NOT_INITIALIZED)?;
     module.close();

@@ -1,6 +1,9 @@
 //! Bytes that must not leak: wiped when dropped, never printed, compared in constant time.
 
-#![allow(unsafe_code, reason = "locked memory needs mmap, mlock and madvise; wiping goes by words")]
+#![allow(
+    unsafe_code,
+    reason = "locked memory needs mmap, mlock and madvise; wiping goes by words"
+)]
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -86,7 +89,13 @@ impl From<Vec<u8>> for Secret {
 impl PartialEq for Secret {
     /// Takes the same time wherever the first difference is.
     fn eq(&self, other: &Secret) -> bool {
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).fold(0u8, |acc, (a, b)| acc | (a ^ b)) == 0
+        self.0.len() == other.0.len()
+            && self
+                .0
+                .iter()
+                .zip(&other.0)
+                .fold(0u8, |acc, (a, b)| acc | (a ^ b))
+                == 0
     }
 }
 
@@ -120,7 +129,10 @@ impl LockedSecret {
     pub fn new(bytes: &[u8]) -> Result<LockedSecret> {
         let len = bytes.len();
         if len == 0 {
-            return Ok(LockedSecret { start: NonNull::dangling(), len });
+            return Ok(LockedSecret {
+                start: NonNull::dangling(),
+                len,
+            });
         }
         // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
         let address = unsafe {
@@ -135,7 +147,13 @@ impl LockedSecret {
         };
         let start = match NonNull::new(address.cast::<u8>()) {
             Some(start) if address != libc::MAP_FAILED => start,
-            _ => return Err(Error::new(Kind::Pkcs11, CKR_HOST_MEMORY, "no memory for a key")),
+            _ => {
+                return Err(Error::new(
+                    Kind::Pkcs11,
+                    CKR_HOST_MEMORY,
+                    "no memory for a key",
+                ));
+            }
         };
         // SAFETY: the range is the mapping just made; both calls change only how the kernel treats it.
         unsafe {
@@ -171,7 +189,10 @@ impl Drop for LockedSecret {
         }
         // SAFETY: we own the mapping and nobody can hold a reference into it any more; unmapping also unlocks.
         unsafe {
-            wipe(std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len));
+            wipe(std::slice::from_raw_parts_mut(
+                self.start.as_ptr(),
+                self.len,
+            ));
             libc::munmap(self.start.as_ptr().cast(), self.len);
         }
     }
@@ -210,7 +231,10 @@ mod tests {
 
     #[test]
     fn debug_shows_no_content() {
-        assert_eq!(format!("{:?}", Secret::new(b"hunter2".to_vec())), "<7 bytes>");
+        assert_eq!(
+            format!("{:?}", Secret::new(b"hunter2".to_vec())),
+            "<7 bytes>"
+        );
     }
 
     #[test]
@@ -219,7 +243,11 @@ mod tests {
             let mut bytes = [0xff; 64];
             wipe(&mut bytes[from..to]);
             let left = |range: &[u8]| range.iter().all(|byte| *byte == 0xff);
-            assert!(bytes[from..to].iter().all(|byte| *byte == 0) && left(&bytes[..from]) && left(&bytes[to..]));
+            assert!(
+                bytes[from..to].iter().all(|byte| *byte == 0)
+                    && left(&bytes[..from])
+                    && left(&bytes[to..])
+            );
         }
     }
 
@@ -239,7 +267,11 @@ mod tests {
         assert_eq!(format!("{locked:?}"), "<10000 bytes, locked>");
         let start = format!("{:x}-", locked.start.as_ptr() as usize);
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let flags = maps.lines().skip_while(|l| !l.starts_with(&start)).find(|l| l.starts_with("VmFlags")).unwrap();
+        let flags = maps
+            .lines()
+            .skip_while(|l| !l.starts_with(&start))
+            .find(|l| l.starts_with("VmFlags"))
+            .unwrap();
         assert!(flags.contains(" dd"), "{flags}");
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::ck::*;
 use crate::error::Result;
 use crate::mech::{
-    CipherOperation, DigestOperation, Key, MessageCipher, MessageSigner, MessageVerifier, Output, SignOperation, VerifyOperation,
+    CipherOperation, DigestOperation, Key, MessageCipher, MessageSigner, MessageVerifier, Output,
+    SignOperation, VerifyOperation,
 };
 use crate::token::object::Object;
 use crate::token::template::Rights;
@@ -72,7 +73,11 @@ fn call<T, R>(
     stays: impl FnOnce(&Result<R>) -> bool,
 ) -> Result<R> {
     let mut active = slot.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
-    let result = if active.locked { Err(CKR_USER_NOT_LOGGED_IN.into()) } else { call(&mut active.operation) };
+    let result = if active.locked {
+        Err(CKR_USER_NOT_LOGGED_IN.into())
+    } else {
+        call(&mut active.operation)
+    };
     if stays(&result) {
         *slot = Some(active);
     }
@@ -80,36 +85,75 @@ fn call<T, R>(
 }
 
 /// A call that ends the operation, unless it only told a length.
-pub fn end<T>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<Output>) -> Result<Output> {
-    call(slot, work, |result| matches!(result, Ok(Output::Length(_) | Output::TooSmall(_))))
+pub fn end<T>(
+    slot: &mut Option<Active<T>>,
+    work: impl FnOnce(&mut T) -> Result<Output>,
+) -> Result<Output> {
+    call(slot, work, |result| {
+        matches!(result, Ok(Output::Length(_) | Output::TooSmall(_)))
+    })
 }
 
 /// A call that ends the operation.
-pub fn end_with<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+pub fn end_with<T, R>(
+    slot: &mut Option<Active<T>>,
+    work: impl FnOnce(&mut T) -> Result<R>,
+) -> Result<R> {
     call(slot, work, |_| false)
 }
 
 /// A call after which the operation goes on; an error ends it.
-pub fn go_on<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+pub fn go_on<T, R>(
+    slot: &mut Option<Active<T>>,
+    work: impl FnOnce(&mut T) -> Result<R>,
+) -> Result<R> {
     call(slot, work, Result::is_ok)
 }
 
 /// A call after which the operation goes on whatever came of it: one message fails, others follow.
-pub fn keep<T, R>(slot: &mut Option<Active<T>>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+pub fn keep<T, R>(
+    slot: &mut Option<Active<T>>,
+    work: impl FnOnce(&mut T) -> Result<R>,
+) -> Result<R> {
     call(slot, work, |_| true)
 }
 
 impl Operations {
     /// True when one of the operations is active whose state the standard has saved (5.6.6).
     pub fn have_state(&self) -> bool {
-        let Operations { encrypt, decrypt, digest, sign, verify, .. } = self;
-        encrypt.is_some() || decrypt.is_some() || digest.is_some() || sign.is_some() || verify.is_some()
+        let Operations {
+            encrypt,
+            decrypt,
+            digest,
+            sign,
+            verify,
+            ..
+        } = self;
+        encrypt.is_some()
+            || decrypt.is_some()
+            || digest.is_some()
+            || sign.is_some()
+            || verify.is_some()
     }
 
     /// True when a cryptographic operation other than a digest is active.
     pub fn uses_keys(&self) -> bool {
-        let Operations { encrypt, decrypt, sign, sign_recover, verify, verify_recover, .. } = self;
-        let Operations { message_encrypt, message_decrypt, message_sign, message_verify, .. } = self;
+        let Operations {
+            encrypt,
+            decrypt,
+            sign,
+            sign_recover,
+            verify,
+            verify_recover,
+            ..
+        } = self;
+        let Operations {
+            message_encrypt,
+            message_decrypt,
+            message_sign,
+            message_verify,
+            ..
+        } = self;
         encrypt.is_some()
             || decrypt.is_some()
             || sign.is_some()
@@ -174,7 +218,12 @@ impl Operations {
         let recover = self.sign_recover.as_mut().map(|a| &mut a.locked);
         let message_cipher = self.message_decrypt.as_mut().map(|a| &mut a.locked);
         let message_sign = self.message_sign.as_mut().map(|a| &mut a.locked);
-        cipher.into_iter().chain(sign).chain(recover).chain(message_cipher).chain(message_sign)
+        cipher
+            .into_iter()
+            .chain(sign)
+            .chain(recover)
+            .chain(message_cipher)
+            .chain(message_sign)
     }
 
     /// True when an operation waits for a login of its own.
@@ -190,8 +239,19 @@ impl Operations {
 
 impl Session {
     /// A session without operations.
-    pub fn new(handle: CK_SESSION_HANDLE, slot: CK_SLOT_ID, token: Arc<Token>, write: bool) -> Session {
-        Session { handle, slot, token, write, operations: Mutex::default() }
+    pub fn new(
+        handle: CK_SESSION_HANDLE,
+        slot: CK_SLOT_ID,
+        token: Arc<Token>,
+        write: bool,
+    ) -> Session {
+        Session {
+            handle,
+            slot,
+            token,
+            write,
+            operations: Mutex::default(),
+        }
     }
 
     /// Its operations; one call at a time works on a session, and this lock is the only one held over the network.
@@ -223,7 +283,10 @@ impl Session {
 
     /// A key that the session sees, for a mechanism.
     pub fn mech_key(&self, handle: CK_OBJECT_HANDLE) -> Result<Key> {
-        Ok(Key { token: self.token.clone(), object: self.key(handle)? })
+        Ok(Key {
+            token: self.token.clone(),
+            object: self.key(handle)?,
+        })
     }
 
     /// A key that the session sees. `CKR_KEY_HANDLE_INVALID` for anything else.

@@ -31,8 +31,15 @@ impl Version {
     pub const V2_1: Version = Version { major: 2, minor: 1 };
 
     /// Every version this crate speaks, newest first.
-    pub const ALL: [Version; 7] =
-        [Version::V2_1, Version::V2_0, Version::V1_4, Version::V1_3, Version::V1_2, Version::V1_1, Version::V1_0];
+    pub const ALL: [Version; 7] = [
+        Version::V2_1,
+        Version::V2_0,
+        Version::V1_4,
+        Version::V1_3,
+        Version::V1_2,
+        Version::V1_1,
+        Version::V1_0,
+    ];
 
     /// True in the 2.x dialect, where attributes are typed tags instead of name and value.
     pub fn typed_attributes(self) -> bool {
@@ -54,6 +61,10 @@ impl FromStr for Version {
         Version::ALL
             .into_iter()
             .find(|v| v.to_string() == s)
-            .ok_or_else(|| Error::input(format!("'{s}' is not a KMIP version: use one of 1.0, 1.1, 1.2, 1.3, 1.4, 2.0, 2.1")))
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "'{s}' is not a KMIP version: use one of 1.0, 1.1, 1.2, 1.3, 1.4, 2.0, 2.1"
+                ))
+            })
     }
 }

@@ -2,7 +2,9 @@
 
 use mrhsm_pkcs11::kmip::message::{RequestMessage, ResponseMessage};
 use mrhsm_pkcs11::kmip::value_name;
-use mrhsm_pkcs11::ttlv::{Decode, Encode, Field, Item, Tag, Value, Writer, dump_with, frame_length};
+use mrhsm_pkcs11::ttlv::{
+    Decode, Encode, Field, Item, Tag, Value, Writer, dump_with, frame_length,
+};
 use mrhsm_pkcs11::version::Version;
 use proptest::prelude::*;
 
@@ -10,7 +12,9 @@ fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<i32>().prop_map(Value::Integer),
         any::<i64>().prop_map(Value::LongInteger),
-        (1..5_usize).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n * 8)).prop_map(Value::BigInteger),
+        (1..5_usize)
+            .prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n * 8))
+            .prop_map(Value::BigInteger),
         any::<u32>().prop_map(Value::Enumeration),
         any::<bool>().prop_map(Value::Boolean),
         ".*".prop_map(Value::Text),
@@ -18,13 +22,20 @@ fn leaf() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::DateTime),
         any::<u32>().prop_map(Value::Interval),
         any::<i64>().prop_map(Value::DateTimeExtended),
-        (0x0C..=0xFF_u8, proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(kind, bytes)| Value::Other(kind, bytes)),
+        (
+            0x0C..=0xFF_u8,
+            proptest::collection::vec(any::<u8>(), 0..20)
+        )
+            .prop_map(|(kind, bytes)| Value::Other(kind, bytes)),
     ]
 }
 
 fn value() -> impl Strategy<Value = Value> {
     leaf().prop_recursive(6, 64, 8, |inner| {
-        let field = (0..0x100_0000_u32, inner).prop_map(|(tag, value)| Field { tag: Tag(tag), value });
+        let field = (0..0x100_0000_u32, inner).prop_map(|(tag, value)| Field {
+            tag: Tag(tag),
+            value,
+        });
         proptest::collection::vec(field, 0..8).prop_map(Value::Structure)
     })
 }

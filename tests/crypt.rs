@@ -17,11 +17,20 @@ use crate::kmip_server::{Personality, Script, Server};
 use crate::objects::{client, slot_on, user};
 
 fn generate(session: &Session, mechanism: &Mechanism<'_>, len: u64) -> ObjectHandle {
-    session.generate_key(mechanism, &[Attribute::Token(true), Attribute::ValueLen(len.into())]).unwrap()
+    session
+        .generate_key(
+            mechanism,
+            &[Attribute::Token(true), Attribute::ValueLen(len.into())],
+        )
+        .unwrap()
 }
 
 fn pss<'a>() -> Mechanism<'a> {
-    let params = PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32.into() };
+    let params = PkcsPssParams {
+        hash_alg: MechanismType::SHA256,
+        mgf: PkcsMgfType::MGF1_SHA256,
+        s_len: 32.into(),
+    };
     Mechanism::Sha256RsaPkcsPss(params)
 }
 
@@ -39,10 +48,19 @@ fn keys_work(server: &Server) {
         let data = &text[..len];
         let mut nonce = iv;
         let gcm = Mechanism::AesGcm(GcmParams::new(&mut nonce, b"aad", 128.into()).unwrap());
-        for mechanism in [Mechanism::AesEcb, Mechanism::AesCbc([1; 16]), Mechanism::AesCbcPad([1; 16]), gcm] {
+        for mechanism in [
+            Mechanism::AesEcb,
+            Mechanism::AesCbc([1; 16]),
+            Mechanism::AesCbcPad([1; 16]),
+            gcm,
+        ] {
             let sealed = session.encrypt(&mechanism, aes, data).unwrap();
             assert_ne!(&sealed[..16], &data[..16]);
-            assert_eq!(session.decrypt(&mechanism, aes, &sealed).unwrap(), data, "{mechanism:?} of {len} bytes");
+            assert_eq!(
+                session.decrypt(&mechanism, aes, &sealed).unwrap(),
+                data,
+                "{mechanism:?} of {len} bytes"
+            );
             session.encrypt_init(&mechanism, aes).unwrap();
             let mut parts = Vec::new();
             for part in data.chunks(3000) {
@@ -57,23 +75,41 @@ fn keys_work(server: &Server) {
     let gcm = Mechanism::AesGcm(GcmParams::new(&mut nonce, b"aad", 128.into()).unwrap());
     let mut sealed = session.encrypt(&gcm, aes, b"text").unwrap();
     sealed[1] ^= 1;
-    assert!(session.decrypt(&gcm, aes, &sealed).is_err(), "a changed ciphertext");
+    assert!(
+        session.decrypt(&gcm, aes, &sealed).is_err(),
+        "a changed ciphertext"
+    );
 
     let secret = generate(&session, &Mechanism::GenericSecretKeyGen, 32);
     for mechanism in [Mechanism::Sha256Hmac, Mechanism::Sha512Hmac] {
         let code = session.sign(&mechanism, secret, b"message").unwrap();
-        session.verify(&mechanism, secret, b"message", &code).unwrap();
-        assert!(session.verify(&mechanism, secret, b"massage", &code).is_err());
+        session
+            .verify(&mechanism, secret, b"message", &code)
+            .unwrap();
+        assert!(
+            session
+                .verify(&mechanism, secret, b"massage", &code)
+                .is_err()
+        );
     }
     let code = session.sign(&Mechanism::AesCMac, aes, b"message").unwrap();
-    session.verify(&Mechanism::AesCMac, aes, b"message", &code).unwrap();
+    session
+        .verify(&Mechanism::AesCMac, aes, b"message", &code)
+        .unwrap();
 
     let (public, private) = (
-        [Attribute::Token(true), Attribute::ModulusBits(2048.into()), Attribute::Id(vec![9])],
+        [
+            Attribute::Token(true),
+            Attribute::ModulusBits(2048.into()),
+            Attribute::Id(vec![9]),
+        ],
         [Attribute::Token(true), Attribute::Id(vec![9])],
     );
-    let (public, private) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private).unwrap();
-    let mut info = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20".to_vec();
+    let (public, private) = session
+        .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
+        .unwrap();
+    let mut info =
+        b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20".to_vec();
     info.extend_from_slice(&[7; 32]);
     for (mechanism, data) in [
         (Mechanism::Sha256RsaPkcs, &b"a message"[..]),
@@ -82,29 +118,59 @@ fn keys_work(server: &Server) {
         (pss(), b"m"),
     ] {
         let signature = session.sign(&mechanism, private, data).unwrap();
-        session.verify(&mechanism, public, data, &signature).unwrap();
+        session
+            .verify(&mechanism, public, data, &signature)
+            .unwrap();
     }
-    let oaep = PkcsOaepParams::new(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, PkcsOaepSource::empty());
+    let oaep = PkcsOaepParams::new(
+        MechanismType::SHA256,
+        PkcsMgfType::MGF1_SHA256,
+        PkcsOaepSource::empty(),
+    );
     for mechanism in [Mechanism::RsaPkcs, Mechanism::RsaPkcsOaep(oaep)] {
         let sealed = session.encrypt(&mechanism, public, b"a key").unwrap();
-        assert_eq!(session.decrypt(&mechanism, private, &sealed).unwrap(), b"a key");
+        assert_eq!(
+            session.decrypt(&mechanism, private, &sealed).unwrap(),
+            b"a key"
+        );
     }
 
     for (generation, curve, mechanisms) in [
-        (Mechanism::EccKeyPairGen, Curve::P256, vec![Mechanism::EcdsaSha256, Mechanism::Ecdsa]),
-        (Mechanism::EccKeyPairGen, Curve::P384, vec![Mechanism::EcdsaSha384]),
+        (
+            Mechanism::EccKeyPairGen,
+            Curve::P256,
+            vec![Mechanism::EcdsaSha256, Mechanism::Ecdsa],
+        ),
+        (
+            Mechanism::EccKeyPairGen,
+            Curve::P384,
+            vec![Mechanism::EcdsaSha384],
+        ),
         (
             Mechanism::EccEdwardsKeyPairGen,
             Curve::Ed25519,
-            vec![Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519))],
+            vec![Mechanism::Eddsa(EddsaParams::new(
+                EddsaSignatureScheme::Ed25519,
+            ))],
         ),
     ] {
-        let public = [Attribute::Token(true), Attribute::EcParams(curve.params().to_vec())];
-        let (public, private) = session.generate_key_pair(&generation, &public, &[Attribute::Token(true)]).unwrap();
+        let public = [
+            Attribute::Token(true),
+            Attribute::EcParams(curve.params().to_vec()),
+        ];
+        let (public, private) = session
+            .generate_key_pair(&generation, &public, &[Attribute::Token(true)])
+            .unwrap();
         for mechanism in mechanisms {
             let signature = session.sign(&mechanism, private, &[3; 32]).unwrap();
-            session.verify(&mechanism, public, &[3; 32], &signature).unwrap();
-            assert!(session.verify(&mechanism, public, &[4; 32], &signature).is_err());
+            session
+                .verify(&mechanism, public, &[3; 32], &signature)
+                .unwrap();
+            assert!(
+                session
+                    .verify(&mechanism, public, &[4; 32], &signature)
+                    .is_err()
+            );
         }
     }
     pkcs11.finalize().unwrap();
@@ -144,18 +210,48 @@ fn values_stay_on_the_server() {
         let pkcs11 = client();
         let session = user(&pkcs11, slot);
         let aes = generate(&session, &Mechanism::AesKeyGen, 32);
-        let sealed = session.encrypt(&Mechanism::AesCbcPad([1; 16]), aes, b"text").unwrap();
-        assert_eq!(session.decrypt(&Mechanism::AesCbcPad([1; 16]), aes, &sealed).unwrap(), b"text");
+        let sealed = session
+            .encrypt(&Mechanism::AesCbcPad([1; 16]), aes, b"text")
+            .unwrap();
+        assert_eq!(
+            session
+                .decrypt(&Mechanism::AesCbcPad([1; 16]), aes, &sealed)
+                .unwrap(),
+            b"text"
+        );
         let secret = generate(&session, &Mechanism::GenericSecretKeyGen, 32);
-        session.sign(&Mechanism::Sha256Hmac, secret, b"message").unwrap();
+        session
+            .sign(&Mechanism::Sha256Hmac, secret, b"message")
+            .unwrap();
         let rsa = [Attribute::Token(true), Attribute::ModulusBits(2048.into())];
-        let (public, private) =
-            session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa, &[Attribute::Token(true)]).unwrap();
-        assert_eq!(server.count_of(OperationCode::GET), 0, "no value has been asked for");
-        let signature = session.sign(&Mechanism::Sha256RsaPkcs, private, b"message").unwrap();
-        session.verify(&Mechanism::Sha256RsaPkcs, public, b"message", &signature).unwrap();
-        let publics = server.objects().into_iter().filter(|o| o.object_type == ObjectType::PUBLIC_KEY).count();
-        assert_eq!((server.count_of(OperationCode::GET), publics), (1, 1), "the public key, to prove the first signature");
+        let (public, private) = session
+            .generate_key_pair(
+                &Mechanism::RsaPkcsKeyPairGen,
+                &rsa,
+                &[Attribute::Token(true)],
+            )
+            .unwrap();
+        assert_eq!(
+            server.count_of(OperationCode::GET),
+            0,
+            "no value has been asked for"
+        );
+        let signature = session
+            .sign(&Mechanism::Sha256RsaPkcs, private, b"message")
+            .unwrap();
+        session
+            .verify(&Mechanism::Sha256RsaPkcs, public, b"message", &signature)
+            .unwrap();
+        let publics = server
+            .objects()
+            .into_iter()
+            .filter(|o| o.object_type == ObjectType::PUBLIC_KEY)
+            .count();
+        assert_eq!(
+            (server.count_of(OperationCode::GET), publics),
+            (1, 1),
+            "the public key, to prove the first signature"
+        );
         pkcs11.finalize().unwrap();
     });
 }
@@ -169,10 +265,22 @@ fn what_a_server_neither_does_nor_lets_do_is_no_mechanism_for_its_key() {
         let pkcs11 = client();
         let session = user(&pkcs11, slot);
         let rsa = [Attribute::Token(true), Attribute::ModulusBits(2048.into())];
-        let (_, private) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa, &[Attribute::Token(true)]).unwrap();
-        server.script(Script::none().every(OperationCode::GET, Fault::Fail(ResultReason::SENSITIVE)));
-        let refused = session.sign(&Mechanism::RsaX509, private, &[1; 256]).unwrap_err();
-        assert!(matches!(refused, Error::Pkcs11(RvError::MechanismInvalid, _)), "{refused}");
+        let (_, private) = session
+            .generate_key_pair(
+                &Mechanism::RsaPkcsKeyPairGen,
+                &rsa,
+                &[Attribute::Token(true)],
+            )
+            .unwrap();
+        server
+            .script(Script::none().every(OperationCode::GET, Fault::Fail(ResultReason::SENSITIVE)));
+        let refused = session
+            .sign(&Mechanism::RsaX509, private, &[1; 256])
+            .unwrap_err();
+        assert!(
+            matches!(refused, Error::Pkcs11(RvError::MechanismInvalid, _)),
+            "{refused}"
+        );
         pkcs11.finalize().unwrap();
     });
 }
@@ -202,34 +310,68 @@ fn keys_travel_wrapped() {
             Attribute::Value(pair.scalar().unwrap().expose().to_vec()),
         ];
         let private = session.create_object(&private).unwrap();
-        let wrapped = session.wrap_key(&Mechanism::AesCbcPad([2; 16]), kek, private).unwrap();
+        let wrapped = session
+            .wrap_key(&Mechanism::AesCbcPad([2; 16]), kek, private)
+            .unwrap();
         let template = [
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::KeyType(KeyType::EC),
             Attribute::Token(true),
             Attribute::Label(b"came wrapped".to_vec()),
         ];
-        let again = session.unwrap_key(&Mechanism::AesCbcPad([2; 16]), kek, &wrapped, &template).unwrap();
-        let signature = session.sign(&Mechanism::EcdsaSha256, again, b"message").unwrap();
-        let digest = mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, b"message").unwrap();
-        pair.public().unwrap().verify(mrhsm_pkcs11::crypto::pkey::Scheme::Ecdsa, &digest, &signature).unwrap();
+        let again = session
+            .unwrap_key(&Mechanism::AesCbcPad([2; 16]), kek, &wrapped, &template)
+            .unwrap();
+        let signature = session
+            .sign(&Mechanism::EcdsaSha256, again, b"message")
+            .unwrap();
+        let digest =
+            mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, b"message")
+                .unwrap();
+        pair.public()
+            .unwrap()
+            .verify(
+                mrhsm_pkcs11::crypto::pkey::Scheme::Ecdsa,
+                &digest,
+                &signature,
+            )
+            .unwrap();
         pkcs11.finalize().unwrap();
     });
 }
 
 /// A secret that its server keeps, and the value that the server has of it.
 fn kept_secret(session: &Session, server: &Server) -> (ObjectHandle, Vec<u8>) {
-    let template = [Attribute::Token(true), Attribute::Extractable(false), Attribute::ValueLen(32.into())];
-    let key = session.generate_key(&Mechanism::GenericSecretKeyGen, &template).unwrap();
-    let made = server.objects().into_iter().find(|o| o.object_type != ObjectType::CERTIFICATE).unwrap();
+    let template = [
+        Attribute::Token(true),
+        Attribute::Extractable(false),
+        Attribute::ValueLen(32.into()),
+    ];
+    let key = session
+        .generate_key(&Mechanism::GenericSecretKeyGen, &template)
+        .unwrap();
+    let made = server
+        .objects()
+        .into_iter()
+        .find(|o| o.object_type != ObjectType::CERTIFICATE)
+        .unwrap();
     // The first code of a kind may be proven, which costs requests of its own.
-    session.sign(&Mechanism::Sha256Hmac, key, b"message").unwrap();
+    session
+        .sign(&Mechanism::Sha256Hmac, key, b"message")
+        .unwrap();
     (key, server.value(&made.uid).unwrap())
 }
 
-fn sign_in_parts(session: &Session, key: ObjectHandle, message: &[u8], part: usize) -> Result<Vec<u8>, Error> {
+fn sign_in_parts(
+    session: &Session,
+    key: ObjectHandle,
+    message: &[u8],
+    part: usize,
+) -> Result<Vec<u8>, Error> {
     session.sign_init(&Mechanism::Sha256Hmac, key)?;
-    message.chunks(part).try_for_each(|part| session.sign_update(part))?;
+    message
+        .chunks(part)
+        .try_for_each(|part| session.sign_update(part))?;
     session.sign_final()
 }
 
@@ -243,15 +385,30 @@ fn long_messages_are_authenticated_in_parts() {
         let session = user(&pkcs11, slot);
         let (key, value) = kept_secret(&session, &server);
         let message: Vec<u8> = (0..3_000_000u32).map(|i| (i / 5) as u8).collect();
-        for (len, requests) in [(1, 1), (256 << 10, 1), ((256 << 10) + 1, 2), (1_000_000, 4), (message.len(), 12)] {
+        for (len, requests) in [
+            (1, 1),
+            (256 << 10, 1),
+            ((256 << 10) + 1, 2),
+            (1_000_000, 4),
+            (message.len(), 12),
+        ] {
             let message = &message[..len];
             let code = mac::hmac(Hash::Sha256, &value, message).unwrap();
             server.clear_log();
-            assert_eq!(session.sign(&Mechanism::Sha256Hmac, key, message).unwrap(), code);
-            assert_eq!(server.operations(), vec![OperationCode::MAC; requests], "{len} bytes");
+            assert_eq!(
+                session.sign(&Mechanism::Sha256Hmac, key, message).unwrap(),
+                code
+            );
+            assert_eq!(
+                server.operations(),
+                vec![OperationCode::MAC; requests],
+                "{len} bytes"
+            );
             assert_eq!(sign_in_parts(&session, key, message, 70_001).unwrap(), code);
             assert_eq!(server.count(), 2 * requests, "{len} bytes in parts");
-            session.verify(&Mechanism::Sha256Hmac, key, message, &code).unwrap();
+            session
+                .verify(&Mechanism::Sha256Hmac, key, message, &code)
+                .unwrap();
         }
         assert_eq!(server.count_of(OperationCode::GET), 0);
         pkcs11.finalize().unwrap();
@@ -271,15 +428,31 @@ fn long_messages_go_whole_to_a_server_that_wants_them_so() {
         let code = mac::hmac(Hash::Sha256, &value, &message).unwrap();
         for requests in [2, 1] {
             server.clear_log();
-            assert_eq!(sign_in_parts(&session, key, &message, 70_001).unwrap(), code);
+            assert_eq!(
+                sign_in_parts(&session, key, &message, 70_001).unwrap(),
+                code
+            );
             assert_eq!(server.operations(), vec![OperationCode::MAC; requests]);
         }
-        assert!(session.sign(&Mechanism::Sha256Hmac, key, &vec![7; 17 << 20]).is_err(), "longer than any request");
-        assert_eq!(session.sign(&Mechanism::Sha256Hmac, key, &message).unwrap(), code, "the session goes on");
+        assert!(
+            session
+                .sign(&Mechanism::Sha256Hmac, key, &vec![7; 17 << 20])
+                .is_err(),
+            "longer than any request"
+        );
+        assert_eq!(
+            session.sign(&Mechanism::Sha256Hmac, key, &message).unwrap(),
+            code,
+            "the session goes on"
+        );
         // A key that may leave the server needs no such request.
         let silent = generate(&session, &Mechanism::GenericSecretKeyGen, 32);
-        let code = session.sign(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20]).unwrap();
-        session.verify(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20], &code).unwrap();
+        let code = session
+            .sign(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20])
+            .unwrap();
+        session
+            .verify(&Mechanism::Sha256Hmac, silent, &vec![7; 17 << 20], &code)
+            .unwrap();
         pkcs11.finalize().unwrap();
     });
 }
@@ -300,7 +473,11 @@ fn a_part_is_sent_once() {
             assert!(session.sign(&Mechanism::Sha256Hmac, key, &message).is_err());
             assert_eq!(server.count(), lost);
             let code = session.sign(&Mechanism::Sha256Hmac, key, &message).unwrap();
-            assert_eq!(code, mac::hmac(Hash::Sha256, &value, &message).unwrap(), "the next one is whole");
+            assert_eq!(
+                code,
+                mac::hmac(Hash::Sha256, &value, &message).unwrap(),
+                "the next one is whole"
+            );
         }
         pkcs11.finalize().unwrap();
     });

@@ -19,11 +19,19 @@ fn the_example_configuration_is_what_mrhsm_writes() {
 fn every_dependency_is_accounted_for() {
     let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
     let document = include_str!("../docs/DEPENDENCIES.md");
-    let rows: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+    let rows: Vec<&str> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .collect();
     for section in ["dependencies", "dev-dependencies"] {
         for name in manifest[section].as_table().unwrap().keys() {
-            let listed = rows.iter().any(|row| row.split(", ").any(|word| word == name));
-            assert!(listed, "{name} is in Cargo.toml, but not in docs/DEPENDENCIES.md");
+            let listed = rows
+                .iter()
+                .any(|row| row.split(", ").any(|word| word == name));
+            assert!(
+                listed,
+                "{name} is in Cargo.toml, but not in docs/DEPENDENCIES.md"
+            );
         }
     }
 }

@@ -21,9 +21,15 @@ struct Told {
 }
 
 fn fetch(client: &Client, uid: &str) -> Result<Vec<u8>> {
-    let got = client.request(&GetRequest { unique_identifier: id(uid), ..GetRequest::default() })?;
+    let got = client.request(&GetRequest {
+        unique_identifier: id(uid),
+        ..GetRequest::default()
+    })?;
     match &got.object.key_block().unwrap().key_value {
-        Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => Ok(bytes.expose().to_vec()),
+        Some(KeyValue::Plain(PlainKeyValue {
+            key_material: KeyMaterial::Bytes(bytes),
+            ..
+        })) => Ok(bytes.expose().to_vec()),
         other => panic!("{other:?}"),
     }
 }
@@ -32,7 +38,9 @@ fn fetch(client: &Client, uid: &str) -> Result<Vec<u8>> {
 fn work(client: &Client, name: &str, done: &AtomicUsize) -> Told {
     let mut told = Told::default();
     for round in 0.. {
-        let Ok(made) = client.request(&active(&format!("{name}.{round}"))) else { break };
+        let Ok(made) = client.request(&active(&format!("{name}.{round}"))) else {
+            break;
+        };
         let uid = made.unique_identifier;
         let Ok(bytes) = fetch(client, &uid) else {
             told.made.push((uid, Vec::new()));
@@ -51,7 +59,11 @@ fn work(client: &Client, name: &str, done: &AtomicUsize) -> Told {
             },
             ..RevokeRequest::default()
         };
-        let gone = client.request(&revoke).and_then(|_| client.request(&DestroyRequest { unique_identifier: id(&uid) }));
+        let gone = client.request(&revoke).and_then(|_| {
+            client.request(&DestroyRequest {
+                unique_identifier: id(&uid),
+            })
+        });
         match gone {
             Ok(_) => told.destroyed.push(uid),
             // Nobody knows whether it was done.
@@ -62,9 +74,18 @@ fn work(client: &Client, name: &str, done: &AtomicUsize) -> Told {
 }
 
 fn state(client: &Client, uid: &str) -> Option<State> {
-    let request = GetAttributesRequest { unique_identifier: id(uid), ..GetAttributesRequest::default() };
+    let request = GetAttributesRequest {
+        unique_identifier: id(uid),
+        ..GetAttributesRequest::default()
+    };
     let attributes = client.request(&request).ok()?.attributes;
-    attributes.iter().find_map(|value| if let AttributeValue::State(state) = value { Some(*state) } else { None })
+    attributes.iter().find_map(|value| {
+        if let AttributeValue::State(state) = value {
+            Some(*state)
+        } else {
+            None
+        }
+    })
 }
 
 #[test]
@@ -76,15 +97,21 @@ fn a_server_killed_at_any_time_has_done_what_it_said() {
     for round in 0..8 {
         let serve = Serve::start(dir, &[]);
         let (done, enough) = (&AtomicUsize::new(0), 3 + round * 7);
-        let clients: Vec<_> = (0..CLIENTS).map(|_| serve.client(dir, "client", Version::V1_4)).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| serve.client(dir, "client", Version::V1_4))
+            .collect();
         told.extend(thread::scope(|scope| {
-            let work = |(n, client)| scope.spawn(move || work(client, &format!("key {round}.{n}"), done));
+            let work =
+                |(n, client)| scope.spawn(move || work(client, &format!("key {round}.{n}"), done));
             let threads: Vec<_> = clients.iter().enumerate().map(work).collect();
             while done.load(Ordering::Relaxed) < enough {
                 thread::sleep(Duration::from_micros(300 + 170 * round as u64));
             }
             drop(serve); // SIGKILL
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
         }));
     }
     let serve = Serve::start(dir, &[]);
@@ -94,7 +121,10 @@ fn a_server_killed_at_any_time_has_done_what_it_said() {
         assert!(bytes.is_empty() || now == *bytes, "{uid} is another key");
     }
     for uid in told.iter().flat_map(|told| &told.destroyed) {
-        assert!(matches!(state(&client, uid), None | Some(State::DESTROYED)), "{uid} is back");
+        assert!(
+            matches!(state(&client, uid), None | Some(State::DESTROYED)),
+            "{uid} is back"
+        );
     }
     assert!(told.iter().map(|told| told.made.len()).sum::<usize>() > 50);
 }
@@ -102,14 +132,25 @@ fn a_server_killed_at_any_time_has_done_what_it_said() {
 /// No file of this server may grow beyond so many bytes: it is as if the disk were full.
 fn without_room(process: u32, bytes: Option<u64>) {
     let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
-    let set = Command::new("prlimit").args(["--pid", &process.to_string(), &format!("--fsize={limit}:unlimited")]).status();
+    let set = Command::new("prlimit")
+        .args([
+            "--pid",
+            &process.to_string(),
+            &format!("--fsize={limit}:unlimited"),
+        ])
+        .status();
     assert!(set.unwrap().success());
 }
 
 /// Length of the file that holds the objects.
 fn size_of_objects(dir: &Path) -> u64 {
-    let folders = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path().join("served"));
-    folders.filter_map(|path| path.metadata().ok()).map(|about| about.len()).sum()
+    let folders = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("served"));
+    folders
+        .filter_map(|path| path.metadata().ok())
+        .map(|about| about.len())
+        .sum()
 }
 
 #[test]
@@ -122,9 +163,20 @@ fn a_disk_that_was_full_has_lost_nothing_when_there_is_room_again() {
     let key = value(&client, &before);
     without_room(serve.process.id(), Some(size_of_objects(dir) + 100));
     for round in 0..3 {
-        assert_eq!(reason(client.request(&active(&format!("refused {round}")))), ResultReason::GENERAL_FAILURE);
+        assert_eq!(
+            reason(client.request(&active(&format!("refused {round}")))),
+            ResultReason::GENERAL_FAILURE
+        );
         assert_eq!(value(&client, &before), key, "what is there can be read");
-        assert!(locate(&client, vec![AttributeValue::Name(format!("refused {round}").as_str().into())]).is_empty());
+        assert!(
+            locate(
+                &client,
+                vec![AttributeValue::Name(
+                    format!("refused {round}").as_str().into()
+                )]
+            )
+            .is_empty()
+        );
     }
     without_room(serve.process.id(), None);
     let after = client.request(&active("after")).unwrap().unique_identifier;
@@ -132,6 +184,9 @@ fn a_disk_that_was_full_has_lost_nothing_when_there_is_room_again() {
     drop(serve); // SIGKILL
     let serve = Serve::start(dir, &[]);
     let client = serve.client(dir, "client", Version::V1_4);
-    assert_eq!((value(&client, &before), value(&client, &after)), (key, made));
+    assert_eq!(
+        (value(&client, &before), value(&client, &after)),
+        (key, made)
+    );
     assert!(locate(&client, vec![AttributeValue::Name("refused 0".into())]).is_empty());
 }

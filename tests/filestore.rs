@@ -44,18 +44,31 @@ fn value(label: &str) -> Vec<u8> {
 
 /// Makes an object, renames it, and destroys the one before: three transactions, of which each is whole or absent.
 fn turn(store: &FileStore, writer: &str, turn: usize) -> Result<()> {
-    let (label, named) = (format!("{writer} new {turn}"), format!("{writer} named {turn}"));
-    let before =
-        store.locate(&Filter { label: Some(format!("{writer} named {}", turn.wrapping_sub(1)).into()), ..Filter::default() })?;
+    let (label, named) = (
+        format!("{writer} new {turn}"),
+        format!("{writer} named {turn}"),
+    );
+    let before = store.locate(&Filter {
+        label: Some(format!("{writer} named {}", turn.wrapping_sub(1)).into()),
+        ..Filter::default()
+    })?;
     let uid = store.register(&spec(&label), &value(&label))?;
-    store.update(&uid, &Changes { label: Some(named.into_bytes()), ..Changes::default() })?;
+    store.update(
+        &uid,
+        &Changes {
+            label: Some(named.into_bytes()),
+            ..Changes::default()
+        },
+    )?;
     before.iter().try_for_each(|uid| store.destroy(uid))
 }
 
 /// What a writer process runs; nothing in an ordinary test run.
 #[test]
 fn writer_process() {
-    let Some(path) = std::env::var_os(FILE) else { return };
+    let Some(path) = std::env::var_os(FILE) else {
+        return;
+    };
     let writer = std::env::var(WRITER).unwrap();
     let rounds: usize = std::env::var(ROUNDS).unwrap().parse().unwrap();
     let store = FileStore::open(path.as_ref(), &KEY).unwrap();
@@ -69,10 +82,19 @@ fn writer_process() {
 
 fn command(path: &Path, name: &str, rounds: usize, shell: &str) -> Command {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("{shell} exec \"$0\" filestore::writer_process --exact --nocapture"));
-    command.arg(std::env::current_exe().unwrap()).env(FILE, path).env(WRITER, name).env(ROUNDS, rounds.to_string());
+    command.arg("-c").arg(format!(
+        "{shell} exec \"$0\" filestore::writer_process --exact --nocapture"
+    ));
+    command
+        .arg(std::env::current_exe().unwrap())
+        .env(FILE, path)
+        .env(WRITER, name)
+        .env(ROUNDS, rounds.to_string());
     // A group of its own, so that no child of it is left when it is killed.
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
     command
 }
 
@@ -87,7 +109,9 @@ fn check(store: &FileStore) -> BTreeSet<Vec<u8>> {
     let mut labels = BTreeSet::new();
     // Between the calls others go on: what is gone is left out.
     for meta in store.meta(&uids).unwrap() {
-        let Ok(kept) = store.fetch(&meta.uid) else { continue };
+        let Ok(kept) = store.fetch(&meta.uid) else {
+            continue;
+        };
         let id = String::from_utf8(meta.id.unwrap()).unwrap();
         assert_eq!(kept.expose(), value(&id), "{id}");
         labels.insert(meta.label.unwrap());
@@ -100,7 +124,9 @@ fn check(store: &FileStore) -> BTreeSet<Vec<u8>> {
 fn delays() -> impl Iterator<Item = Duration> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         Duration::from_micros((state >> 33) % 20_000)
     })
 }
@@ -116,7 +142,10 @@ fn writers_killed_at_any_time_leave_the_old_or_the_new_state() {
         let (before, start) = (length(), Instant::now());
         let mut child = writer(&path, &round.to_string());
         while length() == before {
-            assert!(start.elapsed() < Duration::from_secs(30), "the writer does not write");
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "the writer does not write"
+            );
         }
         std::thread::sleep(delay);
         child.kill().unwrap();
@@ -124,7 +153,10 @@ fn writers_killed_at_any_time_leave_the_old_or_the_new_state() {
         // A reader first, which changes nothing, then a writer, which removes what was cut short.
         let labels = check(&open(&path));
         assert!(labels.contains(&b"keep"[..]));
-        let of_round = labels.iter().filter(|l| l.starts_with(format!("{round} ").as_bytes())).count();
+        let of_round = labels
+            .iter()
+            .filter(|l| l.starts_with(format!("{round} ").as_bytes()))
+            .count();
         assert!(of_round <= 3, "{of_round} objects of round {round}");
         written += of_round;
         let store = open(&path);
@@ -132,7 +164,10 @@ fn writers_killed_at_any_time_leave_the_old_or_the_new_state() {
         store.destroy(&uid).unwrap();
         assert_eq!(check(&open(&path)), labels);
     }
-    assert!(written > 20, "{written}: the writers were killed before they wrote");
+    assert!(
+        written > 20,
+        "{written}: the writers were killed before they wrote"
+    );
 }
 
 #[test]
@@ -140,12 +175,17 @@ fn several_processes_write_and_read_at_once() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("objects");
     let store = open(&path);
-    let mut writers: Vec<Child> = ["a", "b", "c"].iter().map(|name| writer(&path, name)).collect();
+    let mut writers: Vec<Child> = ["a", "b", "c"]
+        .iter()
+        .map(|name| writer(&path, name))
+        .collect();
     let start = Instant::now();
     let mut seen = BTreeSet::new();
     let mut mine = 0;
     // Nobody says who writes next: on a slow disk one of them may come late.
-    while start.elapsed() < Duration::from_millis(1500) || (seen.len() < 4 && start.elapsed() < Duration::from_secs(60)) {
+    while start.elapsed() < Duration::from_millis(1500)
+        || (seen.len() < 4 && start.elapsed() < Duration::from_secs(60))
+    {
         // This process reads and writes beside them.
         let uid = store.register(&spec("mine"), &value("mine")).unwrap();
         seen.extend(check(&store).into_iter().map(|label| label[0]));
@@ -158,7 +198,11 @@ fn several_processes_write_and_read_at_once() {
         writer.kill().unwrap();
         writer.wait().unwrap();
     }
-    assert_eq!(seen, BTreeSet::from(*b"abcm"), "what the others make is seen by the next find; {mine} turns");
+    assert_eq!(
+        seen,
+        BTreeSet::from(*b"abcm"),
+        "what the others make is seen by the next find; {mine} turns"
+    );
     assert_eq!(check(&store), check(&open(&path)));
 }
 
@@ -169,7 +213,12 @@ fn a_change_by_another_process_is_seen_by_the_next_call() {
     let store = open(&path);
     assert!(command(&path, "other", 5, "").status().unwrap().success());
     assert_eq!(check(&store), BTreeSet::from([b"other named 4".to_vec()]));
-    let found = store.locate(&Filter { id: Some(b"other new 4".to_vec()), ..Filter::default() }).unwrap();
+    let found = store
+        .locate(&Filter {
+            id: Some(b"other new 4".to_vec()),
+            ..Filter::default()
+        })
+        .unwrap();
     assert_eq!(found.len(), 1);
     open(&path).destroy(&found[0]).unwrap();
     assert_eq!(store.meta(&found).unwrap().len(), 0);
@@ -186,10 +235,17 @@ fn a_disk_without_room_leaves_the_old_state() {
         // No file may grow beyond so many blocks of 512 bytes: 8 hold the old object, 17 the new one as well, and where the
         // limit cuts a record a part of it was written. The shell's trap keeps the signal away.
         let shell = format!("trap '' XFSZ; ulimit -f {};", 8 + room);
-        let output = command(&path, "new", 1, &shell).spawn().unwrap().wait_with_output().unwrap();
+        let output = command(&path, "new", 1, &shell)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{room}: {message}");
-        assert!(message.contains("objects cannot be written") && message.contains("too large"), "{message}");
+        assert!(
+            message.contains("objects cannot be written") && message.contains("too large"),
+            "{message}"
+        );
         let labels = check(&open(&path));
         let first = BTreeSet::from([b"old".to_vec()]);
         let made = BTreeSet::from([b"old".to_vec(), b"new new 0".to_vec()]);
@@ -211,13 +267,22 @@ fn a_copy_made_at_any_time_opens() {
     for n in 0..15 {
         std::thread::sleep(Duration::from_millis(15));
         let copy = tmp.path().join(format!("copy{n}"));
-        let copied = Command::new("cp").arg("-a").args([&folder, &copy]).output().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&folder, &copy])
+            .output()
+            .unwrap();
         // A journal that is being rewritten may be renamed while cp looks at it; nothing else may be missed.
         let complaints = String::from_utf8_lossy(&copied.stderr);
-        assert!(complaints.lines().all(|line| line.contains("objects.new")), "{complaints}");
+        assert!(
+            complaints.lines().all(|line| line.contains("objects.new")),
+            "{complaints}"
+        );
         let store = open(&copy.join("objects"));
         assert!(check(&store).contains(&b"keep"[..]));
-        store.register(&spec("of the copy"), &value("of the copy")).unwrap();
+        store
+            .register(&spec("of the copy"), &value("of the copy"))
+            .unwrap();
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -237,28 +302,53 @@ fn what_may_only_be_read_can_be_read() {
     }
     let mrhsm = |words: &[&str]| {
         let mut command = Command::new(&program);
-        command.args(words).env("HOME", tmp.path()).env_remove("MAPR_HOME").env("MRHSM_TOKEN_DIR", tmp.path().join("tokens"));
+        command
+            .args(words)
+            .env("HOME", tmp.path())
+            .env_remove("MAPR_HOME")
+            .env("MRHSM_TOKEN_DIR", tmp.path().join("tokens"));
         if is_root {
             command.uid(65534).gid(65534);
         }
         let output = command.output().unwrap();
-        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+        (
+            output.status.success(),
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        )
     };
-    let init = mrhsm(&["init", "-label", "f", "-storetype", "file", "-sopin", "pass:12345678"]);
+    let init = mrhsm(&[
+        "init",
+        "-label",
+        "f",
+        "-storetype",
+        "file",
+        "-sopin",
+        "pass:12345678",
+    ]);
     assert!(init.0, "{}", init.1);
     let enable = ["enable", "-cluster", "c", "-sopin", "pass:12345678"];
     assert!(mrhsm(&enable).0);
-    let tokens = std::fs::read_dir(tmp.path().join("tokens")).unwrap().map(|entry| entry.unwrap().path());
+    let tokens = std::fs::read_dir(tmp.path().join("tokens"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let folder = tokens.into_iter().find(|path| path.is_dir()).unwrap();
     let rekey = ["rekey", "-keytype", "core", "-sopin", "pass:12345678"];
-    let allow = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let allow = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+    };
     allow(&folder.join("objects"), 0o400);
     for folder_mode in [0o700, 0o500] {
         allow(&folder, folder_mode);
         let (read, shown) = mrhsm(&["info", "-config"]);
-        assert!(read && shown.contains("Objects                : 3"), "{shown}");
+        assert!(
+            read && shown.contains("Objects                : 3"),
+            "{shown}"
+        );
         let (wrote, said) = mrhsm(&rekey);
-        assert!(!wrote && said.contains("nothing can be changed, because this user may not write"), "{said}");
+        assert!(
+            !wrote && said.contains("nothing can be changed, because this user may not write"),
+            "{said}"
+        );
     }
     allow(&folder, 0o700);
     allow(&folder.join("objects"), 0o600);

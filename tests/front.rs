@@ -22,14 +22,27 @@ type Raw = StreamOwned<ClientConnection, TcpStream>;
 /// A TLS connection on which a test says what it likes; the handshake is done.
 fn raw(serve: &Serve, dir: &Path, name: &str) -> Raw {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap()).unwrap();
-    let chain = CertificateDer::pem_file_iter(dir.join(format!("{name}.pem"))).unwrap().map(Result::unwrap).collect();
+    roots
+        .add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap())
+        .unwrap();
+    let chain = CertificateDer::pem_file_iter(dir.join(format!("{name}.pem")))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
-    let config = config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap();
+    let config = config
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
     let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(session, TcpStream::connect(("127.0.0.1", serve.port)).unwrap());
+    let mut stream = StreamOwned::new(
+        session,
+        TcpStream::connect(("127.0.0.1", serve.port)).unwrap(),
+    );
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).unwrap();
     }
@@ -37,13 +50,18 @@ fn raw(serve: &Serve, dir: &Path, name: &str) -> Raw {
 }
 
 fn signal(serve: &Serve, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &serve.process.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill")
+        .args(["-s", name, &serve.process.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
 }
 
 /// Whether the other end closes the connection soon.
 fn is_closed(socket: &mut TcpStream) -> bool {
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     match socket.read(&mut [0; 64]) {
         Ok(n) => n == 0,
         Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
@@ -66,11 +84,18 @@ fn slow_and_rude_clients_harm_no_other() {
     let key = value(&client, &uid);
 
     // Handshakes that do not begin, or stop in the middle.
-    let mut silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", serve.port)).unwrap()).collect();
-    silent.iter_mut().step_by(2).for_each(|socket| drop(socket.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1])));
+    let mut silent: Vec<TcpStream> = (0..300)
+        .map(|_| TcpStream::connect(("127.0.0.1", serve.port)).unwrap())
+        .collect();
+    silent
+        .iter_mut()
+        .step_by(2)
+        .for_each(|socket| drop(socket.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1])));
     // Requests that stop in the middle, and some that come byte by byte.
     let mut halves: Vec<Raw> = (0..60).map(|_| raw(&serve, dir, "rude")).collect();
-    halves.iter_mut().for_each(|half| half.write_all(&header(1 << 19)).unwrap());
+    halves
+        .iter_mut()
+        .for_each(|half| half.write_all(&header(1 << 19)).unwrap());
     let over = Arc::new(AtomicBool::new(false));
     let dribble = {
         let (mut slow, over) = (halves.split_off(50), over.clone());
@@ -87,28 +112,44 @@ fn slow_and_rude_clients_harm_no_other() {
     let long = CreateRequest {
         object_type: ObjectType::SYMMETRIC_KEY,
         template_attribute: Attributes::new()
-            .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+            .with(AttributeValue::CryptographicAlgorithm(
+                CryptographicAlgorithm::AES,
+            ))
             .with(AttributeValue::CryptographicLength(256))
-            .with(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT))
+            .with(AttributeValue::CryptographicUsageMask(
+                CryptographicUsageMask::ENCRYPT,
+            ))
             .with(text)
             .into(),
         ..CreateRequest::default()
     };
-    let long = serve.client(dir, "rude", Version::V1_4).request(&long).unwrap().unique_identifier;
+    let long = serve
+        .client(dir, "rude", Version::V1_4)
+        .request(&long)
+        .unwrap()
+        .unique_identifier;
     let mut request = mrhsm_pkcs11::kmip::message::RequestBatch::new(Version::V1_4, None);
     for _ in 0..64 {
-        let get = GetAttributesRequest { unique_identifier: Some(long.as_str().into()), ..GetAttributesRequest::default() };
+        let get = GetAttributesRequest {
+            unique_identifier: Some(long.as_str().into()),
+            ..GetAttributesRequest::default()
+        };
         request.push(&get);
     }
     let request = request.finish().unwrap();
-    readers.iter_mut().for_each(|reader| reader.write_all(request.expose()).unwrap());
+    readers
+        .iter_mut()
+        .for_each(|reader| reader.write_all(request.expose()).unwrap());
 
     // Another client is served as ever, on the connection it has and on new ones.
     let mut times = Vec::new();
     for n in 0..300 {
         let before = Instant::now();
         match n % 10 {
-            0 => assert_eq!(value(&serve.client(dir, "client", Version::V1_4), &uid), key),
+            0 => assert_eq!(
+                value(&serve.client(dir, "client", Version::V1_4), &uid),
+                key
+            ),
             _ => assert_eq!(value(&client, &uid), key),
         }
         times.push(before.elapsed());
@@ -124,7 +165,11 @@ fn slow_and_rude_clients_harm_no_other() {
 
 /// The journal of a server's directory.
 fn journal(dir: &Path) -> PathBuf {
-    let folder = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    let folder = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_dir())
+        .unwrap();
     folder.join("served")
 }
 
@@ -134,23 +179,41 @@ fn a_damaged_record_is_named_and_costs_its_object_only() {
     let dir = folder.path();
     let serve = Serve::start(dir, &[]);
     let client = serve.client(dir, "client", Version::V1_4);
-    let uids: Vec<String> = (0..3).map(|_| client.request(&active("k")).unwrap().unique_identifier).collect();
+    let uids: Vec<String> = (0..3)
+        .map(|_| client.request(&active("k")).unwrap().unique_identifier)
+        .collect();
     let keys: Vec<Vec<u8>> = uids.iter().map(|uid| value(&client, uid)).collect();
     drop(serve);
     let mut bytes = std::fs::read(journal(dir)).unwrap();
-    let starts: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"REC1")).collect();
+    let starts: Vec<usize> = (0..bytes.len())
+        .filter(|at| bytes[*at..].starts_with(b"REC1"))
+        .collect();
     let damaged = starts[starts.len() - 2];
     bytes[damaged + 100] ^= 1;
     std::fs::write(journal(dir), bytes).unwrap();
 
     let serve = Serve::start(dir, &[]);
     let said = std::fs::read_to_string(dir.join("stderr")).unwrap();
-    assert!(said.contains(&format!("A record at offset {damaged} of the object file is damaged")), "{said}");
+    assert!(
+        said.contains(&format!(
+            "A record at offset {damaged} of the object file is damaged"
+        )),
+        "{said}"
+    );
     let client = serve.client(dir, "client", Version::V1_4);
-    assert_eq!([&value(&client, &uids[0]), &value(&client, &uids[2])], [&keys[0], &keys[2]]);
-    let get = GetRequest { unique_identifier: Some(uids[1].as_str().into()), ..GetRequest::default() };
+    assert_eq!(
+        [&value(&client, &uids[0]), &value(&client, &uids[2])],
+        [&keys[0], &keys[2]]
+    );
+    let get = GetRequest {
+        unique_identifier: Some(uids[1].as_str().into()),
+        ..GetRequest::default()
+    };
     assert_eq!(reason(client.request(&get)), ResultReason::ITEM_NOT_FOUND);
-    assert_eq!(locate(&client, vec![AttributeValue::State(State::ACTIVE)]), [uids[2].as_str(), &uids[0]]);
+    assert_eq!(
+        locate(&client, vec![AttributeValue::State(State::ACTIVE)]),
+        [uids[2].as_str(), &uids[0]]
+    );
     client.request(&active("more")).unwrap();
 }
 
@@ -172,7 +235,10 @@ fn a_full_disk_refuses_what_it_cannot_keep() {
         }
         assert!(kept.len() < 20, "the disk is never full");
     };
-    assert!(kept.len() > 3 && refused.to_string().contains("served cannot be written"), "{refused}");
+    assert!(
+        kept.len() > 3 && refused.to_string().contains("served cannot be written"),
+        "{refused}"
+    );
     assert_eq!(locate(&client, vec![]).len(), kept.len());
     kept.iter().for_each(|uid| drop(value(&client, uid)));
     drop(serve);
@@ -194,15 +260,22 @@ fn a_client_cannot_take_all_connections() {
     // they are, only it knows: a busy machine gets more time.
     let refused = [200, 1000, 5000].into_iter().any(|millis| {
         let mut busy: Vec<Raw> = (0..2).map(|_| raw(&serve, dir, "other")).collect();
-        busy.iter_mut().for_each(|busy| busy.write_all(&header(64)).unwrap());
+        busy.iter_mut()
+            .for_each(|busy| busy.write_all(&header(64)).unwrap());
         std::thread::sleep(Duration::from_millis(millis));
         is_closed(&mut raw(&serve, dir, "other").sock)
     });
     assert!(refused);
     let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
-    assert!(audit.contains("other: the client has all its connections in use"), "{audit}");
+    assert!(
+        audit.contains("other: the client has all its connections in use"),
+        "{audit}"
+    );
     client.request(&active("k2")).unwrap();
-    serve.client(dir, "client", Version::V1_4).request(&active("k3")).unwrap();
+    serve
+        .client(dir, "client", Version::V1_4)
+        .request(&active("k3"))
+        .unwrap();
 }
 
 /// A request beyond the limit ends its connection, and the client knows it when it has the answer: the next is served on another.
@@ -213,7 +286,10 @@ fn a_connection_ends_with_the_answer_that_ends_it() {
     let serve = Serve::start(dir, &["-request", "16"]);
     let client = serve.client(dir, "client", Version::V1_4);
     let long = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(20_000)));
-    let long = LocateRequest { attributes: Attributes::new().with(long), ..LocateRequest::default() };
+    let long = LocateRequest {
+        attributes: Attributes::new().with(long),
+        ..LocateRequest::default()
+    };
     for round in 0..50 {
         assert!(client.request(&long).is_err());
         client.request(&active(&format!("k{round}"))).unwrap();
@@ -234,9 +310,17 @@ fn refused_connections_cannot_fill_the_disk() {
     signal(&serve, "TERM");
     assert!(serve.process.wait().unwrap().success());
     let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
-    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [first, again] = lines.as_slice() else { panic!("{audit}") };
-    assert_eq!((&first["result"], &first["repeated"]), (&again["result"], &serde_json::Value::Null));
+    let lines: Vec<serde_json::Value> = audit
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [first, again] = lines.as_slice() else {
+        panic!("{audit}")
+    };
+    assert_eq!(
+        (&first["result"], &first["repeated"]),
+        (&again["result"], &serde_json::Value::Null)
+    );
     assert_eq!(again["repeated"], 99);
 }
 
@@ -245,7 +329,10 @@ fn it_stops_in_good_order_under_load() {
     let folder = scratch();
     let dir = folder.path();
     let mut serve = Serve::start(dir, &[]);
-    let (clients, started) = ((0..4).map(|_| serve.client(dir, "client", Version::V1_4)), AtomicBool::new(false));
+    let (clients, started) = (
+        (0..4).map(|_| serve.client(dir, "client", Version::V1_4)),
+        AtomicBool::new(false),
+    );
     let clients: Vec<_> = clients.collect();
     let (made, status, took) = std::thread::scope(|scope| {
         let started = &started;
@@ -269,14 +356,25 @@ fn it_stops_in_good_order_under_load() {
         let before = Instant::now();
         let status = serve.process.wait().unwrap();
         let took = before.elapsed();
-        let made: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let made: Vec<String> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
         (made, status, took)
     });
-    assert!(status.success() && took < Duration::from_secs(5), "{status}, {took:?}");
+    assert!(
+        status.success() && took < Duration::from_secs(5),
+        "{status}, {took:?}"
+    );
     // Whatever was answered is there.
     let serve = Serve::start(dir, &[]);
     let there = locate(&serve.client(dir, "client", Version::V1_4), vec![]);
-    assert!(made.len() > 20 && made.iter().all(|uid| there.contains(uid)), "{} made, {} there", made.len(), there.len());
+    assert!(
+        made.len() > 20 && made.iter().all(|uid| there.contains(uid)),
+        "{} made, {} there",
+        made.len(),
+        there.len()
+    );
 }
 
 #[test]
@@ -290,10 +388,15 @@ fn renewed_certificates_are_used_without_a_restart() {
     certs(dir, &["-name", "server", "-san", "localhost,127.0.0.1"]);
     assert_eq!(seen(), before, "nothing changes of itself");
     signal(&serve, "HUP");
-    let renewed = CertificateDer::from_pem_file(dir.join("server.pem")).unwrap().to_vec();
+    let renewed = CertificateDer::from_pem_file(dir.join("server.pem"))
+        .unwrap()
+        .to_vec();
     let start = Instant::now();
     while seen() != renewed {
-        assert!(start.elapsed() < Duration::from_secs(10), "the old certificate is still shown");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the old certificate is still shown"
+        );
     }
     value(&client, &uid);
     // What cannot be used changes nothing.

@@ -26,7 +26,15 @@ impl Dice {
     fn bytes(&mut self, most: usize) -> Vec<u8> {
         // Zeros are the first of every choice: what they choose makes sense more often than what others do.
         let zeros = 1 + self.below(4);
-        (0..self.below(most)).map(|_| if self.below(4) < zeros { self.below(256) as u8 } else { 0 }).collect()
+        (0..self.below(most))
+            .map(|_| {
+                if self.below(4) < zeros {
+                    self.below(256) as u8
+                } else {
+                    0
+                }
+            })
+            .collect()
     }
 
     /// `seed`, spoilt here and there.
@@ -40,7 +48,10 @@ impl Dice {
                 1 => drop(bytes.drain(at..end)),
                 2 => drop(bytes.splice(at..at, self.bytes(9))),
                 3 => drop(bytes.splice(at..end, seed.iter().copied().take(end))),
-                _ if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ (1 << self.below(8))][self.below(6)],
+                _ if at < bytes.len() => {
+                    bytes[at] =
+                        [0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ (1 << self.below(8))][self.below(6)]
+                }
                 _ => {}
             }
         }
@@ -49,8 +60,13 @@ impl Dice {
 }
 
 fn files(folder: &str, target: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).join(target);
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz")
+        .join(folder)
+        .join(target);
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
@@ -63,16 +79,27 @@ fn made(target: &str) -> Vec<Vec<u8>> {
             .into_iter()
             .flat_map(|curve| {
                 let key = PrivateKey::generate_ec(curve).unwrap();
-                [key.to_pkcs8().unwrap().expose().to_vec(), key.public().unwrap().to_spki().unwrap()]
+                [
+                    key.to_pkcs8().unwrap().expose().to_vec(),
+                    key.public().unwrap().to_spki().unwrap(),
+                ]
             })
             .collect(),
-        "configuration" => vec![fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/mrhsm.conf.example")).unwrap()],
-        "journal" => vec![vec![60, 0, 1, 0xff], vec![90, 0, 0], vec![100, 0, 2, b'R', b'E', b'C', b'1', 0, 0, 0, 9]],
+        "configuration" => vec![
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/mrhsm.conf.example"))
+                .unwrap(),
+        ],
+        "journal" => vec![
+            vec![60, 0, 1, 0xff],
+            vec![90, 0, 0],
+            vec![100, 0, 2, b'R', b'E', b'C', b'1', 0, 0, 0, 9],
+        ],
         "key_file" => vec![[b'a'; 64].to_vec(), vec![7; 32]],
         // A request is also bytes for the codec; the first one chooses the server's character.
-        "request_message" | "response_message" | "ttlv_item" => {
-            files("seeds", "server_request").into_iter().map(|seed| seed[1..].to_vec()).collect()
-        }
+        "request_message" | "response_message" | "ttlv_item" => files("seeds", "server_request")
+            .into_iter()
+            .map(|seed| seed[1..].to_vec())
+            .collect(),
         _ => files("seeds", target),
     }
 }
@@ -84,13 +111,21 @@ fn what_once_failed_and_a_few_thousand_others() {
         assert!(!seeds.is_empty(), "{name} has nothing to begin with");
         let mut dice = Dice(0x6d72_6873_6d00);
         // Reading certificates and making files takes longer than decoding.
-        let runs = if ["identity", "key_import", "server_request"].contains(name) { 1000 } else { 3000 };
+        let runs = if ["identity", "key_import", "server_request"].contains(name) {
+            1000
+        } else {
+            3000
+        };
         let mut spoilt = |_| {
             let seed = &seeds[dice.below(seeds.len())];
             dice.spoil(seed)
         };
         let spoilt: Vec<_> = (0..runs).map(&mut spoilt).collect();
-        for input in files("regressions", name).into_iter().chain(seeds).chain(spoilt) {
+        for input in files("regressions", name)
+            .into_iter()
+            .chain(seeds)
+            .chain(spoilt)
+        {
             let result = std::panic::catch_unwind(|| target(&input));
             assert!(result.is_ok(), "{name} fails with {input:02x?}");
         }
@@ -106,7 +141,8 @@ fn any_calls_of_the_c_abi_in_any_order() {
         let mut dice = Dice(0x6d72_6873_6d01);
         let new: Vec<_> = (0..1500).map(|_| dice.bytes(1000)).collect();
         for input in files("regressions", "abi").into_iter().chain(new) {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.run(&input)));
+            let result =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.run(&input)));
             assert!(result.is_ok(), "fails with {input:02x?}");
         }
         host.finalize();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, CertificateType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{
+    Attribute, AttributeType, CertificateType, KeyType, ObjectClass, ObjectHandle,
+};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -17,7 +19,9 @@ use crate::kmip_server::{Personality, Script, Server};
 /// A client with the module, initialised.
 pub fn client() -> Pkcs11 {
     let pkcs11 = Pkcs11::new(library_path()).unwrap();
-    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    pkcs11
+        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        .unwrap();
     pkcs11
 }
 
@@ -81,15 +85,44 @@ fn one_of_each(session: &Session) -> Vec<(&'static str, ObjectHandle)> {
         template.extend_from_slice(rows);
         session.generate_key(&mechanism, &template).unwrap()
     };
-    let kept = generate(Mechanism::AesKeyGen, 32, &[label("kept \u{e9}"), id(b"\x00\xff"), Attribute::Wrap(false)]);
-    let free = [label("free"), Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Private(false)];
-    let free = generate(Mechanism::AesKeyGen, 16, &free);
-    let secret = generate(Mechanism::GenericSecretKeyGen, 20, &[label("secret"), Attribute::Modifiable(false)]);
-    let rsa = (
-        [token.clone(), label("rsa"), id(b"rsa"), Attribute::ModulusBits(2048.into())],
-        [token.clone(), label("rsa"), id(b"rsa"), Attribute::Derive(true)],
+    let kept = generate(
+        Mechanism::AesKeyGen,
+        32,
+        &[
+            label("kept \u{e9}"),
+            id(b"\x00\xff"),
+            Attribute::Wrap(false),
+        ],
     );
-    let (rsa_public, rsa_private) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa.0, &rsa.1).unwrap();
+    let free = [
+        label("free"),
+        Attribute::Extractable(true),
+        Attribute::Sensitive(false),
+        Attribute::Private(false),
+    ];
+    let free = generate(Mechanism::AesKeyGen, 16, &free);
+    let secret = generate(
+        Mechanism::GenericSecretKeyGen,
+        20,
+        &[label("secret"), Attribute::Modifiable(false)],
+    );
+    let rsa = (
+        [
+            token.clone(),
+            label("rsa"),
+            id(b"rsa"),
+            Attribute::ModulusBits(2048.into()),
+        ],
+        [
+            token.clone(),
+            label("rsa"),
+            id(b"rsa"),
+            Attribute::Derive(true),
+        ],
+    );
+    let (rsa_public, rsa_private) = session
+        .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &rsa.0, &rsa.1)
+        .unwrap();
 
     let pair = PrivateKey::generate_ec(Curve::P256).unwrap();
     let params = Attribute::EcParams(Curve::P256.params().to_vec());
@@ -149,7 +182,10 @@ fn objects_survive(personality: Personality) {
     let slot = slot_on(&server);
     let pkcs11 = client();
     let session = user(&pkcs11, slot);
-    let before: Vec<_> = one_of_each(&session).into_iter().map(|(name, object)| (name, shown(&session, object))).collect();
+    let before: Vec<_> = one_of_each(&session)
+        .into_iter()
+        .map(|(name, object)| (name, shown(&session, object)))
+        .collect();
     let made = server.objects().len();
     assert_eq!(made, before.len());
     drop(session);
@@ -164,37 +200,90 @@ fn objects_survive(personality: Personality) {
         assert_eq!(shown(&session, found[0]), *attributes, "{name}");
         // Everything that is shown can be searched by, each attribute alone and all together.
         for attribute in attributes {
-            let by_one = session.find_objects(std::slice::from_ref(attribute)).unwrap();
+            let by_one = session
+                .find_objects(std::slice::from_ref(attribute))
+                .unwrap();
             assert!(by_one.contains(&found[0]), "{name}: {attribute:?}");
         }
         assert_eq!(session.find_objects(attributes).unwrap(), found, "{name}");
     }
-    let labelled = |text: &str| session.find_objects(&[Attribute::Label(text.as_bytes().to_vec())]).unwrap();
+    let labelled = |text: &str| {
+        session
+            .find_objects(&[Attribute::Label(text.as_bytes().to_vec())])
+            .unwrap()
+    };
     assert_eq!(labelled("rsa").len(), 2);
     assert_eq!(labelled("nothing like it").len(), 0);
-    let rsa = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(b"rsa".to_vec())];
-    let [rsa] = session.find_objects(&rsa).unwrap()[..] else { panic!("one private key has this identifier") };
-    session.update_attributes(rsa, &[Attribute::Label(b"renamed".to_vec()), Attribute::Id(b"new".to_vec())]).unwrap();
+    let rsa = [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Id(b"rsa".to_vec()),
+    ];
+    let [rsa] = session.find_objects(&rsa).unwrap()[..] else {
+        panic!("one private key has this identifier")
+    };
+    session
+        .update_attributes(
+            rsa,
+            &[
+                Attribute::Label(b"renamed".to_vec()),
+                Attribute::Id(b"new".to_vec()),
+            ],
+        )
+        .unwrap();
     assert_eq!(labelled("renamed"), [rsa]);
-    assert!(session.update_attributes(labelled("secret")[0], &[Attribute::Label(b"x".to_vec())]).is_err());
-    let [free] = labelled("free")[..] else { panic!("one key is labelled so") };
-    let [Attribute::Value(value)] = &session.get_attributes(free, &[AttributeType::Value]).unwrap()[..] else { panic!() };
+    assert!(
+        session
+            .update_attributes(labelled("secret")[0], &[Attribute::Label(b"x".to_vec())])
+            .is_err()
+    );
+    let [free] = labelled("free")[..] else {
+        panic!("one key is labelled so")
+    };
+    let [Attribute::Value(value)] = &session
+        .get_attributes(free, &[AttributeType::Value])
+        .unwrap()[..]
+    else {
+        panic!()
+    };
     assert_eq!(value.len(), 16);
-    let [data] = labelled("data")[..] else { panic!("one object is labelled so") };
-    assert_eq!(session.get_attributes(data, &[AttributeType::Value]).unwrap(), [Attribute::Value(b"some text".to_vec())]);
+    let [data] = labelled("data")[..] else {
+        panic!("one object is labelled so")
+    };
+    assert_eq!(
+        session
+            .get_attributes(data, &[AttributeType::Value])
+            .unwrap(),
+        [Attribute::Value(b"some text".to_vec())]
+    );
     drop(session);
     pkcs11.finalize().unwrap();
 
     let pkcs11 = client();
     let public = pkcs11.open_ro_session(slot).unwrap();
-    assert!(public.find_objects(&[]).unwrap().is_empty(), "no PIN, no keys to the server");
+    assert!(
+        public.find_objects(&[]).unwrap().is_empty(),
+        "no PIN, no keys to the server"
+    );
     let session = user(&pkcs11, slot);
-    assert_eq!(session.find_objects(&[Attribute::Label(b"renamed".to_vec()), Attribute::Id(b"new".to_vec())]).unwrap().len(), 1);
+    assert_eq!(
+        session
+            .find_objects(&[
+                Attribute::Label(b"renamed".to_vec()),
+                Attribute::Id(b"new".to_vec())
+            ])
+            .unwrap()
+            .len(),
+        1
+    );
     for object in session.find_objects(&[]).unwrap() {
         session.destroy_object(object).unwrap();
     }
     assert!(session.find_objects(&[]).unwrap().is_empty());
-    let left = server.objects().into_iter().filter(|o| o.state.0 < 5).count();
+    let left = server
+        .objects()
+        .into_iter()
+        .filter(|o| o.state.0 < 5)
+        .count();
     assert_eq!(left, 0, "objects on the server");
 }
 

@@ -28,7 +28,11 @@ impl Serve {
     /// Starts it in a shell that does `before`. What it has to say is in the file `stderr` of its directory.
     pub fn start_after(before: &str, dir: &Path, options: &[&str]) -> Serve {
         let mut process = Command::new("sh")
-            .args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_mrhsm")])
+            .args([
+                "-c",
+                &format!("{before} exec \"$0\" \"$@\""),
+                env!("CARGO_BIN_EXE_mrhsm"),
+            ])
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
             .arg(dir)
             .args(options)
@@ -40,19 +44,38 @@ impl Serve {
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut command = None;
         let port = lines.map_while(std::result::Result::ok).find_map(|line| {
-            command = line.trim().strip_prefix("mrhsm configure ").map(str::to_owned).or(command.take());
+            command = line
+                .trim()
+                .strip_prefix("mrhsm configure ")
+                .map(str::to_owned)
+                .or(command.take());
             let address = line.strip_prefix("Listening on ")?.to_owned();
             address.rsplit(':').next()?.parse().ok()
         });
-        Serve { process, port: port.expect("it listens"), command }
+        Serve {
+            process,
+            port: port.expect("it listens"),
+            command,
+        }
     }
 
     pub fn client(&self, dir: &Path, name: &str, version: Version) -> Client {
         let read = |name: String| std::fs::read(dir.join(name)).unwrap();
-        let identity = Identity::from_pem(&read(format!("{name}.pem")), &read(format!("{name}.key")), None).unwrap();
+        let identity = Identity::from_pem(
+            &read(format!("{name}.pem")),
+            &read(format!("{name}.key")),
+            None,
+        )
+        .unwrap();
         let tls = Tls::new(Some(&identity), &Trust::Pem(read("ca.pem".into())), None).unwrap();
-        let host = Host { name: "localhost".into(), port: self.port };
-        Client::new(Config { version: Some(version), ..Config::new(vec![host], tls) })
+        let host = Host {
+            name: "localhost".into(),
+            port: self.port,
+        };
+        Client::new(Config {
+            version: Some(version),
+            ..Config::new(vec![host], tls)
+        })
     }
 }
 
@@ -65,14 +88,26 @@ impl Drop for Serve {
 
 pub fn scratch() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
     folder
 }
 
 pub fn certs(dir: &Path, words: &[&str]) {
-    let made = Command::new(env!("CARGO_BIN_EXE_mrhsm")).arg("certs").arg("-dir").arg(dir).args(words).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+        .arg("certs")
+        .arg("-dir")
+        .arg(dir)
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
 }
 
 pub fn id(uid: &str) -> Option<UniqueIdentifier> {
@@ -92,7 +127,11 @@ fn the_command_that_it_prints_is_to_be_typed_as_it_is() {
         .env_remove("MAPR_HOME")
         .output()
         .unwrap();
-    assert!(typed.status.success(), "{}", String::from_utf8_lossy(&typed.stderr));
+    assert!(
+        typed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&typed.stderr)
+    );
 }
 
 const ALL: CryptographicUsageMask = CryptographicUsageMask(0x3FF);
@@ -104,17 +143,32 @@ fn aes(more: impl IntoIterator<Item = AttributeValue>) -> CreateRequest {
         AttributeValue::CryptographicUsageMask(ALL),
     ];
     let attributes: Attributes = usual.into_iter().chain(more).collect();
-    CreateRequest { object_type: ObjectType::SYMMETRIC_KEY, template_attribute: attributes.into(), ..CreateRequest::default() }
+    CreateRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        template_attribute: attributes.into(),
+        ..CreateRequest::default()
+    }
 }
 
 pub fn active(name: &str) -> CreateRequest {
-    aes([AttributeValue::Name(name.into()), AttributeValue::ActivationDate(DateTime(1))])
+    aes([
+        AttributeValue::Name(name.into()),
+        AttributeValue::ActivationDate(DateTime(1)),
+    ])
 }
 
 pub fn value(client: &Client, uid: &str) -> Vec<u8> {
-    let got = client.request(&GetRequest { unique_identifier: id(uid), ..GetRequest::default() }).unwrap();
+    let got = client
+        .request(&GetRequest {
+            unique_identifier: id(uid),
+            ..GetRequest::default()
+        })
+        .unwrap();
     match &got.object.key_block().unwrap().key_value {
-        Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => bytes.expose().to_vec(),
+        Some(KeyValue::Plain(PlainKeyValue {
+            key_material: KeyMaterial::Bytes(bytes),
+            ..
+        })) => bytes.expose().to_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -127,13 +181,22 @@ pub fn reason<T>(answer: Result<T>) -> ResultReason {
 }
 
 fn attributes(client: &Client, uid: &str) -> Attributes {
-    let request = GetAttributesRequest { unique_identifier: id(uid), ..GetAttributesRequest::default() };
+    let request = GetAttributesRequest {
+        unique_identifier: id(uid),
+        ..GetAttributesRequest::default()
+    };
     client.request(&request).unwrap().attributes
 }
 
 pub fn locate(client: &Client, filters: Vec<AttributeValue>) -> Vec<String> {
     let attributes = filters.into_iter().collect();
-    client.request(&LocateRequest { attributes, ..LocateRequest::default() }).unwrap().unique_identifiers
+    client
+        .request(&LocateRequest {
+            attributes,
+            ..LocateRequest::default()
+        })
+        .unwrap()
+        .unique_identifiers
 }
 
 #[test]
@@ -143,7 +206,10 @@ fn everything_survives_a_kill() {
     let serve = Serve::start(dir, &[]);
     let client = serve.client(dir, "client", Version::V1_4);
     let custom = AttributeValue::Custom("x".into(), "colour".into(), Value::Text("blue".into()));
-    let structure = AttributeValue::Link(Link { link_type: LinkType::PARENT_LINK, linked_object_identifier: "other".into() });
+    let structure = AttributeValue::Link(Link {
+        link_type: LinkType::PARENT_LINK,
+        linked_object_identifier: "other".into(),
+    });
     let uid = client
         .request(&aes([
             AttributeValue::Name("one".into()),
@@ -154,7 +220,11 @@ fn everything_survives_a_kill() {
         .unwrap()
         .unique_identifier;
     let gone = client.request(&aes([])).unwrap().unique_identifier;
-    client.request(&DestroyRequest { unique_identifier: id(&gone) }).unwrap();
+    client
+        .request(&DestroyRequest {
+            unique_identifier: id(&gone),
+        })
+        .unwrap();
     let (before, key) = (attributes(&client, &uid), value(&client, &uid));
     drop(serve); // SIGKILL
 
@@ -166,7 +236,11 @@ fn everything_survives_a_kill() {
         assert_eq!(locate(&client, vec![filter]), [uid.as_str()]);
     }
     assert_eq!(attributes(&client, &gone).state(), Some(&State::DESTROYED));
-    assert_eq!(locate(&client, vec![]), [uid.as_str()], "what is destroyed is not located");
+    assert_eq!(
+        locate(&client, vec![]),
+        [uid.as_str()],
+        "what is destroyed is not located"
+    );
     // The next attribute of a name gets a new index, also after one was deleted.
     let delete = DeleteAttributeRequest {
         unique_identifier: id(&uid),
@@ -175,12 +249,26 @@ fn everything_survives_a_kill() {
         ..DeleteAttributeRequest::default()
     };
     client.request(&delete).unwrap();
-    let add = AddAttributeRequest { unique_identifier: id(&uid), attribute: AttributeValue::Name("three".into()).into() };
-    assert_eq!(client.request(&add).unwrap().attribute.unwrap().index, Some(2));
+    let add = AddAttributeRequest {
+        unique_identifier: id(&uid),
+        attribute: AttributeValue::Name("three".into()).into(),
+    };
+    assert_eq!(
+        client.request(&add).unwrap().attribute.unwrap().index,
+        Some(2)
+    );
     // Nothing readable is on disk.
-    let stored = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    let stored = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_dir())
+        .unwrap();
     let bytes = std::fs::read(stored.join("served")).unwrap();
-    assert!(!bytes.windows(4).any(|window| window == b"blue" || window == &key[..4]));
+    assert!(
+        !bytes
+            .windows(4)
+            .any(|window| window == b"blue" || window == &key[..4])
+    );
 }
 
 #[test]
@@ -189,9 +277,15 @@ fn two_servers_share_a_directory() {
     let dir = folder.path();
     let first = Serve::start(dir, &[]);
     let second = Serve::start(dir, &[]);
-    let (a, b) = (first.client(dir, "client", Version::V1_4), second.client(dir, "client", Version::V2_1));
+    let (a, b) = (
+        first.client(dir, "client", Version::V1_4),
+        second.client(dir, "client", Version::V2_1),
+    );
     let uid = a.request(&active("shared")).unwrap().unique_identifier;
-    assert_eq!(locate(&b, vec![AttributeValue::Name("shared".into())]), [uid.as_str()]);
+    assert_eq!(
+        locate(&b, vec![AttributeValue::Name("shared".into())]),
+        [uid.as_str()]
+    );
     std::thread::scope(|scope| {
         for client in [&a, &b] {
             scope.spawn(move || (0..20).for_each(|_| drop(client.request(&aes([])).unwrap())));
@@ -212,11 +306,24 @@ fn objects_belong_to_clients_and_their_clusters() {
     let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| serve.client(dir, name, Version::V1_4));
     let uid = n1.request(&active("k")).unwrap().unique_identifier;
     assert_eq!(value(&n2, &uid), value(&n1, &uid));
-    let get = GetRequest { unique_identifier: id(&uid), ..GetRequest::default() };
+    let get = GetRequest {
+        unique_identifier: id(&uid),
+        ..GetRequest::default()
+    };
     assert_eq!(reason(n3.request(&get)), ResultReason::ITEM_NOT_FOUND);
-    assert_eq!(reason(n3.request(&DestroyRequest { unique_identifier: id(&uid) })), ResultReason::ITEM_NOT_FOUND);
+    assert_eq!(
+        reason(n3.request(&DestroyRequest {
+            unique_identifier: id(&uid)
+        })),
+        ResultReason::ITEM_NOT_FOUND
+    );
     assert!(locate(&n3, vec![]).is_empty());
-    let export = n1.request(&ExportRequest { unique_identifier: id(&uid), ..ExportRequest::default() }).unwrap();
+    let export = n1
+        .request(&ExportRequest {
+            unique_identifier: id(&uid),
+            ..ExportRequest::default()
+        })
+        .unwrap();
     let import = |uid: &str, replace_existing, object| ImportRequest {
         unique_identifier: uid.into(),
         object_type: None,
@@ -225,18 +332,39 @@ fn objects_belong_to_clients_and_their_clusters() {
         attributes: Attributes::new().with(AttributeValue::CryptographicUsageMask(ALL)),
         object,
     };
-    assert_eq!(reason(n3.request(&import(&uid, Some(true), export.object))), ResultReason::PERMISSION_DENIED);
-    let again = || n1.request(&ExportRequest { unique_identifier: id(&uid), ..ExportRequest::default() }).unwrap();
-    assert_eq!(reason(n2.request(&import(&uid, None, again().object))), ResultReason::OBJECT_ALREADY_EXISTS);
-    n3.request(&import("my own name", None, again().object)).unwrap();
+    assert_eq!(
+        reason(n3.request(&import(&uid, Some(true), export.object))),
+        ResultReason::PERMISSION_DENIED
+    );
+    let again = || {
+        n1.request(&ExportRequest {
+            unique_identifier: id(&uid),
+            ..ExportRequest::default()
+        })
+        .unwrap()
+    };
+    assert_eq!(
+        reason(n2.request(&import(&uid, None, again().object))),
+        ResultReason::OBJECT_ALREADY_EXISTS
+    );
+    n3.request(&import("my own name", None, again().object))
+        .unwrap();
     assert_eq!(value(&n3, "my own name"), value(&n1, &uid));
     // What the audit log says, and what it does not.
     let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
-    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = audit
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let said = |client: &str, operation: &str, result: &str| {
-        lines.iter().any(|line| line["client"] == client && line["operation"] == operation && line["result"] == result)
+        lines.iter().any(|line| {
+            line["client"] == client && line["operation"] == operation && line["result"] == result
+        })
     };
-    assert!(said("n1", "Create", "Success") && said("n3", "Get", "Item Not Found"), "{audit}");
+    assert!(
+        said("n1", "Create", "Success") && said("n3", "Get", "Item Not Found"),
+        "{audit}"
+    );
 }
 
 #[test]
@@ -247,9 +375,18 @@ fn dates_are_the_state() {
     let client = serve.client(dir, "client", Version::V1_4);
     let now = jiff::Timestamp::now().as_second();
     let dated = |dates: &[fn(DateTime) -> AttributeValue], at: &[i64]| {
-        client.request(&aes(dates.iter().zip(at).map(|(date, at)| date(DateTime(*at))))).unwrap().unique_identifier
+        client
+            .request(&aes(dates
+                .iter()
+                .zip(at)
+                .map(|(date, at)| date(DateTime(*at)))))
+            .unwrap()
+            .unique_identifier
     };
-    let gcm = CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::GCM), ..CryptographicParameters::default() };
+    let gcm = CryptographicParameters {
+        block_cipher_mode: Some(BlockCipherMode::GCM),
+        ..CryptographicParameters::default()
+    };
     let encrypt = |uid: &str| {
         let cryptographic_parameters = Some(gcm.clone());
         let data = Some(vec![1; 16].into());
@@ -263,9 +400,21 @@ fn dates_are_the_state() {
     use AttributeValue::{ActivationDate, DeactivationDate, ProtectStopDate};
     for (uid, state, encrypts) in [
         (dated(&[ActivationDate], &[now - 10]), State::ACTIVE, true),
-        (dated(&[ActivationDate], &[now + 1000]), State::PRE_ACTIVE, false),
-        (dated(&[ActivationDate, ProtectStopDate], &[now - 10, now - 5]), State::ACTIVE, false),
-        (dated(&[ActivationDate, DeactivationDate], &[now - 10, now - 5]), State::DEACTIVATED, false),
+        (
+            dated(&[ActivationDate], &[now + 1000]),
+            State::PRE_ACTIVE,
+            false,
+        ),
+        (
+            dated(&[ActivationDate, ProtectStopDate], &[now - 10, now - 5]),
+            State::ACTIVE,
+            false,
+        ),
+        (
+            dated(&[ActivationDate, DeactivationDate], &[now - 10, now - 5]),
+            State::DEACTIVATED,
+            false,
+        ),
     ] {
         assert_eq!(attributes(&client, &uid).state(), Some(&state));
         assert_eq!(encrypt(&uid).is_ok(), encrypts, "{state}");
@@ -279,9 +428,17 @@ fn dates_are_the_state() {
         current_attribute: None,
         attribute: DeactivationDate(DateTime(now)).into(),
     };
-    assert_eq!(reason(client.request(&expire)), ResultReason::ITEM_NOT_FOUND);
+    assert_eq!(
+        reason(client.request(&expire)),
+        ResultReason::ITEM_NOT_FOUND
+    );
     let attribute = DeactivationDate(DateTime(now)).into();
-    client.request(&AddAttributeRequest { unique_identifier: id(&uid), attribute }).unwrap();
+    client
+        .request(&AddAttributeRequest {
+            unique_identifier: id(&uid),
+            attribute,
+        })
+        .unwrap();
     assert_eq!(reason(encrypt(&uid)), ResultReason::PERMISSION_DENIED);
     let decrypt = DecryptRequest {
         unique_identifier: id(&uid),
@@ -291,8 +448,14 @@ fn dates_are_the_state() {
         authentication_tag: made.authentication_tag,
         ..DecryptRequest::default()
     };
-    assert_eq!(client.request(&decrypt).unwrap().data.unwrap().expose(), [1; 16]);
-    let between = vec![AttributeValue::DeactivationDate(DateTime(now - 1)), AttributeValue::DeactivationDate(DateTime(now + 1))];
+    assert_eq!(
+        client.request(&decrypt).unwrap().data.unwrap().expose(),
+        [1; 16]
+    );
+    let between = vec![
+        AttributeValue::DeactivationDate(DateTime(now - 1)),
+        AttributeValue::DeactivationDate(DateTime(now + 1)),
+    ];
     assert_eq!(locate(&client, between), [uid]);
 }
 
@@ -306,7 +469,10 @@ fn operations_go_on_over_several_requests() {
     let key = value(&client, &uid);
     let parts: [&[u8]; 3] = [&[1; 20], &[2; 7], &[3; 40]];
     let whole = parts.concat();
-    let gcm = CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::GCM), ..CryptographicParameters::default() };
+    let gcm = CryptographicParameters {
+        block_cipher_mode: Some(BlockCipherMode::GCM),
+        ..CryptographicParameters::default()
+    };
     let (mut text, mut correlation, mut tag) = (Vec::new(), None, None);
     for (i, part) in parts.iter().enumerate() {
         let answer = client
@@ -325,7 +491,16 @@ fn operations_go_on_over_several_requests() {
         (correlation, tag) = (answer.correlation_value, answer.authentication_tag);
     }
     use mrhsm_pkcs11::crypto::cipher::{Cipher, Direction, Key, Mode};
-    let own = Cipher::new(Direction::Encrypt, Key::Aes(&key), Mode::Gcm { iv: &[9; 12], aad: b"", tag_len: 16 }).unwrap();
+    let own = Cipher::new(
+        Direction::Encrypt,
+        Key::Aes(&key),
+        Mode::Gcm {
+            iv: &[9; 12],
+            aad: b"",
+            tag_len: 16,
+        },
+    )
+    .unwrap();
     text.extend(tag.expect("a tag at the end"));
     assert_eq!(text, own.run(&whole).unwrap());
     let (mut correlation, mut hash) = (None, None);
@@ -333,7 +508,10 @@ fn operations_go_on_over_several_requests() {
         let sha256 = Some(HashingAlgorithm::SHA_256);
         let answer = client
             .request(&HashRequest {
-                cryptographic_parameters: CryptographicParameters { hashing_algorithm: sha256, ..Default::default() },
+                cryptographic_parameters: CryptographicParameters {
+                    hashing_algorithm: sha256,
+                    ..Default::default()
+                },
                 data: Some(part.to_vec().into()),
                 init_indicator: (i == 0).then_some(true),
                 final_indicator: (i == 2).then_some(true),
@@ -342,8 +520,15 @@ fn operations_go_on_over_several_requests() {
             .unwrap();
         (correlation, hash) = (answer.correlation_value, answer.data);
     }
-    assert_eq!(hash.unwrap(), mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, &whole).unwrap());
-    let lost = MacRequest { data: Some(vec![1].into()), correlation_value: Some(vec![7]), ..MacRequest::default() };
+    assert_eq!(
+        hash.unwrap(),
+        mrhsm_pkcs11::crypto::hash::digest(mrhsm_pkcs11::crypto::Hash::Sha256, &whole).unwrap()
+    );
+    let lost = MacRequest {
+        data: Some(vec![1].into()),
+        correlation_value: Some(vec![7]),
+        ..MacRequest::default()
+    };
     assert_eq!(reason(client.request(&lost)), ResultReason::INVALID_FIELD);
 }
 
@@ -356,8 +541,15 @@ fn wrapped_keys_go_out_and_come_in() {
         let client = serve.client(dir, "client", version);
         let kek = client.request(&active("kek")).unwrap().unique_identifier;
         let key = client.request(&active("key")).unwrap().unique_identifier;
-        for mode in [BlockCipherMode::NIST_KEY_WRAP, BlockCipherMode::AES_KEY_WRAP_PADDING] {
-            for encoding_option in [None, Some(EncodingOption::NO_ENCODING), Some(EncodingOption::TTLV_ENCODING)] {
+        for mode in [
+            BlockCipherMode::NIST_KEY_WRAP,
+            BlockCipherMode::AES_KEY_WRAP_PADDING,
+        ] {
+            for encoding_option in [
+                None,
+                Some(EncodingOption::NO_ENCODING),
+                Some(EncodingOption::TTLV_ENCODING),
+            ] {
                 if version == Version::V1_0 && encoding_option.is_some() {
                     continue;
                 }
@@ -373,7 +565,11 @@ fn wrapped_keys_go_out_and_come_in() {
                     encoding_option,
                     ..KeyWrappingSpecification::default()
                 });
-                let get = GetRequest { unique_identifier: id(&key), key_wrapping_specification, ..GetRequest::default() };
+                let get = GetRequest {
+                    unique_identifier: id(&key),
+                    key_wrapping_specification,
+                    ..GetRequest::default()
+                };
                 let got = client.request(&get).unwrap();
                 let usage = Attributes::new().with(AttributeValue::CryptographicUsageMask(ALL));
                 let register = RegisterRequest {
@@ -383,7 +579,11 @@ fn wrapped_keys_go_out_and_come_in() {
                     protection_storage_masks: None,
                 };
                 let again = client.request(&register).unwrap().unique_identifier;
-                assert_eq!(value(&client, &again), value(&client, &key), "{version} {mode} {encoding_option:?}");
+                assert_eq!(
+                    value(&client, &again),
+                    value(&client, &key),
+                    "{version} {mode} {encoding_option:?}"
+                );
             }
         }
     }
@@ -399,7 +599,9 @@ fn keys_are_derived_and_pairs_replaced() {
     let secret = value(&client, &base);
     let derive = |derivation_method, bits| {
         let attributes = Attributes::new()
-            .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+            .with(AttributeValue::CryptographicAlgorithm(
+                CryptographicAlgorithm::AES,
+            ))
             .with(AttributeValue::CryptographicLength(bits))
             .with(AttributeValue::CryptographicUsageMask(ALL));
         client.request(&DeriveKeyRequest {
@@ -417,17 +619,44 @@ fn keys_are_derived_and_pairs_replaced() {
     };
     use mrhsm_pkcs11::crypto::{Hash, kdf, mac};
     let derived = |method| value(&client, &derive(method, 256).unwrap().unique_identifier);
-    assert_eq!(derived(DerivationMethod::HMAC), mac::hmac(Hash::Sha256, &secret, b"info").unwrap());
-    assert_eq!(derived(DerivationMethod::HKDF), kdf::hkdf(Hash::Sha256, b"salt", &secret, b"info", 32).unwrap().expose());
-    assert_eq!(derived(DerivationMethod::PBKDF2), kdf::pbkdf2(Hash::Sha256, &secret, b"salt", 10, 32).unwrap().expose());
-    assert_eq!(reason(derive(DerivationMethod::HMAC, 512)), ResultReason::INVALID_FIELD);
-    assert_eq!(reason(derive(DerivationMethod::ASYMMETRIC_KEY, 256)), ResultReason::FEATURE_NOT_SUPPORTED);
+    assert_eq!(
+        derived(DerivationMethod::HMAC),
+        mac::hmac(Hash::Sha256, &secret, b"info").unwrap()
+    );
+    assert_eq!(
+        derived(DerivationMethod::HKDF),
+        kdf::hkdf(Hash::Sha256, b"salt", &secret, b"info", 32)
+            .unwrap()
+            .expose()
+    );
+    assert_eq!(
+        derived(DerivationMethod::PBKDF2),
+        kdf::pbkdf2(Hash::Sha256, &secret, b"salt", 10, 32)
+            .unwrap()
+            .expose()
+    );
+    assert_eq!(
+        reason(derive(DerivationMethod::HMAC, 512)),
+        ResultReason::INVALID_FIELD
+    );
+    assert_eq!(
+        reason(derive(DerivationMethod::ASYMMETRIC_KEY, 256)),
+        ResultReason::FEATURE_NOT_SUPPORTED
+    );
 
     let common = Attributes::new()
-        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::EC))
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::EC,
+        ))
         .with(AttributeValue::CryptographicLength(256))
         .with(AttributeValue::Name("pair".into()));
-    let usage = |mask| Some(Attributes::new().with(AttributeValue::CryptographicUsageMask(mask)).into());
+    let usage = |mask| {
+        Some(
+            Attributes::new()
+                .with(AttributeValue::CryptographicUsageMask(mask))
+                .into(),
+        )
+    };
     let pair = CreateKeyPairRequest {
         common: Some(common.into()),
         private_key: usage(CryptographicUsageMask::SIGN),
@@ -436,11 +665,20 @@ fn keys_are_derived_and_pairs_replaced() {
     };
     let old = client.request(&pair).unwrap().private_key_unique_identifier;
     let new = client
-        .request(&ReKeyKeyPairRequest { private_key_unique_identifier: id(&old), ..ReKeyKeyPairRequest::default() })
+        .request(&ReKeyKeyPairRequest {
+            private_key_unique_identifier: id(&old),
+            ..ReKeyKeyPairRequest::default()
+        })
         .unwrap();
     let private = attributes(&client, &new.private_key_unique_identifier);
-    assert_eq!(private.linked(LinkType::PUBLIC_KEY_LINK), Some(new.public_key_unique_identifier.as_str()));
-    assert_eq!(private.linked(LinkType::REPLACED_OBJECT_LINK), Some(old.as_str()));
+    assert_eq!(
+        private.linked(LinkType::PUBLIC_KEY_LINK),
+        Some(new.public_key_unique_identifier.as_str())
+    );
+    assert_eq!(
+        private.linked(LinkType::REPLACED_OBJECT_LINK),
+        Some(old.as_str())
+    );
     assert_eq!(private.names().collect::<Vec<_>>(), ["pair"]);
     assert!(attributes(&client, &old).names().next().is_none());
 }
@@ -450,7 +688,11 @@ fn a_pin_that_is_kept_nowhere_is_needed_at_each_start() {
     let folder = scratch();
     let dir = folder.path();
     let serve = Serve::start(dir, &["-pin", "pass:open sesame"]);
-    let uid = serve.client(dir, "client", Version::V1_4).request(&active("k")).unwrap().unique_identifier;
+    let uid = serve
+        .client(dir, "client", Version::V1_4)
+        .request(&active("k"))
+        .unwrap()
+        .unique_identifier;
     drop(serve);
     for wrong in [&[][..], &["-pin", "pass:another"]] {
         let refused = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
@@ -460,7 +702,12 @@ fn a_pin_that_is_kept_nowhere_is_needed_at_each_start() {
             .env_remove("MRHSM_PIN_FILE")
             .output()
             .unwrap();
-        assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
+        assert_eq!(
+            refused.status.code(),
+            Some(3),
+            "{}",
+            String::from_utf8_lossy(&refused.stderr)
+        );
     }
     let serve = Serve::start(dir, &["-pin", "pass:open sesame"]);
     value(&serve.client(dir, "client", Version::V1_4), &uid);
@@ -471,15 +718,27 @@ fn a_renewed_certificate_keeps_its_key() {
     let folder = scratch();
     let dir = folder.path();
     let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
-    certs(dir, &["-name", "node", "-cluster", "a,b", "-p12", "pass:secret"]);
+    certs(
+        dir,
+        &["-name", "node", "-cluster", "a,b", "-p12", "pass:secret"],
+    );
     let (first, key) = (read("node.pem"), read("node.key"));
-    let identity = Identity::from_pkcs12(&read("node.p12"), &Secret::new(b"secret".to_vec())).unwrap();
-    assert!(identity.chain_pem().starts_with(std::str::from_utf8(&first).unwrap().trim_end()));
+    let identity =
+        Identity::from_pkcs12(&read("node.p12"), &Secret::new(b"secret".to_vec())).unwrap();
+    assert!(
+        identity
+            .chain_pem()
+            .starts_with(std::str::from_utf8(&first).unwrap().trim_end())
+    );
     certs(dir, &["-name", "node", "-days", "10"]);
     assert_ne!(read("node.pem"), first);
     assert_eq!(read("node.key"), key);
     for bad in ["../node", "ca", "", ".hidden", "a/b"] {
-        let made = Command::new(env!("CARGO_BIN_EXE_mrhsm")).args(["certs", "-name", bad, "-dir"]).arg(dir).output().unwrap();
+        let made = Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+            .args(["certs", "-name", bad, "-dir"])
+            .arg(dir)
+            .output()
+            .unwrap();
         assert!(!made.status.success(), "{bad}");
     }
 }

@@ -26,13 +26,21 @@ fn write_turn(dir: &TokenDir, turn: usize) -> Result<()> {
         Ok(())
     })?;
     let content = turn.to_string().repeat(1000);
-    dir.lock()?.write(UUID, &[(TOKEN_KEY, Some(content.as_bytes())), (CA_CERT, Some(content.as_bytes()))])
+    dir.lock()?.write(
+        UUID,
+        &[
+            (TOKEN_KEY, Some(content.as_bytes())),
+            (CA_CERT, Some(content.as_bytes())),
+        ],
+    )
 }
 
 /// What a writer process runs; nothing in an ordinary test run.
 #[test]
 fn writer_process() {
-    let Some(path) = std::env::var_os(DIR) else { return };
+    let Some(path) = std::env::var_os(DIR) else {
+        return;
+    };
     let rounds: usize = std::env::var(ROUNDS).unwrap().parse().unwrap();
     let dir = TokenDir::at(path);
     for turn in 0..rounds {
@@ -45,10 +53,18 @@ fn writer_process() {
 
 fn command(dir: &Path, rounds: usize, shell: &str) -> Command {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("{shell} exec \"$0\" tokendir::writer_process --exact --nocapture"));
-    command.arg(std::env::current_exe().unwrap()).env(DIR, dir).env(ROUNDS, rounds.to_string());
+    command.arg("-c").arg(format!(
+        "{shell} exec \"$0\" tokendir::writer_process --exact --nocapture"
+    ));
+    command
+        .arg(std::env::current_exe().unwrap())
+        .env(DIR, dir)
+        .env(ROUNDS, rounds.to_string());
     // A group of its own, so that no child of it is left when it is killed.
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
     command
 }
 
@@ -59,7 +75,10 @@ fn writer(dir: &Path) -> Child {
 fn made() -> (tempfile::TempDir, TokenDir) {
     let tmp = tempfile::tempdir().unwrap();
     let dir = TokenDir::at(tmp.path().join("tokens"));
-    dir.lock().unwrap().make_folder(UUID, &[(TOKEN_KEY, b"0"), (CA_CERT, b"0")]).unwrap();
+    dir.lock()
+        .unwrap()
+        .make_folder(UUID, &[(TOKEN_KEY, b"0"), (CA_CERT, b"0")])
+        .unwrap();
     write_turn(&dir, 0).unwrap();
     (tmp, dir)
 }
@@ -69,7 +88,10 @@ fn check(dir: &TokenDir) {
     let token = &dir.load().unwrap().tokens[0];
     let turn: usize = token.label.strip_prefix("turn ").unwrap().parse().unwrap();
     assert_eq!(token.cluster.as_deref(), Some(turn.to_string().as_str()));
-    assert_eq!(token.username, Some(turn.to_string().repeat(1 + turn % 500)));
+    assert_eq!(
+        token.username,
+        Some(turn.to_string().repeat(1 + turn % 500))
+    );
     for name in [TOKEN_KEY, CA_CERT] {
         let content = dir.read(UUID, name).unwrap().unwrap();
         let digits = content.len() / 1000;
@@ -93,8 +115,15 @@ fn a_writer_killed_at_any_time_leaves_whole_files() {
         drop(dir.lock().unwrap());
         let folder = dir.path().join(UUID);
         for path in [dir.path(), &folder] {
-            let left: Vec<_> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect();
-            assert!(left.iter().all(|n| !n.to_string_lossy().starts_with(".tmp-")), "{left:?}");
+            let left: Vec<_> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            assert!(
+                left.iter()
+                    .all(|n| !n.to_string_lossy().starts_with(".tmp-")),
+                "{left:?}"
+            );
         }
     }
     assert!(wrote, "no writer came to write");
@@ -135,11 +164,16 @@ fn a_disk_without_room_leaves_the_old_files() {
     let (_tmp, dir) = made();
     let before = std::fs::read(dir.config_path()).unwrap();
     // No file may grow: the write fails as on a full disk, where the shell's trap keeps the signal away.
-    let child = command(dir.path(), 2, "trap '' XFSZ; ulimit -f 0;").spawn().unwrap();
+    let child = command(dir.path(), 2, "trap '' XFSZ; ulimit -f 0;")
+        .spawn()
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("nothing was changed: cannot write") && message.contains("make room"), "{message}");
+    assert!(
+        message.contains("nothing was changed: cannot write") && message.contains("make room"),
+        "{message}"
+    );
     assert_eq!(std::fs::read(dir.config_path()).unwrap(), before);
     check(&dir);
 }

@@ -26,17 +26,29 @@ fn kek(session: &Session) -> ObjectHandle {
         Attribute::Wrap(true),
         Attribute::Unwrap(true),
     ];
-    session.generate_key(&Mechanism::AesKeyGen, &template).unwrap()
+    session
+        .generate_key(&Mechanism::AesKeyGen, &template)
+        .unwrap()
 }
 
 /// An AES key that may leave its server wrapped.
 fn guest(session: &Session, len: u64) -> ObjectHandle {
-    let template = [Attribute::Token(true), Attribute::ValueLen(len.into()), Attribute::Extractable(true)];
-    session.generate_key(&Mechanism::AesKeyGen, &template).unwrap()
+    let template = [
+        Attribute::Token(true),
+        Attribute::ValueLen(len.into()),
+        Attribute::Extractable(true),
+    ];
+    session
+        .generate_key(&Mechanism::AesKeyGen, &template)
+        .unwrap()
 }
 
 fn uid(session: &Session, object: ObjectHandle) -> String {
-    match session.get_attributes(object, &[AttributeType::UniqueId]).unwrap().remove(0) {
+    match session
+        .get_attributes(object, &[AttributeType::UniqueId])
+        .unwrap()
+        .remove(0)
+    {
         Attribute::UniqueId(uid) => String::from_utf8(uid).unwrap(),
         other => panic!("{other:?}"),
     }
@@ -49,11 +61,18 @@ fn value(server: &Server, session: &Session, object: ObjectHandle) -> Vec<u8> {
 /// Whether these bytes went over the wire since the log was cleared, either way.
 fn travelled(server: &Server, bytes: &[u8]) -> bool {
     let has = |message: &[u8]| message.windows(bytes.len()).any(|window| window == bytes);
-    server.log().iter().any(|e| has(&e.request) || e.response.as_deref().is_some_and(has))
+    server
+        .log()
+        .iter()
+        .any(|e| has(&e.request) || e.response.as_deref().is_some_and(has))
 }
 
 fn alive(server: &Server) -> usize {
-    server.objects().iter().filter(|object| object.state == State::ACTIVE).count()
+    server
+        .objects()
+        .iter()
+        .filter(|object| object.state == State::ACTIVE)
+        .count()
 }
 
 fn rv<T: std::fmt::Debug>(outcome: Result<T, Error>) -> RvError {
@@ -64,52 +83,106 @@ fn rv<T: std::fmt::Debug>(outcome: Result<T, Error>) -> RvError {
 }
 
 fn template(class: ObjectClass, key_type: KeyType, token: bool) -> Vec<Attribute> {
-    vec![Attribute::Class(class), Attribute::KeyType(key_type), Attribute::Token(token), Attribute::Sensitive(false)]
+    vec![
+        Attribute::Class(class),
+        Attribute::KeyType(key_type),
+        Attribute::Token(token),
+        Attribute::Sensitive(false),
+    ]
 }
 
-const WRAPPINGS: [(Mechanism<'_>, Wrapping); 2] =
-    [(Mechanism::AesKeyWrap, Wrapping::Kw), (Mechanism::AesKeyWrapPad, Wrapping::Kwp)];
+const WRAPPINGS: [(Mechanism<'_>, Wrapping); 2] = [
+    (Mechanism::AesKeyWrap, Wrapping::Kw),
+    (Mechanism::AesKeyWrapPad, Wrapping::Kwp),
+];
 
 #[test]
 fn keys_of_a_server_are_wrapped_and_unwrapped_there() {
     alone(|_| {
-        for personality in [Personality::standard(), Personality { batches: false, ..Personality::standard() }] {
+        for personality in [
+            Personality::standard(),
+            Personality {
+                batches: false,
+                ..Personality::standard()
+            },
+        ] {
             let server = Server::start(personality, Script::none());
             let slot = slot_on(&server);
             let pkcs11 = client();
             let session = user(&pkcs11, slot);
             let (kek, guest) = (kek(&session), guest(&session, 32));
-            let (kek_value, guest_value) = (value(&server, &session, kek), value(&server, &session, guest));
+            let (kek_value, guest_value) = (
+                value(&server, &session, kek),
+                value(&server, &session, guest),
+            );
             for (mechanism, wrapping) in &WRAPPINGS {
                 let wrapped = session.wrap_key(mechanism, kek, guest).unwrap();
-                assert_eq!(wrapped, kw::wrap(*wrapping, &kek_value, &guest_value).unwrap());
+                assert_eq!(
+                    wrapped,
+                    kw::wrap(*wrapping, &kek_value, &guest_value).unwrap()
+                );
                 server.clear_log();
                 assert_eq!(session.wrap_key(mechanism, kek, guest).unwrap(), wrapped);
-                assert_eq!(server.operations(), [O::GET], "one request, a size query included");
+                assert_eq!(
+                    server.operations(),
+                    [O::GET],
+                    "one request, a size query included"
+                );
 
                 let mut wanted = template(ObjectClass::SECRET_KEY, KeyType::AES, true);
-                let there = session.unwrap_key(mechanism, kek, &wrapped, &wanted).unwrap();
+                let there = session
+                    .unwrap_key(mechanism, kek, &wrapped, &wanted)
+                    .unwrap();
                 assert_eq!(value(&server, &session, there), guest_value);
                 wanted.push(Attribute::Extractable(false));
-                let kept = session.unwrap_key(mechanism, kek, &wrapped, &wanted).unwrap();
-                let sealed = session.encrypt(&Mechanism::AesEcb, kept, &[7; 32]).unwrap();
-                assert!(!travelled(&server, &guest_value), "no value is in any message");
-                assert_eq!(session.decrypt(&Mechanism::AesEcb, guest, &sealed).unwrap(), [7; 32]);
-                let attributes = session
-                    .get_attributes(kept, &[AttributeType::ValueLen, AttributeType::NeverExtractable, AttributeType::Local])
+                let kept = session
+                    .unwrap_key(mechanism, kek, &wrapped, &wanted)
                     .unwrap();
-                let expected = [Attribute::ValueLen(32.into()), Attribute::NeverExtractable(false), Attribute::Local(false)];
+                let sealed = session.encrypt(&Mechanism::AesEcb, kept, &[7; 32]).unwrap();
+                assert!(
+                    !travelled(&server, &guest_value),
+                    "no value is in any message"
+                );
+                assert_eq!(
+                    session.decrypt(&Mechanism::AesEcb, guest, &sealed).unwrap(),
+                    [7; 32]
+                );
+                let attributes = session
+                    .get_attributes(
+                        kept,
+                        &[
+                            AttributeType::ValueLen,
+                            AttributeType::NeverExtractable,
+                            AttributeType::Local,
+                        ],
+                    )
+                    .unwrap();
+                let expected = [
+                    Attribute::ValueLen(32.into()),
+                    Attribute::NeverExtractable(false),
+                    Attribute::Local(false),
+                ];
                 assert_eq!(attributes, expected);
 
                 // What lives in this process comes here, and nothing stays on the server.
                 let before = alive(&server);
                 let here = template(ObjectClass::SECRET_KEY, KeyType::AES, false);
                 let here = session.unwrap_key(mechanism, kek, &wrapped, &here).unwrap();
-                assert!(travelled(&server, &guest_value), "so that is how it looks when one does");
-                assert_eq!(session.decrypt(&Mechanism::AesEcb, here, &sealed).unwrap(), [7; 32]);
-                for broken in [&wrapped[..wrapped.len() - 8], &[&wrapped[1..], &[0]].concat()] {
+                assert!(
+                    travelled(&server, &guest_value),
+                    "so that is how it looks when one does"
+                );
+                assert_eq!(
+                    session.decrypt(&Mechanism::AesEcb, here, &sealed).unwrap(),
+                    [7; 32]
+                );
+                for broken in [
+                    &wrapped[..wrapped.len() - 8],
+                    &[&wrapped[1..], &[0]].concat(),
+                ] {
                     for token in [false, true] {
-                        let template = template(ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET, token);
+                        let template =
+                            template(ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET, token);
                         let refused = rv(session.unwrap_key(mechanism, kek, broken, &template));
                         assert!(matches!(refused, RvError::WrappedKeyInvalid), "{refused:?}");
                     }
@@ -142,15 +215,21 @@ fn private_keys_are_wrapped_and_unwrapped_there() {
         ]);
         let private = session.create_object(&private).unwrap();
         server.clear_log();
-        let wrapped = session.wrap_key(&Mechanism::AesKeyWrapPad, kek, private).unwrap();
+        let wrapped = session
+            .wrap_key(&Mechanism::AesKeyWrapPad, kek, private)
+            .unwrap();
         assert!(!travelled(&server, pair.scalar().unwrap().expose()));
         let pkcs8 = kw::unwrap(Wrapping::Kwp, &kek_value, &wrapped).unwrap();
         let read = PrivateKey::from_pkcs8(pkcs8.expose()).unwrap();
         assert_eq!(read.scalar().unwrap(), pair.scalar().unwrap());
         for token in [true, false] {
             let template = template(ObjectClass::PRIVATE_KEY, KeyType::EC, token);
-            let again = session.unwrap_key(&Mechanism::AesKeyWrapPad, kek, &wrapped, &template).unwrap();
-            session.sign(&Mechanism::EcdsaSha256, again, b"message").unwrap();
+            let again = session
+                .unwrap_key(&Mechanism::AesKeyWrapPad, kek, &wrapped, &template)
+                .unwrap();
+            session
+                .sign(&Mechanism::EcdsaSha256, again, b"message")
+                .unwrap();
         }
         assert!(!travelled(&server, &kek_value));
         pkcs11.finalize().unwrap();
@@ -166,18 +245,33 @@ fn ciphers_wrap_on_the_server() {
         let pkcs11 = client();
         let session = user(&pkcs11, slot);
         let (kek, guest) = (kek(&session), guest(&session, 32));
-        let (kek_value, guest_value) = (value(&server, &session, kek), value(&server, &session, guest));
+        let (kek_value, guest_value) = (
+            value(&server, &session, kek),
+            value(&server, &session, guest),
+        );
         let mut nonce = [5; 12];
         let gcm = Mechanism::AesGcm(GcmParams::new(&mut nonce, b"aad", 128.into()).unwrap());
-        for mechanism in [Mechanism::AesEcb, Mechanism::AesCbc([1; 16]), Mechanism::AesCbcPad([1; 16]), gcm] {
+        for mechanism in [
+            Mechanism::AesEcb,
+            Mechanism::AesCbc([1; 16]),
+            Mechanism::AesCbcPad([1; 16]),
+            gcm,
+        ] {
             server.clear_log();
             let wrapped = session.wrap_key(&mechanism, kek, guest).unwrap();
             assert!(server.count_of(O::ENCRYPT) > 0, "{mechanism:?}");
             for token in [false, true] {
                 let template = template(ObjectClass::SECRET_KEY, KeyType::AES, token);
-                let again = session.unwrap_key(&mechanism, kek, &wrapped, &template).unwrap();
-                let sealed = session.encrypt(&Mechanism::AesEcb, guest, &[7; 16]).unwrap();
-                assert_eq!(session.decrypt(&Mechanism::AesEcb, again, &sealed).unwrap(), [7; 16]);
+                let again = session
+                    .unwrap_key(&mechanism, kek, &wrapped, &template)
+                    .unwrap();
+                let sealed = session
+                    .encrypt(&Mechanism::AesEcb, guest, &[7; 16])
+                    .unwrap();
+                assert_eq!(
+                    session.decrypt(&Mechanism::AesEcb, again, &sealed).unwrap(),
+                    [7; 16]
+                );
                 if token {
                     assert_eq!(value(&server, &session, again), guest_value);
                 }
@@ -185,11 +279,16 @@ fn ciphers_wrap_on_the_server() {
             assert!(server.count_of(O::DECRYPT) > 0);
             assert!(!travelled(&server, &kek_value));
         }
-        assert!(matches!(rv(session.encrypt(&Mechanism::AesEcb, kek, &[7; 16])), RvError::KeyFunctionNotPermitted));
+        assert!(matches!(
+            rv(session.encrypt(&Mechanism::AesEcb, kek, &[7; 16])),
+            RvError::KeyFunctionNotPermitted
+        ));
         pkcs11.finalize().unwrap();
         let pkcs11 = client();
         let session = user(&pkcs11, slot);
-        let found = session.find_objects(&[Attribute::Wrap(true), Attribute::Encrypt(false)]).unwrap();
+        let found = session
+            .find_objects(&[Attribute::Wrap(true), Attribute::Encrypt(false)])
+            .unwrap();
         assert_eq!(found.len(), 1, "also after a restart");
         pkcs11.finalize().unwrap();
     });
@@ -207,18 +306,40 @@ fn what_cannot_be_wrapped_there_is_refused() {
         let here = [Attribute::ValueLen(32.into()), Attribute::Extractable(true)];
         let here = session.generate_key(&Mechanism::AesKeyGen, &here).unwrap();
         for (mechanism, _) in &WRAPPINGS {
-            assert!(matches!(rv(session.wrap_key(mechanism, kek, here)), RvError::KeyNotWrappable));
+            assert!(matches!(
+                rv(session.wrap_key(mechanism, kek, here)),
+                RvError::KeyNotWrappable
+            ));
         }
-        let unextractable = [Attribute::Token(true), Attribute::ValueLen(32.into()), Attribute::Extractable(false)];
-        let unextractable = session.generate_key(&Mechanism::AesKeyGen, &unextractable).unwrap();
-        assert!(matches!(rv(session.wrap_key(&Mechanism::AesKeyWrap, kek, unextractable)), RvError::KeyUnextractable));
-        let odd = [Attribute::Token(true), Attribute::ValueLen(13.into()), Attribute::Extractable(true)];
-        let odd = session.generate_key(&Mechanism::GenericSecretKeyGen, &odd).unwrap();
+        let unextractable = [
+            Attribute::Token(true),
+            Attribute::ValueLen(32.into()),
+            Attribute::Extractable(false),
+        ];
+        let unextractable = session
+            .generate_key(&Mechanism::AesKeyGen, &unextractable)
+            .unwrap();
+        assert!(matches!(
+            rv(session.wrap_key(&Mechanism::AesKeyWrap, kek, unextractable)),
+            RvError::KeyUnextractable
+        ));
+        let odd = [
+            Attribute::Token(true),
+            Attribute::ValueLen(13.into()),
+            Attribute::Extractable(true),
+        ];
+        let odd = session
+            .generate_key(&Mechanism::GenericSecretKeyGen, &odd)
+            .unwrap();
         let refused = rv(session.wrap_key(&Mechanism::AesKeyWrap, kek, odd));
         assert!(matches!(refused, RvError::KeyNotWrappable), "{refused:?}");
-        session.wrap_key(&Mechanism::AesKeyWrapPad, kek, odd).unwrap();
+        session
+            .wrap_key(&Mechanism::AesKeyWrapPad, kek, odd)
+            .unwrap();
         assert!(!travelled(&server, &kek_value));
-        session.wrap_key(&Mechanism::AesKeyWrap, kek, guest).unwrap();
+        session
+            .wrap_key(&Mechanism::AesKeyWrap, kek, guest)
+            .unwrap();
         pkcs11.finalize().unwrap();
     });
 }
@@ -229,33 +350,61 @@ fn servers_that_wrap_wrongly_are_found_out() {
     alone(|_| {
         for mistake in [Mistake::Wrapping, Mistake::Unwrapping] {
             let mistakes = vec![mistake].leak();
-            let server =
-                Server::start(Personality { mistakes, enforces_sensitive: false, ..Personality::standard() }, Script::none());
+            let server = Server::start(
+                Personality {
+                    mistakes,
+                    enforces_sensitive: false,
+                    ..Personality::standard()
+                },
+                Script::none(),
+            );
             let slot = slot_on(&server);
             let pkcs11 = client();
             let session = user(&pkcs11, slot);
             let (kek, guest) = (kek(&session), guest(&session, 32));
             let kek_value = value(&server, &session, kek);
-            let wrapped = kw::wrap(Wrapping::Kw, &kek_value, &value(&server, &session, guest)).unwrap();
+            let wrapped =
+                kw::wrap(Wrapping::Kw, &kek_value, &value(&server, &session, guest)).unwrap();
             let before = alive(&server);
             let aes = template(ObjectClass::SECRET_KEY, KeyType::AES, true);
             for _ in 0..2 {
                 let outcome = match mistake {
-                    Mistake::Wrapping => session.wrap_key(&Mechanism::AesKeyWrap, kek, guest).map(drop),
-                    _ => session.unwrap_key(&Mechanism::AesKeyWrap, kek, &wrapped, &aes).map(drop),
+                    Mistake::Wrapping => session
+                        .wrap_key(&Mechanism::AesKeyWrap, kek, guest)
+                        .map(drop),
+                    _ => session
+                        .unwrap_key(&Mechanism::AesKeyWrap, kek, &wrapped, &aes)
+                        .map(drop),
                 };
                 assert!(matches!(rv(outcome), RvError::MechanismInvalid));
             }
             assert_eq!(alive(&server), before);
             assert!(!travelled(&server, &kek_value));
             // A key that may be had wraps here.
-            let other = [Attribute::Token(true), Attribute::ValueLen(32.into()), Attribute::Wrap(true), Attribute::Unwrap(true)];
+            let other = [
+                Attribute::Token(true),
+                Attribute::ValueLen(32.into()),
+                Attribute::Wrap(true),
+                Attribute::Unwrap(true),
+            ];
             let other = session.generate_key(&Mechanism::AesKeyGen, &other).unwrap();
-            let wrapped = session.wrap_key(&Mechanism::AesKeyWrap, other, guest).unwrap();
-            let expected = kw::wrap(Wrapping::Kw, &value(&server, &session, other), &value(&server, &session, guest)).unwrap();
+            let wrapped = session
+                .wrap_key(&Mechanism::AesKeyWrap, other, guest)
+                .unwrap();
+            let expected = kw::wrap(
+                Wrapping::Kw,
+                &value(&server, &session, other),
+                &value(&server, &session, guest),
+            )
+            .unwrap();
             assert_eq!(wrapped, expected);
-            let again = session.unwrap_key(&Mechanism::AesKeyWrap, other, &wrapped, &aes).unwrap();
-            assert_eq!(value(&server, &session, again), value(&server, &session, guest));
+            let again = session
+                .unwrap_key(&Mechanism::AesKeyWrap, other, &wrapped, &aes)
+                .unwrap();
+            assert_eq!(
+                value(&server, &session, again),
+                value(&server, &session, guest)
+            );
             pkcs11.finalize().unwrap();
         }
     });

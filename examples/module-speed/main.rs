@@ -28,8 +28,13 @@ use crate::module::{LABEL, SO_PIN, USER_PIN};
 const TIME: Duration = Duration::from_millis(250);
 /// Others use the machine too: what a call costs is what it takes in the best of many runs as short as this.
 const RUN: Duration = Duration::from_millis(2);
-const SIZES: [(usize, &str); 5] =
-    [(16, "16 B"), (1 << 10, "1 KiB"), (16 << 10, "16 KiB"), (1 << 20, "1 MiB"), (16 << 20, "16 MiB")];
+const SIZES: [(usize, &str); 5] = [
+    (16, "16 B"),
+    (1 << 10, "1 KiB"),
+    (16 << 10, "16 KiB"),
+    (1 << 20, "1 MiB"),
+    (16 << 20, "16 MiB"),
+];
 
 fn tell(row: &str, took: Duration) {
     println!("{row}\t{}", took.as_secs_f64() * 1e6);
@@ -40,7 +45,8 @@ fn time(row: &str, mut work: impl FnMut()) {
     work();
     let before = Instant::now();
     work();
-    let times = (RUN.as_secs_f64() / before.elapsed().as_secs_f64().max(1e-8)).clamp(1.0, 1e5) as u32;
+    let times =
+        (RUN.as_secs_f64() / before.elapsed().as_secs_f64().max(1e-8)).clamp(1.0, 1e5) as u32;
     let (start, mut best) = (Instant::now(), Duration::MAX);
     while start.elapsed() < TIME {
         let before = Instant::now();
@@ -56,7 +62,11 @@ struct Running(Child);
 impl Running {
     /// Starts it, and makes a token for it.
     fn start(scratch: &Path) -> Running {
-        let mrhsm = std::env::current_exe().unwrap().parent().unwrap().with_file_name("mrhsm");
+        let mrhsm = std::env::current_exe()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .with_file_name("mrhsm");
         let dir = scratch.join("served");
         let mut process = Command::new(mrhsm)
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
@@ -64,15 +74,33 @@ impl Running {
             .stdout(Stdio::piped())
             .spawn()
             .expect("build mrhsm with --release first");
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = lines.find_map(|line| line.strip_prefix("Listening on ")?.rsplit(':').next()?.parse().ok()).expect("a port");
-        let [certificate, key, ca] = ["client.pem", "client.key", "ca.pem"].map(|name| std::fs::read(dir.join(name)).unwrap());
-        let hosts = vec![Host { name: "localhost".into(), port: Some(port) }];
+        let mut lines = BufReader::new(process.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let port = lines
+            .find_map(|line| {
+                line.strip_prefix("Listening on ")?
+                    .rsplit(':')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .expect("a port");
+        let [certificate, key, ca] = ["client.pem", "client.key", "ca.pem"]
+            .map(|name| std::fs::read(dir.join(name)).unwrap());
+        let hosts = vec![Host {
+            name: "localhost".into(),
+            port: Some(port),
+        }];
         let token = NewToken {
             label: LABEL,
             so_pin: &Secret::new(SO_PIN.to_vec()),
             user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
-            settings: Settings { store: StoreKind::Kmip, hosts, ..Settings::default() },
+            settings: Settings {
+                store: StoreKind::Kmip,
+                hosts,
+                ..Settings::default()
+            },
             identity: IdentityChange {
                 certificate: Part::Set(&certificate),
                 key: Part::Set(&key),
@@ -94,13 +122,27 @@ impl Drop for Running {
 
 /// Runs this program again for one of `what`, and gives back the rows in their order.
 fn measured(number: usize, arguments: &[&str]) -> Vec<(String, f64)> {
-    let scratch = PathBuf::from(format!("/dev/shm/module-speed-{}-{number}", std::process::id()));
+    let scratch = PathBuf::from(format!(
+        "/dev/shm/module-speed-{}-{number}",
+        std::process::id()
+    ));
     for dir in ["mrhsm", "softhsm"] {
-        DirBuilder::new().recursive(true).mode(0o700).create(scratch.join(dir)).unwrap();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(scratch.join(dir))
+            .unwrap();
     }
     let _running = (arguments[0] == "-serve").then(|| Running::start(&scratch));
     let conf = scratch.join("softhsm.conf");
-    std::fs::write(&conf, format!("directories.tokendir = {}\nlog.level = ERROR\n", scratch.join("softhsm").display())).unwrap();
+    std::fs::write(
+        &conf,
+        format!(
+            "directories.tokendir = {}\nlog.level = ERROR\n",
+            scratch.join("softhsm").display()
+        ),
+    )
+    .unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .arg("-one")
         .args(arguments)
@@ -112,7 +154,12 @@ fn measured(number: usize, arguments: &[&str]) -> Vec<(String, f64)> {
     let _ = std::fs::remove_dir_all(&scratch);
     assert!(output.status.success(), "{arguments:?}: {}", output.status);
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| line.split_once('\t').map(|(row, micros)| (row.into(), micros.parse().unwrap()))).collect()
+    text.lines()
+        .filter_map(|line| {
+            line.split_once('\t')
+                .map(|(row, micros)| (row.into(), micros.parse().unwrap()))
+        })
+        .collect()
 }
 
 fn main() {
@@ -132,7 +179,10 @@ fn main() {
         columns.push(measured(columns.len(), one));
         rest = others;
     }
-    let by_name: Vec<HashMap<_, _>> = columns.iter().map(|rows| rows.iter().cloned().collect()).collect();
+    let by_name: Vec<HashMap<_, _>> = columns
+        .iter()
+        .map(|rows| rows.iter().cloned().collect())
+        .collect();
     let mut told = Vec::new();
     for row in columns.iter().flatten().map(|(row, _)| row) {
         if told.contains(&row) {
@@ -143,7 +193,9 @@ fn main() {
         let first = by_name[0].get(row);
         for (number, column) in by_name.iter().enumerate() {
             match (column.get(row), first) {
-                (Some(micros), Some(first)) if number > 0 => print!("{micros:>12.2} {:>7.2}x", micros / first),
+                (Some(micros), Some(first)) if number > 0 => {
+                    print!("{micros:>12.2} {:>7.2}x", micros / first)
+                }
                 (Some(micros), _) => print!("{micros:>12.2}"),
                 (None, _) => print!("{:>12} {:>8}", "-", ""),
             }

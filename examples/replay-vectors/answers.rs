@@ -49,7 +49,12 @@ impl Made {
 
 /// Lines that say where two messages differ; none when they say the same.
 pub fn differences(recorded: &Field, ours: &Field, made: &Made) -> Vec<String> {
-    let mut comparison = Comparison { made, path: Vec::new(), lines: Vec::new(), attribute: None };
+    let mut comparison = Comparison {
+        made,
+        path: Vec::new(),
+        lines: Vec::new(),
+        attribute: None,
+    };
     comparison.fields(recorded, ours);
     comparison.lines
 }
@@ -65,8 +70,12 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn differ(&mut self, what: String) {
         let path: Vec<String> = self.path.iter().skip(1).map(ToString::to_string).collect();
-        let attribute = self.attribute.as_deref().map_or(String::new(), |name| format!(" ({name})"));
-        self.lines.push(format!("{}{attribute}: {what}", path.join(" / ")));
+        let attribute = self
+            .attribute
+            .as_deref()
+            .map_or(String::new(), |name| format!(" ({name})"));
+        self.lines
+            .push(format!("{}{attribute}: {what}", path.join(" / ")));
     }
 
     fn fields(&mut self, recorded: &Field, ours: &Field) {
@@ -75,7 +84,9 @@ impl Comparison<'_> {
             _ if is_servers(recorded.tag) => {}
             (Value::Structure(recorded_fields), Value::Structure(our_fields)) => {
                 if recorded.tag == Tag::ATTRIBUTE {
-                    self.attribute = find(&recorded.value, &[Tag::ATTRIBUTE_NAME]).and_then(Value::as_text).map(one_blank);
+                    self.attribute = find(&recorded.value, &[Tag::ATTRIBUTE_NAME])
+                        .and_then(Value::as_text)
+                        .map(one_blank);
                 }
                 self.structures(recorded_fields, our_fields);
                 if recorded.tag == Tag::ATTRIBUTE {
@@ -89,7 +100,11 @@ impl Comparison<'_> {
                 let free = self.made.by_server && !self.made.sent.contains(theirs);
                 let as_long = theirs.len() == mine.len() || self.path.contains(&Tag::PRIVATE_KEY);
                 if theirs != mine && *theirs != SOME_BYTES && !(free && as_long) {
-                    self.differ(format!("{} bytes instead of {}, or others", mine.len(), theirs.len()));
+                    self.differ(format!(
+                        "{} bytes instead of {}, or others",
+                        mine.len(),
+                        theirs.len()
+                    ));
                 }
             }
             (Value::BigInteger(_), Value::BigInteger(_)) if self.made.by_server => {}
@@ -98,7 +113,9 @@ impl Comparison<'_> {
             (Value::Text(theirs), Value::Text(mine)) if one_blank(theirs) == *mine => {}
             (theirs, mine) => {
                 let text = |value: &Value| match value {
-                    Value::Enumeration(number) => value_name(recorded.tag, *number).unwrap_or_else(|| format!("{number:#x}")),
+                    Value::Enumeration(number) => {
+                        value_name(recorded.tag, *number).unwrap_or_else(|| format!("{number:#x}"))
+                    }
                     other => format!("{other:?}"),
                 };
                 let (theirs, mine) = (text(theirs), text(mine));
@@ -111,21 +128,41 @@ impl Comparison<'_> {
     fn structures(&mut self, recorded: &[Field], ours: &[Field]) {
         let said = |fields: &[Field]| -> Vec<Field> {
             // The text of a refusal is every server's own, and so is whether there is one.
-            fields.iter().filter(|field| field.tag != Tag::RESULT_MESSAGE).cloned().collect()
+            fields
+                .iter()
+                .filter(|field| field.tag != Tag::RESULT_MESSAGE)
+                .cloned()
+                .collect()
         };
-        let because = ours.iter().find(|field| field.tag == Tag::RESULT_MESSAGE).and_then(|field| field.value.as_text());
+        let because = ours
+            .iter()
+            .find(|field| field.tag == Tag::RESULT_MESSAGE)
+            .and_then(|field| field.value.as_text());
         let because = because.map_or(String::new(), |text| format!(" because '{text}'"));
         let (mut recorded, mut ours) = (said(recorded), said(ours));
         // What a server can do, and which attributes it keeps, is its own matter as long as it can what the recorded one could.
         if self.path.last() == Some(&Tag::RESPONSE_PAYLOAD) {
-            for tag in [Tag::OPERATION, Tag::OBJECT_TYPE, Tag::ATTRIBUTE_NAME, Tag::PROTOCOL_VERSION] {
-                let of = |fields: &[Field]| fields.iter().filter(|field| field.tag == tag).cloned().collect::<Vec<_>>();
+            for tag in [
+                Tag::OPERATION,
+                Tag::OBJECT_TYPE,
+                Tag::ATTRIBUTE_NAME,
+                Tag::PROTOCOL_VERSION,
+            ] {
+                let of = |fields: &[Field]| {
+                    fields
+                        .iter()
+                        .filter(|field| field.tag == tag)
+                        .cloned()
+                        .collect::<Vec<_>>()
+                };
                 let (theirs, mine) = (of(&recorded), of(&ours));
                 if theirs.len() < 2 || mine.len() < 2 {
                     continue;
                 }
                 let has = |field: &Field| match &field.value {
-                    Value::Text(text) => mine.iter().any(|other| other.value.as_text() == Some(&one_blank(text))),
+                    Value::Text(text) => mine
+                        .iter()
+                        .any(|other| other.value.as_text() == Some(&one_blank(text))),
                     _ => mine.contains(field),
                 };
                 for field in theirs.iter().filter(|field| !has(field)) {
@@ -137,8 +174,18 @@ impl Comparison<'_> {
         }
         if self.made.all_attributes {
             // In any order, and each server has some of its own.
-            let name = |field: &Field| find(&field.value, &[Tag::ATTRIBUTE_NAME]).and_then(Value::as_text).map(one_blank);
-            let of = |fields: &[Field]| fields.iter().filter(|field| field.tag == Tag::ATTRIBUTE).cloned().collect::<Vec<_>>();
+            let name = |field: &Field| {
+                find(&field.value, &[Tag::ATTRIBUTE_NAME])
+                    .and_then(Value::as_text)
+                    .map(one_blank)
+            };
+            let of = |fields: &[Field]| {
+                fields
+                    .iter()
+                    .filter(|field| field.tag == Tag::ATTRIBUTE)
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
             let (theirs, mut mine) = (of(&recorded), of(&ours));
             for attribute in &theirs {
                 match mine.iter().position(|other| name(other) == name(attribute)) {
@@ -149,11 +196,23 @@ impl Comparison<'_> {
             recorded.retain(|field| field.tag != Tag::ATTRIBUTE);
             ours.retain(|field| field.tag != Tag::ATTRIBUTE);
         }
-        let tags = |fields: &[Field]| fields.iter().map(|field| field.tag.to_string()).collect::<Vec<_>>().join(", ");
+        let tags = |fields: &[Field]| {
+            fields
+                .iter()
+                .map(|field| field.tag.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         for at in 0..recorded.len().max(ours.len()) {
             match (recorded.get(at), ours.get(at)) {
                 (Some(theirs), Some(mine)) if theirs.tag == mine.tag => self.fields(theirs, mine),
-                _ => return self.differ(format!("[{}] instead of [{}]{because}", tags(&ours), tags(&recorded))),
+                _ => {
+                    return self.differ(format!(
+                        "[{}] instead of [{}]{because}",
+                        tags(&ours),
+                        tags(&recorded)
+                    ));
+                }
             }
         }
     }

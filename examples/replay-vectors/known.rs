@@ -37,7 +37,12 @@ const DIFFERENCES: &[Known] = &[
         line: "Attribute Some(\"Digest\") is missing",
         why: "in 1.0 Digest is given to those who ask for it: clients are known that cannot read it there",
     },
-    Known { case: "SKFF_O_6", step: Some(8), line: "\"Object Group\"", why: "there is no group that nobody asked for" },
+    Known {
+        case: "SKFF_O_6",
+        step: Some(8),
+        line: "\"Object Group\"",
+        why: "there is no group that nobody asked for",
+    },
     Known {
         case: "TC_111",
         step: Some(2),
@@ -56,7 +61,12 @@ const DIFFERENCES: &[Known] = &[
         line: "Operation ",
         why: "Poll and Cancel are answered but not announced, as every answer comes at once; Notify and Put ask clients",
     },
-    Known { case: "TC_122", step: None, line: "Extension Information", why: "there are no extensions" },
+    Known {
+        case: "TC_122",
+        step: None,
+        line: "Extension Information",
+        why: "there are no extensions",
+    },
     Known {
         case: "TC_142",
         step: Some(2),
@@ -64,8 +74,18 @@ const DIFFERENCES: &[Known] = &[
         why: "without Encoding Option the Key Value is wrapped with the attributes that are asked for; the recorded server \
               wrapped the bare key",
     },
-    Known { case: "TC_32", step: Some(8), line: "Batch Item", why: "there is nothing to cancel: every answer comes at once" },
-    Known { case: "TC_92", step: None, line: "(State)", why: "the recording waits two minutes, or its dates have passed" },
+    Known {
+        case: "TC_32",
+        step: Some(8),
+        line: "Batch Item",
+        why: "there is nothing to cancel: every answer comes at once",
+    },
+    Known {
+        case: "TC_92",
+        step: None,
+        line: "(State)",
+        why: "the recording waits two minutes, or its dates have passed",
+    },
     Known {
         case: "TC-SK-CREATE",
         step: None,
@@ -94,13 +114,33 @@ const DIFFERENCES: &[Known] = &[
 
 /// Cases of which the rest, from a step on, cannot be played.
 const ENDS: &[(&str, usize, &str)] = &[
-    ("CS_BC_M_7_12", 0, "its key was on the recorded server before"),
+    (
+        "CS_BC_M_7_12",
+        0,
+        "its key was on the recorded server before",
+    ),
     ("TC_134", 3, "the recording lost the request of Certify"),
     ("TC_151", 0, "its group was on the recorded server before"),
-    ("TC_SJ_1", 1, "the recording lost the request of Create Split Key"),
-    ("TC_SJ_2", 1, "the recording lost the request of Create Split Key"),
-    ("TC_SJ_3", 0, "the recording lost the requests that register the parts"),
-    ("TC_SJ_4", 6, "the recording lost the request of Join Split Key"),
+    (
+        "TC_SJ_1",
+        1,
+        "the recording lost the request of Create Split Key",
+    ),
+    (
+        "TC_SJ_2",
+        1,
+        "the recording lost the request of Create Split Key",
+    ),
+    (
+        "TC_SJ_3",
+        0,
+        "the recording lost the requests that register the parts",
+    ),
+    (
+        "TC_SJ_4",
+        6,
+        "the recording lost the request of Join Split Key",
+    ),
 ];
 
 /// Cases that go on where another ended.
@@ -113,19 +153,27 @@ fn behind_version(name: &str) -> &str {
 /// Why a difference is meant.
 pub fn reason(name: &str, step: usize, line: &str) -> Option<&'static str> {
     let name = behind_version(name);
-    let is_it =
-        |known: &&Known| name.starts_with(known.case) && known.step.is_none_or(|at| at == step) && line.contains(known.line);
+    let is_it = |known: &&Known| {
+        name.starts_with(known.case)
+            && known.step.is_none_or(|at| at == step)
+            && line.contains(known.line)
+    };
     DIFFERENCES.iter().find(is_it).map(|known| known.why)
 }
 
 /// Why the rest of a case cannot be played.
 pub fn end(name: &str, step: usize) -> Option<&'static str> {
     let name = behind_version(name);
-    ENDS.iter().find(|(case, at, _)| name.starts_with(case) && *at == step).map(|(_, _, why)| *why)
+    ENDS.iter()
+        .find(|(case, at, _)| name.starts_with(case) && *at == step)
+        .map(|(_, _, why)| *why)
 }
 
 /// The beginning of the name of the case that this one goes on with.
 pub fn beginning(name: &str) -> Option<&'static str> {
     let name = behind_version(name);
-    BEGINNINGS.iter().find(|(case, _)| name.starts_with(case)).map(|(_, first)| *first)
+    BEGINNINGS
+        .iter()
+        .find(|(case, _)| name.starts_with(case))
+        .map(|(_, first)| *first)
 }

@@ -42,30 +42,50 @@ fn main() -> ExitCode {
     cases.retain(|case| only.is_none_or(|only| case.name.contains(only)));
     let codec = through_the_codec(&cases);
     let conversations = with_the_server(&cases);
-    if codec && conversations && !cases.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if codec && conversations && !cases.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// True when every message survives.
 fn through_the_codec(cases: &[Case]) -> bool {
     let (mut compared, mut failed) = (0, 0);
     for case in cases {
-        let mut messages = case.steps.iter().flat_map(|step| [&step.request, &step.response]).flatten();
+        let mut messages = case
+            .steps
+            .iter()
+            .flat_map(|step| [&step.request, &step.response])
+            .flatten();
         compared += messages.clone().count();
         if let Err(why) = messages.try_for_each(|message| again_the_same(message)) {
             failed += 1;
             println!("{}: {why}", case.name);
         }
     }
-    let missing: usize =
-        case_steps(cases).map(|step| [&step.request, &step.response].into_iter().filter(|m| m.is_none()).count()).sum();
-    println!("Codec: {compared} messages of {} cases; {missing} more are missing in the recording, which says so", cases.len());
+    let missing: usize = case_steps(cases)
+        .map(|step| {
+            [&step.request, &step.response]
+                .into_iter()
+                .filter(|m| m.is_none())
+                .count()
+        })
+        .sum();
+    println!(
+        "Codec: {compared} messages of {} cases; {missing} more are missing in the recording, which says so",
+        cases.len()
+    );
     // The form in which `scripts/test` counts.
     println!("{} passed, {failed} failed", cases.len() - failed);
     failed == 0
 }
 
 fn case_steps(cases: &[Case]) -> impl Iterator<Item = &Step> {
-    cases.iter().filter(|case| case.is_conversation).flat_map(|case| &case.steps)
+    cases
+        .iter()
+        .filter(|case| case.is_conversation)
+        .flat_map(|case| &case.steps)
 }
 
 /// True when every conversation goes as it went, or is explained.
@@ -76,7 +96,8 @@ fn with_the_server(cases: &[Case]) -> bool {
     let (mut same, mut explained, mut failed) = (0, 0, 0);
     for case in cases.iter().filter(|case| case.is_conversation) {
         // Some cases go on where another ended.
-        let first = known::beginning(&case.name).and_then(|first| cases.iter().find(|other| other.name.contains(first)));
+        let first = known::beginning(&case.name)
+            .and_then(|first| cases.iter().find(|other| other.name.contains(first)));
         let before = first.map_or(&[][..], |first| &first.steps);
         match server::replay(&case.name, before, &case.steps) {
             Ok(Verdict::Same) => same += 1,
@@ -95,7 +116,9 @@ fn with_the_server(cases: &[Case]) -> bool {
             }
         }
     }
-    println!("Server: {same} cases as recorded, {explained} differ for a reason that is listed, {failed} failed");
+    println!(
+        "Server: {same} cases as recorded, {explained} differ for a reason that is listed, {failed} failed"
+    );
     failed == 0
 }
 
@@ -110,33 +133,57 @@ struct Case {
 fn read(file: &str) -> Result<Vec<Case>> {
     let text = std::fs::read_to_string(file).map_err(|e| Error::file("cannot read it", e))?;
     if text.trim_start().starts_with('[') {
-        let cases: Vec<serde_json::Value> =
-            serde_json::from_str(&text).map_err(|e| Error::input("this is not the JSON of test cases").because(e))?;
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|e| Error::input("this is not the JSON of test cases").because(e))?;
         return cases.iter().map(recorded_case).collect();
     }
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let case = |line: &str| {
-        let (name, hex) = line.rsplit_once(char::is_whitespace).unwrap_or(("message", line));
-        let step = Step { request: Some(unhex(hex)?), response: None };
-        Ok(Case { name: name.to_owned(), steps: vec![step], is_conversation: false })
+        let (name, hex) = line
+            .rsplit_once(char::is_whitespace)
+            .unwrap_or(("message", line));
+        let step = Step {
+            request: Some(unhex(hex)?),
+            response: None,
+        };
+        Ok(Case {
+            name: name.to_owned(),
+            steps: vec![step],
+            is_conversation: false,
+        })
     };
     lines.map(case).collect()
 }
 
 fn recorded_case(case: &serde_json::Value) -> Result<Case> {
-    let name = case["case"].as_str().ok_or_else(|| Error::input("a case without a name"))?.to_owned();
-    let steps = case["steps"].as_array().ok_or_else(|| Error::input("a case without steps"))?;
+    let name = case["case"]
+        .as_str()
+        .ok_or_else(|| Error::input("a case without a name"))?
+        .to_owned();
+    let steps = case["steps"]
+        .as_array()
+        .ok_or_else(|| Error::input("a case without steps"))?;
     let message = |step: &serde_json::Value, which: &str, note: &str| match step[which].as_str() {
         Some("") if step[note].is_string() => Ok(None),
         Some(hex) => unhex(hex).map(Some),
         None => Err(Error::input(format!("{name}: a step without {which}"))),
     };
     let step = |step| {
-        let (request, response) = (message(step, "request", "request_error")?, message(step, "response", "response_error")?);
+        let (request, response) = (
+            message(step, "request", "request_error")?,
+            message(step, "response", "response_error")?,
+        );
         Ok(Step { request, response })
     };
     let steps = steps.iter().map(step).collect::<Result<_>>()?;
-    Ok(Case { name, steps, is_conversation: true })
+    Ok(Case {
+        name,
+        steps,
+        is_conversation: true,
+    })
 }
 
 fn again_the_same(bytes: &[u8]) -> Result<()> {
@@ -149,7 +196,11 @@ fn again_the_same(bytes: &[u8]) -> Result<()> {
     let difference = before.lines().zip(after.lines()).find(|(a, b)| a != b);
     Err(Error::protocol(match difference {
         Some((a, b)) => format!("encoded differently: '{}' became '{}'", a.trim(), b.trim()),
-        None => format!("encoded differently: {} bytes became {}", bytes.len(), again.len()),
+        None => format!(
+            "encoded differently: {} bytes became {}",
+            bytes.len(),
+            again.len()
+        ),
     }))
 }
 
@@ -161,7 +212,11 @@ fn again(bytes: &[u8]) -> Result<Secret> {
 }
 
 fn unhex(hex: &str) -> Result<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        (byte as char)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let pairs = hex.as_bytes().chunks(2);
     pairs
         .map(|pair| match pair {

@@ -47,9 +47,17 @@ pub enum Verdict {
 
 /// Holds a case's conversation again, after the steps `before`.
 pub fn replay(name: &str, before: &[Step], steps: &[Step]) -> Result<Verdict> {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).map_err(|e| Error::file("a folder", e))?;
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .map_err(|e| Error::file("a folder", e))?;
     let steps: Vec<&Step> = before.iter().chain(steps).collect();
-    let mut search = Search { name, steps: &steps, file: folder.path().join("served"), tried: 0, best: (0, Vec::new()) };
+    let mut search = Search {
+        name,
+        steps: &steps,
+        file: folder.path().join("served"),
+        tried: 0,
+        best: (0, Vec::new()),
+    };
     Ok(match search.from(0, &Played::default())? {
         Some(reasons) if reasons.is_empty() => Verdict::Same,
         Some(reasons) => Verdict::Explained(reasons),
@@ -86,12 +94,19 @@ struct Search<'a> {
 impl Search<'_> {
     /// The reasons for known differences, when the rest of the case can be played from `at`.
     fn from(&mut self, at: usize, played: &Played) -> Result<Option<Vec<&'static str>>> {
-        let Some(step) = self.steps.get(at).copied() else { return Ok(Some(played.reasons.clone())) };
+        let Some(step) = self.steps.get(at).copied() else {
+            return Ok(Some(played.reasons.clone()));
+        };
         if let Some(why) = known::end(self.name, at) {
             return Ok(Some([played.reasons.as_slice(), &[why]].concat()));
         }
         let Some(request) = &step.request else {
-            let asked = step.response.as_deref().map(read).transpose()?.map_or(Vec::new(), |answer| operations(&answer));
+            let asked = step
+                .response
+                .as_deref()
+                .map(read)
+                .transpose()?
+                .map_or(Vec::new(), |answer| operations(&answer));
             if !asked.is_empty() && asked.iter().all(is_the_servers) {
                 return self.from(at + 1, played);
             }
@@ -104,8 +119,13 @@ impl Search<'_> {
         }
         let answered = step.response.as_deref().map(read).transpose()?;
         // What is polled for was answered already, which Asynchronous Indicator allows.
-        if let (Some(early), true) = (played.early.last(), operations(&asked) == [OperationCode::POLL]) {
-            let wrong = answered.as_ref().map_or(Vec::new(), |answered| differences(answered, early, &played.made));
+        if let (Some(early), true) = (
+            played.early.last(),
+            operations(&asked) == [OperationCode::POLL],
+        ) {
+            let wrong = answered.as_ref().map_or(Vec::new(), |answered| {
+                differences(answered, early, &played.made)
+            });
             let mut on = played.clone();
             on.early.pop();
             if wrong.is_empty() {
@@ -154,7 +174,10 @@ impl Search<'_> {
     }
 
     fn stumbled(&mut self, at: usize, wrong: Vec<String>) {
-        if at > self.best.0 || self.best.1.is_empty() || (at == self.best.0 && wrong.len() < self.best.1.len()) {
+        if at > self.best.0
+            || self.best.1.is_empty()
+            || (at == self.best.0 && wrong.len() < self.best.1.len())
+        {
             self.best = (at, wrong);
         }
     }
@@ -164,7 +187,12 @@ impl Search<'_> {
         let file = |e| Error::file("the server's file", e);
         let _ = std::fs::remove_file(&self.file);
         if !played.journal.is_empty() {
-            let mut copy = File::options().write(true).create_new(true).mode(0o600).open(&self.file).map_err(file)?;
+            let mut copy = File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&self.file)
+                .map_err(file)?;
             copy.write_all(&played.journal).map_err(file)?;
         }
         let version = version_of(asked);
@@ -173,13 +201,29 @@ impl Search<'_> {
             asked.value.encode(asked.tag, &mut writer);
             writer.finish()?
         };
-        let engine = Engine::new(Personality::standard(), Objects::open(&self.file, &[7; 32])?);
+        let engine = Engine::new(
+            Personality::standard(),
+            Objects::open(&self.file, &[7; 32])?,
+        );
         // Who asks is who the certificate says; in the recording it is who the credential says.
-        let name = find(&asked.value, &[Tag::REQUEST_HEADER, Tag::AUTHENTICATION, Tag::CREDENTIAL, Tag::CREDENTIAL_VALUE])
-            .and_then(|value| find(value, &[Tag::USERNAME]).or_else(|| find(value, &[Tag::DEVICE_SERIAL_NUMBER])))
-            .and_then(Value::as_text)
-            .unwrap_or("client");
-        let caller = Caller { name: name.to_owned(), groups: Vec::new() };
+        let name = find(
+            &asked.value,
+            &[
+                Tag::REQUEST_HEADER,
+                Tag::AUTHENTICATION,
+                Tag::CREDENTIAL,
+                Tag::CREDENTIAL_VALUE,
+            ],
+        )
+        .and_then(|value| {
+            find(value, &[Tag::USERNAME]).or_else(|| find(value, &[Tag::DEVICE_SERIAL_NUMBER]))
+        })
+        .and_then(Value::as_text)
+        .unwrap_or("client");
+        let caller = Caller {
+            name: name.to_owned(),
+            groups: Vec::new(),
+        };
         let answer = engine.answer(&caller, frame.expose(), None);
         drop(engine);
         played.journal = std::fs::read(&self.file).map_err(file)?;
@@ -189,7 +233,10 @@ impl Search<'_> {
 
 fn read(bytes: &[u8]) -> Result<Field> {
     let item = Item::parse(bytes)?;
-    Ok(Field { tag: item.tag, value: Value::decode(&item)? })
+    Ok(Field {
+        tag: item.tag,
+        value: Value::decode(&item)?,
+    })
 }
 
 /// Put and Notify are what a server asks a client.
@@ -199,21 +246,36 @@ fn is_the_servers(operation: &OperationCode) -> bool {
 
 /// The value under this path of tags.
 pub fn find<'a>(value: &'a Value, path: &[Tag]) -> Option<&'a Value> {
-    let [first, rest @ ..] = path else { return Some(value) };
-    let Value::Structure(fields) = value else { return None };
-    fields.iter().find(|field| field.tag == *first).and_then(|field| find(&field.value, rest))
+    let [first, rest @ ..] = path else {
+        return Some(value);
+    };
+    let Value::Structure(fields) = value else {
+        return None;
+    };
+    fields
+        .iter()
+        .find(|field| field.tag == *first)
+        .and_then(|field| find(&field.value, rest))
 }
 
 fn version_of(message: &Field) -> Version {
-    let number = |tag| match find(&message.value, &[Tag::REQUEST_HEADER, Tag::PROTOCOL_VERSION, tag]) {
+    let number = |tag| match find(
+        &message.value,
+        &[Tag::REQUEST_HEADER, Tag::PROTOCOL_VERSION, tag],
+    ) {
         Some(Value::Integer(number)) => u16::try_from(*number).unwrap_or(0),
         _ => 0,
     };
-    Version { major: number(Tag::PROTOCOL_VERSION_MAJOR), minor: number(Tag::PROTOCOL_VERSION_MINOR) }
+    Version {
+        major: number(Tag::PROTOCOL_VERSION_MAJOR),
+        minor: number(Tag::PROTOCOL_VERSION_MINOR),
+    }
 }
 
 fn operations(message: &Field) -> Vec<OperationCode> {
-    let Value::Structure(parts) = &message.value else { return Vec::new() };
+    let Value::Structure(parts) = &message.value else {
+        return Vec::new();
+    };
     let items = parts.iter().filter(|part| part.tag == Tag::BATCH_ITEM);
     items
         .filter_map(|item| match find(&item.value, &[Tag::OPERATION]) {
@@ -224,19 +286,26 @@ fn operations(message: &Field) -> Vec<OperationCode> {
 }
 
 fn is_pending(answer: &Field) -> bool {
-    matches!(find(&answer.value, &[Tag::BATCH_ITEM, Tag::RESULT_STATUS]), Some(Value::Enumeration(2)))
+    matches!(
+        find(&answer.value, &[Tag::BATCH_ITEM, Tag::RESULT_STATUS]),
+        Some(Value::Enumeration(2))
+    )
 }
 
 /// What each of a request's words may mean, all combinations.
 fn choices(asked: &Field, played: &Played) -> Vec<Vec<Value>> {
-    let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs().cast_signed());
+    let now = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |now| now.as_secs().cast_signed());
     let mut holes = Vec::new();
     holes_of(asked, &mut holes);
     let mut all: Vec<Vec<Value>> = vec![Vec::new()];
     for hole in holes {
         let mut may_be: Vec<Value> = match hole {
             Hole::Uid => played.uids.iter().cloned().map(Value::Text).collect(),
-            Hole::Time => [now - 3600, now + 3600, now - 60].map(Value::DateTime).to_vec(),
+            Hole::Time => [now - 3600, now + 3600, now - 60]
+                .map(Value::DateTime)
+                .to_vec(),
             Hole::Bytes(tag) => {
                 let made = played.bytes.iter().filter(|(made, _)| *made == tag);
                 made.map(|(_, bytes)| Value::Bytes(bytes.clone())).collect()
@@ -248,8 +317,18 @@ fn choices(asked: &Field, played: &Played) -> Vec<Vec<Value>> {
                 _ => Value::Text("nothing has this identifier".into()),
             });
         }
-        let with = |before: &Vec<Value>, this: &Value| [before.as_slice(), std::slice::from_ref(this)].concat();
-        all = all.iter().flat_map(|before| may_be.iter().map(|this| with(before, this)).collect::<Vec<_>>()).collect();
+        let with = |before: &Vec<Value>, this: &Value| {
+            [before.as_slice(), std::slice::from_ref(this)].concat()
+        };
+        all = all
+            .iter()
+            .flat_map(|before| {
+                may_be
+                    .iter()
+                    .map(|this| with(before, this))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
     }
     all
 }
@@ -280,7 +359,9 @@ fn holes_of(field: &Field, holes: &mut Vec<Hole>) {
 /// The message with what its words mean.
 fn filled<'a>(field: &Field, meant: &mut impl Iterator<Item = &'a Value>) -> Field {
     let value = match &field.value {
-        Value::Structure(fields) => Value::Structure(fields.iter().map(|field| filled(field, meant)).collect()),
+        Value::Structure(fields) => {
+            Value::Structure(fields.iter().map(|field| filled(field, meant)).collect())
+        }
         value if hole(field).is_some() => meant.next().unwrap_or(value).clone(),
         // Where the originals broke a line, the recording has blanks.
         Value::Text(text) if field.tag == Tag::ATTRIBUTE_NAME => {
@@ -288,19 +369,29 @@ fn filled<'a>(field: &Field, meant: &mut impl Iterator<Item = &'a Value>) -> Fie
         }
         other => other.clone(),
     };
-    Field { tag: field.tag, value }
+    Field {
+        tag: field.tag,
+        value,
+    }
 }
 
 /// What an answer brings: identifiers, and bytes that later requests may give back.
 fn collect(answer: &Field, played: &mut Played) {
     match &answer.value {
         Value::Structure(fields) => fields.iter().for_each(|field| collect(field, played)),
-        Value::Text(uid) if is_uid(answer.tag) && !played.uids.contains(uid) => played.uids.push(uid.clone()),
+        Value::Text(uid) if is_uid(answer.tag) && !played.uids.contains(uid) => {
+            played.uids.push(uid.clone())
+        }
         Value::Bytes(bytes) => played.bytes.push((answer.tag, bytes.clone())),
         _ => {}
     }
 }
 
 fn is_uid(tag: Tag) -> bool {
-    matches!(tag, Tag::UNIQUE_IDENTIFIER | Tag::PRIVATE_KEY_UNIQUE_IDENTIFIER | Tag::PUBLIC_KEY_UNIQUE_IDENTIFIER)
+    matches!(
+        tag,
+        Tag::UNIQUE_IDENTIFIER
+            | Tag::PRIVATE_KEY_UNIQUE_IDENTIFIER
+            | Tag::PUBLIC_KEY_UNIQUE_IDENTIFIER
+    )
 }

@@ -18,8 +18,12 @@ use super::scratch;
 pub fn configuration(bytes: &[u8]) {
     let path = Path::new("mrhsm.conf");
     let _ = PinFile::parse(bytes, path).map(|file| file.to_text());
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(config) = Config::parse(text, path) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(config) = Config::parse(text, path) else {
+        return;
+    };
     let again = Config::parse(&config.to_text(), path).expect("what we write we can read");
     assert_eq!(again, config);
 }
@@ -35,7 +39,8 @@ pub fn identity(bytes: &[u8]) {
         let Ok(identity) = found else { continue };
         let _ = identity.check_dates();
         let (chain, key) = (identity.chain_pem(), identity.key_pem());
-        Identity::from_pem(chain.as_bytes(), key.expose(), None).expect("what we write we can read");
+        Identity::from_pem(chain.as_bytes(), key.expose(), None)
+            .expect("what we write we can read");
     }
 }
 
@@ -65,7 +70,10 @@ pub fn key_import(bytes: &[u8]) {
         let der = key.to_pkcs8().expect("a private key can be written");
         let again = PrivateKey::from_pkcs8(der.expose()).expect("what we write we can read");
         assert_eq!(again.kind(), key.kind());
-        assert_eq!(again.to_pkcs8().expect("what was written once").expose(), der.expose());
+        assert_eq!(
+            again.to_pkcs8().expect("what was written once").expose(),
+            der.expose()
+        );
     }
     let publics = [
         PublicKey::from_spki(bytes),
@@ -76,7 +84,13 @@ pub fn key_import(bytes: &[u8]) {
     for key in publics.into_iter().flatten() {
         let der = key.to_spki().expect("a public key can be written");
         let again = PublicKey::from_spki(&der).expect("what we write we can read");
-        assert_eq!((again.kind(), again.to_spki().expect("what was written once")), (key.kind(), der));
+        assert_eq!(
+            (
+                again.kind(),
+                again.to_spki().expect("what was written once")
+            ),
+            (key.kind(), der)
+        );
     }
 }
 
@@ -87,8 +101,10 @@ const SEAL: [u8; 32] = [7; 32];
 pub fn journal(bytes: &[u8]) {
     let directory = scratch();
     let path = directory.path().join("objects");
-    let entry =
-        |number: u8| Entry { uid: format!("object {number}"), put: Some((vec![number; 40], Secret::new(vec![number; 32]))) };
+    let entry = |number: u8| Entry {
+        uid: format!("object {number}"),
+        put: Some((vec![number; 40], Secret::new(vec![number; 32]))),
+    };
     {
         let mut journal = Journal::open(&path, &SEAL).expect("an empty journal");
         let lock = lock(&path).expect("nobody else has it");
@@ -107,8 +123,12 @@ pub fn journal(bytes: &[u8]) {
         }
     }
     fs::write(&path, &file).expect("room in the temporary directory");
-    let Ok(mut journal) = Journal::open(&path, &SEAL) else { return };
-    let Ok(before) = journal.read_on() else { return };
+    let Ok(mut journal) = Journal::open(&path, &SEAL) else {
+        return;
+    };
+    let Ok(before) = journal.read_on() else {
+        return;
+    };
     let lock = lock(&path).expect("nobody else has it");
     if journal.append(&lock, &[entry(9)]).is_err() {
         return;
@@ -116,7 +136,10 @@ pub fn journal(bytes: &[u8]) {
     let mut again = Journal::open(&path, &SEAL).expect("as before");
     let after = again.read_on().expect("as before");
     let met = |uid: &str| after.entries.iter().any(|met| met.entry.uid == uid);
-    assert!(met("object 9"), "a record written after the damage is found");
+    assert!(
+        met("object 9"),
+        "a record written after the damage is found"
+    );
     for Met { entry: earlier, .. } in &before.entries {
         assert!(met(&earlier.uid), "{} was there before", earlier.uid);
     }

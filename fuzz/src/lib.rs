@@ -32,5 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 
 /// A directory for the files of one run, in memory where the system has a place for it.
 fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory")
 }

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use mrhsm_pkcs11::error::Result;
 use mrhsm_pkcs11::kmip::message::{RequestMessage, ResponseMessage, encode_request};
 use mrhsm_pkcs11::kmip::{
-    AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask,
-    GetAttributesRequest, GetRequest, LocateRequest, ObjectType, QueryRequest, value_name,
+    AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, CryptographicAlgorithm,
+    CryptographicUsageMask, GetAttributesRequest, GetRequest, LocateRequest, ObjectType,
+    QueryRequest, value_name,
 };
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::server::{Caller, Engine, Ids, Objects, Personality};
@@ -20,7 +21,9 @@ use super::scratch;
 
 /// Any bytes as a request: decoded by its types, and encoding is stable.
 pub fn request_message(bytes: &[u8]) {
-    let Ok(message) = RequestMessage::decode(bytes) else { return };
+    let Ok(message) = RequestMessage::decode(bytes) else {
+        return;
+    };
     let Ok(once) = message.encode() else { return };
     let again = RequestMessage::decode(once.expose()).expect("what we write we can read");
     assert_eq!(again.encode().expect("what was written once"), once);
@@ -28,7 +31,9 @@ pub fn request_message(bytes: &[u8]) {
 
 /// Any bytes as a response: decoded by its types, and encoding is stable.
 pub fn response_message(bytes: &[u8]) {
-    let Ok(message) = ResponseMessage::decode(bytes) else { return };
+    let Ok(message) = ResponseMessage::decode(bytes) else {
+        return;
+    };
     let _ = message.get::<GetRequest>(0);
     let _ = message.get::<GetAttributesRequest>(1);
     let _ = message.get::<LocateRequest>(2);
@@ -42,12 +47,17 @@ pub fn response_message(bytes: &[u8]) {
 pub fn ttlv_item(bytes: &[u8]) {
     dump_with(bytes, value_name);
     let Ok(item) = Item::parse(bytes) else { return };
-    let Ok(value) = Value::decode(&item) else { return };
+    let Ok(value) = Value::decode(&item) else {
+        return;
+    };
     let mut writer = Writer::new(Version::V1_4);
     value.encode(item.tag, &mut writer);
     let again = writer.finish().expect("every value can be written");
     let item = Item::parse(again.expose()).expect("what we write we can read");
-    assert_eq!(Value::decode(&item).expect("what we write we can read"), value);
+    assert_eq!(
+        Value::decode(&item).expect("what we write we can read"),
+        value
+    );
 }
 
 const SEAL: [u8; 32] = [7; 32];
@@ -59,20 +69,35 @@ const LONGEST: usize = 1 << 20;
 /// The first byte chooses the server's character; the others are what a connection brings, message after message. Identifiers
 /// are numbers, so that a request can name an object that an earlier one made: 1 to 4 are there from the beginning.
 pub fn server_request(bytes: &[u8]) {
-    let Some((character, mut wire)) = bytes.split_first() else { return };
+    let Some((character, mut wire)) = bytes.split_first() else {
+        return;
+    };
     let characters = Personality::all();
     let personality = characters[usize::from(*character) % characters.len()].clone();
-    let personality = Personality { ids: Ids::Number, ..personality };
+    let personality = Personality {
+        ids: Ids::Number,
+        ..personality
+    };
     let falls_silent = personality.silent_on_nothing;
     let directory = scratch();
     let path = directory.path().join("objects");
     fs::copy(furnished(), &path).expect("room in the temporary directory");
-    let engine = Engine::new(personality, Objects::open(&path, &SEAL).expect("a good journal"));
-    let caller = Caller { name: "fuzz".into(), groups: Vec::new() };
+    let engine = Engine::new(
+        personality,
+        Objects::open(&path, &SEAL).expect("a good journal"),
+    );
+    let caller = Caller {
+        name: "fuzz".into(),
+        groups: Vec::new(),
+    };
     while let Some(header) = wire.first_chunk() {
         // As the network does it: what is no frame ends the connection.
-        let Ok(length) = frame_length(header, LONGEST) else { break };
-        let Some((message, rest)) = wire.split_at_checked(length) else { break };
+        let Ok(length) = frame_length(header, LONGEST) else {
+            break;
+        };
+        let Some((message, rest)) = wire.split_at_checked(length) else {
+            break;
+        };
         wire = rest;
         Engine::hear(message);
         let answer = engine.answer(&caller, message, None);
@@ -96,27 +121,57 @@ fn furnished() -> &'static PathBuf {
         .get_or_init(|| {
             let directory = scratch();
             let path = directory.path().join("objects");
-            let personality = Personality { ids: Ids::Number, ..Personality::standard() };
-            let engine = Engine::new(personality, Objects::open(&path, &SEAL).expect("an empty journal"));
-            let caller = Caller { name: "fuzz".into(), groups: Vec::new() };
+            let personality = Personality {
+                ids: Ids::Number,
+                ..Personality::standard()
+            };
+            let engine = Engine::new(
+                personality,
+                Objects::open(&path, &SEAL).expect("an empty journal"),
+            );
+            let caller = Caller {
+                name: "fuzz".into(),
+                groups: Vec::new(),
+            };
             let ask = |request: Result<Secret>| {
-                let answer = engine.answer(&caller, request.expect("a good request").expose(), None);
-                assert!(answer.done.iter().all(|done| done.refused.is_none()), "the server is furnished");
+                let answer =
+                    engine.answer(&caller, request.expect("a good request").expose(), None);
+                assert!(
+                    answer.done.iter().all(|done| done.refused.is_none()),
+                    "the server is furnished"
+                );
             };
             let active = |algorithm, bits| {
                 Attributes::new()
                     .with(AttributeValue::CryptographicAlgorithm(algorithm))
                     .with(AttributeValue::CryptographicLength(bits))
-                    .with(AttributeValue::CryptographicUsageMask(CryptographicUsageMask(ALL_USES)))
+                    .with(AttributeValue::CryptographicUsageMask(
+                        CryptographicUsageMask(ALL_USES),
+                    ))
                     .with(AttributeValue::ActivationDate(DateTime(1)))
             };
-            for algorithm in [CryptographicAlgorithm::AES, CryptographicAlgorithm::HMAC_SHA256] {
-                let (object_type, attributes) = (ObjectType::SYMMETRIC_KEY, active(algorithm, 256).into());
-                let create = CreateRequest { object_type, template_attribute: attributes, ..CreateRequest::default() };
+            for algorithm in [
+                CryptographicAlgorithm::AES,
+                CryptographicAlgorithm::HMAC_SHA256,
+            ] {
+                let (object_type, attributes) =
+                    (ObjectType::SYMMETRIC_KEY, active(algorithm, 256).into());
+                let create = CreateRequest {
+                    object_type,
+                    template_attribute: attributes,
+                    ..CreateRequest::default()
+                };
                 ask(encode_request(Version::V1_4, None, &create));
             }
             let common = Some(active(CryptographicAlgorithm::EC, 256).into());
-            ask(encode_request(Version::V1_4, None, &CreateKeyPairRequest { common, ..CreateKeyPairRequest::default() }));
+            ask(encode_request(
+                Version::V1_4,
+                None,
+                &CreateKeyPairRequest {
+                    common,
+                    ..CreateKeyPairRequest::default()
+                },
+            ));
             (directory, path)
         })
         .1

@@ -15,7 +15,12 @@ use crate::version::Version;
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// Token directory [default: $MRHSM_TOKEN_DIR, else $MAPR_HOME/conf/tokens, else /etc/mrhsm/tokens or ~/.config/mrhsm/tokens]
-    #[arg(long, value_name = "DIR", global = true, help_heading = "Common options")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = "Common options"
+    )]
     pub tokendir: Option<PathBuf>,
 
     /// Print the result as JSON
@@ -132,11 +137,20 @@ impl Settings {
             crypto,
             keycache,
         } = self;
-        let files = [cacert, clientcert, clientkey, p12].iter().all(|f| f.is_none());
+        let files = [cacert, clientcert, clientkey, p12]
+            .iter()
+            .all(|f| f.is_none());
         let secrets = clientkeypass.is_none() && password.is_none();
         let names = ip.is_none() && servername.is_none() && username.is_none();
-        let numbers = port.is_none() && connecttimeout.is_none() && timeout.is_none() && keycache.is_none();
-        files && secrets && names && numbers && storetype.is_none() && kmipversion.is_none() && crypto.is_none()
+        let numbers =
+            port.is_none() && connecttimeout.is_none() && timeout.is_none() && keycache.is_none();
+        files
+            && secrets
+            && names
+            && numbers
+            && storetype.is_none()
+            && kmipversion.is_none()
+            && crypto.is_none()
     }
 
     /// Puts what was given into a token's settings.
@@ -192,9 +206,14 @@ pub fn truth() -> impl TypedValueParser<Value = bool> {
 /// A token's label: UTF-8, 1 to 32 bytes (PKCS#11 has room for 32), no control characters.
 pub fn label() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().try_map(|text: OsString| -> Result<String, String> {
-        let label = text.into_string().map_err(|_| "a label is text in UTF-8, this is not".to_string())?;
+        let label = text
+            .into_string()
+            .map_err(|_| "a label is text in UTF-8, this is not".to_string())?;
         if label.trim() != label {
-            return Err("a label cannot begin or end with a blank, because PKCS#11 pads labels with them".into());
+            return Err(
+                "a label cannot begin or end with a blank, because PKCS#11 pads labels with them"
+                    .into(),
+            );
         }
         config::check_label(&label)?;
         Ok(label)
@@ -211,9 +230,10 @@ fn server_name(text: &str) -> Result<String, String> {
 fn kmip_version(text: &str) -> Result<KmipVersion, String> {
     match text {
         "auto" => Ok(KmipVersion::Auto),
-        _ => {
-            text.parse().map(KmipVersion::Pinned).map_err(|_: Error| "use auto, 1.0, 1.1, 1.2, 1.3, 1.4, 2.0 or 2.1".to_string())
-        }
+        _ => text
+            .parse()
+            .map(KmipVersion::Pinned)
+            .map_err(|_: Error| "use auto, 1.0, 1.1, 1.2, 1.3, 1.4, 2.0 or 2.1".to_string()),
     }
 }
 
@@ -234,7 +254,9 @@ fn cache_time(text: &str) -> Result<u64, String> {
 
 /// A time as people write it, in milliseconds: `500ms`, `10s`, `10` (seconds), `5m`, `1h`.
 fn millis(text: &str) -> Result<u64, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let factor = match unit {
         "ms" => Some(1),
@@ -256,10 +278,26 @@ mod tests {
 
     #[test]
     fn times() {
-        for (text, expected) in [("500ms", 500), ("10s", 10_000), ("10", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("0", 0)] {
+        for (text, expected) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("10", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0", 0),
+        ] {
             assert_eq!(millis(text), Ok(expected), "{text}");
         }
-        for text in ["", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "5x", "5\u{e9}"] {
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "99999999999999999999s",
+            "5x",
+            "5\u{e9}",
+        ] {
             assert!(millis(text).is_err(), "{text}");
         }
         assert!(time_out("0s").is_err() && time_out("11m").is_err() && time_out("10m").is_ok());

@@ -38,8 +38,11 @@ pub struct CertificateView {
 impl CertificateView {
     /// Reads a DER certificate; `name` is the file for the error.
     pub fn from_der(der: &[u8], name: &str) -> Result<CertificateView> {
-        let (_, certificate) = X509Certificate::from_der(der)
-            .map_err(|e| Error::input(format!("{name} does not hold an X.509 certificate that can be read ({e})")))?;
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|e| {
+            Error::input(format!(
+                "{name} does not hold an X.509 certificate that can be read ({e})"
+            ))
+        })?;
         let validity = certificate.validity();
         Ok(CertificateView {
             subject: one_line(certificate.subject()),
@@ -49,7 +52,8 @@ impl CertificateView {
             key_algorithm: algorithm_name(&certificate.public_key().algorithm.algorithm),
             not_before: validity.not_before,
             not_after: validity.not_after,
-            days_left: (validity.not_after.timestamp() - jiff::Timestamp::now().as_second()).div_euclid(24 * 60 * 60),
+            days_left: (validity.not_after.timestamp() - jiff::Timestamp::now().as_second())
+                .div_euclid(24 * 60 * 60),
         })
     }
 
@@ -57,7 +61,9 @@ impl CertificateView {
     pub fn from_pem(pem: &[u8], name: &str) -> Result<Vec<CertificateView>> {
         CertificateDer::pem_slice_iter(pem)
             .map(|der| {
-                let der = der.map_err(|e| Error::input(format!("{name}: the PEM text is damaged")).because(e.to_string()))?;
+                let der = der.map_err(|e| {
+                    Error::input(format!("{name}: the PEM text is damaged")).because(e.to_string())
+                })?;
                 CertificateView::from_der(&der, name)
             })
             .collect()
@@ -79,7 +85,10 @@ impl CertificateView {
         out.line(format!("    Subject: {}", self.subject));
         out.line(format!("    Issuer: {}", self.issuer));
         out.line(format!("    Version: {}", self.version));
-        out.line(format!("    Signature Algorithm: {}", self.signature_algorithm));
+        out.line(format!(
+            "    Signature Algorithm: {}",
+            self.signature_algorithm
+        ));
         out.line(format!("    Public Key Algorithm: {}", self.key_algorithm));
         out.line("    Validity:");
         out.line(format!("        Not before: {}", self.not_before()));
@@ -94,7 +103,9 @@ fn one_line(name: &X509Name<'_>) -> String {
         line.push('/');
         line.push_str(&attribute_name(attribute.attr_type()));
         line.push('=');
-        let text = attribute.as_str().map_or_else(|_| format!("#{}", to_hex(attribute.as_slice())), escaped);
+        let text = attribute
+            .as_str()
+            .map_or_else(|_| format!("#{}", to_hex(attribute.as_slice())), escaped);
         line.push_str(&text);
     }
     line
@@ -104,7 +115,13 @@ fn one_line(name: &X509Name<'_>) -> String {
 fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            if c.is_control() { c.escape_unicode().collect::<String>() } else { c.to_string() }.chars().collect::<Vec<_>>()
+            if c.is_control() {
+                c.escape_unicode().collect::<String>()
+            } else {
+                c.to_string()
+            }
+            .chars()
+            .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -165,7 +182,10 @@ fn rfc3339<S: Serializer>(time: &ASN1Time, serializer: S) -> std::result::Result
 /// `Aug  5 05:23:00 2029 GMT`, as OpenSSL's `ASN1_TIME_print`.
 fn date(time: ASN1Time) -> String {
     match jiff::Timestamp::from_second(time.timestamp()) {
-        Ok(stamp) => stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%b %e %H:%M:%S %Y GMT").to_string(),
+        Ok(stamp) => stamp
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .strftime("%b %e %H:%M:%S %Y GMT")
+            .to_string(),
         Err(_) => time.to_string(),
     }
 }
@@ -178,28 +198,48 @@ mod tests {
     fn a_certificate_reads_as_openssl_shows_it() {
         let mut params = rcgen::CertificateParams::new(vec!["client.example".to_string()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CountryName, "US");
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Example\nOU=forged");
-        params.distinguished_name.push(rcgen::DnType::CommonName, "kmipclient");
-        params.distinguished_name.push(rcgen::DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]), "a@example.com");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CountryName, "US");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, "Example\nOU=forged");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "kmipclient");
+        params.distinguished_name.push(
+            rcgen::DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]),
+            "a@example.com",
+        );
         params.not_before = rcgen::date_time_ymd(2020, 1, 13);
         params.not_after = rcgen::date_time_ymd(2020, 8, 5);
         let key = rcgen::KeyPair::generate().unwrap();
-        let view = CertificateView::from_der(params.self_signed(&key).unwrap().der(), "c.pem").unwrap();
-        assert_eq!(view.subject, "/C=US/O=Example\\u{a}OU=forged/CN=kmipclient/emailAddress=a@example.com");
+        let view =
+            CertificateView::from_der(params.self_signed(&key).unwrap().der(), "c.pem").unwrap();
+        assert_eq!(
+            view.subject,
+            "/C=US/O=Example\\u{a}OU=forged/CN=kmipclient/emailAddress=a@example.com"
+        );
         assert_eq!(view.subject, view.issuer);
         assert_eq!(view.version, 3);
         assert_eq!(view.signature_algorithm, "ecdsa-with-SHA256");
         assert_eq!(view.key_algorithm, "id-ecPublicKey");
         assert_eq!(view.not_before(), "Jan 13 00:00:00 2020 GMT");
         assert_eq!(view.not_after(), "Aug  5 00:00:00 2020 GMT");
-        assert_eq!(serde_json::to_value(&view).unwrap()["not_after"], "2020-08-05T00:00:00Z");
+        assert_eq!(
+            serde_json::to_value(&view).unwrap()["not_after"],
+            "2020-08-05T00:00:00Z"
+        );
         assert!(view.days_left < -1000);
     }
 
     #[test]
     fn garbage_is_named() {
         let e = CertificateView::from_der(b"\x30\x03garbage", "c.pem").unwrap_err();
-        assert!(e.to_string().starts_with("c.pem does not hold an X.509 certificate"), "{e}");
+        assert!(
+            e.to_string()
+                .starts_with("c.pem does not hold an X.509 certificate"),
+            "{e}"
+        );
     }
 }

@@ -50,8 +50,15 @@ struct View<'a> {
 /// Makes the certificate, and the authority when there is none.
 pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
-    let password = args.p12.as_ref().map(|password| password.read("-p12")).transpose()?;
-    if password.as_ref().is_some_and(|password| password.is_empty()) {
+    let password = args
+        .p12
+        .as_ref()
+        .map(|password| password.read("-p12"))
+        .transpose()?;
+    if password
+        .as_ref()
+        .is_some_and(|password| password.is_empty())
+    {
         return Err(Failure::usage("-p12: an empty password protects nothing"));
     }
     let (authority, made) = Authority::open(&dir)?;
@@ -62,10 +69,24 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
             dir.join("ca.key").display()
         ));
     }
-    let wanted = Wanted { name: &args.name, hosts: &args.san, clusters: &args.cluster, days: args.days, p12: password.as_ref() };
-    let Certified { certificate, key, p12, renewed } = authority.issue(&wanted)?;
+    let wanted = Wanted {
+        name: &args.name,
+        hosts: &args.san,
+        clusters: &args.cluster,
+        days: args.days,
+        p12: password.as_ref(),
+    };
+    let Certified {
+        certificate,
+        key,
+        p12,
+        renewed,
+    } = authority.issue(&wanted)?;
     if renewed {
-        note(format!("{} was there already: the certificate is renewed, the key is the same.", key.display()));
+        note(format!(
+            "{} was there already: the certificate is renewed, the key is the same.",
+            key.display()
+        ));
     }
     let ca = authority.certificate();
     out.line(format!("CA certificate : {}", ca.display()));
@@ -74,7 +95,13 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     if let Some(p12) = &p12 {
         out.line(format!("PKCS#12        : {}", p12.display()));
     }
-    out.object(&View { ca: &ca, certificate: &certificate, key: &key, p12: p12.as_deref(), renewed });
+    out.object(&View {
+        ca: &ca,
+        certificate: &certificate,
+        key: &key,
+        p12: p12.as_deref(),
+        renewed,
+    });
     Ok(())
 }
 

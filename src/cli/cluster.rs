@@ -10,7 +10,8 @@ use crate::config::{ClusterKey, ClusterKeys, TokenConfig};
 use crate::token::cluster::{Event, Outcome, Role};
 use crate::token::files::TokenDir;
 
-const RULER: &str = "##############################################################################";
+const RULER: &str =
+    "##############################################################################";
 
 /// Which keys `enable` protected, and which of them are also in files.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +39,32 @@ impl Report<'_> {
     pub fn event(&mut self, event: Event<'_>) {
         let line = match event {
             Event::Begin { cluster } => format!("Enabling mrhsm on cluster {cluster}"),
-            Event::Made { role, uid } => format!("Successfully generated {}, UUID {uid}", role.label()),
-            Event::Adopted { role, uid } => format!("Found existing {} on the key manager, UUID {uid}", role.label()),
-            Event::Imported { role, uid, path } => {
-                return note(format!("Imported {} from {}, UUID {uid}", role.label(), path.display()));
+            Event::Made { role, uid } => {
+                format!("Successfully generated {}, UUID {uid}", role.label())
             }
-            Event::Moved { role, uid } => format!("Successfully moved {} to the key manager, UUID {uid}", role.label()),
+            Event::Adopted { role, uid } => format!(
+                "Found existing {} on the key manager, UUID {uid}",
+                role.label()
+            ),
+            Event::Imported { role, uid, path } => {
+                return note(format!(
+                    "Imported {} from {}, UUID {uid}",
+                    role.label(),
+                    path.display()
+                ));
+            }
+            Event::Moved { role, uid } => format!(
+                "Successfully moved {} to the key manager, UUID {uid}",
+                role.label()
+            ),
             Event::Verified { role, uid } => format!("Verified {}, UUID {uid}", role.label()),
-            Event::Checksum { role, checksum } => format!("SHA-256 checksum for {} is {checksum}", role.label()),
-            Event::Wrapped { role } => format!("Successfully set encrypted {} in KMIP configuration", role.label()),
+            Event::Checksum { role, checksum } => {
+                format!("SHA-256 checksum for {} is {checksum}", role.label())
+            }
+            Event::Wrapped { role } => format!(
+                "Successfully set encrypted {} in KMIP configuration",
+                role.label()
+            ),
             Event::Warning(text) => return note(format!("Warning: {text}")),
         };
         self.out.line(line);
@@ -64,26 +82,42 @@ impl Report<'_> {
 
     fn boxed(&mut self, text: &str) {
         self.out.line(RULER);
-        text.lines().for_each(|paragraph| self.out.line(filled(paragraph)));
+        text.lines()
+            .for_each(|paragraph| self.out.line(filled(paragraph)));
         self.out.line(RULER);
     }
 }
 
 /// One paragraph per line.
 fn protected_text(tokens: &Path, confdir: &Path, keys: Protected) -> String {
-    let (all, are) = if keys.dare { ("CLDB and DARE master keys", "are") } else { ("CLDB key", "is") };
+    let (all, are) = if keys.dare {
+        ("CLDB and DARE master keys", "are")
+    } else {
+        ("CLDB key", "is")
+    };
     let mut text = format!("The {all} {are} now protected by the HSM.\n");
-    let files: Vec<&str> = [(keys.cldb_file, "CLDB key cldb.key"), (keys.dare_file, "DARE master key dare.master.key")]
-        .into_iter()
-        .filter_map(|(there, name)| there.then_some(name))
-        .collect();
+    let files: Vec<&str> = [
+        (keys.cldb_file, "CLDB key cldb.key"),
+        (keys.dare_file, "DARE master key dare.master.key"),
+    ]
+    .into_iter()
+    .filter_map(|(there, name)| there.then_some(name))
+    .collect();
     if !files.is_empty() {
-        let (are, these, them) = if files.len() == 1 { ("is", "this key", "it") } else { ("are", "these keys", "them") };
+        let (are, these, them) = if files.len() == 1 {
+            ("is", "this key", "it")
+        } else {
+            ("are", "these keys", "them")
+        };
         let (files, conf) = (files.join(" and "), confdir.display());
         text.push_str(&format!("The {files} in {conf} {are} no longer used. "));
-        text.push_str(&format!("Back up {these} in a safe location, and then remove {them} from {conf}. "));
+        text.push_str(&format!(
+            "Back up {these} in a safe location, and then remove {them} from {conf}. "
+        ));
     }
-    text.push_str(&format!("All keys in the HSM, including the {all}, should be safely backed up."));
+    text.push_str(&format!(
+        "All keys in the HSM, including the {all}, should be safely backed up."
+    ));
     if keys.dare {
         text.push_str(" Without the DARE master key, the cluster cannot be started and data cannot be accessed.");
     }
@@ -173,13 +207,23 @@ impl RolesView {
     /// The keys of a token.
     pub fn of(keys: &ClusterKeys) -> RolesView {
         let view = |role| keys.get(role).map(KeyView::of);
-        RolesView { core: view(Role::Core), common: view(Role::Common), cldb: view(Role::Cldb), dare: view(Role::Dare) }
+        RolesView {
+            core: view(Role::Core),
+            common: view(Role::Common),
+            cldb: view(Role::Cldb),
+            dare: view(Role::Dare),
+        }
     }
 }
 
 impl KeyView {
     fn of(key: &ClusterKey) -> KeyView {
-        KeyView { uid: key.uid.clone(), checksum: key.checksum.clone(), generation: key.generation, wrapped: key.wrapped.clone() }
+        KeyView {
+            uid: key.uid.clone(),
+            checksum: key.checksum.clone(),
+            generation: key.generation,
+            wrapped: key.wrapped.clone(),
+        }
     }
 }
 
@@ -188,14 +232,24 @@ mod tests {
     use super::*;
 
     fn text(keys: Protected) -> String {
-        let text = protected_text(Path::new("/opt/mapr/conf/tokens"), Path::new("/opt/mapr/conf"), keys);
-        text.lines().map(|paragraph| filled(paragraph) + "\n").collect()
+        let text = protected_text(
+            Path::new("/opt/mapr/conf/tokens"),
+            Path::new("/opt/mapr/conf"),
+            keys,
+        );
+        text.lines()
+            .map(|paragraph| filled(paragraph) + "\n")
+            .collect()
     }
 
     #[test]
     fn what_to_do_after_enable_is_told_as_always() {
         assert_eq!(
-            text(Protected { dare: true, cldb_file: true, dare_file: true }),
+            text(Protected {
+                dare: true,
+                cldb_file: true,
+                dare_file: true
+            }),
             "The CLDB and DARE master keys are now protected by the HSM.\n\
              The CLDB key cldb.key and DARE master key dare.master.key in /opt/mapr/conf\n\
              are no longer used. Back up these keys in a safe location, and then remove\n\
@@ -211,9 +265,17 @@ mod tests {
 
     #[test]
     fn keys_that_were_in_no_file_need_no_removal() {
-        let fresh = text(Protected { dare: true, cldb_file: false, dare_file: false });
+        let fresh = text(Protected {
+            dare: true,
+            cldb_file: false,
+            dare_file: false,
+        });
         assert!(!fresh.contains("/opt/mapr/conf "), "{fresh}");
-        let one = text(Protected { dare: false, cldb_file: true, dare_file: false });
+        let one = text(Protected {
+            dare: false,
+            cldb_file: true,
+            dare_file: false,
+        });
         assert!(
             one.starts_with("The CLDB key is now protected by the HSM.\nThe CLDB key cldb.key in /opt/mapr/conf is no longer"),
             "{one}"

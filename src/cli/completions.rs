@@ -28,9 +28,8 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let script = match args.shell {
         Shell::Bash => spelling::with_one_dash(&generate(clap_complete::Shell::Bash, &mut command)),
         // With -s, zsh would read -label as the stacked letters -l -a -b -e -l.
-        Shell::Zsh => {
-            spelling::with_one_dash(&generate(clap_complete::Shell::Zsh, &mut command)).replace("=(-s -S -C)", "=(-S -C)")
-        }
+        Shell::Zsh => spelling::with_one_dash(&generate(clap_complete::Shell::Zsh, &mut command))
+            .replace("=(-s -S -C)", "=(-S -C)"),
         // fish calls a long option with one dash "old-style".
         Shell::Fish => generate(clap_complete::Shell::Fish, &mut command).replace(" -l ", " -o "),
         Shell::Man => man_page(command)?,
@@ -62,10 +61,15 @@ fn man_page(mut command: clap::Command) -> Outcome<String> {
         Ok(())
     };
     render().map_err(|e| Failure::new(Exit::Failed, format!("cannot make the man page: {e}")))?;
-    let mut page = String::from_utf8_lossy(&page).replace("\\-\\-", "\\-").replace(".SH EXTRA", ".SH NOTES");
+    let mut page = String::from_utf8_lossy(&page)
+        .replace("\\-\\-", "\\-")
+        .replace(".SH EXTRA", ".SH NOTES");
     for sub in command.get_subcommands() {
         // There is one page, so the list of commands must not point to others.
-        page = page.replace(&format!("mrhsm\\-{}(1)", sub.get_name()), &format!("\\fBmrhsm {}\\fR", sub.get_name()));
+        page = page.replace(
+            &format!("mrhsm\\-{}(1)", sub.get_name()),
+            &format!("\\fBmrhsm {}\\fR", sub.get_name()),
+        );
     }
     Ok(page)
 }

@@ -57,7 +57,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     })?;
     let (token, key) = token(args, &dir, &so_pin)?;
     // Read now, so that a missing -dare is told before any server is asked.
-    let plan = Plan::make(&token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
+    let plan = Plan::make(
+        &token,
+        args.confdir.as_deref(),
+        args.cluster.as_deref(),
+        args.dare,
+    )?;
     tokens::check_settings(&dir, &token)?;
     check_servers(&dir, &token, &key)?;
     plan.carry_out(&dir, &token, &key, false, out)
@@ -66,17 +71,37 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
 /// The token with its settings: made, or found and brought up to date.
 fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, TokenKey)> {
     let config = dir.load()?;
-    let same: Vec<&TokenConfig> = config.tokens.iter().filter(|t| t.label == args.label).collect();
+    let same: Vec<&TokenConfig> = config
+        .tokens
+        .iter()
+        .filter(|t| t.label == args.label)
+        .collect();
     let uuid = match same[..] {
         [] => {
             prompt::check_length(so_pin, "SO PIN")?;
-            let user_pin = args.userpin.as_ref().map(|pin| pin.read("-userpin")).transpose()?;
+            let user_pin = args
+                .userpin
+                .as_ref()
+                .map(|pin| pin.read("-userpin"))
+                .transpose()?;
             if let Some(pin) = &user_pin {
                 prompt::check_length(pin, "user PIN")?;
             }
             let identity = Given::read(&args.settings)?.complete(&Identity::default())?;
-            let token = init::make(dir, &args.label, so_pin, user_pin.as_ref(), &args.settings, &identity)?;
-            note(format!("Token '{}' is made in {}, serial {}.", token.label, dir.path().display(), token.serial));
+            let token = init::make(
+                dir,
+                &args.label,
+                so_pin,
+                user_pin.as_ref(),
+                &args.settings,
+                &identity,
+            )?;
+            note(format!(
+                "Token '{}' is made in {}, serial {}.",
+                token.label,
+                dir.path().display(),
+                token.serial
+            ));
             token.uuid
         }
         [token] => {
@@ -84,12 +109,14 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
             let key = files.unlock(Who::So, so_pin.expose())?;
             let identity = Given::read(&args.settings)?.complete(&files.identity(&key)?)?;
             match set::store(dir, token, &key, &identity, &args.settings, None)? {
-                true => {
-                    note(format!("Token '{}' (serial {}) is there already; its settings are changed.", token.label, token.serial))
-                }
-                false => {
-                    note(format!("Token '{}' (serial {}) is there already, with these settings.", token.label, token.serial))
-                }
+                true => note(format!(
+                    "Token '{}' (serial {}) is there already; its settings are changed.",
+                    token.label, token.serial
+                )),
+                false => note(format!(
+                    "Token '{}' (serial {}) is there already, with these settings.",
+                    token.label, token.serial
+                )),
             }
             token.uuid.clone()
         }
@@ -104,7 +131,13 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
     };
     let config = dir.load()?;
     let token = config.by_uuid(&uuid).cloned().ok_or_else(|| {
-        Failure::new(Exit::Failed, format!("Token '{}' was removed meanwhile. Run the command again.", args.label))
+        Failure::new(
+            Exit::Failed,
+            format!(
+                "Token '{}' was removed meanwhile. Run the command again.",
+                args.label
+            ),
+        )
     })?;
     let key = TokenFiles::of(dir, &token.uuid).unlock(Who::So, so_pin.expose())?;
     Ok((token, key))

@@ -17,7 +17,9 @@ use super::tokens;
 use crate::config::{Config, FILE_NAME};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::token::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN};
+use crate::token::files::{
+    CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN,
+};
 use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
 
@@ -65,14 +67,20 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         None => {
             let dir = tokens::directory(global)?;
             match args.choice.token.is_some() || args.choice.serial.is_some() {
-                true => dir.path().join(&tokens::choose(&dir, &dir.load()?, &args.choice)?.uuid),
+                true => dir
+                    .path()
+                    .join(&tokens::choose(&dir, &dir.load()?, &args.choice)?.uuid),
                 false => dir.path().to_path_buf(),
             }
         }
     };
     let mut entries = Vec::new();
-    list(&path, 0, &mut entries)
-        .map_err(|e| Failure::new(Exit::Failed, Error::file(format!("cannot read {}", path.display()), e).to_string()))?;
+    list(&path, 0, &mut entries).map_err(|e| {
+        Failure::new(
+            Exit::Failed,
+            Error::file(format!("cannot read {}", path.display()), e).to_string(),
+        )
+    })?;
     let view = View { path, entries };
     out.line(format!("Dump of {}", view.path.display()));
     for entry in &view.entries {
@@ -85,8 +93,14 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
             entry.group,
             entry.size
         ));
-        entry.content.iter().for_each(|line| out.line(format!("    {line}").trim_end()));
-        entry.faults.iter().for_each(|line| out.line(format!("    FAULT: {line}")));
+        entry
+            .content
+            .iter()
+            .for_each(|line| out.line(format!("    {line}").trim_end()));
+        entry
+            .faults
+            .iter()
+            .for_each(|line| out.line(format!("    FAULT: {line}")));
     }
     out.object(&view);
     Ok(())
@@ -94,7 +108,11 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
 
 /// A folder's files first, then its folders, each by name. Links are named, not followed.
 fn list(path: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
-    let meta = if depth == 0 { fs::metadata(path)? } else { fs::symlink_metadata(path)? };
+    let meta = if depth == 0 {
+        fs::metadata(path)?
+    } else {
+        fs::symlink_metadata(path)?
+    };
     let mut entry = Entry {
         path: path.to_path_buf(),
         mode: format!("{:04o}", meta.mode() & 0o7777),
@@ -106,18 +124,24 @@ fn list(path: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
     };
     if meta.mode() & 0o077 != 0 && !meta.is_symlink() {
         let mode = if meta.is_dir() { "700" } else { "600" };
-        entry.faults.push(format!("open to other users; mend it with: chmod {mode} {}", path.display()));
+        entry.faults.push(format!(
+            "open to other users; mend it with: chmod {mode} {}",
+            path.display()
+        ));
     }
     describe(&mut entry, path, &meta);
     entries.push(entry);
     if meta.is_dir() && depth < DEPTH_MAX {
-        let mut inner: Vec<(bool, PathBuf)> =
-            fs::read_dir(path)?.flatten().map(|e| (e.file_type().is_ok_and(|t| t.is_dir()), e.path())).collect();
+        let mut inner: Vec<(bool, PathBuf)> = fs::read_dir(path)?
+            .flatten()
+            .map(|e| (e.file_type().is_ok_and(|t| t.is_dir()), e.path()))
+            .collect();
         inner.sort();
         for (_, path) in inner {
             if let Err(e) = list(&path, depth + 1, entries) {
                 let last = entries.last_mut().map(|entry| &mut entry.faults);
-                last.into_iter().for_each(|faults| faults.push(format!("cannot read {}: {e}", path.display())));
+                last.into_iter()
+                    .for_each(|faults| faults.push(format!("cannot read {}: {e}", path.display())));
             }
         }
     }
@@ -125,11 +149,17 @@ fn list(path: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
 }
 
 fn describe(entry: &mut Entry, path: &Path, meta: &Metadata) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     if meta.is_dir() {
         entry.content.push(directory(&name).into());
     } else if !meta.is_file() {
-        entry.faults.push("neither a file nor a folder; nothing of mrhsm's".into());
+        entry
+            .faults
+            .push("neither a file nor a folder; nothing of mrhsm's".into());
     } else {
         match read(path) {
             Ok(bytes) => {
@@ -161,7 +191,10 @@ fn directory(name: &str) -> &'static str {
 
 fn read(path: &Path) -> io::Result<Secret> {
     // O_NONBLOCK: a FIFO put here must not hang.
-    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
     let size = file.metadata()?.len().min(FILE_MAX);
     let mut bytes = Vec::with_capacity(size as usize + 1);
     let read = file.take(FILE_MAX).read_to_end(&mut bytes);
@@ -174,28 +207,53 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
     Ok(match name {
         FILE_NAME => configuration(bytes, path)?,
         TOKEN_KEY => PinFile::parse(bytes, path)?.describe(),
-        USER_PIN => vec![format!("user PIN kept for daemons: {} bytes, not shown", bytes.trim_ascii_end().len())],
+        USER_PIN => vec![format!(
+            "user PIN kept for daemons: {} bytes, not shown",
+            bytes.trim_ascii_end().len()
+        )],
         CLIENT_CERT | CA_CERT => certificates(bytes, path)?,
         CLIENT_KEY | CREDENTIAL => {
-            let what = if name == CLIENT_KEY { "private key of the client" } else { "password of the user name" };
+            let what = if name == CLIENT_KEY {
+                "private key of the client"
+            } else {
+                "password of the user name"
+            };
             if !is_sealed(bytes) {
-                return Err(Error::input("not sealed by mrhsm: set it again with mrhsm set"));
+                return Err(Error::input(
+                    "not sealed by mrhsm: set it again with mrhsm set",
+                ));
             }
             vec![format!("{what}, sealed under the token key, not shown")]
         }
         SERVER => match serde_json::from_slice::<serde_json::Value>(bytes) {
-            Ok(_) => vec!["what was learnt of the KMIP servers; without it, it is learnt again".into()],
-            Err(e) => return Err(Error::input(format!("not what mrhsm wrote ({e}); it may be removed"))),
+            Ok(_) => {
+                vec!["what was learnt of the KMIP servers; without it, it is learnt again".into()]
+            }
+            Err(e) => {
+                return Err(Error::input(format!(
+                    "not what mrhsm wrote ({e}); it may be removed"
+                )));
+            }
         },
         "objects" => vec!["objects of a file token, sealed, not shown".into()],
-        "objects.new" => vec!["left by a process that was killed; the next one that rewrites the objects removes it".into()],
-        "objects.damaged" => vec!["what was damaged among the objects when the others were moved to a key manager".into()],
+        "objects.new" => vec![
+            "left by a process that was killed; the next one that rewrites the objects removes it"
+                .into(),
+        ],
+        "objects.damaged" => vec![
+            "what was damaged among the objects when the others were moved to a key manager".into(),
+        ],
         "objects.lock" => vec!["lock file of the objects".into()],
         ".lock" => {
             let pid = String::from_utf8_lossy(bytes);
-            vec![format!("lock file, last taken by process {}", pid.trim().escape_debug())]
+            vec![format!(
+                "lock file, last taken by process {}",
+                pid.trim().escape_debug()
+            )]
         }
-        _ if name.starts_with(".tmp-") => vec!["left by a command that was killed; the next one that writes removes it".into()],
+        _ if name.starts_with(".tmp-") => {
+            vec!["left by a command that was killed; the next one that writes removes it".into()]
+        }
         _ => vec!["not a file that this version of mrhsm knows; not shown".into()],
     })
 }
@@ -223,16 +281,29 @@ fn damage(path: &Path) -> Vec<String> {
 }
 
 fn configuration(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::input("not UTF-8 text; restore it from a backup"))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Error::input("not UTF-8 text; restore it from a backup"))?;
     let config = Config::parse(text, path)?;
-    Ok(vec![format!("configuration of {} token(s)", config.tokens.len())])
+    Ok(vec![format!(
+        "configuration of {} token(s)",
+        config.tokens.len()
+    )])
 }
 
 /// The configuration as it is, damaged or not, without its comments: nothing in it is secret.
 fn settings(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let shown = text.trim_end().lines().filter(|line| !line.starts_with('#'));
-    shown.map(|line| line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()).collect()
+    let shown = text
+        .trim_end()
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    shown
+        .map(|line| {
+            line.chars()
+                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+                .collect()
+        })
+        .collect()
 }
 
 fn certificates(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> {
@@ -243,7 +314,12 @@ fn certificates(bytes: &[u8], path: &Path) -> crate::error::Result<Vec<String>> 
             [
                 format!("certificate {}", c.subject),
                 format!("  issuer {}", c.issuer),
-                format!("  {}, valid from {} to {}", c.key_algorithm, c.not_before(), c.not_after()),
+                format!(
+                    "  {}, valid from {} to {}",
+                    c.key_algorithm,
+                    c.not_before(),
+                    c.not_after()
+                ),
             ]
         })
         .collect())

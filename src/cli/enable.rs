@@ -50,7 +50,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     if !args.active {
         return disable(args, &dir, token, out);
     }
-    let plan = Plan::make(token, args.confdir.as_deref(), args.cluster.as_deref(), args.dare)?;
+    let plan = Plan::make(
+        token,
+        args.confdir.as_deref(),
+        args.cluster.as_deref(),
+        args.dare,
+    )?;
     tokens::check_settings(&dir, token)?;
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     plan.carry_out(&dir, token, &key, args.leave, out)
@@ -60,8 +65,14 @@ fn disable(args: &Args, dir: &TokenDir, token: &TokenConfig, out: &mut Output) -
     tokens::unlock(dir, token, args.pin.sopin.as_ref())?;
     let changed = cluster::set_active(dir, &token.uuid, false)?;
     match changed {
-        true => out.line(format!("The keys of token '{}' are no longer in use. They stay on the key manager.", token.label)),
-        false => out.line(format!("The keys of token '{}' were not in use; nothing is changed.", token.label)),
+        true => out.line(format!(
+            "The keys of token '{}' are no longer in use. They stay on the key manager.",
+            token.label
+        )),
+        false => out.line(format!(
+            "The keys of token '{}' were not in use; nothing is changed.",
+            token.label
+        )),
     }
     out.object(&KeysView::switched(token, false, changed));
     Ok(())
@@ -78,11 +89,22 @@ pub struct Plan {
 
 impl Plan {
     /// Reads the cluster's name and its key files. A token that was enabled before knows its cluster where there is no file.
-    pub fn make(token: &TokenConfig, confdir: Option<&Path>, name: Option<&str>, dare: bool) -> Outcome<Plan> {
+    pub fn make(
+        token: &TokenConfig,
+        confdir: Option<&Path>,
+        name: Option<&str>,
+        dare: bool,
+    ) -> Outcome<Plan> {
         let confdir = confdir.map_or_else(default_confdir, Path::to_path_buf);
-        let serves_none = token.keys.core.is_none() && name.is_none() && !confdir.join("mapr-clusters.conf").exists();
+        let serves_none = token.keys.core.is_none()
+            && name.is_none()
+            && !confdir.join("mapr-clusters.conf").exists();
         if token.moving && serves_none {
-            return Ok(Plan { options: None, confdir, from_file: false });
+            return Ok(Plan {
+                options: None,
+                confdir,
+                from_file: false,
+            });
         }
         let dare_file = KeyFile::read(&confdir.join("dare.master.key"))?;
         let cldb_file = KeyFile::read(&confdir.join("cldb.key"))?;
@@ -96,13 +118,31 @@ impl Plan {
                 cluster::cluster_of_file(&clusters)?
             }
         };
-        let options = Options { cluster, dare, cldb_file, dare_file };
-        options.check().map_err(|e| Failure::not_ready(e.to_string()))?;
-        Ok(Plan { options: Some(options), confdir, from_file })
+        let options = Options {
+            cluster,
+            dare,
+            cldb_file,
+            dare_file,
+        };
+        options
+            .check()
+            .map_err(|e| Failure::not_ready(e.to_string()))?;
+        Ok(Plan {
+            options: Some(options),
+            confdir,
+            from_file,
+        })
     }
 
     /// Does it, and prints what happens. Keys that move from files may `leave` others there, which the servers do not take.
-    pub fn carry_out(self, dir: &TokenDir, token: &TokenConfig, key: &TokenKey, leave: bool, out: &mut Output) -> Outcome {
+    pub fn carry_out(
+        self,
+        dir: &TokenDir,
+        token: &TokenConfig,
+        key: &TokenKey,
+        leave: bool,
+        out: &mut Output,
+    ) -> Outcome {
         let moves = token.moving;
         let token = &tokens::moved(dir, token, key, leave, out)?;
         let Some(options) = self.options else {
@@ -111,9 +151,17 @@ impl Plan {
         };
         let store = tokens::store(dir, token, key)?;
         if self.from_file {
-            out.line(format!("Obtained cluster name {} from mapr-clusters.conf", options.cluster));
+            out.line(format!(
+                "Obtained cluster name {} from mapr-clusters.conf",
+                options.cluster
+            ));
         }
-        let context = Context { dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
+        let context = Context {
+            dir,
+            uuid: &token.uuid,
+            store: store.as_ref(),
+            settle: SETTLE,
+        };
         let mut report = Report::new(out);
         let mut outcome = cluster::enable(&context, &options, &mut |event| report.event(event))?;
         if outcome.changed {

@@ -40,7 +40,10 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 impl Failure {
     /// A failure with its exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into() }
+        Failure {
+            exit,
+            message: message.into(),
+        }
     }
 
     /// Something has to be done first; the message names the command.
@@ -57,7 +60,13 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let exit = match (error.kind(), error.rv()) {
-            (_, ck::CKR_PIN_INCORRECT | ck::CKR_PIN_LOCKED | ck::CKR_PIN_LEN_RANGE | ck::CKR_PIN_INVALID) => Exit::Pin,
+            (
+                _,
+                ck::CKR_PIN_INCORRECT
+                | ck::CKR_PIN_LOCKED
+                | ck::CKR_PIN_LEN_RANGE
+                | ck::CKR_PIN_INVALID,
+            ) => Exit::Pin,
             (Kind::Unreachable | Kind::Broken | Kind::Tls, _) => Exit::Unreachable,
             (Kind::Server(_) | Kind::Protocol, _) => Exit::Refused,
             _ => Exit::Failed,

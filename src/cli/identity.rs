@@ -39,8 +39,11 @@ impl Given {
         let mut given = Given::default();
         if let Some(path) = &settings.cacert {
             let text = read_file(path)?;
-            certificates(&text, path)?.iter().for_each(|view| warn_dates(view, path));
-            net::Tls::new(None, &net::Trust::Pem(text.expose().to_vec()), None).map_err(|e| e.context(path.display()))?;
+            certificates(&text, path)?
+                .iter()
+                .for_each(|view| warn_dates(view, path));
+            net::Tls::new(None, &net::Trust::Pem(text.expose().to_vec()), None)
+                .map_err(|e| e.context(path.display()))?;
             given.ca = Some(text.expose().to_vec());
         }
         if let Some(path) = &settings.clientcert {
@@ -61,7 +64,10 @@ impl Given {
             let file = read_file(path)?;
             given.ask_passphrase(path)?;
             let passphrase = given.passphrase.take().unwrap_or_default();
-            given.pair = Some(net::Identity::from_pkcs12(file.expose(), &passphrase).map_err(|e| e.context(path.display()))?);
+            given.pair = Some(
+                net::Identity::from_pkcs12(file.expose(), &passphrase)
+                    .map_err(|e| e.context(path.display()))?,
+            );
         } else if given.key.as_ref().is_some_and(|(_, key)| is_encrypted(key))
             && let Some((path, _)) = &given.key
         {
@@ -71,7 +77,10 @@ impl Given {
             given.pair = Some(pair(certificate, key, given.passphrase.as_ref(), path)?);
         }
         if let Some(pair) = &given.pair {
-            check_pair(pair, settings.p12.as_deref().or(settings.clientcert.as_deref()))?;
+            check_pair(
+                pair,
+                settings.p12.as_deref().or(settings.clientcert.as_deref()),
+            )?;
         }
         if let Some(password) = &settings.password {
             given.password = Some(password.read("-password")?);
@@ -87,11 +96,18 @@ impl Given {
             (None, Some((path, certificate)), _) => match &stored.key {
                 Some(key) => Some(pair(&certificate, key, None, &path)?),
                 None => {
-                    return Ok(NewIdentity { certificate: Some(certificate), key: None, ca: self.ca, password: self.password });
+                    return Ok(NewIdentity {
+                        certificate: Some(certificate),
+                        key: None,
+                        ca: self.ca,
+                        password: self.password,
+                    });
                 }
             },
             (None, None, Some((path, key))) => match &stored.certificate {
-                Some(certificate) => Some(pair(certificate, &key, self.passphrase.as_ref(), &path)?),
+                Some(certificate) => {
+                    Some(pair(certificate, &key, self.passphrase.as_ref(), &path)?)
+                }
                 None => {
                     return Err(Failure::not_ready(format!(
                         "The certificate that belongs to {} is missing: give -clientcert FILE with it.",
@@ -114,7 +130,10 @@ impl Given {
     fn ask_passphrase(&mut self, path: &Path) -> Outcome {
         if self.passphrase.is_none() {
             let prompt = format!("Enter passphrase of {}: ", path.display());
-            self.passphrase = Some(prompt::ask(&prompt, "-clientkeypass file:PATH or -clientkeypass env:NAME")?);
+            self.passphrase = Some(prompt::ask(
+                &prompt,
+                "-clientkeypass file:PATH or -clientkeypass env:NAME",
+            )?);
         }
         Ok(())
     }
@@ -138,7 +157,11 @@ impl NewIdentity {
     /// The change for a token that has `stored`: what is equal stays as it is.
     pub fn change_of(&self, stored: &Identity) -> IdentityChange<'_> {
         fn part<'a>(new: Option<&'a [u8]>, old: Option<&[u8]>) -> Part<'a> {
-            if new == old { Part::Keep } else { new.map_or(Part::Keep, Part::Set) }
+            if new == old {
+                Part::Keep
+            } else {
+                new.map_or(Part::Keep, Part::Set)
+            }
         }
         fn bytes(secret: &Option<Secret>) -> Option<&[u8]> {
             secret.as_ref().map(Secret::expose)
@@ -154,18 +177,27 @@ impl NewIdentity {
 
 /// Whether a change changes nothing.
 pub fn is_nothing(change: &IdentityChange<'_>) -> bool {
-    [change.certificate, change.key, change.ca, change.password].iter().all(|part| matches!(part, Part::Keep))
+    [change.certificate, change.key, change.ca, change.password]
+        .iter()
+        .all(|part| matches!(part, Part::Keep))
 }
 
-fn pair(certificate: &[u8], key: &Secret, passphrase: Option<&Secret>, path: &Path) -> Result<net::Identity> {
-    net::Identity::from_pem(certificate, key.expose(), passphrase).map_err(|e| e.context(path.display()))
+fn pair(
+    certificate: &[u8],
+    key: &Secret,
+    passphrase: Option<&Secret>,
+    path: &Path,
+) -> Result<net::Identity> {
+    net::Identity::from_pem(certificate, key.expose(), passphrase)
+        .map_err(|e| e.context(path.display()))
 }
 
 /// Refuses an expired certificate, warns of one that expires soon.
 fn check_pair(pair: &net::Identity, path: Option<&Path>) -> Outcome {
     pair.check_dates()?;
     if let Some(path) = path {
-        let chain = CertificateView::from_pem(pair.chain_pem().as_bytes(), &path.display().to_string())?;
+        let chain =
+            CertificateView::from_pem(pair.chain_pem().as_bytes(), &path.display().to_string())?;
         chain.iter().for_each(|view| warn_dates(view, path));
     }
     Ok(())
@@ -176,16 +208,22 @@ fn certificates(text: &Secret, path: &Path) -> Outcome<Vec<CertificateView>> {
     let name = path.display().to_string();
     let list = CertificateView::from_pem(text.expose(), &name)?;
     if list.is_empty() {
-        return Err(
-            Error::input(format!("{name} holds no certificate: a PEM file with -----BEGIN CERTIFICATE----- is needed")).into()
-        );
+        return Err(Error::input(format!(
+            "{name} holds no certificate: a PEM file with -----BEGIN CERTIFICATE----- is needed"
+        ))
+        .into());
     }
     Ok(list)
 }
 
 fn warn_dates(view: &CertificateView, path: &Path) {
     if view.days_left < 0 {
-        note(format!("Warning: the certificate {} in {} expired on {}.", view.subject, path.display(), view.not_after()));
+        note(format!(
+            "Warning: the certificate {} in {} expired on {}.",
+            view.subject,
+            path.display(),
+            view.not_after()
+        ));
     } else if view.days_left < SOON {
         note(format!(
             "Warning: the certificate {} in {} expires in {} days, on {}.",
@@ -224,7 +262,10 @@ fn read_file(path: &Path) -> Result<Secret> {
     let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
     let bytes = Secret::new(bytes);
     match read.map_err(cannot)? as u64 > MAX_FILE {
-        true => Err(Error::input(format!("{} is too large for a certificate or a key", path.display()))),
+        true => Err(Error::input(format!(
+            "{} is too large for a certificate or a key",
+            path.display()
+        ))),
         false => Ok(bytes),
     }
 }

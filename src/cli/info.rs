@@ -106,11 +106,20 @@ fn slots(dir: &TokenDir, config: &Config, choice: &TokenChoice) -> Outcome<Vec<S
         false => &config.tokens[..],
     };
     if chosen.is_empty() {
-        return Ok(vec![SlotView { model: model(config.defaults.store), ..SlotView::new(0, None, false) }]);
+        return Ok(vec![SlotView {
+            model: model(config.defaults.store),
+            ..SlotView::new(0, None, false)
+        }]);
     }
     chosen
         .iter()
-        .map(|token| Ok(SlotView::new(token.slot(), Some(token), TokenFiles::of(dir, &token.uuid).has_user_pin()?)))
+        .map(|token| {
+            Ok(SlotView::new(
+                token.slot(),
+                Some(token),
+                TokenFiles::of(dir, &token.uuid).has_user_pin()?,
+            ))
+        })
         .collect()
 }
 
@@ -144,16 +153,37 @@ fn print_slots(slots: &[SlotView], out: &mut Output) {
     for slot in slots {
         out.line(format!("Slot {}", slot.id));
         out.line("    Slot info:");
-        out.line(format!("        Description:          {:64}", slot.description));
-        out.line(format!("        Manufacturer ID:      {:32}", slot.manufacturer));
-        out.line(format!("        Token present:        {}", yes(slot.token_present)));
+        out.line(format!(
+            "        Description:          {:64}",
+            slot.description
+        ));
+        out.line(format!(
+            "        Manufacturer ID:      {:32}",
+            slot.manufacturer
+        ));
+        out.line(format!(
+            "        Token present:        {}",
+            yes(slot.token_present)
+        ));
         out.line("    Token info:");
-        out.line(format!("        Manufacturer ID:      {:32}", slot.manufacturer));
+        out.line(format!(
+            "        Manufacturer ID:      {:32}",
+            slot.manufacturer
+        ));
         out.line(format!("        Model:                {:16}", slot.model));
         out.line(format!("        Serial number:        {:16}", slot.serial));
-        out.line(format!("        Initialized:          {}", yes(slot.initialized)));
-        out.line(format!("        User PIN initialized: {}", yes(slot.user_pin_initialized)));
-        out.line(format!("        Label:                {}", padded(&slot.label, 32)));
+        out.line(format!(
+            "        Initialized:          {}",
+            yes(slot.initialized)
+        ));
+        out.line(format!(
+            "        User PIN initialized: {}",
+            yes(slot.user_pin_initialized)
+        ));
+        out.line(format!(
+            "        Label:                {}",
+            padded(&slot.label, 32)
+        ));
     }
 }
 
@@ -238,7 +268,9 @@ impl ConfigView {
                 field(out, "Objects", &objects.to_string());
             }
             for offset in &self.damaged {
-                let text = format!("the record at offset {offset} of the object file; restore it from a backup. The others work");
+                let text = format!(
+                    "the record at offset {offset} of the object file; restore it from a backup. The others work"
+                );
                 field(out, "Damaged", &text);
             }
             if !self.moving {
@@ -255,7 +287,11 @@ impl ConfigView {
         }
         let configured = |yes| if yes { "Configured" } else { "Not configured" };
         field(out, "Port", &self.port.to_string());
-        field(out, "KMIP Version", self.kmip_version.as_deref().unwrap_or("auto"));
+        field(
+            out,
+            "KMIP Version",
+            self.kmip_version.as_deref().unwrap_or("auto"),
+        );
         if let Some(name) = &self.server_name {
             field(out, "Server Name", name);
         }
@@ -264,13 +300,27 @@ impl ConfigView {
             field(out, "Password", configured(self.password));
         }
         field(out, "KMIP Client Key", configured(self.client_key));
-        print_certificates("KMIP Client Certificate", &self.client_certificates, "Not configured", out);
-        print_certificates("KMIP CA Certificate", &self.ca_certificates, "The system's CA certificates", out);
+        print_certificates(
+            "KMIP Client Certificate",
+            &self.client_certificates,
+            "Not configured",
+            out,
+        );
+        print_certificates(
+            "KMIP CA Certificate",
+            &self.ca_certificates,
+            "The system's CA certificates",
+            out,
+        );
     }
 }
 
 fn heading(token: &TokenView, out: &mut Output) {
-    out.line(format!("Displaying information for {} token with serial {}", token.store(), token.serial()));
+    out.line(format!(
+        "Displaying information for {} token with serial {}",
+        token.store(),
+        token.serial()
+    ));
 }
 
 /// The name in 23 columns, then the value.
@@ -287,32 +337,54 @@ fn print_certificates(title: &str, list: &[CertificateView], without: &str, out:
         if i > 0 {
             out.line("");
         }
-        let number = if list.len() > 1 { format!(" {}", i + 1) } else { String::new() };
+        let number = if list.len() > 1 {
+            format!(" {}", i + 1)
+        } else {
+            String::new()
+        };
         view.print(&format!("{title}{number}:"), out);
     }
 }
 
 fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
-    Ok(pem.map(|pem| CertificateView::from_pem(pem, name)).transpose()?.unwrap_or_default())
+    Ok(pem
+        .map(|pem| CertificateView::from_pem(pem, name))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 /// What the object file of a token holds: how many objects, and where it is damaged. Nothing is asked for this.
 fn file_objects(dir: &TokenDir, token: &TokenConfig) -> Outcome<(Option<usize>, Vec<u64>)> {
-    let Some(key) = tokens::unlock_unasked(dir, token)? else { return Ok((None, Vec::new())) };
-    let Some(files) = open_files(dir, token, &key)? else { return Ok((Some(0), Vec::new())) };
-    Ok((Some(files.locate(&Filter::default())?.len()), files.damaged()))
+    let Some(key) = tokens::unlock_unasked(dir, token)? else {
+        return Ok((None, Vec::new()));
+    };
+    let Some(files) = open_files(dir, token, &key)? else {
+        return Ok((Some(0), Vec::new()));
+    };
+    Ok((
+        Some(files.locate(&Filter::default())?.len()),
+        files.damaged(),
+    ))
 }
 
 /// Asks all servers at once; each ends by the token's deadline.
 fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcome<Vec<HostView>> {
-    if token.settings.hosts.is_empty() || (token.settings.store == StoreKind::File && !token.moving) {
+    if token.settings.hosts.is_empty() || (token.settings.store == StoreKind::File && !token.moving)
+    {
         return Ok(Vec::new());
     }
     let not_asked = |reason: &str| {
-        token.settings.hosts.iter().map(|h| HostView::silent(h.to_string(), format!("not asked: {reason}"))).collect()
+        token
+            .settings
+            .hosts
+            .iter()
+            .map(|h| HostView::silent(h.to_string(), format!("not asked: {reason}")))
+            .collect()
     };
     if public.certificate.is_none() || !public.has_key {
-        return Ok(not_asked("the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)"));
+        return Ok(not_asked(
+            "the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)",
+        ));
     }
     let key = tokens::unlock_as_user(dir, token)?;
     match tokens::network(dir, token, &key) {
@@ -326,7 +398,9 @@ fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcom
 pub fn ask_all(token: &TokenConfig, network: &net::Config) -> Vec<HostView> {
     let hosts = &token.settings.hosts;
     std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..hosts.len()).map(|i| scope.spawn(move || net::probe(network, i))).collect();
+        let asked: Vec<_> = (0..hosts.len())
+            .map(|i| scope.spawn(move || net::probe(network, i)))
+            .collect();
         let answers = asked.into_iter().map(|thread| thread.join());
         hosts
             .iter()
@@ -361,7 +435,13 @@ impl HostView {
     }
 
     fn silent(host: String, reason: String) -> HostView {
-        HostView { host, active: false, reason: Some(reason), kmip_version: None, vendor: None }
+        HostView {
+            host,
+            active: false,
+            reason: Some(reason),
+            kmip_version: None,
+            vendor: None,
+        }
     }
 }
 
@@ -392,24 +472,39 @@ impl KeysView {
     /// The titles differ in the blank before the colon because scripts have always found them so.
     fn print(&self, token: &TokenConfig, out: &mut Output) {
         heading(&self.token, out);
-        let kind = if token.settings.store == StoreKind::Kmip { "KMIP" } else { "File" };
+        let kind = if token.settings.store == StoreKind::Kmip {
+            "KMIP"
+        } else {
+            "File"
+        };
         out.line(format!("{kind} Configuration Version {}", self.version));
         out.line("-".repeat(29));
-        for (role, title) in
-            [(Role::Cldb, "CLDB:"), (Role::Dare, "DARE :"), (Role::Core, "Core KEK :"), (Role::Common, "Common KEK :")]
-        {
+        for (role, title) in [
+            (Role::Cldb, "CLDB:"),
+            (Role::Dare, "DARE :"),
+            (Role::Core, "Core KEK :"),
+            (Role::Common, "Common KEK :"),
+        ] {
             if let Some(key) = token.keys.get(role) {
                 out.line(title);
                 print_key(key, out);
             }
         }
-        out.line(format!("{:20}: {}", "Enabled", if self.enabled { "Yes" } else { "No" }));
+        out.line(format!(
+            "{:20}: {}",
+            "Enabled",
+            if self.enabled { "Yes" } else { "No" }
+        ));
         match (self.moving, token.settings.store) {
             (false, _) => {}
-            (true, StoreKind::File) => out.line(format!("{:20}: to the KMIP servers, with mrhsm enable", "Moves")),
-            (true, StoreKind::Kmip) => {
-                out.line(format!("{:20}: what is still in the token directory moves with mrhsm enable", "Move"))
-            }
+            (true, StoreKind::File) => out.line(format!(
+                "{:20}: to the KMIP servers, with mrhsm enable",
+                "Moves"
+            )),
+            (true, StoreKind::Kmip) => out.line(format!(
+                "{:20}: what is still in the token directory moves with mrhsm enable",
+                "Move"
+            )),
         }
     }
 }

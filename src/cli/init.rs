@@ -55,9 +55,23 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let identity = Given::read(&args.settings)?.complete(&Identity::default())?;
     let so_pin = prompt::new_so_pin(args.sopin.as_ref())?;
     let user_pin = new_user_pin(args.userpin.as_ref())?;
-    let token = make(&dir, &args.label, &so_pin, user_pin.as_ref(), &args.settings, &identity)?;
-    note(format!("Token '{}' is made in {}, serial {}.", token.label, dir.path().display(), token.serial));
-    out.object(&View { token: TokenView::of(&token) });
+    let token = make(
+        &dir,
+        &args.label,
+        &so_pin,
+        user_pin.as_ref(),
+        &args.settings,
+        &identity,
+    )?;
+    note(format!(
+        "Token '{}' is made in {}, serial {}.",
+        token.label,
+        dir.path().display(),
+        token.serial
+    ));
+    out.object(&View {
+        token: TokenView::of(&token),
+    });
     Ok(())
 }
 
@@ -75,7 +89,16 @@ pub fn make(
     let mut username = None;
     options.apply(&mut settings, &mut username);
     let user_pin = user_pin.map_or(UserPin::Random, UserPin::Given);
-    let mut token = secrets::create_token(dir, &NewToken { label, so_pin, user_pin, settings, identity: identity.change() })?;
+    let mut token = secrets::create_token(
+        dir,
+        &NewToken {
+            label,
+            so_pin,
+            user_pin,
+            settings,
+            identity: identity.change(),
+        },
+    )?;
     if username.is_some() {
         token.username = username;
         dir.update(|config| {

@@ -130,7 +130,9 @@ fn parse(words: Vec<OsString>) -> Result<Cli, Outcome> {
     let mut command = Cli::command();
     command.build();
     let words = spelling::with_two_dashes(&command, words);
-    let parsed = command.try_get_matches_from(words).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let parsed = command
+        .try_get_matches_from(words)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     parsed.map_err(|e| {
         let text = spelling::with_one_dash(&e.render().to_string());
         if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -155,7 +157,9 @@ mod tests {
     fn the_manual_names_every_command_and_option() {
         let manual = include_str!("../../docs/CLI.md");
         let section = |heading: &str| {
-            let start = manual.find(heading).unwrap_or_else(|| panic!("docs/CLI.md has no '{}'", heading.trim()));
+            let start = manual
+                .find(heading)
+                .unwrap_or_else(|| panic!("docs/CLI.md has no '{}'", heading.trim()));
             let text = &manual[start + heading.len()..];
             &text[..text.find("\n## ").unwrap_or(text.len())]
         };
@@ -164,10 +168,20 @@ mod tests {
         command.build();
         for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
             let own = section(&format!("\n## mrhsm {}\n", sub.get_name()));
-            for arg in sub.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help") {
-                let name = arg.get_long().map_or_else(|| arg.get_id().to_string().to_uppercase(), |l| format!("-{l}"));
+            for arg in sub
+                .get_arguments()
+                .filter(|a| !a.is_global_set() && a.get_id() != "help")
+            {
+                let name = arg.get_long().map_or_else(
+                    || arg.get_id().to_string().to_uppercase(),
+                    |l| format!("-{l}"),
+                );
                 let told = |text: &str| text.contains(&format!("`{name}"));
-                assert!(told(own) || told(common), "docs/CLI.md, mrhsm {}: no {name}", sub.get_name());
+                assert!(
+                    told(own) || told(common),
+                    "docs/CLI.md, mrhsm {}: no {name}",
+                    sub.get_name()
+                );
             }
         }
     }

@@ -16,7 +16,11 @@ pub struct Output {
 impl Output {
     /// Writes to the process's stdout.
     pub fn new(json: bool) -> Output {
-        Output { json, out: Box::new(io::stdout()), failed: None }
+        Output {
+            json,
+            out: Box::new(io::stdout()),
+            failed: None,
+        }
     }
 
     /// True when the result is wanted as JSON.
@@ -44,16 +48,21 @@ impl Output {
     pub fn write(&mut self, text: &str) {
         if self.failed.is_none() {
             // A command goes on with its work when nobody reads its output: half an `enable` is worse than an unread one.
-            self.failed = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).err();
+            self.failed = self
+                .out
+                .write_all(text.as_bytes())
+                .and_then(|()| self.out.flush())
+                .err();
         }
     }
 
     /// Whether everything could be written. A closed pipe is the reader's choice, not an error.
     pub fn finish(self) -> Outcome {
         match self.failed {
-            Some(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::new(Exit::Failed, format!("cannot write the result to standard output: {e}")))
-            }
+            Some(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+                Exit::Failed,
+                format!("cannot write the result to standard output: {e}"),
+            )),
             _ => Ok(()),
         }
     }

@@ -66,7 +66,10 @@ impl SecretArg {
             SecretArg::File(path) => read_file(path, option),
             SecretArg::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| {
-                    Failure::new(Exit::Pin, format!("{option} env:{name}: there is no such environment variable"))
+                    Failure::new(
+                        Exit::Pin,
+                        format!("{option} env:{name}: there is no such environment variable"),
+                    )
                 })?;
                 Ok(Secret::new(value.as_bytes().to_vec()))
             }
@@ -75,7 +78,11 @@ impl SecretArg {
 }
 
 /// The option's value, or the first line of the file that the environment variable names, or nothing.
-pub fn given(arg: Option<&SecretArg>, option: &str, file_variable: &str) -> Outcome<Option<Secret>> {
+pub fn given(
+    arg: Option<&SecretArg>,
+    option: &str,
+    file_variable: &str,
+) -> Outcome<Option<Secret>> {
     if let Some(arg) = arg {
         return arg.read(option).map(Some);
     }
@@ -88,7 +95,13 @@ pub fn given(arg: Option<&SecretArg>, option: &str, file_variable: &str) -> Outc
 /// The first line of a file, without its end.
 fn read_file(path: &Path, option: &str) -> Outcome<Secret> {
     let cannot = |e: io::Error| {
-        Failure::new(Exit::Pin, format!("{option}: cannot read {}: {e}; name a file that you can read", path.display()))
+        Failure::new(
+            Exit::Pin,
+            format!(
+                "{option}: cannot read {}: {e}; name a file that you can read",
+                path.display()
+            ),
+        )
     };
     let file = File::open(path).map_err(cannot)?;
     let meta = file.metadata().map_err(cannot)?;
@@ -105,28 +118,46 @@ fn read_file(path: &Path, option: &str) -> Outcome<Secret> {
     }
     // Room for all of it from the start: a buffer that grows leaves copies behind.
     let mut bytes = Vec::with_capacity(MAX_FILE as usize + 1);
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     let bytes = Secret::new(bytes);
-    let line = bytes.expose().split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = bytes
+        .expose()
+        .split(|b| *b == b'\n')
+        .next()
+        .unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() || line.len() > MAX_FILE as usize {
-        return Err(Failure::new(Exit::Pin, format!("{option}: the first line of {} is empty or too long", path.display())));
+        return Err(Failure::new(
+            Exit::Pin,
+            format!(
+                "{option}: the first line of {} is empty or too long",
+                path.display()
+            ),
+        ));
     }
     Ok(Secret::new(line.to_vec()))
 }
 
 /// Asks at the terminal, showing one `*` for each character. `option` and `file_variable` are what to use without one.
 pub fn ask(prompt: &str, instead: &str) -> Outcome<Secret> {
-    let config = rpassword::ConfigBuilder::new().password_feedback_mask('*').build();
-    let answer = interrupt::ignored_during(|| rpassword::prompt_password_with_config(prompt, config));
+    let config = rpassword::ConfigBuilder::new()
+        .password_feedback_mask('*')
+        .build();
+    let answer =
+        interrupt::ignored_during(|| rpassword::prompt_password_with_config(prompt, config));
     match answer {
         Ok(text) => Ok(Secret::new(text.into_bytes())),
-        Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => {
-            Err(Failure::new(Exit::Interrupted, "interrupted: nothing was changed"))
-        }
+        Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => Err(
+            Failure::new(Exit::Interrupted, "interrupted: nothing was changed"),
+        ),
         Err(e) => Err(Failure::new(
             Exit::Pin,
-            format!("cannot ask '{}': no terminal ({e}); use {instead}", prompt.trim_end_matches([' ', ':'])),
+            format!(
+                "cannot ask '{}': no terminal ({e}); use {instead}",
+                prompt.trim_end_matches([' ', ':'])
+            ),
         )),
     }
 }
@@ -153,7 +184,10 @@ pub fn check_length(pin: &Secret, what: &str) -> Outcome {
     }
     Err(Failure::new(
         Exit::Pin,
-        format!("The length of the {what} is out of range: it has {} characters, {PIN_MIN} to {PIN_MAX} are allowed.", pin.len()),
+        format!(
+            "The length of the {what} is out of range: it has {} characters, {PIN_MIN} to {PIN_MAX} are allowed.",
+            pin.len()
+        ),
     ))
 }
 
@@ -168,7 +202,11 @@ pub fn so_pin(arg: Option<&SecretArg>) -> Outcome<Secret> {
 /// A new SO PIN: `-sopin`, `MRHSM_SO_PIN_FILE`, or the prompt, twice.
 pub fn new_so_pin(arg: Option<&SecretArg>) -> Outcome<Secret> {
     let Some(pin) = given(arg, "-sopin", SO_PIN_FILE)? else {
-        return ask_new_pin("Enter SO PIN (4-255 characters): ", "Please reenter SO PIN: ", SO_PIN_INSTEAD);
+        return ask_new_pin(
+            "Enter SO PIN (4-255 characters): ",
+            "Please reenter SO PIN: ",
+            SO_PIN_INSTEAD,
+        );
     };
     check_length(&pin, "SO PIN")?;
     Ok(pin)
@@ -214,7 +252,10 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", "hunter2".parse::<SecretArg>()), "Ok(Literal(..))");
+        assert_eq!(
+            format!("{:?}", "hunter2".parse::<SecretArg>()),
+            "Ok(Literal(..))"
+        );
     }
 
     #[test]
@@ -223,20 +264,30 @@ mod tests {
         std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
         for (content, pin) in [("1234\n", "1234"), ("12 34\r\nmore", "12 34"), ("x", "x")] {
             std::fs::write(file.path(), content).unwrap();
-            assert_eq!(read_file(file.path(), "-sopin").unwrap().expose(), pin.as_bytes());
+            assert_eq!(
+                read_file(file.path(), "-sopin").unwrap().expose(),
+                pin.as_bytes()
+            );
         }
         for content in [String::new(), "\nx".into(), "x".repeat(5000)] {
             std::fs::write(file.path(), content).unwrap();
             assert!(read_file(file.path(), "-sopin").is_err());
         }
         let e = read_file(Path::new("/nonexistent/pin"), "-sopin").unwrap_err();
-        assert!(e.message.contains("-sopin: cannot read /nonexistent/pin"), "{e}");
+        assert!(
+            e.message.contains("-sopin: cannot read /nonexistent/pin"),
+            "{e}"
+        );
     }
 
     #[test]
     fn length_of_a_new_pin() {
         for (len, good) in [(3, false), (4, true), (255, true), (256, false)] {
-            assert_eq!(check_length(&Secret::new(vec![b'x'; len]), "SO PIN").is_ok(), good, "{len}");
+            assert_eq!(
+                check_length(&Secret::new(vec![b'x'; len]), "SO PIN").is_ok(),
+                good,
+                "{len}"
+            );
         }
     }
 }

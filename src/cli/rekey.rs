@@ -36,7 +36,9 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let config = dir.load()?;
     let token = tokens::choose(&dir, &config, &args.choice)?;
     if token.keys.core.is_none() {
-        return Err(Failure::not_ready("There are no keys of a cluster yet. Make them with: mrhsm enable"));
+        return Err(Failure::not_ready(
+            "There are no keys of a cluster yet. Make them with: mrhsm enable",
+        ));
     }
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     let store = tokens::store(&dir, token, &key)?;
@@ -44,7 +46,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         KeyType::Core => Role::Core,
         KeyType::Common => Role::Common,
     };
-    let context = Context { dir: &dir, uuid: &token.uuid, store: store.as_ref(), settle: SETTLE };
+    let context = Context {
+        dir: &dir,
+        uuid: &token.uuid,
+        store: store.as_ref(),
+        settle: SETTLE,
+    };
     let mut report = Report::new(out);
     let outcome = cluster::rekey(&context, role, &mut |event| report.event(event))?;
     report.copy_directory(&dir);

@@ -85,8 +85,13 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         password: part(args.password || args.username),
     };
     TokenFiles::of(&dir, &token.uuid).change_identity(&writer, &key, &change)?;
-    note(format!("Token '{}' is changed. Set what it needs again with: mrhsm set", token.label));
-    out.object(&View { token: TokenView::of(token) });
+    note(format!(
+        "Token '{}' is changed. Set what it needs again with: mrhsm set",
+        token.label
+    ));
+    out.object(&View {
+        token: TokenView::of(token),
+    });
     Ok(())
 }
 
@@ -103,10 +108,22 @@ impl Args {
         reset(self.port, &mut settings.port, default.port);
         reset(self.servername, &mut settings.server_name, None);
         reset(self.kmipversion, &mut settings.kmip_version, None);
-        reset(self.connecttimeout, &mut settings.connect_millis, default.connect_millis);
-        reset(self.timeout, &mut settings.deadline_millis, default.deadline_millis);
+        reset(
+            self.connecttimeout,
+            &mut settings.connect_millis,
+            default.connect_millis,
+        );
+        reset(
+            self.timeout,
+            &mut settings.deadline_millis,
+            default.deadline_millis,
+        );
         reset(self.crypto, &mut settings.crypto, default.crypto);
-        reset(self.keycache, &mut settings.key_cache_millis, default.key_cache_millis);
+        reset(
+            self.keycache,
+            &mut settings.key_cache_millis,
+            default.key_cache_millis,
+        );
         reset(self.username, &mut token.username, None);
     }
 }

@@ -12,7 +12,9 @@ use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use super::signals;
 use crate::error::Error;
-use crate::server::{Audit, Authority, Engine, Home, Limits, Options, Personality, Server, Wanted, tls_config};
+use crate::server::{
+    Audit, Authority, Engine, Home, Limits, Options, Personality, Server, Wanted, tls_config,
+};
 
 /// How long requests that have come may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -87,16 +89,31 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let home = Home::at(&dir);
     let objects = home.objects(pin.as_ref())?;
     for offset in objects.damaged() {
-        note(format!("A record at offset {offset} of the object file is damaged: its object is missing, the others work."));
+        note(format!(
+            "A record at offset {offset} of the object file is damaged: its object is missing, the others work."
+        ));
     }
-    let listener = TcpListener::bind(address).map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
+    let listener = TcpListener::bind(address)
+        .map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;
     let tls = files.tls()?;
     let audit = Audit::open(args.audit.as_deref().unwrap_or(&dir.join("audit.log")))?;
-    let mut limits = Limits { idle: Duration::from_millis(args.idle), ..Limits::of(args.connections as usize) };
+    let mut limits = Limits {
+        idle: Duration::from_millis(args.idle),
+        ..Limits::of(args.connections as usize)
+    };
     limits.per_client = args.perclient.map_or(limits.per_client, |n| n as usize);
-    let options = Options { limits, audit: Some(audit), hook: None };
-    let mut server = Server::start(Arc::new(Engine::new(personality, objects)), listener, tls, options)?;
+    let options = Options {
+        limits,
+        audit: Some(audit),
+        hook: None,
+    };
+    let mut server = Server::start(
+        Arc::new(Engine::new(personality, objects)),
+        listener,
+        tls,
+        options,
+    )?;
     let address = server.address();
     if let Some(command) = configure(&files, address, &dir) {
         out.line(command);
@@ -118,18 +135,32 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
 
 fn personality(name: &str) -> Outcome<Personality> {
     Ok(match name {
-        "standard" => Personality { name: "mrhsm", ..Personality::standard() },
+        "standard" => Personality {
+            name: "mrhsm",
+            ..Personality::standard()
+        },
         "pykmip" => Personality::pykmip_like(),
         "keystore" => Personality::keystore_1_0(),
         "vault" => Personality::vault_like(),
         "cosmian" => Personality::cosmian_like(),
-        _ => return Err(Failure::usage(format!("-personality: there is no '{name}'"))),
+        _ => {
+            return Err(Failure::usage(format!(
+                "-personality: there is no '{name}'"
+            )));
+        }
     })
 }
 
 fn address(text: &str) -> Outcome<SocketAddr> {
-    let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
-    found.ok_or_else(|| Failure::usage(format!("-listen: '{text}' is no address with a port, such as 127.0.0.1:5696")))
+    let found = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| {
+        Failure::usage(format!(
+            "-listen: '{text}' is no address with a port, such as 127.0.0.1:5696"
+        ))
+    })
 }
 
 /// The files of the server's identity.
@@ -144,15 +175,28 @@ struct Files {
 impl Files {
     /// TLS with what is in the files now.
     fn tls(&self) -> Outcome<Arc<rustls::ServerConfig>> {
-        let read = |path: &Path| std::fs::read(path).map_err(|e| Error::file(format!("cannot read {}", path.display()), e));
-        Ok(tls_config(&read(&self.cert)?, &read(&self.key)?, &read(&self.ca)?, rustls::ALL_VERSIONS)?)
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|e| Error::file(format!("cannot read {}", path.display()), e))
+        };
+        Ok(tls_config(
+            &read(&self.cert)?,
+            &read(&self.key)?,
+            &read(&self.ca)?,
+            rustls::ALL_VERSIONS,
+        )?)
     }
 }
 
 /// The certificates that were named, or one's own, made where they are missing and renewed where they expire.
 fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
     if let (Some(cert), Some(key), Some(ca)) = (&args.cert, &args.key, &args.clientca) {
-        return Ok(Files { cert: cert.clone(), key: key.clone(), ca: ca.clone(), client: None });
+        return Ok(Files {
+            cert: cert.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+            client: None,
+        });
     }
     let (authority, made) = Authority::open(dir)?;
     let own = dir.join("server.pem");
@@ -162,24 +206,45 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
             hosts.push(ip.to_string());
         }
         hosts.extend(args.san.iter().cloned());
-        authority.issue(&Wanted { name: "server", hosts: &hosts, clusters: &[], days: 825, p12: None })?;
+        authority.issue(&Wanted {
+            name: "server",
+            hosts: &hosts,
+            clusters: &[],
+            days: 825,
+            p12: None,
+        })?;
     }
     let client = match made {
         false => None,
         true => {
-            let client = authority.issue(&Wanted { name: "client", hosts: &[], clusters: &[], days: 825, p12: None })?;
+            let client = authority.issue(&Wanted {
+                name: "client",
+                hosts: &[],
+                clusters: &[],
+                days: 825,
+                p12: None,
+            })?;
             Some((client.certificate, client.key))
         }
     };
-    Ok(Files { cert: own, key: dir.join("server.key"), ca: authority.certificate(), client })
+    Ok(Files {
+        cert: own,
+        key: dir.join("server.key"),
+        ca: authority.certificate(),
+        client,
+    })
 }
 
 /// True when there is no such certificate, or it will not last.
 fn expires(path: &Path) -> bool {
     use rustls_pki_types::pem::PemObject;
     use x509_parser::prelude::{FromDer, X509Certificate};
-    let Ok(der) = rustls_pki_types::CertificateDer::from_pem_file(path) else { return true };
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return true };
+    let Ok(der) = rustls_pki_types::CertificateDer::from_pem_file(path) else {
+        return true;
+    };
+    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
+        return true;
+    };
     let left = certificate.validity().not_after.timestamp() - jiff::Timestamp::now().as_second();
     left < RENEW_DAYS * 24 * 3600
 }
@@ -187,7 +252,11 @@ fn expires(path: &Path) -> bool {
 /// What to type to use this server, when it was made now.
 fn configure(files: &Files, address: SocketAddr, dir: &Path) -> Option<String> {
     let (certificate, key) = files.client.as_ref()?;
-    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    let host = if address.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        address.ip().to_string()
+    };
     Some(format!(
         "A new key manager is made in {}. To use it from here:\n\n  \
          mrhsm configure -label demo -cluster demo -sopin file:so.pin -ip {host} -port {} -cacert {} -clientcert {} -clientkey {}\n\n\

@@ -41,7 +41,9 @@ struct View {
 /// Changes the configuration.
 pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     if args.settings.is_empty() && args.active.is_none() {
-        return Err(Failure::usage("Nothing to set. Name at least one setting; 'mrhsm help set' lists them."));
+        return Err(Failure::usage(
+            "Nothing to set. Name at least one setting; 'mrhsm help set' lists them.",
+        ));
     }
     let dir = tokens::directory(global)?;
     let config = dir.load()?;
@@ -51,17 +53,29 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     let identity = given.complete(&TokenFiles::of(&dir, &token.uuid).identity(&key)?)?;
     let changed = store(&dir, token, &key, &identity, &args.settings, args.active)?;
-    let moving = dir.load()?.by_uuid(&token.uuid).is_some_and(|t| t.moving && t.settings.store == StoreKind::File);
+    let moving = dir
+        .load()?
+        .by_uuid(&token.uuid)
+        .is_some_and(|t| t.moving && t.settings.store == StoreKind::File);
     match changed {
         true if moving => note(format!(
             "Token '{0}' is changed. Its keys stay in the token directory, and in use, until they are moved with: mrhsm enable",
             token.label
         )),
         true if args.settings.is_empty() => note(format!("Token '{}' is changed.", token.label)),
-        true => note(format!("Token '{}' is changed. Check its servers with: mrhsm info -config", token.label)),
-        false => note(format!("Token '{}' had these settings already; nothing is changed.", token.label)),
+        true => note(format!(
+            "Token '{}' is changed. Check its servers with: mrhsm info -config",
+            token.label
+        )),
+        false => note(format!(
+            "Token '{}' had these settings already; nothing is changed.",
+            token.label
+        )),
     }
-    out.object(&View { token: TokenView::of(token), changed });
+    out.object(&View {
+        token: TokenView::of(token),
+        changed,
+    });
     Ok(())
 }
 
@@ -81,7 +95,9 @@ pub fn store(
     let before = entry.clone();
     options.apply(&mut entry.settings, &mut entry.username);
     if options.password.is_some() && entry.username.is_none() {
-        return Err(Failure::usage("-password needs -username: the servers are sent both."));
+        return Err(Failure::usage(
+            "-password needs -username: the servers are sent both.",
+        ));
     }
     if options.storetype == Some(StoreKind::File) && before.settings.store == StoreKind::File {
         // Nothing was moved yet, so nothing is to be undone.
@@ -105,10 +121,17 @@ pub fn store(
 
 /// What another store type means. Keys move from files to KMIP servers only, and not now: the wish is written down, and `enable`
 /// carries it out.
-fn change_store(dir: &TokenDir, key: &TokenKey, before: &TokenConfig, after: &mut TokenConfig) -> Outcome {
+fn change_store(
+    dir: &TokenDir,
+    key: &TokenKey,
+    before: &TokenConfig,
+    after: &mut TokenConfig,
+) -> Outcome {
     match (before.settings.store, after.settings.store) {
         (StoreKind::File, StoreKind::Kmip) => {
-            let objects = open_files(dir, before, key)?.map(|files| files.locate(&Filter::default())).transpose()?;
+            let objects = open_files(dir, before, key)?
+                .map(|files| files.locate(&Filter::default()))
+                .transpose()?;
             if before.keys.core.is_some() || objects.is_some_and(|uids| !uids.is_empty()) {
                 after.settings.store = StoreKind::File;
                 after.moving = true;
@@ -134,12 +157,17 @@ fn change_store(dir: &TokenDir, key: &TokenKey, before: &TokenConfig, after: &mu
 /// Keys that were never made cannot be put in use; those of a file token cannot be put out of use.
 fn check_active(token: &TokenConfig, active: Option<bool>) -> Outcome {
     if active == Some(true) && token.keys.core.is_none() {
-        return Err(Failure::not_ready("There are no keys of a cluster yet. Make them with: mrhsm enable"));
+        return Err(Failure::not_ready(
+            "There are no keys of a cluster yet. Make them with: mrhsm enable",
+        ));
     }
     if active == Some(false) && token.enabled && token.settings.store == StoreKind::File {
         return Err(Failure::new(
             Exit::Failed,
-            format!("The keys of token '{}' are in the token directory itself: their use cannot be switched off.", token.label),
+            format!(
+                "The keys of token '{}' are in the token directory itself: their use cannot be switched off.",
+                token.label
+            ),
         ));
     }
     Ok(())
@@ -147,5 +175,9 @@ fn check_active(token: &TokenConfig, active: Option<bool>) -> Outcome {
 
 /// The token disappeared between two reads of `mrhsm.conf`.
 pub fn gone(token: &TokenConfig) -> Error {
-    Error::new(Kind::File, crate::ck::CKR_TOKEN_NOT_PRESENT, format!("token '{}' was removed meanwhile", token.label))
+    Error::new(
+        Kind::File,
+        crate::ck::CKR_TOKEN_NOT_PRESENT,
+        format!("token '{}' was removed meanwhile", token.label),
+    )
 }

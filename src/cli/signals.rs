@@ -1,5 +1,8 @@
 //! Signals of a server: waiting for SIGTERM, SIGINT and SIGHUP, and living on after SIGXFSZ.
-#![allow(unsafe_code, reason = "sigwait(3), pthread_sigmask(3) and signal(2) have no safe wrapper in std")]
+#![allow(
+    unsafe_code,
+    reason = "sigwait(3), pthread_sigmask(3) and signal(2) have no safe wrapper in std"
+)]
 
 use std::mem::MaybeUninit;
 
@@ -37,6 +40,10 @@ impl Waiting {
         let mut signal = 0;
         // SAFETY: an initialised set, and a place for the number of the signal.
         while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
-        if signal == libc::SIGHUP { Asked::Reload } else { Asked::Stop }
+        if signal == libc::SIGHUP {
+            Asked::Reload
+        } else {
+            Asked::Stop
+        }
     }
 }

@@ -38,7 +38,10 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let files = TokenFiles::of(&dir, &token.uuid);
     let old = match prompt::given(args.oldsopin.as_ref(), "-oldsopin", prompt::SO_PIN_FILE)? {
         Some(pin) => pin,
-        None => prompt::ask("Current SO PIN: ", "-oldsopin file:PATH, -oldsopin env:NAME or MRHSM_SO_PIN_FILE")?,
+        None => prompt::ask(
+            "Current SO PIN: ",
+            "-oldsopin file:PATH, -oldsopin env:NAME or MRHSM_SO_PIN_FILE",
+        )?,
     };
     files.unlock(Who::So, old.expose())?;
     let new = match &args.newsopin {
@@ -52,6 +55,8 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     prompt::check_length(&new, "new SO PIN")?;
     files.set_so_pin(old.expose(), new.expose())?;
     out.line("New SO PIN is set successfully");
-    out.object(&View { token: TokenView::of(token) });
+    out.object(&View {
+        token: TokenView::of(token),
+    });
     Ok(())
 }

@@ -62,7 +62,10 @@ fn line_with_one_dash(line: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let starts_word = !before.is_alphanumeric() && before != '-';
         if starts_word
-            && rest.strip_prefix("--").and_then(|r| r.chars().next()).is_some_and(|letter| letter.is_ascii_alphabetic())
+            && rest
+                .strip_prefix("--")
+                .and_then(|r| r.chars().next())
+                .is_some_and(|letter| letter.is_ascii_alphabetic())
         {
             rest = &rest[1..];
             shortened += 1;
@@ -81,14 +84,19 @@ fn line_with_one_dash(line: &str) -> String {
 /// The name in `-name`, `--name` or either with `=value`: two letters at least, so that `-h`, `-1` and `-` are left alone.
 fn long_name(word: &OsStr) -> Option<&OsStr> {
     let bytes = word.as_bytes();
-    let name = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
+    let name = bytes
+        .strip_prefix(b"--")
+        .or_else(|| bytes.strip_prefix(b"-"))?;
     let two_letters = name.len() > 1 && name[0].is_ascii_alphabetic();
     two_letters.then(|| OsStr::from_bytes(name))
 }
 
 fn find<'a>(root: &'a Command, command: &'a Command, name: &OsStr) -> Option<&'a clap::Arg> {
     let name = name.to_str()?;
-    command.get_arguments().chain(root.get_arguments()).find(|a| a.get_long() == Some(name))
+    command
+        .get_arguments()
+        .chain(root.get_arguments())
+        .find(|a| a.get_long() == Some(name))
 }
 
 fn is_option(root: &Command, command: &Command, name: &OsStr) -> bool {
@@ -110,30 +118,61 @@ mod tests {
 
     fn respelled(line: &str) -> String {
         let command = Command::new("mrhsm")
-            .arg(Arg::new("json").long("json").action(clap::ArgAction::SetTrue).global(true))
-            .subcommand(Command::new("init").arg(Arg::new("label").long("label")).arg(Arg::new("sopin").long("sopin")));
+            .arg(
+                Arg::new("json")
+                    .long("json")
+                    .action(clap::ArgAction::SetTrue)
+                    .global(true),
+            )
+            .subcommand(
+                Command::new("init")
+                    .arg(Arg::new("label").long("label"))
+                    .arg(Arg::new("sopin").long("sopin")),
+            );
         let words = line.split(' ').map(OsString::from).collect();
-        with_two_dashes(&command, words).into_iter().map(|w| w.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        with_two_dashes(&command, words)
+            .into_iter()
+            .map(|w| w.into_string().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
     fn one_dash_and_two_are_the_same() {
-        assert_eq!(respelled("mrhsm init -label x --sopin y -json"), "mrhsm init --label x --sopin y --json");
+        assert_eq!(
+            respelled("mrhsm init -label x --sopin y -json"),
+            "mrhsm init --label x --sopin y --json"
+        );
         assert_eq!(respelled("mrhsm init -label=x"), "mrhsm init --label=x");
     }
 
     #[test]
     fn values_keep_their_dashes() {
         assert_eq!(respelled("mrhsm init -label -1"), "mrhsm init --label=-1");
-        assert_eq!(respelled("mrhsm init -sopin -secret -label x"), "mrhsm init --sopin=-secret --label x");
-        assert_eq!(respelled("mrhsm init -sopin --secret"), "mrhsm init --sopin=--secret");
-        assert_eq!(respelled("mrhsm init -sopin init -label x"), "mrhsm init --sopin init --label x");
+        assert_eq!(
+            respelled("mrhsm init -sopin -secret -label x"),
+            "mrhsm init --sopin=-secret --label x"
+        );
+        assert_eq!(
+            respelled("mrhsm init -sopin --secret"),
+            "mrhsm init --sopin=--secret"
+        );
+        assert_eq!(
+            respelled("mrhsm init -sopin init -label x"),
+            "mrhsm init --sopin init --label x"
+        );
     }
 
     #[test]
     fn an_option_is_never_taken_for_a_value() {
-        assert_eq!(respelled("mrhsm init -sopin -label x"), "mrhsm init --sopin --label x");
-        assert_eq!(respelled("mrhsm init -sopin -help"), "mrhsm init --sopin --help");
+        assert_eq!(
+            respelled("mrhsm init -sopin -label x"),
+            "mrhsm init --sopin --label x"
+        );
+        assert_eq!(
+            respelled("mrhsm init -sopin -help"),
+            "mrhsm init --sopin --help"
+        );
     }
 
     #[test]
@@ -150,11 +189,17 @@ mod tests {
 
     #[test]
     fn clap_s_texts_show_one_dash() {
-        assert_eq!(with_one_dash("use '--label <L>' [--ip <IP>]\n      --port"), "use '-label <L>' [-ip <IP>]\n      -port");
+        assert_eq!(
+            with_one_dash("use '--label <L>' [--ip <IP>]\n      --port"),
+            "use '-label <L>' [-ip <IP>]\n      -port"
+        );
         assert_eq!(
             with_one_dash("  -h, --help   Print\n      --ip <IP>  Use --port\n"),
             "  -h, -help    Print\n      -ip <IP>   Use -port\n"
         );
-        assert_eq!(with_one_dash("a -- b --- c x--y \u{e9}--help"), "a -- b --- c x--y \u{e9}--help");
+        assert_eq!(
+            with_one_dash("a -- b --- c x--y \u{e9}--help"),
+            "a -- b --- c x--y \u{e9}--help"
+        );
     }
 }

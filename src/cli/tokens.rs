@@ -50,7 +50,11 @@ impl TokenView {
 
     /// Its store type, as a title shows it.
     pub fn store(&self) -> &str {
-        if self.store == "kmip" { "KMIP" } else { &self.store }
+        if self.store == "kmip" {
+            "KMIP"
+        } else {
+            &self.store
+        }
     }
 }
 
@@ -60,29 +64,59 @@ pub fn directory(global: &Global) -> Outcome<TokenDir> {
 }
 
 /// The token that `choice` names; without a choice the only one there is.
-pub fn choose<'a>(dir: &TokenDir, config: &'a Config, choice: &TokenChoice) -> Outcome<&'a TokenConfig> {
+pub fn choose<'a>(
+    dir: &TokenDir,
+    config: &'a Config,
+    choice: &TokenChoice,
+) -> Outcome<&'a TokenConfig> {
     let place = dir.path().display();
     if config.tokens.is_empty() {
-        return Err(Failure::not_ready(format!("There is no token in {place}. Make one with: mrhsm init -label NAME")));
+        return Err(Failure::not_ready(format!(
+            "There is no token in {place}. Make one with: mrhsm init -label NAME"
+        )));
     }
     let chosen: Vec<&TokenConfig> = config
         .tokens
         .iter()
         .filter(|t| choice.token.as_ref().is_none_or(|label| *label == t.label))
-        .filter(|t| choice.serial.as_ref().is_none_or(|serial| serial.eq_ignore_ascii_case(&t.serial)))
+        .filter(|t| {
+            choice
+                .serial
+                .as_ref()
+                .is_none_or(|serial| serial.eq_ignore_ascii_case(&t.serial))
+        })
         .collect();
     if let [token] = chosen[..] {
         return Ok(token);
     }
     let (mut message, listed) = match (&choice.token, &choice.serial) {
-        (None, None) => (format!("{place} has {} tokens. Choose one with -token LABEL or -serial SERIAL:", chosen.len()), chosen),
-        (Some(label), _) if !chosen.is_empty() => {
-            (format!("{} tokens in {place} have the label '{label}'. Choose one with -serial SERIAL:", chosen.len()), chosen)
-        }
+        (None, None) => (
+            format!(
+                "{place} has {} tokens. Choose one with -token LABEL or -serial SERIAL:",
+                chosen.len()
+            ),
+            chosen,
+        ),
+        (Some(label), _) if !chosen.is_empty() => (
+            format!(
+                "{} tokens in {place} have the label '{label}'. Choose one with -serial SERIAL:",
+                chosen.len()
+            ),
+            chosen,
+        ),
         (label, serial) => {
-            let wanted: Vec<String> =
-                label.iter().map(|l| format!("label '{l}'")).chain(serial.iter().map(|s| format!("serial number {s}"))).collect();
-            (format!("No token in {place} has {}. There are:", wanted.join(" and ")), config.tokens.iter().collect())
+            let wanted: Vec<String> = label
+                .iter()
+                .map(|l| format!("label '{l}'"))
+                .chain(serial.iter().map(|s| format!("serial number {s}")))
+                .collect();
+            (
+                format!(
+                    "No token in {place} has {}. There are:",
+                    wanted.join(" and ")
+                ),
+                config.tokens.iter().collect(),
+            )
         }
     };
     for token in listed {
@@ -102,7 +136,10 @@ pub fn unlock_as_user(dir: &TokenDir, token: &TokenConfig) -> Outcome<TokenKey> 
     if let Some(key) = unlock_unasked(dir, token)? {
         return Ok(key);
     }
-    let pin = prompt::ask(&format!("Enter user PIN of token '{}': ", token.label), prompt::PIN_FILE)?;
+    let pin = prompt::ask(
+        &format!("Enter user PIN of token '{}': ", token.label),
+        prompt::PIN_FILE,
+    )?;
     Ok(TokenFiles::of(dir, &token.uuid).unlock(Who::User, pin.expose())?)
 }
 
@@ -113,7 +150,9 @@ pub fn unlock_unasked(dir: &TokenDir, token: &TokenConfig) -> Outcome<Option<Tok
         Some(pin) => Some(pin),
         None => files.kept_user_pin()?,
     };
-    Ok(pin.map(|pin| files.unlock(Who::User, pin.expose())).transpose()?)
+    Ok(pin
+        .map(|pin| files.unlock(Who::User, pin.expose()))
+        .transpose()?)
 }
 
 /// Whether everything is set that a connection needs; the refusal names what to set.
@@ -142,13 +181,32 @@ pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
 
 /// How the token's servers are reached.
 pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<net::Config> {
-    let Identity { certificate, key, ca, password } = TokenFiles::of(dir, &token.uuid).identity(key)?;
-    Ok(store::network(token, Access { certificate, key, ca, password })?)
+    let Identity {
+        certificate,
+        key,
+        ca,
+        password,
+    } = TokenFiles::of(dir, &token.uuid).identity(key)?;
+    Ok(store::network(
+        token,
+        Access {
+            certificate,
+            key,
+            ca,
+            password,
+        },
+    )?)
 }
 
 /// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`); without what they do
 /// not take, if they may `leave` that. The token as it is then.
-pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, leave: bool, out: &mut Output) -> Outcome<TokenConfig> {
+pub fn moved(
+    dir: &TokenDir,
+    token: &TokenConfig,
+    key: &TokenKey,
+    leave: bool,
+    out: &mut Output,
+) -> Outcome<TokenConfig> {
     if !token.moving {
         return Ok(token.clone());
     }
@@ -156,12 +214,28 @@ pub fn moved(dir: &TokenDir, token: &TokenConfig, key: &TokenKey, leave: bool, o
     let hosts = open_hosts(dir, token, key)?;
     // The last step may be all that is missing: then an empty store takes the place of the file that is gone.
     let files = open_files(dir, token, key)?;
-    let context = Context { dir, uuid: &token.uuid, store: hosts.as_ref(), settle: SETTLE };
+    let context = Context {
+        dir,
+        uuid: &token.uuid,
+        store: hosts.as_ref(),
+        settle: SETTLE,
+    };
     let mut report = Report::new(out);
-    let Moved { objects, left } = cluster::migrate(&context, files.as_ref(), leave, &mut |event| report.event(event))?;
-    left.iter().for_each(|left| note(format!("Not taken by the key manager: {}: {}", left.object, left.reason)));
+    let Moved { objects, left } =
+        cluster::migrate(&context, files.as_ref(), leave, &mut |event| {
+            report.event(event)
+        })?;
+    left.iter().for_each(|left| {
+        note(format!(
+            "Not taken by the key manager: {}: {}",
+            left.object, left.reason
+        ))
+    });
     let config = dir.load()?;
-    let after = config.by_uuid(&token.uuid).cloned().ok_or_else(|| super::set::gone(token))?;
+    let after = config
+        .by_uuid(&token.uuid)
+        .cloned()
+        .ok_or_else(|| super::set::gone(token))?;
     let (label, count) = (&token.label, left.len());
     if after.settings.store == StoreKind::File {
         return Err(Failure::new(

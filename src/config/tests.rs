@@ -15,7 +15,9 @@ fn refusal(text: &str) -> String {
 }
 
 fn token(lines: &str) -> String {
-    format!("version = 1\n[[token]]\nlabel = \"t\"\nserial = \"b12cfd503a740cda\"\nuuid = \"{UUID}\"\n{lines}\n")
+    format!(
+        "version = 1\n[[token]]\nlabel = \"t\"\nserial = \"b12cfd503a740cda\"\nuuid = \"{UUID}\"\n{lines}\n"
+    )
 }
 
 #[test]
@@ -35,7 +37,13 @@ fn serial_and_slot_follow_softhsm() {
     assert_eq!(serial_of(UUID).as_deref(), Some("b12cfd503a740cda"));
     assert_eq!(slot_of("07137a824d621939"), 1298274617);
     assert_eq!(slot_of("00000000ffffffff"), 0x7fff_ffff);
-    for bad in ["", "69255cf4", "../../../../../../../../etc/shadow....", &UUID.to_uppercase(), &UUID.replace('-', "0")] {
+    for bad in [
+        "",
+        "69255cf4",
+        "../../../../../../../../etc/shadow....",
+        &UUID.to_uppercase(),
+        &UUID.replace('-', "0"),
+    ] {
         assert_eq!(serial_of(bad), None, "{bad}");
     }
 }
@@ -58,26 +66,46 @@ fn every_refusal_names_file_line_and_fault() {
         ("key_cache_millis = 86400001", "out of range"),
         ("colour = \"red\"", "unknown field `colour`"),
         ("enabled = \"yes\"", "invalid type"),
-        ("keys.core = { uid = \"1\", checksum = \"AB\", generation = 1 }", "64 hexadecimal"),
+        (
+            "keys.core = { uid = \"1\", checksum = \"AB\", generation = 1 }",
+            "64 hexadecimal",
+        ),
         ("keys.other = 1", "unknown field `other`"),
     ] {
         let e = refusal(&token(line));
-        assert!(e.starts_with("/t/mrhsm.conf, line 6: ") && e.contains(fault) && e.contains("correct the file"), "{line}: {e}");
+        assert!(
+            e.starts_with("/t/mrhsm.conf, line 6: ")
+                && e.contains(fault)
+                && e.contains("correct the file"),
+            "{line}: {e}"
+        );
     }
-    let e = refusal(&format!("version = 1\n[[token]]\nlabel = \"{}\"", "ü".repeat(17)));
+    let e = refusal(&format!(
+        "version = 1\n[[token]]\nlabel = \"{}\"",
+        "ü".repeat(17)
+    ));
     assert!(e.contains("line 3") && e.contains("34 bytes long"), "{e}");
     assert!(refusal("version = 1\n[[token]]\nlabel = \"t\"").contains("missing field"));
     assert!(refusal("version = 1\n\n[defaults\n").contains("line 3"));
-    assert!(refusal(&token("").replace("cda\"\nuuid", "cdb\"\nuuid")).contains("does not belong to uuid"));
+    assert!(
+        refusal(&token("").replace("cda\"\nuuid", "cdb\"\nuuid"))
+            .contains("does not belong to uuid")
+    );
     let twice = format!("{}{}", token(""), token("").replace("version = 1\n", ""));
     assert!(refusal(&twice).contains("two tokens"));
 }
 
 #[test]
 fn the_version_is_told_before_anything_else() {
-    assert!(refusal("version = 2\nnews = true").contains("format version 2, this mrhsm reads version 1"));
+    assert!(
+        refusal("version = 2\nnews = true")
+            .contains("format version 2, this mrhsm reads version 1")
+    );
     for text in ["", "version = \"1\"", "[defaults]\nport = 1"] {
-        assert!(refusal(text).contains("does not begin with 'version = 1'"), "{text}");
+        assert!(
+            refusal(text).contains("does not begin with 'version = 1'"),
+            "{text}"
+        );
     }
 }
 
@@ -107,8 +135,10 @@ fn hosts_in_every_spelling() {
         assert_eq!((host.name.as_str(), host.port), (name, port));
         assert_eq!(host.to_string().parse::<Host>().unwrap(), host);
     }
-    for bad in ["", ":1", "a:", "a:x", "a:+1", "a:65536", "[::1", "[::1]x", "[a]", "::1::", "a/b", "-a", "http://a", "a b", "ä"]
-    {
+    for bad in [
+        "", ":1", "a:", "a:x", "a:+1", "a:65536", "[::1", "[::1]x", "[a]", "::1::", "a/b", "-a",
+        "http://a", "a b", "ä",
+    ] {
         assert!(bad.parse::<Host>().is_err(), "{bad}");
     }
     let list = parse_hosts("a, b:1,a").unwrap();
@@ -127,16 +157,35 @@ fn labels() {
 #[test]
 fn the_directory_is_found_in_order() {
     let resolve = |given: Option<&str>, set: &[(&str, &str)], root| {
-        let variable = |name: &'static str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v));
+        let variable = |name: &'static str| {
+            set.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| PathBuf::from(v))
+        };
         super::resolve(given.map(Path::new), variable, root).map(|p| p.display().to_string())
     };
-    let all = [("MRHSM_TOKEN_DIR", "/e"), ("MAPR_HOME", "/opt/mapr"), ("HOME", "/home/u")];
+    let all = [
+        ("MRHSM_TOKEN_DIR", "/e"),
+        ("MAPR_HOME", "/opt/mapr"),
+        ("HOME", "/home/u"),
+    ];
     assert_eq!(resolve(Some("/g"), &all, true).unwrap(), "/g");
     assert_eq!(resolve(None, &all, true).unwrap(), "/e");
-    assert_eq!(resolve(None, &all[1..], true).unwrap(), "/opt/mapr/conf/tokens");
+    assert_eq!(
+        resolve(None, &all[1..], true).unwrap(),
+        "/opt/mapr/conf/tokens"
+    );
     assert_eq!(resolve(None, &all[2..], true).unwrap(), "/etc/mrhsm/tokens");
-    assert_eq!(resolve(None, &all[2..], false).unwrap(), "/home/u/.config/mrhsm/tokens");
-    assert!(resolve(None, &[], false).unwrap_err().to_string().contains("--tokendir"));
+    assert_eq!(
+        resolve(None, &all[2..], false).unwrap(),
+        "/home/u/.config/mrhsm/tokens"
+    );
+    assert!(
+        resolve(None, &[], false)
+            .unwrap_err()
+            .to_string()
+            .contains("--tokendir")
+    );
 }
 
 fn example() -> Config {
@@ -148,11 +197,28 @@ fn example() -> Config {
     token.enabled = true;
     token.cluster = Some("my.cluster.com".into());
     let key = |wrapped: Option<&str>| {
-        Some(ClusterKey { uid: "a'\"\n".into(), checksum: "AB".repeat(32), generation: 3, wrapped: wrapped.map(Into::into) })
+        Some(ClusterKey {
+            uid: "a'\"\n".into(),
+            checksum: "AB".repeat(32),
+            generation: 3,
+            wrapped: wrapped.map(Into::into),
+        })
     };
     let wrapped = "0F".repeat(40);
-    token.keys = ClusterKeys { core: key(None), common: key(None), cldb: key(Some(&wrapped)), dare: key(Some(&wrapped)) };
-    Config { defaults: Settings { port: 1, crypto: CryptoPolicy::Server, ..Settings::default() }, tokens: vec![token] }
+    token.keys = ClusterKeys {
+        core: key(None),
+        common: key(None),
+        cldb: key(Some(&wrapped)),
+        dare: key(Some(&wrapped)),
+    };
+    Config {
+        defaults: Settings {
+            port: 1,
+            crypto: CryptoPolicy::Server,
+            ..Settings::default()
+        },
+        tokens: vec![token],
+    }
 }
 
 #[test]
@@ -171,9 +237,17 @@ fn hexadecimal() {
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
-    let host = ("[a-z0-9][a-z0-9.-]{0,20}", proptest::option::of(1..=u16::MAX)).prop_map(|(name, port)| Host { name, port });
+    let host = (
+        "[a-z0-9][a-z0-9.-]{0,20}",
+        proptest::option::of(1..=u16::MAX),
+    )
+        .prop_map(|(name, port)| Host { name, port });
     let version = proptest::option::of(proptest::sample::select(Version::ALL.to_vec()));
-    let policy = proptest::sample::select(vec![CryptoPolicy::Auto, CryptoPolicy::Server, CryptoPolicy::Local]);
+    let policy = proptest::sample::select(vec![
+        CryptoPolicy::Auto,
+        CryptoPolicy::Server,
+        CryptoPolicy::Local,
+    ]);
     let store = any::<bool>().prop_map(|k| if k { StoreKind::Kmip } else { StoreKind::File });
     (
         store,
@@ -185,22 +259,45 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         policy,
         0..=86_400_000u64,
     )
-        .prop_map(|(store, hosts, port, kmip_version, connect_millis, deadline_millis, crypto, key_cache_millis)| Settings {
-            store,
-            hosts,
-            server_name: (port % 2 == 0).then(|| "kms.example.com".into()),
-            port,
-            kmip_version,
-            connect_millis,
-            deadline_millis,
-            crypto,
-            key_cache_millis,
-        })
+        .prop_map(
+            |(
+                store,
+                hosts,
+                port,
+                kmip_version,
+                connect_millis,
+                deadline_millis,
+                crypto,
+                key_cache_millis,
+            )| Settings {
+                store,
+                hosts,
+                server_name: (port % 2 == 0).then(|| "kms.example.com".into()),
+                port,
+                kmip_version,
+                connect_millis,
+                deadline_millis,
+                crypto,
+                key_cache_millis,
+            },
+        )
 }
 
 fn any_key() -> impl Strategy<Value = Option<ClusterKey>> {
-    let key = (any::<String>(), "[0-9A-F]{64}", 1..=u32::MAX, proptest::option::of("[0-9A-F]{80}"));
-    proptest::option::of(key.prop_map(|(uid, checksum, generation, wrapped)| ClusterKey { uid, checksum, generation, wrapped }))
+    let key = (
+        any::<String>(),
+        "[0-9A-F]{64}",
+        1..=u32::MAX,
+        proptest::option::of("[0-9A-F]{80}"),
+    );
+    proptest::option::of(
+        key.prop_map(|(uid, checksum, generation, wrapped)| ClusterKey {
+            uid,
+            checksum,
+            generation,
+            wrapped,
+        }),
+    )
 }
 
 proptest! {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::{ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, Settings, StoreKind, TokenConfig};
+use super::{
+    ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, Settings, StoreKind, TokenConfig,
+};
 use crate::version::Version;
 
 /// The whole file as it is read.
@@ -77,7 +79,10 @@ struct Token {
 
 impl File {
     pub(super) fn into_config(self) -> Config {
-        Config { defaults: self.defaults.into(), tokens: self.token.into_iter().map(Into::into).collect() }
+        Config {
+            defaults: self.defaults.into(),
+            tokens: self.token.into_iter().map(Into::into).collect(),
+        }
     }
 }
 
@@ -140,12 +145,15 @@ fn label<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 fn uuid<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     let uuid = String::deserialize(d)?;
     // The uuid becomes a path: nothing but hexadecimal digits and dashes may pass.
-    super::serial_of(&uuid).ok_or_else(|| D::Error::custom(format!("'{uuid}' is not a UUID in lower case")))?;
+    super::serial_of(&uuid)
+        .ok_or_else(|| D::Error::custom(format!("'{uuid}' is not a UUID in lower case")))?;
     Ok(uuid)
 }
 
 fn port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u16>, D::Error> {
-    super::check_port(i64::deserialize(d)?).map(Some).map_err(D::Error::custom)
+    super::check_port(i64::deserialize(d)?)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 fn kmip_version<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Version>, D::Error> {
@@ -161,8 +169,11 @@ fn cache_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> 
 }
 
 fn millis(value: i64, min: u64, max: u64) -> Result<Option<u64>, String> {
-    let fits = u64::try_from(value).ok().filter(|v| (min..=max).contains(v));
-    fits.map(Some).ok_or_else(|| format!("{value} milliseconds are out of range: use {min} to {max}"))
+    let fits = u64::try_from(value)
+        .ok()
+        .filter(|v| (min..=max).contains(v));
+    fits.map(Some)
+        .ok_or_else(|| format!("{value} milliseconds are out of range: use {min} to {max}"))
 }
 
 const HEADER: &str = "\
@@ -183,11 +194,15 @@ const DEFAULTS: &str = "
 #   key_cache_millis  how long a fetched key is kept in locked memory; 0 keeps none
 ";
 
-const FOOTER: &str = "\n# End of mrhsm.conf: a file that begins as this one does and lacks this line was cut off.\n";
+const FOOTER: &str =
+    "\n# End of mrhsm.conf: a file that begins as this one does and lacks this line was cut off.\n";
 
 /// True for a file that mrhsm wrote and that lost its end, which TOML alone may not show. Files written by hand need no end.
 pub(super) fn is_cut_off(text: &str) -> bool {
-    let ours = HEADER.lines().next().is_some_and(|first| text.starts_with(first));
+    let ours = HEADER
+        .lines()
+        .next()
+        .is_some_and(|first| text.starts_with(first));
     ours && !text.trim_end().ends_with(FOOTER.trim())
 }
 
@@ -224,7 +239,12 @@ fn write_token(out: &mut String, token: &TokenConfig) {
     }
     let keys = &token.keys;
     write_key(out, "core", "wraps the CLDB and DARE keys", &keys.core);
-    write_key(out, "common", "the ecosystem's keys derive from it", &keys.common);
+    write_key(
+        out,
+        "common",
+        "the ecosystem's keys derive from it",
+        &keys.common,
+    );
     write_key(out, "cldb", "wrapped under the Core KEK", &keys.cldb);
     write_key(out, "dare", "wrapped under the Core KEK", &keys.dare);
 }
@@ -248,7 +268,11 @@ fn settings(out: &mut String, s: &Settings) {
     if let Some(name) = &s.server_name {
         line(out, "server_name", quoted(name));
     }
-    line(out, "kmip_version", quoted(&s.kmip_version.map_or("auto".into(), |v| v.to_string())));
+    line(
+        out,
+        "kmip_version",
+        quoted(&s.kmip_version.map_or("auto".into(), |v| v.to_string())),
+    );
     line(out, "connect_millis", s.connect_millis);
     line(out, "deadline_millis", s.deadline_millis);
     line(out, "crypto", quoted(&s.crypto.to_string()));

@@ -152,7 +152,11 @@ enum Shape {
 enum Engine {
     Stream(evp::Cipher),
     Built(Built),
-    Ccm { key: Secret, nonce: Vec<u8>, aad: Vec<u8> },
+    Ccm {
+        key: Secret,
+        nonce: Vec<u8>,
+        aad: Vec<u8>,
+    },
 }
 
 /// A cipher at work. After an error it must not be used again.
@@ -182,9 +186,15 @@ impl Cipher {
             Key::ChaCha20(bytes) => (bytes, 1),
         };
         let built = match (key, mode) {
-            (Key::Aes(_), Mode::Cfb64 { iv }) => Some((Cfb64::cfb64(direction, bytes, iv)?, Shape::Stream)),
-            (Key::Aes(_), Mode::Cts { iv }) => Some((Stealing::cts(direction, bytes, iv)?, Shape::Stealing)),
-            (Key::AesXts(_), Mode::Xts { unit }) => Some((Stealing::xts(direction, bytes, unit)?, Shape::Stealing)),
+            (Key::Aes(_), Mode::Cfb64 { iv }) => {
+                Some((Cfb64::cfb64(direction, bytes, iv)?, Shape::Stream))
+            }
+            (Key::Aes(_), Mode::Cts { iv }) => {
+                Some((Stealing::cts(direction, bytes, iv)?, Shape::Stealing))
+            }
+            (Key::AesXts(_), Mode::Xts { unit }) => {
+                Some((Stealing::xts(direction, bytes, unit)?, Shape::Stealing))
+            }
             (Key::ChaCha20(_), Mode::Plain { counter, nonce }) => {
                 Some((ChaCha20::chacha20(bytes, counter, nonce)?, Shape::Stream))
             }
@@ -193,7 +203,15 @@ impl Cipher {
         if let Some((built, shape)) = built {
             let limit = built.limit();
             let waiting = Zeroizing::default();
-            return Ok(Cipher { engine: Engine::Built(built), direction, shape, block, taken: 0, limit, waiting });
+            return Ok(Cipher {
+                engine: Engine::Built(built),
+                direction,
+                shape,
+                block,
+                taken: 0,
+                limit,
+                waiting,
+            });
         }
         let none: &[u8] = &[];
         let (kind, iv, aad, shape) = match (key, mode) {
@@ -205,34 +223,88 @@ impl Cipher {
             (Key::Aes(_), Mode::Cfb1 { iv }) => (Kind::Cfb1, iv, none, Shape::Stream),
             (Key::Aes(_), Mode::Cfb8 { iv }) => (Kind::Cfb8, iv, none, Shape::Stream),
             (Key::Aes(_), Mode::Cfb128 { iv }) => (Kind::Cfb128, iv, none, Shape::Stream),
-            (Key::Aes(_), Mode::Gcm { iv, aad, tag_len }) => (Kind::Gcm, iv, aad, Shape::Tagged(tag_len)),
-            (Key::Aes(_), Mode::Ccm { nonce, aad, tag_len }) => return Cipher::ccm(direction, bytes, nonce, aad, tag_len),
+            (Key::Aes(_), Mode::Gcm { iv, aad, tag_len }) => {
+                (Kind::Gcm, iv, aad, Shape::Tagged(tag_len))
+            }
+            (
+                Key::Aes(_),
+                Mode::Ccm {
+                    nonce,
+                    aad,
+                    tag_len,
+                },
+            ) => return Cipher::ccm(direction, bytes, nonce, aad, tag_len),
             (Key::TripleDes(_), Mode::Ecb) => (Kind::TripleDesEcb, none, none, Shape::Blocks),
             (Key::TripleDes(_), Mode::Cbc { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Blocks),
-            (Key::TripleDes(_), Mode::CbcPad { iv }) => (Kind::TripleDesCbc, iv, none, Shape::Padded),
-            (Key::ChaCha20(_), Mode::Poly1305 { nonce, aad, tag_len }) if nonce.len() == 12 => {
-                (Kind::ChaCha20Poly1305, nonce, aad, Shape::Tagged(tag_len))
+            (Key::TripleDes(_), Mode::CbcPad { iv }) => {
+                (Kind::TripleDesCbc, iv, none, Shape::Padded)
             }
+            (
+                Key::ChaCha20(_),
+                Mode::Poly1305 {
+                    nonce,
+                    aad,
+                    tag_len,
+                },
+            ) if nonce.len() == 12 => (Kind::ChaCha20Poly1305, nonce, aad, Shape::Tagged(tag_len)),
             _ => return Err(invalid()),
         };
         let limit = match mode {
             Mode::Ctr { counter, bits } => counter_limit(counter, bits)?,
-            Mode::Gcm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } if !(4..=16).contains(&tag_len) => return Err(invalid()),
-            Mode::Gcm { .. } | Mode::Poly1305 { .. } if direction == Direction::Decrypt => WAITING_MAX,
+            Mode::Gcm { tag_len, .. } | Mode::Poly1305 { tag_len, .. }
+                if !(4..=16).contains(&tag_len) =>
+            {
+                return Err(invalid());
+            }
+            Mode::Gcm { .. } | Mode::Poly1305 { .. } if direction == Direction::Decrypt => {
+                WAITING_MAX
+            }
             _ => u64::MAX,
         };
-        let mut evp = evp::Cipher::new(kind, direction == Direction::Encrypt, bytes, iv, shape == Shape::Padded)?;
+        let mut evp = evp::Cipher::new(
+            kind,
+            direction == Direction::Encrypt,
+            bytes,
+            iv,
+            shape == Shape::Padded,
+        )?;
         evp.aad(aad)?;
         let waiting = Zeroizing::default();
-        Ok(Cipher { engine: Engine::Stream(evp), direction, shape, block, taken: 0, limit, waiting })
+        Ok(Cipher {
+            engine: Engine::Stream(evp),
+            direction,
+            shape,
+            block,
+            taken: 0,
+            limit,
+            waiting,
+        })
     }
 
-    fn ccm(direction: Direction, key: &[u8], nonce: &[u8], aad: &[u8], tag_len: usize) -> Result<Cipher> {
+    fn ccm(
+        direction: Direction,
+        key: &[u8],
+        nonce: &[u8],
+        aad: &[u8],
+        tag_len: usize,
+    ) -> Result<Cipher> {
         // An empty message shows at once whether key and parameters are right.
         evp::ccm(true, key, nonce, aad, tag_len, &[])?;
-        let engine = Engine::Ccm { key: Secret::new(key.to_vec()), nonce: nonce.to_vec(), aad: aad.to_vec() };
+        let engine = Engine::Ccm {
+            key: Secret::new(key.to_vec()),
+            nonce: nonce.to_vec(),
+            aad: aad.to_vec(),
+        };
         let waiting = Zeroizing::default();
-        Ok(Cipher { engine, direction, shape: Shape::Whole(tag_len), block: 1, taken: 0, limit: WAITING_MAX, waiting })
+        Ok(Cipher {
+            engine,
+            direction,
+            shape: Shape::Whole(tag_len),
+            block: 1,
+            taken: 0,
+            limit: WAITING_MAX,
+            waiting,
+        })
     }
 
     /// Exactly as many bytes as [`Cipher::update`] will give for `len` bytes more.
@@ -242,7 +314,9 @@ impl Cipher {
             Shape::Tagged(_) if self.direction == Direction::Decrypt => 0,
             Shape::Stream | Shape::Tagged(_) => taken,
             Shape::Stealing => built::given(taken),
-            Shape::Padded if self.direction == Direction::Decrypt => taken.saturating_sub(1) / self.block * self.block,
+            Shape::Padded if self.direction == Direction::Decrypt => {
+                taken.saturating_sub(1) / self.block * self.block
+            }
             Shape::Blocks | Shape::Padded => taken / self.block * self.block,
         };
         (given(self.taken.saturating_add(len as u64)) - given(self.taken)) as usize
@@ -275,7 +349,11 @@ impl Cipher {
 
     /// Takes the next part and appends what is ready to `output`.
     pub fn update_into(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
-        self.taken = self.taken.checked_add(input.len() as u64).filter(|&n| n <= self.limit).ok_or_else(|| self.bad_length())?;
+        self.taken = self
+            .taken
+            .checked_add(input.len() as u64)
+            .filter(|&n| n <= self.limit)
+            .ok_or_else(|| self.bad_length())?;
         let waits = match self.shape {
             Shape::Whole(_) => true,
             Shape::Tagged(_) => self.direction == Direction::Decrypt,
@@ -306,7 +384,9 @@ impl Cipher {
             return self.open(tag_len, input);
         }
         let mut output = Vec::new();
-        output.try_reserve_exact(self.update_len(input.len()) + 32).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
+        output
+            .try_reserve_exact(self.update_len(input.len()) + 32)
+            .map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
         self.update_into(input, &mut output)?;
         self.finish_into(&mut output)?;
         Ok(output)
@@ -314,8 +394,13 @@ impl Cipher {
 
     /// Decrypts a whole message: nothing waits, and what was decrypted is wiped unless the tag is right.
     fn open(mut self, tag_len: usize, input: &[u8]) -> Result<Vec<u8>> {
-        let len = input.len().checked_sub(tag_len).ok_or_else(|| self.bad_length())?;
-        let Engine::Stream(evp) = &mut self.engine else { return Err(ck::CKR_GENERAL_ERROR.into()) };
+        let len = input
+            .len()
+            .checked_sub(tag_len)
+            .ok_or_else(|| self.bad_length())?;
+        let Engine::Stream(evp) = &mut self.engine else {
+            return Err(ck::CKR_GENERAL_ERROR.into());
+        };
         let mut output = Zeroizing::new(Vec::new());
         evp.expect_tag(&input[len..])?;
         evp.update(&input[..len], &mut output)?;
@@ -330,7 +415,9 @@ impl Cipher {
             Engine::Stream(evp) => evp,
             Engine::Built(built) => return built.finish(output),
             Engine::Ccm { key, nonce, aad } => {
-                let Shape::Whole(tag_len) = self.shape else { return Err(ck::CKR_GENERAL_ERROR.into()) };
+                let Shape::Whole(tag_len) = self.shape else {
+                    return Err(ck::CKR_GENERAL_ERROR.into());
+                };
                 let encrypt = self.direction == Direction::Encrypt;
                 *output = evp::ccm(encrypt, key.expose(), nonce, aad, tag_len, &self.waiting)?;
                 return Ok(());
@@ -340,7 +427,9 @@ impl Cipher {
             (Shape::Stream | Shape::Stealing | Shape::Whole(_), _) => Ok(()),
             (Shape::Blocks, _) if !whole => Err(bad_length),
             (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(bad_length),
-            (Shape::Blocks | Shape::Padded, _) => evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID),
+            (Shape::Blocks | Shape::Padded, _) => {
+                evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID)
+            }
             (Shape::Tagged(tag_len), Direction::Encrypt) => {
                 evp.finish(output, ck::CKR_FUNCTION_FAILED)?;
                 evp.tag(tag_len, output)
@@ -379,7 +468,9 @@ fn append(buffer: &mut Zeroizing<Vec<u8>>, data: &[u8]) -> Result<()> {
     let len = buffer.len() + data.len();
     if len > buffer.capacity() {
         let mut larger = Zeroizing::new(Vec::new());
-        larger.try_reserve_exact(len.max(2 * buffer.capacity())).map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
+        larger
+            .try_reserve_exact(len.max(2 * buffer.capacity()))
+            .map_err(|_| Error::from(ck::CKR_HOST_MEMORY))?;
         larger.extend_from_slice(buffer);
         *buffer = larger;
     }
@@ -389,7 +480,9 @@ fn append(buffer: &mut Zeroizing<Vec<u8>>, data: &[u8]) -> Result<()> {
 
 /// How many bytes a counter can make before its counting bits overflow into the nonce before them.
 fn counter_limit(counter: &[u8], bits: u32) -> Result<u64> {
-    let block: [u8; 16] = counter.try_into().map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
+    let block: [u8; 16] = counter
+        .try_into()
+        .map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
     match bits {
         // A counter of the whole block wraps within itself.
         128 => Ok(u64::MAX),

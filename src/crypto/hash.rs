@@ -13,7 +13,10 @@ pub struct Digest {
 impl Digest {
     /// A hash of nothing yet.
     pub fn new(hash: Hash) -> Result<Digest> {
-        Ok(Digest { hash, state: evp::Digest::new(hash)? })
+        Ok(Digest {
+            hash,
+            state: evp::Digest::new(hash)?,
+        })
     }
 
     /// Which hash function it is.
@@ -34,15 +37,19 @@ impl Digest {
     /// All there is to know of the hash so far, for [`Digest::restore`] of the same build. `CKR_STATE_UNSAVEABLE` for SHA-3,
     /// whose state the library does not show.
     pub fn state(&self) -> Result<Vec<u8>> {
-        let mut bytes = self.state.state(self.hash).ok_or_else(|| Error::from(ck::CKR_STATE_UNSAVEABLE))?;
+        let mut bytes = self
+            .state
+            .state(self.hash)
+            .ok_or_else(|| Error::from(ck::CKR_STATE_UNSAVEABLE))?;
         bytes.insert(0, self.hash as u8);
         Ok(bytes)
     }
 
     /// A hash that goes on from a saved state. `CKR_SAVED_STATE_INVALID` for bytes that are none.
     pub fn restore(state: &[u8]) -> Result<Digest> {
-        let known =
-            state.split_first().and_then(|(&first, rest)| Some((Hash::ALL.into_iter().find(|h| *h as u8 == first)?, rest)));
+        let known = state.split_first().and_then(|(&first, rest)| {
+            Some((Hash::ALL.into_iter().find(|h| *h as u8 == first)?, rest))
+        });
         let (hash, rest) = known.ok_or_else(|| Error::from(ck::CKR_SAVED_STATE_INVALID))?;
         let mut digest = Digest::new(hash)?;
         digest.state.restore(hash, rest)?;
@@ -51,7 +58,10 @@ impl Digest {
 
     /// A second hash that goes on from here by itself.
     pub fn duplicate(&self) -> Result<Digest> {
-        Ok(Digest { hash: self.hash, state: self.state.duplicate()? })
+        Ok(Digest {
+            hash: self.hash,
+            state: self.state.duplicate()?,
+        })
     }
 }
 
@@ -70,19 +80,43 @@ mod tests {
     /// The digests of "abc", from FIPS 180-4 and FIPS 202 (NIST's example values).
     const ABC: [(Hash, &str); 11] = [
         (Hash::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
-        (Hash::Sha224, "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7"),
-        (Hash::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-        (Hash::Sha384, "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7"),
+        (
+            Hash::Sha224,
+            "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7",
+        ),
+        (
+            Hash::Sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
+        (
+            Hash::Sha384,
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+        ),
         (
             Hash::Sha512,
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
              2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
         ),
-        (Hash::Sha512_224, "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa"),
-        (Hash::Sha512_256, "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
-        (Hash::Sha3_224, "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf"),
-        (Hash::Sha3_256, "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
-        (Hash::Sha3_384, "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b298d88cea927ac7f539f1edf228376d25"),
+        (
+            Hash::Sha512_224,
+            "4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa",
+        ),
+        (
+            Hash::Sha512_256,
+            "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23",
+        ),
+        (
+            Hash::Sha3_224,
+            "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf",
+        ),
+        (
+            Hash::Sha3_256,
+            "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532",
+        ),
+        (
+            Hash::Sha3_384,
+            "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b298d88cea927ac7f539f1edf228376d25",
+        ),
         (
             Hash::Sha3_512,
             "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e\
@@ -125,11 +159,21 @@ mod tests {
                 assert_eq!(resumed.hash(), hash);
                 resumed.update(b"rest").unwrap();
                 begun.update(b"rest").unwrap();
-                assert_eq!(resumed.finish().unwrap(), begun.finish().unwrap(), "{hash:?} {len}");
+                assert_eq!(
+                    resumed.finish().unwrap(),
+                    begun.finish().unwrap(),
+                    "{hash:?} {len}"
+                );
 
                 let refused = |state: &[u8]| Digest::restore(state).err().expect("an error").rv();
-                assert_eq!(refused(&state[..state.len() - 1]), ck::CKR_SAVED_STATE_INVALID);
-                assert_eq!(refused(&[&state[..], &[0]].concat()), ck::CKR_SAVED_STATE_INVALID);
+                assert_eq!(
+                    refused(&state[..state.len() - 1]),
+                    ck::CKR_SAVED_STATE_INVALID
+                );
+                assert_eq!(
+                    refused(&[&state[..], &[0]].concat()),
+                    ck::CKR_SAVED_STATE_INVALID
+                );
                 let mut forged = state.clone();
                 forged[state.len() - 8..].fill(0xff);
                 assert_eq!(refused(&forged), ck::CKR_SAVED_STATE_INVALID);

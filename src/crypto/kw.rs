@@ -22,9 +22,15 @@ macro_rules! with_cipher {
     ($kind:ident, $kek:expr, |$cipher:ident| $body:expr) => {{
         let refused = |_| Error::from(ck::CKR_KEY_SIZE_RANGE);
         match $kek.len() {
-            16 => $kind::<Aes128>::new_from_slice($kek).map_err(refused).and_then(|$cipher| $body),
-            24 => $kind::<Aes192>::new_from_slice($kek).map_err(refused).and_then(|$cipher| $body),
-            32 => $kind::<Aes256>::new_from_slice($kek).map_err(refused).and_then(|$cipher| $body),
+            16 => $kind::<Aes128>::new_from_slice($kek)
+                .map_err(refused)
+                .and_then(|$cipher| $body),
+            24 => $kind::<Aes192>::new_from_slice($kek)
+                .map_err(refused)
+                .and_then(|$cipher| $body),
+            32 => $kind::<Aes256>::new_from_slice($kek)
+                .map_err(refused)
+                .and_then(|$cipher| $body),
             _ => Err(ck::CKR_KEY_SIZE_RANGE.into()),
         }
     }};
@@ -39,8 +45,14 @@ pub fn wrap(wrapping: Wrapping, kek: &[u8], key: &[u8]) -> Result<Vec<u8>> {
     }
     let mut out = vec![0; key.len().next_multiple_of(8) + 8];
     match wrapping {
-        Wrapping::Kw => with_cipher!(AesKw, kek, |c| c.wrap_key(key, &mut out).map(|_| ()).map_err(refused)),
-        Wrapping::Kwp => with_cipher!(AesKwp, kek, |c| c.wrap_key(key, &mut out).map(|_| ()).map_err(refused)),
+        Wrapping::Kw => with_cipher!(AesKw, kek, |c| c
+            .wrap_key(key, &mut out)
+            .map(|_| ())
+            .map_err(refused)),
+        Wrapping::Kwp => with_cipher!(AesKwp, kek, |c| c
+            .wrap_key(key, &mut out)
+            .map(|_| ())
+            .map_err(refused)),
     }?;
     Ok(out)
 }
@@ -54,8 +66,14 @@ pub fn unwrap(wrapping: Wrapping, kek: &[u8], wrapped: &[u8]) -> Result<Secret> 
     }
     let mut out = zeroize::Zeroizing::new(vec![0; wrapped.len()]);
     let len = match wrapping {
-        Wrapping::Kw => with_cipher!(AesKw, kek, |c| c.unwrap_key(wrapped, &mut out).map(<[u8]>::len).map_err(refused)),
-        Wrapping::Kwp => with_cipher!(AesKwp, kek, |c| c.unwrap_key(wrapped, &mut out).map(<[u8]>::len).map_err(refused)),
+        Wrapping::Kw => with_cipher!(AesKw, kek, |c| c
+            .unwrap_key(wrapped, &mut out)
+            .map(<[u8]>::len)
+            .map_err(refused)),
+        Wrapping::Kwp => with_cipher!(AesKwp, kek, |c| c
+            .unwrap_key(wrapped, &mut out)
+            .map(<[u8]>::len)
+            .map_err(refused)),
     }?;
     Ok(Secret::new(out[..len].to_vec()))
 }
@@ -71,12 +89,25 @@ mod tests {
         let key = unhex("00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F");
         for (kek_len, key_len, expected) in [
             (16, 16, "1FA68B0A8112B447 AEF34BD8FB5A7B82 9D3E862371D2CFE5"),
-            (24, 24, "031D33264E15D332 68F24EC260743EDC E1C6C7DDEE725A93 6BA814915C6762D2"),
-            (32, 32, "28C9F404C4B810F4 CBCCB35CFB87F826 3F5786E2D80ED326 CBC7F0E71A99F43B FB988B9B7A02DD21"),
+            (
+                24,
+                24,
+                "031D33264E15D332 68F24EC260743EDC E1C6C7DDEE725A93 6BA814915C6762D2",
+            ),
+            (
+                32,
+                32,
+                "28C9F404C4B810F4 CBCCB35CFB87F826 3F5786E2D80ED326 CBC7F0E71A99F43B FB988B9B7A02DD21",
+            ),
         ] {
             let wrapped = wrap(Wrapping::Kw, &kek[..kek_len], &key[..key_len]).unwrap();
             assert_eq!(wrapped, unhex(expected));
-            assert_eq!(unwrap(Wrapping::Kw, &kek[..kek_len], &wrapped).unwrap().expose(), &key[..key_len]);
+            assert_eq!(
+                unwrap(Wrapping::Kw, &kek[..kek_len], &wrapped)
+                    .unwrap()
+                    .expose(),
+                &key[..key_len]
+            );
         }
     }
 
@@ -84,12 +115,18 @@ mod tests {
     fn rfc_5649_vectors() {
         let kek = unhex("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8");
         for (key, expected) in [
-            ("c37b7e6492584340bed12207808941155068f738", "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a"),
+            (
+                "c37b7e6492584340bed12207808941155068f738",
+                "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a",
+            ),
             ("466f7250617369", "afbeb0f07dfbf5419200f2ccb50bb24f"),
         ] {
             let wrapped = wrap(Wrapping::Kwp, &kek, &unhex(key)).unwrap();
             assert_eq!(wrapped, unhex(expected));
-            assert_eq!(unwrap(Wrapping::Kwp, &kek, &wrapped).unwrap().expose(), unhex(key));
+            assert_eq!(
+                unwrap(Wrapping::Kwp, &kek, &wrapped).unwrap().expose(),
+                unhex(key)
+            );
         }
     }
 
@@ -98,14 +135,35 @@ mod tests {
         let rv = |r: Result<Secret>| r.unwrap_err().rv();
         for wrapping in [Wrapping::Kw, Wrapping::Kwp] {
             let mut wrapped = wrap(wrapping, &[1; 32], &[2; 32]).unwrap();
-            assert_eq!(rv(unwrap(wrapping, &[3; 32], &wrapped)), ck::CKR_WRAPPED_KEY_INVALID);
-            assert_eq!(rv(unwrap(wrapping, &[1; 31], &wrapped)), ck::CKR_KEY_SIZE_RANGE);
-            assert_eq!(rv(unwrap(wrapping, &[1; 32], &wrapped[..39])), ck::CKR_WRAPPED_KEY_LEN_RANGE);
-            assert_eq!(rv(unwrap(wrapping, &[1; 32], &[])), ck::CKR_WRAPPED_KEY_LEN_RANGE);
+            assert_eq!(
+                rv(unwrap(wrapping, &[3; 32], &wrapped)),
+                ck::CKR_WRAPPED_KEY_INVALID
+            );
+            assert_eq!(
+                rv(unwrap(wrapping, &[1; 31], &wrapped)),
+                ck::CKR_KEY_SIZE_RANGE
+            );
+            assert_eq!(
+                rv(unwrap(wrapping, &[1; 32], &wrapped[..39])),
+                ck::CKR_WRAPPED_KEY_LEN_RANGE
+            );
+            assert_eq!(
+                rv(unwrap(wrapping, &[1; 32], &[])),
+                ck::CKR_WRAPPED_KEY_LEN_RANGE
+            );
             wrapped[39] ^= 1;
-            assert_eq!(rv(unwrap(wrapping, &[1; 32], &wrapped)), ck::CKR_WRAPPED_KEY_INVALID);
-            assert_eq!(wrap(wrapping, &[1; 32], &[]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+            assert_eq!(
+                rv(unwrap(wrapping, &[1; 32], &wrapped)),
+                ck::CKR_WRAPPED_KEY_INVALID
+            );
+            assert_eq!(
+                wrap(wrapping, &[1; 32], &[]).unwrap_err().rv(),
+                ck::CKR_DATA_LEN_RANGE
+            );
         }
-        assert_eq!(wrap(Wrapping::Kw, &[1; 32], &[2; 20]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+        assert_eq!(
+            wrap(Wrapping::Kw, &[1; 32], &[2; 20]).unwrap_err().rv(),
+            ck::CKR_DATA_LEN_RANGE
+        );
     }
 }

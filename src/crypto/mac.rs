@@ -32,7 +32,13 @@ impl Mac {
 
     /// GMAC (SP 800-38D) of AES with a nonce, which must never be used twice with a key.
     pub fn gmac(key: &[u8], iv: &[u8]) -> Result<Mac> {
-        Ok(Mac(Engine::Gmac(evp::Cipher::new(evp::Kind::Gcm, true, key, iv, false)?)))
+        Ok(Mac(Engine::Gmac(evp::Cipher::new(
+            evp::Kind::Gcm,
+            true,
+            key,
+            iv,
+            false,
+        )?)))
     }
 
     /// The next part of the message.
@@ -65,8 +71,13 @@ impl Mac {
         let actual = self.finish()?;
         match actual.get(..expected.len()) {
             Some(actual) if !actual.is_empty() => {
-                let same = aws_lc_rs::constant_time::verify_slices_are_equal(actual, expected).is_ok();
-                if same { Ok(()) } else { Err(ck::CKR_SIGNATURE_INVALID.into()) }
+                let same =
+                    aws_lc_rs::constant_time::verify_slices_are_equal(actual, expected).is_ok();
+                if same {
+                    Ok(())
+                } else {
+                    Err(ck::CKR_SIGNATURE_INVALID.into())
+                }
             }
             _ => Err(ck::CKR_SIGNATURE_LEN_RANGE.into()),
         }
@@ -98,23 +109,38 @@ mod tests {
     fn hmac_vectors() {
         for (hash, expected) in [
             (Hash::Sha1, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
-            (Hash::Sha224, "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44"),
-            (Hash::Sha256, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
-            (Hash::Sha384, "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649"),
+            (
+                Hash::Sha224,
+                "a30e01098bc6dbbf45690f3a7e9e6d0f8bbea2a39e6148008fd05e44",
+            ),
+            (
+                Hash::Sha256,
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                Hash::Sha384,
+                "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+            ),
             (
                 Hash::Sha512,
                 "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
                  9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
             ),
         ] {
-            assert_eq!(hmac(hash, b"Jefe", b"what do ya want for nothing?").unwrap(), unhex(expected), "{hash:?}");
+            assert_eq!(
+                hmac(hash, b"Jefe", b"what do ya want for nothing?").unwrap(),
+                unhex(expected),
+                "{hash:?}"
+            );
         }
         for hash in Hash::ALL {
             assert_eq!(hmac(hash, b"", b"").unwrap().len(), hash.output_len());
             let mut parts = Mac::hmac(hash, &[7; 200]).unwrap();
             parts.update(b"ab").unwrap();
             parts.update(b"c").unwrap();
-            parts.verify(&hmac(hash, &[7; 200], b"abc").unwrap()).unwrap();
+            parts
+                .verify(&hmac(hash, &[7; 200], b"abc").unwrap())
+                .unwrap();
         }
     }
 
@@ -132,13 +158,25 @@ mod tests {
             (40, "dfa66747de9ae63030ca32611497c827"),
             (64, "51f0bebf7e3b9d92fc49741779363cfe"),
         ] {
-            assert_eq!(cmac(Key::Aes(&key), &message[..len]).unwrap(), unhex(expected));
+            assert_eq!(
+                cmac(Key::Aes(&key), &message[..len]).unwrap(),
+                unhex(expected)
+            );
         }
         let key = unhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
-        assert_eq!(cmac(Key::Aes(&key), &message[..16]).unwrap(), unhex("28a7023f452e8f82bd4bf28d8c37c35c"));
+        assert_eq!(
+            cmac(Key::Aes(&key), &message[..16]).unwrap(),
+            unhex("28a7023f452e8f82bd4bf28d8c37c35c")
+        );
         let key = unhex("8aa83bf8cbda10620bc1bf19fbb6cd58bc313d4a371ca8b5");
-        assert_eq!(cmac(Key::TripleDes(&key), &message[..8]).unwrap(), unhex("8e8f293136283797"));
-        assert_eq!(Mac::cmac(Key::Aes(&[0; 17])).err().unwrap().rv(), ck::CKR_KEY_SIZE_RANGE);
+        assert_eq!(
+            cmac(Key::TripleDes(&key), &message[..8]).unwrap(),
+            unhex("8e8f293136283797")
+        );
+        assert_eq!(
+            Mac::cmac(Key::Aes(&[0; 17])).err().unwrap().rv(),
+            ck::CKR_KEY_SIZE_RANGE
+        );
     }
 
     #[test]
@@ -147,8 +185,15 @@ mod tests {
         let mut mac = Mac::gmac(&key, &iv).unwrap();
         mac.update(b"to be ").unwrap();
         mac.update(b"authenticated").unwrap();
-        let mode = Mode::Gcm { iv: &iv, aad: b"to be authenticated", tag_len: 16 };
-        let gcm = Cipher::new(Direction::Encrypt, Key::Aes(&key), mode).unwrap().run(&[]).unwrap();
+        let mode = Mode::Gcm {
+            iv: &iv,
+            aad: b"to be authenticated",
+            tag_len: 16,
+        };
+        let gcm = Cipher::new(Direction::Encrypt, Key::Aes(&key), mode)
+            .unwrap()
+            .run(&[])
+            .unwrap();
         assert_eq!(mac.finish().unwrap(), gcm);
     }
 
@@ -160,8 +205,17 @@ mod tests {
         mac().verify(&code[..10]).unwrap();
         let mut wrong = code.clone();
         wrong[31] ^= 1;
-        assert_eq!(mac().verify(&wrong).unwrap_err().rv(), ck::CKR_SIGNATURE_INVALID);
-        assert_eq!(mac().verify(&[]).unwrap_err().rv(), ck::CKR_SIGNATURE_LEN_RANGE);
-        assert_eq!(mac().verify(&[code, vec![0]].concat()).unwrap_err().rv(), ck::CKR_SIGNATURE_LEN_RANGE);
+        assert_eq!(
+            mac().verify(&wrong).unwrap_err().rv(),
+            ck::CKR_SIGNATURE_INVALID
+        );
+        assert_eq!(
+            mac().verify(&[]).unwrap_err().rv(),
+            ck::CKR_SIGNATURE_LEN_RANGE
+        );
+        assert_eq!(
+            mac().verify(&[code, vec![0]].concat()).unwrap_err().rv(),
+            ck::CKR_SIGNATURE_LEN_RANGE
+        );
     }
 }

@@ -76,8 +76,15 @@ pub enum Curve {
 
 impl Curve {
     /// Every curve of this crate.
-    pub const ALL: [Curve; 7] =
-        [Curve::P224, Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1, Curve::Ed25519, Curve::X25519];
+    pub const ALL: [Curve; 7] = [
+        Curve::P224,
+        Curve::P256,
+        Curve::P384,
+        Curve::P521,
+        Curve::Secp256k1,
+        Curve::Ed25519,
+        Curve::X25519,
+    ];
 
     /// Length of the order in bits, which is a key's length.
     pub fn bits(self) -> u32 {
@@ -130,5 +137,8 @@ impl Curve {
 #[cfg(test)]
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }

@@ -119,8 +119,18 @@ impl Scheme {
             Scheme::RsaPkcs1(hash) => Some(RsaPadding::Pkcs1(Some(hash))),
             Scheme::RsaPkcs1Raw => Some(RsaPadding::Pkcs1(None)),
             Scheme::RsaRaw => Some(RsaPadding::None),
-            Scheme::RsaPss { hash, mgf, salt_len } => Some(RsaPadding::Pss { hash, mgf, salt_len: Some(salt_len) }),
-            Scheme::Ecdsa | Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => None,
+            Scheme::RsaPss {
+                hash,
+                mgf,
+                salt_len,
+            } => Some(RsaPadding::Pss {
+                hash,
+                mgf,
+                salt_len: Some(salt_len),
+            }),
+            Scheme::Ecdsa | Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => {
+                None
+            }
         }
     }
 
@@ -128,11 +138,18 @@ impl Scheme {
     fn fits(self, kind: Kind) -> Result<()> {
         let fits = match kind {
             Kind::Rsa { .. } => self.padding().is_some(),
-            Kind::Ec(Curve::Ed25519) => matches!(self, Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_)),
+            Kind::Ec(Curve::Ed25519) => matches!(
+                self,
+                Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_)
+            ),
             Kind::Ec(Curve::X25519) => false,
             Kind::Ec(_) => self == Scheme::Ecdsa,
         };
-        if fits { Ok(()) } else { Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()) }
+        if fits {
+            Ok(())
+        } else {
+            Err(ck::CKR_KEY_TYPE_INCONSISTENT.into())
+        }
     }
 }
 
@@ -167,7 +184,10 @@ impl PrivateKey {
             return PrivateKey::completed(&numbers.each_ref().map(Secret::expose));
         }
         let kind = kind(&key)?;
-        Ok(PrivateKey { key: Arc::new(key), kind })
+        Ok(PrivateKey {
+            key: Arc::new(key),
+            kind,
+        })
     }
 
     /// A new RSA key pair with a modulus of `bits` (a multiple of 128, 1024 to 16384) and an odd `exponent`, big-endian.
@@ -280,8 +300,12 @@ impl PrivateKey {
         match (scheme, self.kind) {
             (Scheme::EdDsa, _) => self.key.sign_message(data),
             (Scheme::EdDsaContext(context), _) => self.key.sign_ed25519(false, context.get(), data),
-            (Scheme::EdDsaPrehashed(context), _) => self.key.sign_ed25519(true, context.get(), data),
-            (Scheme::Ecdsa, Kind::Ec(curve)) => PKey::ecdsa_from_der(&self.key.sign(None, data)?, curve.scalar_len()),
+            (Scheme::EdDsaPrehashed(context), _) => {
+                self.key.sign_ed25519(true, context.get(), data)
+            }
+            (Scheme::Ecdsa, Kind::Ec(curve)) => {
+                PKey::ecdsa_from_der(&self.key.sign(None, data)?, curve.scalar_len())
+            }
             _ => self.key.sign(scheme.padding(), data),
         }
     }
@@ -295,8 +319,11 @@ impl PrivateKey {
     ///
     /// `point` may be compressed. `CKR_MECHANISM_PARAM_INVALID` when it is not on the curve.
     pub fn agree(&self, point: &[u8]) -> Result<Secret> {
-        let Kind::Ec(curve) = self.kind else { return Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()) };
-        let peer = PKey::ec_public(curve, point).map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
+        let Kind::Ec(curve) = self.kind else {
+            return Err(ck::CKR_KEY_TYPE_INCONSISTENT.into());
+        };
+        let peer = PKey::ec_public(curve, point)
+            .map_err(|_| Error::from(ck::CKR_MECHANISM_PARAM_INVALID))?;
         self.key.agree(&peer)
     }
 }
@@ -311,7 +338,10 @@ pub struct PublicKey {
 impl PublicKey {
     fn new(key: PKey) -> Result<PublicKey> {
         let kind = kind(&key)?;
-        Ok(PublicKey { key: Arc::new(key), kind })
+        Ok(PublicKey {
+            key: Arc::new(key),
+            kind,
+        })
     }
 
     /// From SubjectPublicKeyInfo. This and its siblings answer `CKR_ATTRIBUTE_VALUE_INVALID` for bytes that are no such key.
@@ -372,25 +402,49 @@ impl PublicKey {
         }
         match scheme {
             Scheme::EdDsa => self.key.verify_message(data, signature),
-            Scheme::EdDsaContext(context) => self.key.verify_ed25519(false, context.get(), data, signature),
-            Scheme::EdDsaPrehashed(context) => self.key.verify_ed25519(true, context.get(), data, signature),
+            Scheme::EdDsaContext(context) => {
+                self.key
+                    .verify_ed25519(false, context.get(), data, signature)
+            }
+            Scheme::EdDsaPrehashed(context) => {
+                self.key
+                    .verify_ed25519(true, context.get(), data, signature)
+            }
             Scheme::Ecdsa => self.key.verify(None, data, &PKey::ecdsa_to_der(signature)?),
             _ => self.key.verify(scheme.padding(), data, signature),
         }
     }
 
     /// Checks an RSA-PSS signature, as [`PublicKey::verify`] does, whatever the length of its salt.
-    pub fn verify_any_salt(&self, hash: Hash, mgf: Hash, digest: &[u8], signature: &[u8]) -> Result<()> {
-        self.key.verify(Some(RsaPadding::Pss { hash, mgf, salt_len: None }), digest, signature)
+    pub fn verify_any_salt(
+        &self,
+        hash: Hash,
+        mgf: Hash,
+        digest: &[u8],
+        signature: &[u8],
+    ) -> Result<()> {
+        self.key.verify(
+            Some(RsaPadding::Pss {
+                hash,
+                mgf,
+                salt_len: None,
+            }),
+            digest,
+            signature,
+        )
     }
 
     /// What a signature of [`Scheme::RsaPkcs1Raw`] or [`Scheme::RsaRaw`] covers. `CKR_SIGNATURE_INVALID` when it is another's.
     pub fn recover(&self, scheme: Scheme, signature: &[u8]) -> Result<Vec<u8>> {
         match (scheme, self.kind) {
-            (Scheme::RsaPkcs1Raw | Scheme::RsaRaw, Kind::Rsa { bits }) if signature.len() != bits.div_ceil(8) as usize => {
+            (Scheme::RsaPkcs1Raw | Scheme::RsaRaw, Kind::Rsa { bits })
+                if signature.len() != bits.div_ceil(8) as usize =>
+            {
                 Err(ck::CKR_SIGNATURE_LEN_RANGE.into())
             }
-            (Scheme::RsaPkcs1Raw, Kind::Rsa { .. }) => self.key.recover(RsaPadding::Pkcs1(None), signature),
+            (Scheme::RsaPkcs1Raw, Kind::Rsa { .. }) => {
+                self.key.recover(RsaPadding::Pkcs1(None), signature)
+            }
             (Scheme::RsaRaw, Kind::Rsa { .. }) => self.key.recover(RsaPadding::None, signature),
             _ => Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()),
         }
@@ -424,7 +478,8 @@ pub fn ecdsa_to_der(raw: &[u8]) -> Result<Vec<u8>> {
 
 /// ECDSA's r and s side by side, each as long as the order of `curve`, from DER.
 pub fn ecdsa_from_der(curve: Curve, der: &[u8]) -> Result<Vec<u8>> {
-    PKey::ecdsa_from_der(der, curve.scalar_len()).map_err(|_| Error::from(ck::CKR_SIGNATURE_INVALID))
+    PKey::ecdsa_from_der(der, curve.scalar_len())
+        .map_err(|_| Error::from(ck::CKR_SIGNATURE_INVALID))
 }
 
 #[cfg(test)]

@@ -47,7 +47,12 @@ impl Seeded {
         }
         let mut mixed = Vec::with_capacity(len);
         for part in bytes.expose().chunks(STREAM) {
-            let stream = kdf::x9_63(Hash::Sha512, seeds.expose(), self::bytes(64)?.expose(), part.len())?;
+            let stream = kdf::x9_63(
+                Hash::Sha512,
+                seeds.expose(),
+                self::bytes(64)?.expose(),
+                part.len(),
+            )?;
             mixed.extend(part.iter().zip(stream.expose()).map(|(a, b)| a ^ b));
         }
         Ok(Secret::new(mixed))

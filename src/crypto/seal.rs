@@ -19,8 +19,13 @@ pub struct Sealer(LessSafeKey);
 impl Sealer {
     /// Takes a 32-byte key; any other length is an error.
     pub fn new(key: &[u8]) -> Result<Sealer> {
-        let key = UnboundKey::new(&AES_256_GCM, key)
-            .map_err(|_| Error::new(Kind::Pkcs11, CKR_GENERAL_ERROR, "a sealing key has 32 bytes"))?;
+        let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| {
+            Error::new(
+                Kind::Pkcs11,
+                CKR_GENERAL_ERROR,
+                "a sealing key has 32 bytes",
+            )
+        })?;
         Ok(Sealer(LessSafeKey::new(key)))
     }
 
@@ -33,7 +38,11 @@ impl Sealer {
         sealed.extend_from_slice(content);
         let tag = self
             .0
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), &mut sealed[NONCE_LEN..])
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated),
+                &mut sealed[NONCE_LEN..],
+            )
             .map_err(|_| Error::new(Kind::Pkcs11, CKR_GENERAL_ERROR, "sealing failed"))?;
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
@@ -41,12 +50,21 @@ impl Sealer {
 
     /// Opens what [`seal`](Sealer::seal) made; anything else, and anything changed, is an error.
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Secret> {
-        let refused =
-            || Error::new(Kind::File, CKR_DEVICE_ERROR, "the content does not authenticate: it was changed or belongs elsewhere");
+        let refused = || {
+            Error::new(
+                Kind::File,
+                CKR_DEVICE_ERROR,
+                "the content does not authenticate: it was changed or belongs elsewhere",
+            )
+        };
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or_else(refused)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
         let mut content = rest.to_vec();
-        let length = self.0.open_in_place(nonce, Aad::from(associated), &mut content).map_err(|_| refused())?.len();
+        let length = self
+            .0
+            .open_in_place(nonce, Aad::from(associated), &mut content)
+            .map_err(|_| refused())?
+            .len();
         content.truncate(length);
         Ok(Secret::new(content))
     }
@@ -63,7 +81,12 @@ mod tests {
         assert_eq!(sealed.len(), 7 + OVERHEAD);
         assert_eq!(sealer.open(b"here", &sealed).unwrap().expose(), b"content");
         assert!(sealer.open(b"there", &sealed).is_err());
-        assert!(Sealer::new(&[8; 32]).unwrap().open(b"here", &sealed).is_err());
+        assert!(
+            Sealer::new(&[8; 32])
+                .unwrap()
+                .open(b"here", &sealed)
+                .is_err()
+        );
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

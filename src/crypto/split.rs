@@ -16,7 +16,9 @@ pub fn by_xor(secret: &[u8], parts: usize) -> Result<Vec<Secret>> {
     let mut all = Vec::with_capacity(parts);
     for _ in 1..parts {
         let part = rng::bytes(secret.len())?;
-        last.iter_mut().zip(part.expose()).for_each(|(last, byte)| *last ^= byte);
+        last.iter_mut()
+            .zip(part.expose())
+            .for_each(|(last, byte)| *last ^= byte);
         all.push(part);
     }
     all.push(Secret::new(last));
@@ -28,7 +30,10 @@ pub fn join_xor(parts: &[Part<'_>]) -> Result<Secret> {
     let len = same_length(parts)?;
     let mut joined = vec![0; len];
     for (_, part) in parts {
-        joined.iter_mut().zip(*part).for_each(|(joined, byte)| *joined ^= byte);
+        joined
+            .iter_mut()
+            .zip(*part)
+            .for_each(|(joined, byte)| *joined ^= byte);
     }
     Ok(Secret::new(joined))
 }
@@ -36,10 +41,16 @@ pub fn join_xor(parts: &[Part<'_>]) -> Result<Secret> {
 /// Parts of which `threshold` make the secret. Part `x` has the values at `x` of one polynomial per byte, whose value at 0 is
 /// that byte.
 pub fn by_polynomial(secret: &[u8], parts: usize, threshold: usize) -> Result<Vec<Secret>> {
-    let coefficients = (1..threshold).map(|_| rng::bytes(secret.len())).collect::<Result<Vec<_>>>()?;
+    let coefficients = (1..threshold)
+        .map(|_| rng::bytes(secret.len()))
+        .collect::<Result<Vec<_>>>()?;
     let part = |x: u8| {
         let at = |place: usize| {
-            let high_to_low = coefficients.iter().rev().map(|c| c.expose()[place]).chain([secret[place]]);
+            let high_to_low = coefficients
+                .iter()
+                .rev()
+                .map(|c| c.expose()[place])
+                .chain([secret[place]]);
             high_to_low.fold(0, |sum, coefficient| multiply(sum, x) ^ coefficient)
         };
         Secret::new((0..secret.len()).map(at).collect())
@@ -53,20 +64,31 @@ pub fn join_polynomial(parts: &[Part<'_>]) -> Result<Secret> {
     let len = same_length(parts)?;
     let mut joined = vec![0; len];
     for (at, (x, part)) in parts.iter().enumerate() {
-        let others = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (x, _))| *x);
+        let others = parts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .map(|(_, (x, _))| *x);
         if *x == 0 || others.clone().any(|other| other == *x) {
             return Err(unfit("two parts have one number"));
         }
         // In this field minus is plus: x / (x - own) for every other x.
-        let weight = others.fold(1, |weight, other| multiply(weight, multiply(other, inverse(other ^ x))));
-        joined.iter_mut().zip(*part).for_each(|(joined, byte)| *joined ^= multiply(weight, *byte));
+        let weight = others.fold(1, |weight, other| {
+            multiply(weight, multiply(other, inverse(other ^ x)))
+        });
+        joined
+            .iter_mut()
+            .zip(*part)
+            .for_each(|(joined, byte)| *joined ^= multiply(weight, *byte));
     }
     Ok(Secret::new(joined))
 }
 
 fn same_length(parts: &[Part<'_>]) -> Result<usize> {
     match parts {
-        [(_, first), rest @ ..] if rest.iter().all(|(_, part)| part.len() == first.len()) => Ok(first.len()),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, part)| part.len() == first.len()) => {
+            Ok(first.len())
+        }
         _ => Err(unfit("the parts are not of one length")),
     }
 }
@@ -102,7 +124,11 @@ mod tests {
     const SECRET: &[u8] = b"0123456789abcdef";
 
     fn numbered(parts: &[Secret]) -> Vec<Part<'_>> {
-        parts.iter().enumerate().map(|(at, part)| (at as u8 + 1, part.expose())).collect()
+        parts
+            .iter()
+            .enumerate()
+            .map(|(at, part)| (at as u8 + 1, part.expose()))
+            .collect()
     }
 
     #[test]
@@ -126,7 +152,12 @@ mod tests {
         let all = numbered(&parts);
         for first in 0..5 {
             for second in first + 1..5 {
-                assert_ne!(join_polynomial(&[all[first], all[second]]).unwrap().expose(), SECRET);
+                assert_ne!(
+                    join_polynomial(&[all[first], all[second]])
+                        .unwrap()
+                        .expose(),
+                    SECRET
+                );
                 for third in second + 1..5 {
                     let joined = join_polynomial(&[all[third], all[first], all[second]]).unwrap();
                     assert_eq!(joined.expose(), SECRET);
@@ -140,7 +171,12 @@ mod tests {
 
     #[test]
     fn one_of_many_is_a_copy_and_255_parts_work() {
-        assert!(by_polynomial(SECRET, 3, 1).unwrap().iter().all(|part| part.expose() == SECRET));
+        assert!(
+            by_polynomial(SECRET, 3, 1)
+                .unwrap()
+                .iter()
+                .all(|part| part.expose() == SECRET)
+        );
         let parts = by_polynomial(SECRET, MOST_PARTS, MOST_PARTS).unwrap();
         assert_eq!(join_polynomial(&numbered(&parts)).unwrap().expose(), SECRET);
     }

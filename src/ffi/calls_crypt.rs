@@ -6,7 +6,11 @@ use crate::error::Result;
 use super::raw::Ptr;
 use super::{go_on, module_of};
 
-pub fn encrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn encrypt_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.encrypt_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -38,7 +42,11 @@ pub fn encrypt_update(
     })
 }
 
-pub fn encrypt_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn encrypt_final(
+    session: CK_SESSION_HANDLE,
+    out: Ptr<'_, CK_BYTE>,
+    out_len: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     go_on(session, CKF_ENCRYPT, |module| {
         let out = out.buffer(out_len)?;
         let output = module.encrypt_final(session, out.room())?;
@@ -46,7 +54,11 @@ pub fn encrypt_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len:
     })
 }
 
-pub fn decrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn decrypt_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.decrypt_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -78,7 +90,11 @@ pub fn decrypt_update(
     })
 }
 
-pub fn decrypt_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn decrypt_final(
+    session: CK_SESSION_HANDLE,
+    out: Ptr<'_, CK_BYTE>,
+    out_len: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     go_on(session, CKF_DECRYPT, |module| {
         let out = out.buffer(out_len)?;
         let output = module.decrypt_final(session, out.room())?;

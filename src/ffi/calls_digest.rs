@@ -24,15 +24,25 @@ pub fn digest(
     })
 }
 
-pub fn digest_update(session: CK_SESSION_HANDLE, part: Ptr<'_, CK_BYTE>, part_len: CK_ULONG) -> Result<()> {
-    go_on(session, CKF_DIGEST, |module| module.digest_update(session, part.bytes(part_len)?))
+pub fn digest_update(
+    session: CK_SESSION_HANDLE,
+    part: Ptr<'_, CK_BYTE>,
+    part_len: CK_ULONG,
+) -> Result<()> {
+    go_on(session, CKF_DIGEST, |module| {
+        module.digest_update(session, part.bytes(part_len)?)
+    })
 }
 
 pub fn digest_key(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Result<()> {
     module_of(session)?.digest_key(session, key)
 }
 
-pub fn digest_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn digest_final(
+    session: CK_SESSION_HANDLE,
+    out: Ptr<'_, CK_BYTE>,
+    out_len: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     go_on(session, CKF_DIGEST, |module| {
         let out = out.buffer(out_len)?;
         let output = module.digest_final(session, out.room())?;

@@ -1,5 +1,8 @@
 //! Key management and random number functions (PKCS#11 3.0, 5.17 and 5.18).
-#![expect(clippy::too_many_arguments, reason = "as many as the standard's functions have")]
+#![expect(
+    clippy::too_many_arguments,
+    reason = "as many as the standard's functions have"
+)]
 
 use crate::ck::*;
 use crate::error::Result;
@@ -32,8 +35,12 @@ pub fn generate_key_pair(
     let module = module_of(session)?;
     public_key.not_null()?;
     private_key.not_null()?;
-    let (public, private) = (public.template(public_count)?, private.template(private_count)?);
-    let (public, private) = module.generate_key_pair(session, mechanism.mechanism()?, public, private)?;
+    let (public, private) = (
+        public.template(public_count)?,
+        private.template(private_count)?,
+    );
+    let (public, private) =
+        module.generate_key_pair(session, mechanism.mechanism()?, public, private)?;
     public_key.write(public)?;
     private_key.write(private)
 }
@@ -65,7 +72,13 @@ pub fn unwrap_key(
     let module = module_of(session)?;
     key.not_null()?;
     let (mechanism, template) = (mechanism.mechanism()?, template.template(count)?);
-    key.write(module.unwrap_key(session, mechanism, unwrapping, wrapped.bytes(wrapped_len)?, template)?)
+    key.write(module.unwrap_key(
+        session,
+        mechanism,
+        unwrapping,
+        wrapped.bytes(wrapped_len)?,
+        template,
+    )?)
 }
 
 pub fn derive_key(
@@ -81,7 +94,10 @@ pub fn derive_key(
     let (asked, template) = (mechanism.mechanism()?, template.template(count)?);
     let further = mechanism.derived_keys()?;
     match module.derive_keys(session, asked, base, template) {
-        Ok(made) => std::iter::once(key).chain(further).zip(made).try_for_each(|(at, handle)| at.write(handle)),
+        Ok(made) => std::iter::once(key)
+            .chain(further)
+            .zip(made)
+            .try_for_each(|(at, handle)| at.write(handle)),
         Err(underived) => {
             // The standard's way to say whose template was wrong.
             if let Some(at) = underived.template.and_then(|i| further.get(i)) {
@@ -92,11 +108,19 @@ pub fn derive_key(
     }
 }
 
-pub fn seed_random(session: CK_SESSION_HANDLE, seed: Ptr<'_, CK_BYTE>, len: CK_ULONG) -> Result<()> {
+pub fn seed_random(
+    session: CK_SESSION_HANDLE,
+    seed: Ptr<'_, CK_BYTE>,
+    len: CK_ULONG,
+) -> Result<()> {
     module_of(session)?.seed_random(session, seed.bytes(len)?)
 }
 
-pub fn generate_random(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, len: CK_ULONG) -> Result<()> {
+pub fn generate_random(
+    session: CK_SESSION_HANDLE,
+    out: Ptr<'_, CK_BYTE>,
+    len: CK_ULONG,
+) -> Result<()> {
     let module = module_of(session)?;
     out.fill(len, |len| module.generate_random(session, len))
 }

@@ -1,5 +1,8 @@
 //! Message-based functions (PKCS#11 3.0, 5.9, 5.11, 5.13.9 and 5.14.9): one key, many messages with a parameter each.
-#![expect(clippy::too_many_arguments, reason = "as many as the standard's functions have")]
+#![expect(
+    clippy::too_many_arguments,
+    reason = "as many as the standard's functions have"
+)]
 
 use std::ffi::c_void;
 
@@ -9,8 +12,16 @@ use crate::error::Result;
 use super::module_of;
 use super::raw::{Buffer, Ptr};
 
-pub fn message_encrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
-    module_of(session)?.message_encrypt_init(session, mechanism.optional_mechanism_without_parameter()?, key)
+pub fn message_encrypt_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
+    module_of(session)?.message_encrypt_init(
+        session,
+        mechanism.optional_mechanism_without_parameter()?,
+        key,
+    )
 }
 
 pub fn encrypt_message(
@@ -27,7 +38,13 @@ pub fn encrypt_message(
     let module = module_of(session)?;
     let out = out.buffer(out_len)?;
     let (mut params, place) = parameter.message(parameter_len)?;
-    let output = module.encrypt_message(session, &mut params, aad.bytes(aad_len)?, data.bytes(data_len)?, out.room())?;
+    let output = module.encrypt_message(
+        session,
+        &mut params,
+        aad.bytes(aad_len)?,
+        data.bytes(data_len)?,
+        out.room(),
+    )?;
     place.put(&params)?;
     out.put(output)
 }
@@ -59,7 +76,13 @@ pub fn encrypt_message_next(
     let out = out.buffer(out_len)?;
     let (mut params, place) = parameter.message(parameter_len)?;
     let end = flags & CKF_END_OF_MESSAGE != 0;
-    let output = module.encrypt_message_next(session, &mut params, part.bytes(part_len)?, out.room(), end)?;
+    let output = module.encrypt_message_next(
+        session,
+        &mut params,
+        part.bytes(part_len)?,
+        out.room(),
+        end,
+    )?;
     place.put(&params)?;
     out.put(output)
 }
@@ -68,8 +91,16 @@ pub fn message_encrypt_final(session: CK_SESSION_HANDLE) -> Result<()> {
     module_of(session)?.message_encrypt_final(session)
 }
 
-pub fn message_decrypt_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
-    module_of(session)?.message_decrypt_init(session, mechanism.optional_mechanism_without_parameter()?, key)
+pub fn message_decrypt_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
+    module_of(session)?.message_decrypt_init(
+        session,
+        mechanism.optional_mechanism_without_parameter()?,
+        key,
+    )
 }
 
 pub fn decrypt_message(
@@ -86,7 +117,13 @@ pub fn decrypt_message(
     let module = module_of(session)?;
     let out = out.buffer(out_len)?;
     let (mut params, _) = parameter.message(parameter_len)?;
-    let output = module.decrypt_message(session, &mut params, aad.bytes(aad_len)?, data.bytes(data_len)?, out.room())?;
+    let output = module.decrypt_message(
+        session,
+        &mut params,
+        aad.bytes(aad_len)?,
+        data.bytes(data_len)?,
+        out.room(),
+    )?;
     out.put(output)
 }
 
@@ -116,7 +153,13 @@ pub fn decrypt_message_next(
     let out = out.buffer(out_len)?;
     let (mut params, _) = parameter.message(parameter_len)?;
     let end = flags & CKF_END_OF_MESSAGE != 0;
-    let output = module.decrypt_message_next(session, &mut params, part.bytes(part_len)?, out.room(), end)?;
+    let output = module.decrypt_message_next(
+        session,
+        &mut params,
+        part.bytes(part_len)?,
+        out.room(),
+        end,
+    )?;
     out.put(output)
 }
 
@@ -124,7 +167,11 @@ pub fn message_decrypt_final(session: CK_SESSION_HANDLE) -> Result<()> {
     module_of(session)?.message_decrypt_final(session)
 }
 
-pub fn message_sign_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn message_sign_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.message_sign_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -144,7 +191,11 @@ pub fn sign_message(
     out.put(output)
 }
 
-pub fn sign_message_begin(session: CK_SESSION_HANDLE, parameter: Ptr<'_, c_void>, parameter_len: CK_ULONG) -> Result<()> {
+pub fn sign_message_begin(
+    session: CK_SESSION_HANDLE,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
+) -> Result<()> {
     let module = module_of(session)?;
     parameter.no_message(parameter_len)?;
     module.sign_message_begin(session)
@@ -162,8 +213,16 @@ pub fn sign_message_next(
 ) -> Result<()> {
     let module = module_of(session)?;
     parameter.no_message(parameter_len)?;
-    let out = if out_len.is_null() { None } else { Some(out.buffer(out_len)?) };
-    let output = module.sign_message_next(session, part.bytes(part_len)?, out.as_ref().map(Buffer::room))?;
+    let out = if out_len.is_null() {
+        None
+    } else {
+        Some(out.buffer(out_len)?)
+    };
+    let output = module.sign_message_next(
+        session,
+        part.bytes(part_len)?,
+        out.as_ref().map(Buffer::room),
+    )?;
     match (out, output) {
         (Some(out), Some(output)) => out.put(output),
         _ => Ok(()),
@@ -174,7 +233,11 @@ pub fn message_sign_final(session: CK_SESSION_HANDLE) -> Result<()> {
     module_of(session)?.message_sign_final(session)
 }
 
-pub fn message_verify_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn message_verify_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.message_verify_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -189,10 +252,18 @@ pub fn verify_message(
 ) -> Result<()> {
     let module = module_of(session)?;
     parameter.no_message(parameter_len)?;
-    module.verify_message(session, data.bytes(data_len)?, signature.bytes(signature_len)?)
+    module.verify_message(
+        session,
+        data.bytes(data_len)?,
+        signature.bytes(signature_len)?,
+    )
 }
 
-pub fn verify_message_begin(session: CK_SESSION_HANDLE, parameter: Ptr<'_, c_void>, parameter_len: CK_ULONG) -> Result<()> {
+pub fn verify_message_begin(
+    session: CK_SESSION_HANDLE,
+    parameter: Ptr<'_, c_void>,
+    parameter_len: CK_ULONG,
+) -> Result<()> {
     let module = module_of(session)?;
     parameter.no_message(parameter_len)?;
     module.verify_message_begin(session)
@@ -210,7 +281,11 @@ pub fn verify_message_next(
 ) -> Result<()> {
     let module = module_of(session)?;
     parameter.no_message(parameter_len)?;
-    let signature = if signature.is_null() { None } else { Some(signature.bytes(signature_len)?) };
+    let signature = if signature.is_null() {
+        None
+    } else {
+        Some(signature.bytes(signature_len)?)
+    };
     module.verify_message_next(session, part.bytes(part_len)?, signature)
 }
 

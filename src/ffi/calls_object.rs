@@ -34,7 +34,11 @@ pub fn destroy_object(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> R
     process::module()?.destroy_object(session, object)
 }
 
-pub fn object_size(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, size: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn object_size(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    size: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     let module = module_of(session)?;
     size.not_null()?;
     size.write(module.object_size(session, object)?)
@@ -61,7 +65,11 @@ pub fn set_attribute_values(
     module_of(session)?.set_attribute_values(session, object, template.template(count)?)
 }
 
-pub fn find_objects_init(session: CK_SESSION_HANDLE, template: Ptr<'_, CK_ATTRIBUTE>, count: CK_ULONG) -> Result<()> {
+pub fn find_objects_init(
+    session: CK_SESSION_HANDLE,
+    template: Ptr<'_, CK_ATTRIBUTE>,
+    count: CK_ULONG,
+) -> Result<()> {
     module_of(session)?.find_objects_init(session, template.template(count)?)
 }
 

@@ -33,7 +33,11 @@ pub fn session_info(session: CK_SESSION_HANDLE, info: Ptr<'_, CK_SESSION_INFO>) 
     info.write(process::module()?.session_info(session)?)
 }
 
-pub fn operation_state(session: CK_SESSION_HANDLE, state: Ptr<'_, CK_BYTE>, len: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn operation_state(
+    session: CK_SESSION_HANDLE,
+    state: Ptr<'_, CK_BYTE>,
+    len: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     let module = module_of(session)?;
     let state = state.buffer(len)?;
     let output = module.operation_state(session, state.room())?;
@@ -47,10 +51,20 @@ pub fn set_operation_state(
     encryption_key: CK_OBJECT_HANDLE,
     authentication_key: CK_OBJECT_HANDLE,
 ) -> Result<()> {
-    module_of(session)?.set_operation_state(session, state.bytes(len)?, encryption_key, authentication_key)
+    module_of(session)?.set_operation_state(
+        session,
+        state.bytes(len)?,
+        encryption_key,
+        authentication_key,
+    )
 }
 
-pub fn login(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: Ptr<'_, CK_UTF8CHAR>, pin_len: CK_ULONG) -> Result<()> {
+pub fn login(
+    session: CK_SESSION_HANDLE,
+    user: CK_USER_TYPE,
+    pin: Ptr<'_, CK_UTF8CHAR>,
+    pin_len: CK_ULONG,
+) -> Result<()> {
     module_of(session)?.login(session, user, pin.pin(pin_len)?)
 }
 
@@ -69,7 +83,11 @@ pub fn logout(session: CK_SESSION_HANDLE) -> Result<()> {
     process::module()?.logout(session)
 }
 
-pub fn init_pin(session: CK_SESSION_HANDLE, pin: Ptr<'_, CK_UTF8CHAR>, pin_len: CK_ULONG) -> Result<()> {
+pub fn init_pin(
+    session: CK_SESSION_HANDLE,
+    pin: Ptr<'_, CK_UTF8CHAR>,
+    pin_len: CK_ULONG,
+) -> Result<()> {
     module_of(session)?.init_pin(session, pin.pin(pin_len)?)
 }
 

@@ -6,7 +6,11 @@ use crate::error::Result;
 use super::raw::Ptr;
 use super::{go_on, module_of};
 
-pub fn sign_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn sign_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.sign_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -24,11 +28,21 @@ pub fn sign(
     })
 }
 
-pub fn sign_update(session: CK_SESSION_HANDLE, part: Ptr<'_, CK_BYTE>, part_len: CK_ULONG) -> Result<()> {
-    go_on(session, CKF_SIGN, |module| module.sign_update(session, part.bytes(part_len)?))
+pub fn sign_update(
+    session: CK_SESSION_HANDLE,
+    part: Ptr<'_, CK_BYTE>,
+    part_len: CK_ULONG,
+) -> Result<()> {
+    go_on(session, CKF_SIGN, |module| {
+        module.sign_update(session, part.bytes(part_len)?)
+    })
 }
 
-pub fn sign_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Ptr<'_, CK_ULONG>) -> Result<()> {
+pub fn sign_final(
+    session: CK_SESSION_HANDLE,
+    out: Ptr<'_, CK_BYTE>,
+    out_len: Ptr<'_, CK_ULONG>,
+) -> Result<()> {
     go_on(session, CKF_SIGN, |module| {
         let out = out.buffer(out_len)?;
         let output = module.sign_final(session, out.room())?;
@@ -36,7 +50,11 @@ pub fn sign_final(session: CK_SESSION_HANDLE, out: Ptr<'_, CK_BYTE>, out_len: Pt
     })
 }
 
-pub fn sign_recover_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn sign_recover_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.sign_recover_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -54,7 +72,11 @@ pub fn sign_recover(
     })
 }
 
-pub fn verify_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn verify_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.verify_init(session, mechanism.optional_mechanism()?, key)
 }
 
@@ -65,18 +87,40 @@ pub fn verify(
     signature: Ptr<'_, CK_BYTE>,
     signature_len: CK_ULONG,
 ) -> Result<()> {
-    go_on(session, CKF_VERIFY, |module| module.verify(session, data.bytes(data_len)?, signature.bytes(signature_len)?))
+    go_on(session, CKF_VERIFY, |module| {
+        module.verify(
+            session,
+            data.bytes(data_len)?,
+            signature.bytes(signature_len)?,
+        )
+    })
 }
 
-pub fn verify_update(session: CK_SESSION_HANDLE, part: Ptr<'_, CK_BYTE>, part_len: CK_ULONG) -> Result<()> {
-    go_on(session, CKF_VERIFY, |module| module.verify_update(session, part.bytes(part_len)?))
+pub fn verify_update(
+    session: CK_SESSION_HANDLE,
+    part: Ptr<'_, CK_BYTE>,
+    part_len: CK_ULONG,
+) -> Result<()> {
+    go_on(session, CKF_VERIFY, |module| {
+        module.verify_update(session, part.bytes(part_len)?)
+    })
 }
 
-pub fn verify_final(session: CK_SESSION_HANDLE, signature: Ptr<'_, CK_BYTE>, signature_len: CK_ULONG) -> Result<()> {
-    go_on(session, CKF_VERIFY, |module| module.verify_final(session, signature.bytes(signature_len)?))
+pub fn verify_final(
+    session: CK_SESSION_HANDLE,
+    signature: Ptr<'_, CK_BYTE>,
+    signature_len: CK_ULONG,
+) -> Result<()> {
+    go_on(session, CKF_VERIFY, |module| {
+        module.verify_final(session, signature.bytes(signature_len)?)
+    })
 }
 
-pub fn verify_recover_init(session: CK_SESSION_HANDLE, mechanism: Ptr<'_, CK_MECHANISM>, key: CK_OBJECT_HANDLE) -> Result<()> {
+pub fn verify_recover_init(
+    session: CK_SESSION_HANDLE,
+    mechanism: Ptr<'_, CK_MECHANISM>,
+    key: CK_OBJECT_HANDLE,
+) -> Result<()> {
     module_of(session)?.verify_recover_init(session, mechanism.optional_mechanism()?, key)
 }
 

@@ -15,7 +15,9 @@ use crate::error::{Error, Kind, Result};
 /// poisoning, so the next call works.
 pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
     let _call = deadline::Call::begin();
-    match catch_unwind(AssertUnwindSafe(|| body().map_err(|error| listed(name, error)))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        body().map_err(|error| listed(name, error))
+    })) {
         Ok(Ok(())) => {
             crate::log!(Info, "{name}: CKR_OK");
             ck::CKR_OK
@@ -44,15 +46,22 @@ fn listed(name: &str, error: Error) -> Error {
     }
     let instead = match rv {
         // The object that somebody else destroyed is the key.
-        ck::CKR_OBJECT_HANDLE_INVALID if may_return(name, ck::CKR_KEY_HANDLE_INVALID) => ck::CKR_KEY_HANDLE_INVALID,
+        ck::CKR_OBJECT_HANDLE_INVALID if may_return(name, ck::CKR_KEY_HANDLE_INVALID) => {
+            ck::CKR_KEY_HANDLE_INVALID
+        }
         // The two are nearly the same (5.1.8), and functions that take parts have one of them only.
         ck::CKR_DATA_INVALID if may_return(name, ck::CKR_DATA_LEN_RANGE) => ck::CKR_DATA_LEN_RANGE,
         // A key's store is asked for a mechanism when there is something to do, after the function that could say so.
-        ck::CKR_MECHANISM_INVALID | ck::CKR_MECHANISM_PARAM_INVALID | ck::CKR_FUNCTION_NOT_SUPPORTED => ck::CKR_FUNCTION_FAILED,
+        ck::CKR_MECHANISM_INVALID
+        | ck::CKR_MECHANISM_PARAM_INVALID
+        | ck::CKR_FUNCTION_NOT_SUPPORTED => ck::CKR_FUNCTION_FAILED,
         // All of a store is behind a PIN, and the lists of functions for public objects do not foresee that.
         ck::CKR_USER_NOT_LOGGED_IN => ck::CKR_FUNCTION_FAILED,
         _ => {
-            debug_assert!(error.kind() != Kind::Pkcs11, "{name} may not return {error:?}");
+            debug_assert!(
+                error.kind() != Kind::Pkcs11,
+                "{name} may not return {error:?}"
+            );
             match error.kind() {
                 Kind::Pkcs11 | Kind::Input | Kind::Server(_) => ck::CKR_FUNCTION_FAILED,
                 _ if may_return(name, ck::CKR_DEVICE_ERROR) => ck::CKR_DEVICE_ERROR,
@@ -60,7 +69,9 @@ fn listed(name: &str, error: Error) -> Error {
             }
         }
     };
-    error.context(format_args!("instead of {}", rv_name(rv))).with_rv(instead)
+    error
+        .context(format_args!("instead of {}", rv_name(rv)))
+        .with_rv(instead)
 }
 
 /// Sends the message of a panic to the log: stderr, where Rust prints it, belongs to the host.
@@ -80,7 +91,10 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_general_error_and_the_next_call_works() {
-        assert_eq!(call("C_Test", || panic!("of the test")), ck::CKR_GENERAL_ERROR);
+        assert_eq!(
+            call("C_Test", || panic!("of the test")),
+            ck::CKR_GENERAL_ERROR
+        );
         assert_eq!(call("C_Test", || Ok(())), ck::CKR_OK);
     }
 
@@ -92,28 +106,61 @@ mod tests {
                 panic!("of the payload");
             }
         }
-        assert_eq!(call("C_Test", || std::panic::panic_any(Bomb)), ck::CKR_GENERAL_ERROR);
+        assert_eq!(
+            call("C_Test", || std::panic::panic_any(Bomb)),
+            ck::CKR_GENERAL_ERROR
+        );
     }
 
     #[test]
     fn an_error_becomes_its_value() {
-        assert_eq!(call("C_Login", || Err(ck::CKR_PIN_INCORRECT)?), ck::CKR_PIN_INCORRECT);
+        assert_eq!(
+            call("C_Login", || Err(ck::CKR_PIN_INCORRECT)?),
+            ck::CKR_PIN_INCORRECT
+        );
     }
 
     #[test]
     fn what_a_function_may_not_return_becomes_what_it_may() {
         let fails = |name, kind, rv| call(name, || Err(Error::new(kind, rv, "of the test")));
         let (refused, gone) = (Kind::Server(1), ck::CKR_OBJECT_HANDLE_INVALID);
-        assert_eq!(fails("C_Sign", refused, ck::CKR_MECHANISM_PARAM_INVALID), ck::CKR_FUNCTION_FAILED);
-        assert_eq!(fails("C_SignInit", refused, ck::CKR_MECHANISM_PARAM_INVALID), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            fails("C_Sign", refused, ck::CKR_MECHANISM_PARAM_INVALID),
+            ck::CKR_FUNCTION_FAILED
+        );
+        assert_eq!(
+            fails("C_SignInit", refused, ck::CKR_MECHANISM_PARAM_INVALID),
+            ck::CKR_MECHANISM_PARAM_INVALID
+        );
         assert_eq!(fails("C_Sign", refused, gone), ck::CKR_FUNCTION_FAILED);
-        assert_eq!(fails("C_SignInit", refused, gone), ck::CKR_KEY_HANDLE_INVALID);
+        assert_eq!(
+            fails("C_SignInit", refused, gone),
+            ck::CKR_KEY_HANDLE_INVALID
+        );
         assert_eq!(fails("C_DestroyObject", refused, gone), gone);
-        assert_eq!(fails("C_EncryptFinal", Kind::Pkcs11, ck::CKR_DATA_INVALID), ck::CKR_DATA_LEN_RANGE);
-        assert_eq!(fails("C_Encrypt", Kind::Pkcs11, ck::CKR_MECHANISM_INVALID), ck::CKR_FUNCTION_FAILED);
-        assert_eq!(fails("C_Logout", Kind::Input, ck::CKR_ARGUMENTS_BAD), ck::CKR_FUNCTION_FAILED);
-        assert_eq!(fails("C_Sign", Kind::Tls, ck::CKR_TOKEN_NOT_RECOGNIZED), ck::CKR_DEVICE_ERROR);
-        assert_eq!(fails("C_Login", Kind::File, ck::CKR_TOKEN_WRITE_PROTECTED), ck::CKR_DEVICE_ERROR);
-        assert_eq!(fails("C_GetSlotList", Kind::File, ck::CKR_DEVICE_ERROR), ck::CKR_FUNCTION_FAILED);
+        assert_eq!(
+            fails("C_EncryptFinal", Kind::Pkcs11, ck::CKR_DATA_INVALID),
+            ck::CKR_DATA_LEN_RANGE
+        );
+        assert_eq!(
+            fails("C_Encrypt", Kind::Pkcs11, ck::CKR_MECHANISM_INVALID),
+            ck::CKR_FUNCTION_FAILED
+        );
+        assert_eq!(
+            fails("C_Logout", Kind::Input, ck::CKR_ARGUMENTS_BAD),
+            ck::CKR_FUNCTION_FAILED
+        );
+        assert_eq!(
+            fails("C_Sign", Kind::Tls, ck::CKR_TOKEN_NOT_RECOGNIZED),
+            ck::CKR_DEVICE_ERROR
+        );
+        assert_eq!(
+            fails("C_Login", Kind::File, ck::CKR_TOKEN_WRITE_PROTECTED),
+            ck::CKR_DEVICE_ERROR
+        );
+        assert_eq!(
+            fails("C_GetSlotList", Kind::File, ck::CKR_DEVICE_ERROR),
+            ck::CKR_FUNCTION_FAILED
+        );
     }
 }

@@ -28,8 +28,10 @@ impl Interface {
 }
 
 /// The newest first: it is what applications get that have no wish.
-static INTERFACES: [(CK_VERSION, Interface); 2] =
-    [(V3_0, Interface::new((&raw const TABLE_3_0).cast())), (V2_40, Interface::new((&raw const TABLE_2_40).cast()))];
+static INTERFACES: [(CK_VERSION, Interface); 2] = [
+    (V3_0, Interface::new((&raw const TABLE_3_0).cast())),
+    (V2_40, Interface::new((&raw const TABLE_2_40).cast())),
+];
 
 /// `C_GetFunctionList`: the table of 2.40, whose shape is the only one that applications of the old function expect.
 pub fn function_list(list: Ptr<'_, *mut CK_FUNCTION_LIST>) -> Result<()> {
@@ -38,7 +40,10 @@ pub fn function_list(list: Ptr<'_, *mut CK_FUNCTION_LIST>) -> Result<()> {
 
 /// `C_GetInterfaceList`.
 pub fn interface_list(list: Ptr<'_, CK_INTERFACE>, count: Ptr<'_, CK_ULONG>) -> Result<()> {
-    list.write_list(count, &INTERFACES.each_ref().map(|(_, interface)| interface.0))
+    list.write_list(
+        count,
+        &INTERFACES.each_ref().map(|(_, interface)| interface.0),
+    )
 }
 
 /// `C_GetInterface`. NULL for the name or the version is "any". Some applications ask for `CKF_INTERFACE_FORK_SAFE` and take no
@@ -53,8 +58,16 @@ pub fn interface(
     if !(name.is_null() || name.is_text(NAME)) || flags & !CKF_INTERFACE_FORK_SAFE != 0 {
         Err(CKR_ARGUMENTS_BAD)?;
     }
-    let wanted = if version.is_null() { None } else { Some(version.read()?) };
-    let fits = |has: &CK_VERSION| wanted.is_none_or(|v| (v.major, v.minor) == (has.major, has.minor));
-    let (_, interface) = INTERFACES.iter().find(|(version, _)| fits(version)).ok_or(CKR_ARGUMENTS_BAD)?;
+    let wanted = if version.is_null() {
+        None
+    } else {
+        Some(version.read()?)
+    };
+    let fits =
+        |has: &CK_VERSION| wanted.is_none_or(|v| (v.major, v.minor) == (has.major, has.minor));
+    let (_, interface) = INTERFACES
+        .iter()
+        .find(|(version, _)| fits(version))
+        .ok_or(CKR_ARGUMENTS_BAD)?;
     found.write((&raw const interface.0).cast_mut())
 }

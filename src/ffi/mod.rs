@@ -38,7 +38,10 @@ pub struct Function {
     pub declined: Option<&'static str>,
 }
 
-const V2_40: CK_VERSION = CK_VERSION { major: 2, minor: 40 };
+const V2_40: CK_VERSION = CK_VERSION {
+    major: 2,
+    minor: 40,
+};
 const V3_0: CK_VERSION = CK_VERSION { major: 3, minor: 0 };
 
 /// `C_Name(arguments) => body;` for a function that we have, `C_Name(arguments) declined "why";` for one that we have not.
@@ -316,7 +319,11 @@ ck_functions! {
 }
 
 /// A call that goes on with the operation of `session` that `flag` names, or ends it. Bad arguments end it as any error does (5.8.2).
-fn go_on(session: CK_SESSION_HANDLE, flag: CK_FLAGS, call: impl FnOnce(&Module) -> Result<()>) -> Result<()> {
+fn go_on(
+    session: CK_SESSION_HANDLE,
+    flag: CK_FLAGS,
+    call: impl FnOnce(&Module) -> Result<()>,
+) -> Result<()> {
     let module = module_of(session)?;
     call(&module).or_else(|error| {
         if error.rv() == CKR_ARGUMENTS_BAD {

@@ -2,7 +2,10 @@
 //!
 //! A `C_*` shim turns its pointers into [`Ptr`]s; from there on all is safe Rust. NULL, odd addresses and absurd lengths are
 //! normal input: values are copied in and out byte by byte, wherever they lie.
-#![allow(unsafe_code, reason = "the one place where pointers of the host are followed")]
+#![allow(
+    unsafe_code,
+    reason = "the one place where pointers of the host are followed"
+)]
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -28,7 +31,11 @@ mod tests;
 pub use output::Buffer;
 
 /// No buffer of a host is longer than the part of the address space that a process has; what is, is no length.
-const LONGEST: usize = if cfg!(target_pointer_width = "64") { 1 << 47 } else { isize::MAX as usize };
+const LONGEST: usize = if cfg!(target_pointer_width = "64") {
+    1 << 47
+} else {
+    isize::MAX as usize
+};
 
 /// An argument of a `C_*` function on our side of the border; `C` is its type on the other.
 pub trait Arg<C> {
@@ -99,7 +106,10 @@ plain!(
 
 impl<'a, T> Ptr<'a, T> {
     fn new(at: *mut T) -> Ptr<'a, T> {
-        Ptr { at, call: PhantomData }
+        Ptr {
+            at,
+            call: PhantomData,
+        }
     }
 
     /// True for NULL.
@@ -114,7 +124,11 @@ impl<'a, T> Ptr<'a, T> {
 
     /// `CKR_ARGUMENTS_BAD` for NULL: for arguments that are written to after work that cannot be undone.
     pub fn not_null(self) -> Result<Ptr<'a, T>> {
-        if self.is_null() { Err(CKR_ARGUMENTS_BAD)? } else { Ok(self) }
+        if self.is_null() {
+            Err(CKR_ARGUMENTS_BAD)?
+        } else {
+            Ok(self)
+        }
     }
 }
 
@@ -171,12 +185,20 @@ impl<'a> Ptr<'a, CK_BYTE> {
 
     /// The same for a PIN: NULL means "by the protected path".
     pub fn pin(self, len: CK_ULONG) -> Result<Option<&'a [u8]>> {
-        if self.is_null() && len == 0 { Ok(None) } else { self.bytes(len).map(Some) }
+        if self.is_null() && len == 0 {
+            Ok(None)
+        } else {
+            self.bytes(len).map(Some)
+        }
     }
 
     /// Bytes of a field of fixed size.
     pub fn field<const N: usize>(self) -> Result<[u8; N]> {
-        Ok(*self.not_null()?.bytes(N as CK_ULONG)?.first_chunk().ok_or(CKR_ARGUMENTS_BAD)?)
+        Ok(*self
+            .not_null()?
+            .bytes(N as CK_ULONG)?
+            .first_chunk()
+            .ok_or(CKR_ARGUMENTS_BAD)?)
     }
 
     /// True when the C string there is `text`. Reads no further than the first difference.
@@ -193,8 +215,12 @@ impl Ptr<'_, c_void> {
             return Ok(InitArgs::default());
         }
         let args = self.cast::<CK_C_INITIALIZE_ARGS>().read()?;
-        let callbacks =
-            [args.CreateMutex.is_some(), args.DestroyMutex.is_some(), args.LockMutex.is_some(), args.UnlockMutex.is_some()];
+        let callbacks = [
+            args.CreateMutex.is_some(),
+            args.DestroyMutex.is_some(),
+            args.LockMutex.is_some(),
+            args.UnlockMutex.is_some(),
+        ];
         Ok(InitArgs {
             flags: args.flags,
             callbacks: callbacks.into_iter().filter(|given| *given).count(),

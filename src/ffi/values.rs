@@ -4,7 +4,12 @@
 use crate::ck::*;
 
 /// Any function (5.1.1).
-const ANY: &[CK_RV] = &[CKR_OK, CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_FUNCTION_FAILED];
+const ANY: &[CK_RV] = &[
+    CKR_OK,
+    CKR_GENERAL_ERROR,
+    CKR_HOST_MEMORY,
+    CKR_FUNCTION_FAILED,
+];
 /// One that takes a session (5.1.2), and so uses a token (5.1.3).
 const IN_SESSION: &[CK_RV] = &[
     CKR_CRYPTOKI_NOT_INITIALIZED,
@@ -50,15 +55,36 @@ const BY_TEMPLATE: &[CK_RV] = &[
     CKR_USER_NOT_LOGGED_IN,
 ];
 /// Makes an object that was not there.
-const NEW: &[CK_RV] = &[CKR_CURVE_NOT_SUPPORTED, CKR_PIN_EXPIRED, CKR_TEMPLATE_INCOMPLETE];
-const BY_MECHANISM: &[CK_RV] =
-    &[CKR_ARGUMENTS_BAD, CKR_FUNCTION_CANCELED, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_OPERATION_ACTIVE];
+const NEW: &[CK_RV] = &[
+    CKR_CURVE_NOT_SUPPORTED,
+    CKR_PIN_EXPIRED,
+    CKR_TEMPLATE_INCOMPLETE,
+];
+const BY_MECHANISM: &[CK_RV] = &[
+    CKR_ARGUMENTS_BAD,
+    CKR_FUNCTION_CANCELED,
+    CKR_MECHANISM_INVALID,
+    CKR_MECHANISM_PARAM_INVALID,
+    CKR_OPERATION_ACTIVE,
+];
 /// Begins an operation.
-const BEGINS: &[CK_RV] = &[CKR_OPERATION_CANCEL_FAILED, CKR_PIN_EXPIRED, CKR_USER_NOT_LOGGED_IN];
-const WITH_KEY: &[CK_RV] =
-    &[CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_HANDLE_INVALID, CKR_KEY_SIZE_RANGE, CKR_KEY_TYPE_INCONSISTENT];
+const BEGINS: &[CK_RV] = &[
+    CKR_OPERATION_CANCEL_FAILED,
+    CKR_PIN_EXPIRED,
+    CKR_USER_NOT_LOGGED_IN,
+];
+const WITH_KEY: &[CK_RV] = &[
+    CKR_KEY_FUNCTION_NOT_PERMITTED,
+    CKR_KEY_HANDLE_INVALID,
+    CKR_KEY_SIZE_RANGE,
+    CKR_KEY_TYPE_INCONSISTENT,
+];
 /// Goes on with an operation, or ends it.
-const GOES_ON: &[CK_RV] = &[CKR_ARGUMENTS_BAD, CKR_FUNCTION_CANCELED, CKR_OPERATION_NOT_INITIALIZED];
+const GOES_ON: &[CK_RV] = &[
+    CKR_ARGUMENTS_BAD,
+    CKR_FUNCTION_CANCELED,
+    CKR_OPERATION_NOT_INITIALIZED,
+];
 const GIVES: &[CK_RV] = &[CKR_BUFFER_TOO_SMALL];
 const DATA_LEN: &[CK_RV] = &[CKR_DATA_LEN_RANGE];
 const DATA: &[CK_RV] = &[CKR_DATA_INVALID, CKR_DATA_LEN_RANGE];
@@ -74,14 +100,28 @@ const MESSAGE: &[CK_RV] = &[CKR_MECHANISM_PARAM_INVALID, CKR_OPERATION_ACTIVE];
 /// What `function` may return, beside [`ANY`].
 fn list(function: &str) -> &'static [&'static [CK_RV]] {
     match function {
-        "C_Initialize" => &[&[CKR_ARGUMENTS_BAD, CKR_CANT_LOCK, CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_NEED_TO_CREATE_THREADS]],
+        "C_Initialize" => &[&[
+            CKR_ARGUMENTS_BAD,
+            CKR_CANT_LOCK,
+            CKR_CRYPTOKI_ALREADY_INITIALIZED,
+            CKR_NEED_TO_CREATE_THREADS,
+        ]],
         "C_Finalize" | "C_GetInfo" => &[&[CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED]],
         "C_GetFunctionList" => &[&[CKR_ARGUMENTS_BAD]],
         "C_GetInterfaceList" | "C_GetInterface" => &[&[CKR_ARGUMENTS_BAD], GIVES],
         "C_GetSlotList" => &[&[CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED], GIVES],
-        "C_GetSlotInfo" => &[&[CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_ERROR, CKR_SLOT_ID_INVALID]],
+        "C_GetSlotInfo" => &[&[
+            CKR_ARGUMENTS_BAD,
+            CKR_CRYPTOKI_NOT_INITIALIZED,
+            CKR_DEVICE_ERROR,
+            CKR_SLOT_ID_INVALID,
+        ]],
         "C_GetTokenInfo" => &[OF_SLOT, &[CKR_ARGUMENTS_BAD]],
-        "C_WaitForSlotEvent" => &[&[CKR_ARGUMENTS_BAD, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_NO_EVENT]],
+        "C_WaitForSlotEvent" => &[&[
+            CKR_ARGUMENTS_BAD,
+            CKR_CRYPTOKI_NOT_INITIALIZED,
+            CKR_NO_EVENT,
+        ]],
         "C_GetMechanismList" => &[OF_SLOT, &[CKR_ARGUMENTS_BAD], GIVES],
         "C_GetMechanismInfo" => &[OF_SLOT, &[CKR_ARGUMENTS_BAD, CKR_MECHANISM_INVALID]],
         "C_InitToken" => &[
@@ -142,15 +182,41 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
             CKR_TOKEN_NOT_PRESENT,
         ]],
         "C_GetSessionInfo" => &[IN_SESSION, &[CKR_ARGUMENTS_BAD]],
-        "C_SessionCancel" => &[IN_SESSION, &[CKR_OPERATION_CANCEL_FAILED, CKR_TOKEN_NOT_PRESENT]],
-        "C_GetOperationState" => &[IN_SESSION, &[CKR_ARGUMENTS_BAD, CKR_OPERATION_NOT_INITIALIZED, CKR_STATE_UNSAVEABLE], GIVES],
-        "C_SetOperationState" => {
-            &[IN_SESSION, &[CKR_ARGUMENTS_BAD, CKR_KEY_CHANGED, CKR_KEY_NEEDED, CKR_KEY_NOT_NEEDED, CKR_SAVED_STATE_INVALID]]
-        }
+        "C_SessionCancel" => &[
+            IN_SESSION,
+            &[CKR_OPERATION_CANCEL_FAILED, CKR_TOKEN_NOT_PRESENT],
+        ],
+        "C_GetOperationState" => &[
+            IN_SESSION,
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_OPERATION_NOT_INITIALIZED,
+                CKR_STATE_UNSAVEABLE,
+            ],
+            GIVES,
+        ],
+        "C_SetOperationState" => &[
+            IN_SESSION,
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_KEY_CHANGED,
+                CKR_KEY_NEEDED,
+                CKR_KEY_NOT_NEEDED,
+                CKR_SAVED_STATE_INVALID,
+            ],
+        ],
         "C_Login" | "C_LoginUser" => &[IN_SESSION, LOGS_IN],
         "C_Logout" => &[IN_SESSION, LOGIN],
         "C_CreateObject" => &[IN_SESSION, BY_TEMPLATE, NEW, &[CKR_DOMAIN_PARAMS_INVALID]],
-        "C_CopyObject" => &[IN_SESSION, BY_TEMPLATE, &[CKR_ACTION_PROHIBITED, CKR_OBJECT_HANDLE_INVALID, CKR_PIN_EXPIRED]],
+        "C_CopyObject" => &[
+            IN_SESSION,
+            BY_TEMPLATE,
+            &[
+                CKR_ACTION_PROHIBITED,
+                CKR_OBJECT_HANDLE_INVALID,
+                CKR_PIN_EXPIRED,
+            ],
+        ],
         "C_DestroyObject" => &[
             IN_SESSION,
             &[
@@ -161,18 +227,43 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
                 CKR_TOKEN_WRITE_PROTECTED,
             ],
         ],
-        "C_GetObjectSize" => &[IN_SESSION, &[CKR_ARGUMENTS_BAD, CKR_INFORMATION_SENSITIVE, CKR_OBJECT_HANDLE_INVALID]],
+        "C_GetObjectSize" => &[
+            IN_SESSION,
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_INFORMATION_SENSITIVE,
+                CKR_OBJECT_HANDLE_INVALID,
+            ],
+        ],
         "C_GetAttributeValue" => &[
             IN_SESSION,
-            &[CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_OBJECT_HANDLE_INVALID],
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_ATTRIBUTE_SENSITIVE,
+                CKR_ATTRIBUTE_TYPE_INVALID,
+                CKR_OBJECT_HANDLE_INVALID,
+            ],
             GIVES,
         ],
-        "C_SetAttributeValue" => &[IN_SESSION, BY_TEMPLATE, &[CKR_ACTION_PROHIBITED, CKR_OBJECT_HANDLE_INVALID]],
+        "C_SetAttributeValue" => &[
+            IN_SESSION,
+            BY_TEMPLATE,
+            &[CKR_ACTION_PROHIBITED, CKR_OBJECT_HANDLE_INVALID],
+        ],
         "C_FindObjectsInit" => &[
             IN_SESSION,
-            &[CKR_ARGUMENTS_BAD, CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_OPERATION_ACTIVE, CKR_PIN_EXPIRED],
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_ATTRIBUTE_TYPE_INVALID,
+                CKR_ATTRIBUTE_VALUE_INVALID,
+                CKR_OPERATION_ACTIVE,
+                CKR_PIN_EXPIRED,
+            ],
         ],
-        "C_FindObjects" => &[IN_SESSION, &[CKR_ARGUMENTS_BAD, CKR_OPERATION_NOT_INITIALIZED]],
+        "C_FindObjects" => &[
+            IN_SESSION,
+            &[CKR_ARGUMENTS_BAD, CKR_OPERATION_NOT_INITIALIZED],
+        ],
         "C_FindObjectsFinal" => &[IN_SESSION, &[CKR_OPERATION_NOT_INITIALIZED]],
         // `CKR_ARGUMENTS_BAD` is in all but two of these lists, those of encryption.
         "C_EncryptInit"
@@ -187,16 +278,26 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
         | "C_MessageVerifyInit" => &[IN_SESSION, BY_MECHANISM, BEGINS, WITH_KEY],
         "C_DigestInit" => &[IN_SESSION, BY_MECHANISM, BEGINS],
         "C_Encrypt" => &[IN_SESSION, GOES_ON, GIVES, DATA],
-        "C_EncryptUpdate" | "C_EncryptFinal" | "C_DigestEncryptUpdate" => &[IN_SESSION, GOES_ON, GIVES, DATA_LEN],
+        "C_EncryptUpdate" | "C_EncryptFinal" | "C_DigestEncryptUpdate" => {
+            &[IN_SESSION, GOES_ON, GIVES, DATA_LEN]
+        }
         "C_EncryptMessage" => &[IN_SESSION, GOES_ON, GIVES, DATA, MESSAGE],
         "C_EncryptMessageNext" => &[IN_SESSION, GOES_ON, GIVES, DATA_LEN, MESSAGE],
-        "C_Decrypt" | "C_DecryptUpdate" | "C_DecryptFinal" => &[IN_SESSION, GOES_ON, GIVES, ENCRYPTED_DATA, LOGIN],
+        "C_Decrypt" | "C_DecryptUpdate" | "C_DecryptFinal" => {
+            &[IN_SESSION, GOES_ON, GIVES, ENCRYPTED_DATA, LOGIN]
+        }
         // A key with `CKA_ALWAYS_AUTHENTICATE` says so in all "calls using the key" (4.9), if not in their lists.
         "C_DecryptDigestUpdate" => &[IN_SESSION, GOES_ON, GIVES, ENCRYPTED_DATA, LOGIN],
         "C_DecryptVerifyUpdate" => &[IN_SESSION, GOES_ON, GIVES, ENCRYPTED_DATA, DATA_LEN, LOGIN],
-        "C_DecryptMessage" | "C_DecryptMessageNext" => {
-            &[IN_SESSION, GOES_ON, GIVES, ENCRYPTED_DATA, LOGIN, MESSAGE, &[CKR_AEAD_DECRYPT_FAILED]]
-        }
+        "C_DecryptMessage" | "C_DecryptMessageNext" => &[
+            IN_SESSION,
+            GOES_ON,
+            GIVES,
+            ENCRYPTED_DATA,
+            LOGIN,
+            MESSAGE,
+            &[CKR_AEAD_DECRYPT_FAILED],
+        ],
         "C_Digest" | "C_DigestFinal" => &[IN_SESSION, GOES_ON, GIVES],
         "C_DigestUpdate" => &[IN_SESSION, GOES_ON],
         "C_DigestKey" => &[
@@ -215,7 +316,9 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
         "C_SignRecover" => &[IN_SESSION, GOES_ON, GIVES, DATA, LOGIN],
         "C_SignEncryptUpdate" => &[IN_SESSION, GOES_ON, GIVES, DATA_LEN, LOGIN],
         "C_SignMessage" => &[IN_SESSION, GOES_ON, GIVES, DATA, LOGIN, REJECTED, MESSAGE],
-        "C_SignMessageNext" => &[IN_SESSION, GOES_ON, GIVES, DATA_LEN, LOGIN, REJECTED, MESSAGE],
+        "C_SignMessageNext" => &[
+            IN_SESSION, GOES_ON, GIVES, DATA_LEN, LOGIN, REJECTED, MESSAGE,
+        ],
         "C_Verify" => &[IN_SESSION, GOES_ON, DATA, SIGNATURE],
         "C_VerifyUpdate" => &[IN_SESSION, GOES_ON, DATA_LEN],
         "C_VerifyFinal" => &[IN_SESSION, GOES_ON, DATA_LEN, SIGNATURE],
@@ -223,13 +326,24 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
         "C_VerifyMessage" => &[IN_SESSION, GOES_ON, DATA, SIGNATURE, MESSAGE],
         "C_VerifyMessageNext" => &[IN_SESSION, GOES_ON, DATA_LEN, SIGNATURE, MESSAGE],
         // Here too it is forgotten for encryption.
-        "C_EncryptMessageBegin" | "C_DecryptMessageBegin" | "C_SignMessageBegin" | "C_VerifyMessageBegin" => {
-            &[IN_SESSION, GOES_ON, MESSAGE, &[CKR_PIN_EXPIRED], LOGIN]
+        "C_EncryptMessageBegin"
+        | "C_DecryptMessageBegin"
+        | "C_SignMessageBegin"
+        | "C_VerifyMessageBegin" => &[IN_SESSION, GOES_ON, MESSAGE, &[CKR_PIN_EXPIRED], LOGIN],
+        "C_MessageEncryptFinal" | "C_MessageVerifyFinal" => {
+            &[IN_SESSION, GOES_ON, &[CKR_OPERATION_ACTIVE]]
         }
-        "C_MessageEncryptFinal" | "C_MessageVerifyFinal" => &[IN_SESSION, GOES_ON, &[CKR_OPERATION_ACTIVE]],
-        "C_MessageDecryptFinal" | "C_MessageSignFinal" => &[IN_SESSION, GOES_ON, &[CKR_OPERATION_ACTIVE], LOGIN],
+        "C_MessageDecryptFinal" | "C_MessageSignFinal" => {
+            &[IN_SESSION, GOES_ON, &[CKR_OPERATION_ACTIVE], LOGIN]
+        }
         "C_GenerateKey" => &[IN_SESSION, BY_TEMPLATE, NEW, BY_MECHANISM],
-        "C_GenerateKeyPair" => &[IN_SESSION, BY_TEMPLATE, NEW, BY_MECHANISM, &[CKR_DOMAIN_PARAMS_INVALID]],
+        "C_GenerateKeyPair" => &[
+            IN_SESSION,
+            BY_TEMPLATE,
+            NEW,
+            BY_MECHANISM,
+            &[CKR_DOMAIN_PARAMS_INVALID],
+        ],
         "C_WrapKey" => &[
             IN_SESSION,
             BY_MECHANISM,
@@ -268,17 +382,35 @@ fn list(function: &str) -> &'static [&'static [CK_RV]] {
             BY_TEMPLATE,
             NEW,
             BY_MECHANISM,
-            &[CKR_DOMAIN_PARAMS_INVALID, CKR_KEY_HANDLE_INVALID, CKR_KEY_SIZE_RANGE, CKR_KEY_TYPE_INCONSISTENT],
+            &[
+                CKR_DOMAIN_PARAMS_INVALID,
+                CKR_KEY_HANDLE_INVALID,
+                CKR_KEY_SIZE_RANGE,
+                CKR_KEY_TYPE_INCONSISTENT,
+            ],
             NOT_PERMITTED,
         ],
         "C_SeedRandom" => &[
             IN_SESSION,
-            &[CKR_ARGUMENTS_BAD, CKR_FUNCTION_CANCELED, CKR_OPERATION_ACTIVE, CKR_RANDOM_NO_RNG, CKR_RANDOM_SEED_NOT_SUPPORTED],
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_FUNCTION_CANCELED,
+                CKR_OPERATION_ACTIVE,
+                CKR_RANDOM_NO_RNG,
+                CKR_RANDOM_SEED_NOT_SUPPORTED,
+            ],
             LOGIN,
         ],
-        "C_GenerateRandom" => {
-            &[IN_SESSION, &[CKR_ARGUMENTS_BAD, CKR_FUNCTION_CANCELED, CKR_OPERATION_ACTIVE, CKR_RANDOM_NO_RNG], LOGIN]
-        }
+        "C_GenerateRandom" => &[
+            IN_SESSION,
+            &[
+                CKR_ARGUMENTS_BAD,
+                CKR_FUNCTION_CANCELED,
+                CKR_OPERATION_ACTIVE,
+                CKR_RANDOM_NO_RNG,
+            ],
+            LOGIN,
+        ],
         "C_GetFunctionStatus" | "C_CancelFunction" => &[IN_SESSION, &[CKR_FUNCTION_NOT_PARALLEL]],
         _ => &[],
     }
@@ -306,10 +438,16 @@ mod tests {
     fn values_that_only_some_functions_may_return_are_in_no_other_list() {
         // 5.1.6: "This value can only be returned by ...".
         let only: &[(CK_RV, &[&str])] = &[
-            (CKR_ACTION_PROHIBITED, &["C_CopyObject", "C_SetAttributeValue", "C_DestroyObject"]),
+            (
+                CKR_ACTION_PROHIBITED,
+                &["C_CopyObject", "C_SetAttributeValue", "C_DestroyObject"],
+            ),
             (CKR_CANT_LOCK, &["C_Initialize"]),
             (CKR_CRYPTOKI_ALREADY_INITIALIZED, &["C_Initialize"]),
-            (CKR_FUNCTION_NOT_PARALLEL, &["C_GetFunctionStatus", "C_CancelFunction"]),
+            (
+                CKR_FUNCTION_NOT_PARALLEL,
+                &["C_GetFunctionStatus", "C_CancelFunction"],
+            ),
             (CKR_KEY_CHANGED, &["C_SetOperationState"]),
             (CKR_KEY_INDIGESTIBLE, &["C_DigestKey"]),
             (CKR_KEY_NEEDED, &["C_SetOperationState"]),
@@ -328,7 +466,11 @@ mod tests {
             (CKR_MUTEX_NOT_LOCKED, &[]),
         ];
         for (rv, functions) in only {
-            let may: Vec<&str> = FUNCTIONS.iter().map(|f| f.name).filter(|name| may_return(name, *rv)).collect();
+            let may: Vec<&str> = FUNCTIONS
+                .iter()
+                .map(|f| f.name)
+                .filter(|name| may_return(name, *rv))
+                .collect();
             let mut expected = functions.to_vec();
             expected.sort_by_key(|name| FUNCTIONS.iter().position(|f| f.name == *name));
             assert_eq!(may, expected, "{}", rv_name(*rv));

@@ -89,6 +89,9 @@ structures! {
 impl From<&str> for Name {
     /// An Uninterpreted Text String.
     fn from(text: &str) -> Name {
-        Name { name_value: text.to_owned(), name_type: NameType::UNINTERPRETED_TEXT_STRING }
+        Name {
+            name_value: text.to_owned(),
+            name_type: NameType::UNINTERPRETED_TEXT_STRING,
+        }
     }
 }

@@ -39,7 +39,10 @@ pub enum AttributeName {
 impl AttributeName {
     /// The custom attribute `name` of `vendor`.
     pub fn custom(vendor: &str, name: &str) -> AttributeName {
-        AttributeName::Custom { vendor: vendor.to_owned(), name: name.to_owned() }
+        AttributeName::Custom {
+            vendor: vendor.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// The attribute that 1.x calls `text`.
@@ -60,7 +63,9 @@ impl fmt::Display for AttributeName {
         match self {
             AttributeName::Standard(tag) => write!(f, "{tag}"),
             AttributeName::Custom { vendor, name } if vendor.is_empty() => f.write_str(name),
-            AttributeName::Custom { vendor, name } if vendor == "x" || vendor == "y" => write!(f, "{vendor}-{name}"),
+            AttributeName::Custom { vendor, name } if vendor == "x" || vendor == "y" => {
+                write!(f, "{vendor}-{name}")
+            }
             AttributeName::Custom { vendor, name } => write!(f, "x-{vendor}-{name}"),
         }
     }
@@ -83,10 +88,13 @@ impl Encode for AttributeName {
 impl Decode for AttributeName {
     fn decode(item: &Item<'_>) -> Result<Self> {
         match item.kind {
-            ItemType::ENUMERATION => item.enumeration().map(|tag| AttributeName::Standard(Tag(tag))),
-            ItemType::STRUCTURE => {
-                VendorReference::decode(item).map(|r| AttributeName::Custom { vendor: r.vendor, name: r.name })
-            }
+            ItemType::ENUMERATION => item
+                .enumeration()
+                .map(|tag| AttributeName::Standard(Tag(tag))),
+            ItemType::STRUCTURE => VendorReference::decode(item).map(|r| AttributeName::Custom {
+                vendor: r.vendor,
+                name: r.name,
+            }),
             _ => item.text().map(AttributeName::from_text),
         }
     }
@@ -280,13 +288,17 @@ impl Attribute {
                 _ => {}
             }
         }
-        let (Some(name), Some(content)) = (name, content) else { return Err(item.error("without name or value")) };
+        let (Some(name), Some(content)) = (name, content) else {
+            return Err(item.error("without name or value"));
+        };
         let value = match name {
             AttributeName::Standard(tag) => match AttributeValue::typed(tag, &content) {
                 Some(value) => value,
                 None => AttributeValue::Other(tag, Value::decode(&content)?),
             },
-            AttributeName::Custom { vendor, name } => AttributeValue::Custom(vendor, name, Value::decode(&content)?),
+            AttributeName::Custom { vendor, name } => {
+                AttributeValue::Custom(vendor, name, Value::decode(&content)?)
+            }
         };
         Ok(Attribute { index, value })
     }
@@ -347,7 +359,11 @@ impl Attributes {
     /// Adds an attribute behind the others. The second and later ones of a name get the index that 1.x wants.
     pub fn push(&mut self, value: AttributeValue) {
         let name = value.name();
-        let same = self.0.iter().filter(|other| other.value.name() == name).count();
+        let same = self
+            .0
+            .iter()
+            .filter(|other| other.value.name() == name)
+            .count();
         let index = i32::try_from(same).ok().filter(|index| *index > 0);
         self.0.push(Attribute { index, value });
     }
@@ -392,7 +408,9 @@ impl Attributes {
     /// The identifier of the object that is linked in this way.
     pub fn linked(&self, link_type: LinkType) -> Option<&str> {
         self.iter().find_map(|value| match value {
-            AttributeValue::Link(link) if link.link_type == link_type => link.linked_object_identifier.as_text(),
+            AttributeValue::Link(link) if link.link_type == link_type => {
+                link.linked_object_identifier.as_text()
+            }
             _ => None,
         })
     }
@@ -400,7 +418,9 @@ impl Attributes {
     /// Application Specific Information of this namespace.
     pub fn application_data(&self, namespace: &str) -> Option<&str> {
         self.iter().find_map(|value| match value {
-            AttributeValue::ApplicationSpecificInformation(info) if info.application_namespace == namespace => {
+            AttributeValue::ApplicationSpecificInformation(info)
+                if info.application_namespace == namespace =>
+            {
                 info.application_data.as_deref()
             }
             _ => None,
@@ -424,7 +444,13 @@ impl FromIterator<AttributeValue> for Attributes {
 
 /// Whether a list under this tag holds typed attributes (2.x).
 fn holds_typed(tag: Tag) -> bool {
-    matches!(tag, Tag::ATTRIBUTES | Tag::COMMON_ATTRIBUTES | Tag::PRIVATE_KEY_ATTRIBUTES | Tag::PUBLIC_KEY_ATTRIBUTES)
+    matches!(
+        tag,
+        Tag::ATTRIBUTES
+            | Tag::COMMON_ATTRIBUTES
+            | Tag::PRIVATE_KEY_ATTRIBUTES
+            | Tag::PUBLIC_KEY_ATTRIBUTES
+    )
 }
 
 impl Encode for Attributes {
@@ -433,7 +459,11 @@ impl Encode for Attributes {
     fn encode(&self, tag: Tag, writer: &mut Writer) {
         match tag {
             Tag::ATTRIBUTE => self.0.encode(tag, writer),
-            _ if holds_typed(tag) => writer.structure(tag, |w| self.0.iter().for_each(|attribute| attribute.encode_typed(w))),
+            _ if holds_typed(tag) => writer.structure(tag, |w| {
+                self.0
+                    .iter()
+                    .for_each(|attribute| attribute.encode_typed(w))
+            }),
             _ => writer.structure(tag, |w| self.0.encode(Tag::ATTRIBUTE, w)),
         }
     }
@@ -478,7 +508,10 @@ pub struct TemplateAttribute {
 
 impl From<Attributes> for TemplateAttribute {
     fn from(attributes: Attributes) -> TemplateAttribute {
-        TemplateAttribute { templates: Vec::new(), attributes }
+        TemplateAttribute {
+            templates: Vec::new(),
+            attributes,
+        }
     }
 }
 
@@ -509,6 +542,9 @@ impl Decode for TemplateAttribute {
                 }
             }
         }
-        Ok(TemplateAttribute { templates, attributes })
+        Ok(TemplateAttribute {
+            templates,
+            attributes,
+        })
     }
 }

@@ -132,7 +132,12 @@ structures! {
 
 impl KeyBlock {
     /// A key whose material is one byte string in the clear: Raw, PKCS#1, PKCS#8, X.509, …
-    pub fn of_bytes(format: KeyFormatType, algorithm: CryptographicAlgorithm, bits: i32, material: Secret) -> KeyBlock {
+    pub fn of_bytes(
+        format: KeyFormatType,
+        algorithm: CryptographicAlgorithm,
+        bits: i32,
+        material: Secret,
+    ) -> KeyBlock {
         KeyBlock {
             key_format_type: format,
             key_value: Some(KeyValue::bytes(material)),
@@ -155,7 +160,10 @@ pub enum KeyValue {
 impl KeyValue {
     /// Material of one byte string, in the clear, without attributes.
     pub fn bytes(material: Secret) -> KeyValue {
-        KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(material), attributes: None })
+        KeyValue::Plain(PlainKeyValue {
+            key_material: KeyMaterial::Bytes(material),
+            attributes: None,
+        })
     }
 }
 

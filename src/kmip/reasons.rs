@@ -10,17 +10,17 @@ const LONGEST_MESSAGE: usize = 300;
 /// The `CK_RV` for a Result Reason where the caller knows nothing better.
 pub fn rv(reason: ResultReason) -> CK_RV {
     match reason {
-        ResultReason::ITEM_NOT_FOUND | ResultReason::OBJECT_NOT_FOUND | ResultReason::OBJECT_DESTROYED => {
-            ck::CKR_OBJECT_HANDLE_INVALID
-        }
+        ResultReason::ITEM_NOT_FOUND
+        | ResultReason::OBJECT_NOT_FOUND
+        | ResultReason::OBJECT_DESTROYED => ck::CKR_OBJECT_HANDLE_INVALID,
         ResultReason::RESPONSE_TOO_LARGE
         | ResultReason::SERVER_LIMIT_EXCEEDED
         | ResultReason::PROTECTION_STORAGE_UNAVAILABLE
         | ResultReason::PRIVATE_PROTECTION_STORAGE_UNAVAILABLE
         | ResultReason::PUBLIC_PROTECTION_STORAGE_UNAVAILABLE => ck::CKR_DEVICE_MEMORY,
-        ResultReason::AUTHENTICATION_NOT_SUCCESSFUL | ResultReason::INVALID_TICKET | ResultReason::NOT_AUTHORISED => {
-            ck::CKR_USER_NOT_LOGGED_IN
-        }
+        ResultReason::AUTHENTICATION_NOT_SUCCESSFUL
+        | ResultReason::INVALID_TICKET
+        | ResultReason::NOT_AUTHORISED => ck::CKR_USER_NOT_LOGGED_IN,
         ResultReason::BAD_PASSWORD => ck::CKR_PIN_INCORRECT,
         ResultReason::OPERATION_NOT_SUPPORTED
         | ResultReason::FEATURE_NOT_SUPPORTED
@@ -48,11 +48,13 @@ pub fn rv(reason: ResultReason) -> CK_RV {
         ResultReason::OBJECT_ARCHIVED
         | ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK
         | ResultReason::WRONG_KEY_LIFECYCLE_STATE => ck::CKR_KEY_FUNCTION_NOT_PERMITTED,
-        ResultReason::INDEX_OUT_OF_BOUNDS | ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND | ResultReason::ATTRIBUTE_NOT_FOUND => {
-            ck::CKR_ATTRIBUTE_TYPE_INVALID
-        }
+        ResultReason::INDEX_OUT_OF_BOUNDS
+        | ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND
+        | ResultReason::ATTRIBUTE_NOT_FOUND => ck::CKR_ATTRIBUTE_TYPE_INVALID,
         ResultReason::ENCODING_OPTION_ERROR => ck::CKR_KEY_NOT_WRAPPABLE,
-        ResultReason::KEY_VALUE_NOT_PRESENT | ResultReason::NOT_EXTRACTABLE => ck::CKR_KEY_UNEXTRACTABLE,
+        ResultReason::KEY_VALUE_NOT_PRESENT | ResultReason::NOT_EXTRACTABLE => {
+            ck::CKR_KEY_UNEXTRACTABLE
+        }
         ResultReason::SENSITIVE => ck::CKR_ATTRIBUTE_SENSITIVE,
         ResultReason::USAGE_LIMIT_EXCEEDED => ck::CKR_KEY_EXHAUSTED,
         ResultReason::NUMERIC_RANGE => ck::CKR_ATTRIBUTE_VALUE_INVALID,
@@ -63,10 +65,11 @@ pub fn rv(reason: ResultReason) -> CK_RV {
         ResultReason::BAD_CRYPTOGRAPHIC_PARAMETERS
         | ResultReason::UNSUPPORTED_CRYPTOGRAPHIC_PARAMETERS
         | ResultReason::MISSING_INITIALIZATION_VECTOR => ck::CKR_MECHANISM_PARAM_INVALID,
-        ResultReason::ILLEGAL_OBJECT_TYPE | ResultReason::INVALID_OBJECT_TYPE => ck::CKR_KEY_TYPE_INCONSISTENT,
-        ResultReason::INVALID_CORRELATION_VALUE | ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE => {
-            ck::CKR_OPERATION_NOT_INITIALIZED
+        ResultReason::ILLEGAL_OBJECT_TYPE | ResultReason::INVALID_OBJECT_TYPE => {
+            ck::CKR_KEY_TYPE_INCONSISTENT
         }
+        ResultReason::INVALID_CORRELATION_VALUE
+        | ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE => ck::CKR_OPERATION_NOT_INITIALIZED,
         ResultReason::UNSUPPORTED_PROTOCOL_VERSION => ck::CKR_TOKEN_NOT_RECOGNIZED,
         ResultReason::WRAPPING_OBJECT_ARCHIVED
         | ResultReason::WRAPPING_OBJECT_DESTROYED
@@ -77,7 +80,12 @@ pub fn rv(reason: ResultReason) -> CK_RV {
 }
 
 /// The error for an operation that did not succeed: what was asked, why the server refused, and what it says itself.
-pub fn refusal(operation: OperationCode, status: ResultStatus, reason: Option<ResultReason>, message: Option<&str>) -> Error {
+pub fn refusal(
+    operation: OperationCode,
+    status: ResultStatus,
+    reason: Option<ResultReason>,
+    message: Option<&str>,
+) -> Error {
     let mut sentence = match status {
         ResultStatus::OPERATION_FAILED => format!("the KMIP server refused {operation}"),
         status => format!("the KMIP server answered {operation} with '{status}'"),
@@ -95,7 +103,11 @@ pub fn refusal(operation: OperationCode, status: ResultStatus, reason: Option<Re
 
 /// A server's text, fit for a terminal and a log: one line, no control characters, not too long.
 fn printable(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST_MESSAGE)
+        .collect();
     let cut = text.chars().nth(LONGEST_MESSAGE).is_some();
     format!("{}{}", clean.trim(), if cut { "…" } else { "" })
 }
@@ -112,8 +124,14 @@ mod tests {
             Some(ResultReason::PERMISSION_DENIED),
             Some("no\x1b[31m way\n"),
         );
-        assert_eq!(error.to_string(), "the KMIP server refused Create: Permission Denied (\"no [31m way\")");
-        assert_eq!((error.rv(), error.reason()), (ck::CKR_ACTION_PROHIBITED, Some(0x0C)));
+        assert_eq!(
+            error.to_string(),
+            "the KMIP server refused Create: Permission Denied (\"no [31m way\")"
+        );
+        assert_eq!(
+            (error.rv(), error.reason()),
+            (ck::CKR_ACTION_PROHIBITED, Some(0x0C))
+        );
     }
 
     #[test]

@@ -70,7 +70,11 @@ impl Sample for Version {
 
 impl Sample for UniqueIdentifier {
     fn sample(version: Version) -> Self {
-        if version.typed_attributes() { UniqueIdentifier::Index(-1) } else { "42".into() }
+        if version.typed_attributes() {
+            UniqueIdentifier::Index(-1)
+        } else {
+            "42".into()
+        }
     }
 }
 
@@ -94,8 +98,15 @@ impl Sample for ManagedObject {
 
 impl Sample for TemplateAttribute {
     fn sample(version: Version) -> Self {
-        let templates = if version.typed_attributes() { Vec::new() } else { Sample::sample(version) };
-        TemplateAttribute { templates, attributes: Sample::sample(version) }
+        let templates = if version.typed_attributes() {
+            Vec::new()
+        } else {
+            Sample::sample(version)
+        };
+        TemplateAttribute {
+            templates,
+            attributes: Sample::sample(version),
+        }
     }
 }
 
@@ -104,13 +115,29 @@ impl Sample for Attributes {
     fn sample(version: Version) -> Self {
         let mut all: Attributes = AttributeValue::samples(version).into_iter().collect();
         all.push(AttributeValue::Name("second".into()));
-        all.push(AttributeValue::Custom("x".into(), "label".into(), Value::Text("a".into())));
-        all.push(AttributeValue::Custom("x".into(), "p11-data".into(), Value::Bytes(vec![1])));
-        all.push(AttributeValue::Other(Tag::CERTIFICATE_SUBJECT_CN, Value::Text("cn".into())));
+        all.push(AttributeValue::Custom(
+            "x".into(),
+            "label".into(),
+            Value::Text("a".into()),
+        ));
+        all.push(AttributeValue::Custom(
+            "x".into(),
+            "p11-data".into(),
+            Value::Bytes(vec![1]),
+        ));
+        all.push(AttributeValue::Other(
+            Tag::CERTIFICATE_SUBJECT_CN,
+            Value::Text("cn".into()),
+        ));
         // The wrong type for a State, as a confused server might send it.
-        all.push(AttributeValue::Other(Tag::STATE, Value::Text("active".into())));
+        all.push(AttributeValue::Other(
+            Tag::STATE,
+            Value::Text("active".into()),
+        ));
         if version.typed_attributes() {
-            all.0.iter_mut().for_each(|attribute| attribute.index = None);
+            all.0
+                .iter_mut()
+                .for_each(|attribute| attribute.index = None);
         }
         all
     }

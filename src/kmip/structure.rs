@@ -75,7 +75,13 @@ macro_rules! structures {
 pub(super) use structures;
 
 /// Writes a field, or notes that the version has no such field though it is set.
-pub(super) fn encode_field(field: &impl Encode, tags: &[Tag], since: Version, until: Version, writer: &mut Writer) {
+pub(super) fn encode_field(
+    field: &impl Encode,
+    tags: &[Tag],
+    since: Version,
+    until: Version,
+    writer: &mut Writer,
+) {
     let tag = match *tags {
         [_, typed, ..] if writer.version().typed_attributes() => typed,
         _ => tags[0],
@@ -88,7 +94,10 @@ pub(super) fn encode_field(field: &impl Encode, tags: &[Tag], since: Version, un
 }
 
 /// Reads an item into its field.
-pub(super) fn decode_field<T: crate::ttlv::Decode>(field: &mut Option<T>, item: &Item<'_>) -> Result<()> {
+pub(super) fn decode_field<T: crate::ttlv::Decode>(
+    field: &mut Option<T>,
+    item: &Item<'_>,
+) -> Result<()> {
     match field {
         Some(value) => value.again(item),
         None => T::decode(item).map(|value| *field = Some(value)),

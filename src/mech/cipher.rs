@@ -68,26 +68,62 @@ impl Setup {
             (Mode::Ecb, Params::None) => Setup::Ecb,
             (Mode::Cbc, _) => Setup::Cbc { iv: iv(block)? },
             (Mode::CbcPad, _) => Setup::CbcPad { iv: iv(block)? },
-            (Mode::Ofb | Mode::Cfb1 | Mode::Cfb8 | Mode::Cfb64 | Mode::Cfb128 | Mode::Cts | Mode::Xts, _) => {
-                Setup::Local { mode, iv: iv(block)? }
-            }
-            (Mode::ChaCha20, Params::ChaCha20 { counter, nonce }) => {
-                Setup::ChaCha20 { counter: counter.clone(), nonce: nonce.clone() }
-            }
-            (Mode::Ctr, Params::Ctr { bits: bits @ 1..=128, counter }) => Setup::Ctr { counter: *counter, bits: *bits as u32 },
+            (
+                Mode::Ofb
+                | Mode::Cfb1
+                | Mode::Cfb8
+                | Mode::Cfb64
+                | Mode::Cfb128
+                | Mode::Cts
+                | Mode::Xts,
+                _,
+            ) => Setup::Local {
+                mode,
+                iv: iv(block)?,
+            },
+            (Mode::ChaCha20, Params::ChaCha20 { counter, nonce }) => Setup::ChaCha20 {
+                counter: counter.clone(),
+                nonce: nonce.clone(),
+            },
+            (
+                Mode::Ctr,
+                Params::Ctr {
+                    bits: bits @ 1..=128,
+                    counter,
+                },
+            ) => Setup::Ctr {
+                counter: *counter,
+                bits: *bits as u32,
+            },
             // `ulIvBits` is often 0 or wrong in practice; `ulIvLen` counts.
-            (Mode::Gcm, Params::Gcm { iv, aad, tag_bits, .. }) if !iv.is_empty() => {
-                Setup::Gcm { iv: iv.clone(), aad: aad.clone(), tag_len: gcm_tag(*tag_bits)? }
-            }
-            (Mode::Ccm, Params::Ccm { data_len, nonce, aad, mac_len }) => Setup::Ccm {
+            (
+                Mode::Gcm,
+                Params::Gcm {
+                    iv, aad, tag_bits, ..
+                },
+            ) if !iv.is_empty() => Setup::Gcm {
+                iv: iv.clone(),
+                aad: aad.clone(),
+                tag_len: gcm_tag(*tag_bits)?,
+            },
+            (
+                Mode::Ccm,
+                Params::Ccm {
+                    data_len,
+                    nonce,
+                    aad,
+                    mac_len,
+                },
+            ) => Setup::Ccm {
                 nonce: nonce.clone(),
                 aad: aad.clone(),
                 tag_len: usize::try_from(*mac_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?,
                 data_len: usize::try_from(*data_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?,
             },
-            (Mode::Poly1305, Params::ChaCha20Poly1305 { nonce, aad }) => {
-                Setup::Poly1305 { nonce: nonce.clone(), aad: aad.clone() }
-            }
+            (Mode::Poly1305, Params::ChaCha20Poly1305 { nonce, aad }) => Setup::Poly1305 {
+                nonce: nonce.clone(),
+                aad: aad.clone(),
+            },
             _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
         })
     }
@@ -97,18 +133,56 @@ impl Setup {
             Setup::Ecb => CipherMode::Ecb,
             Setup::Cbc { iv } => CipherMode::Cbc { iv },
             Setup::CbcPad { iv } => CipherMode::CbcPad { iv },
-            Setup::Ctr { counter, bits } => CipherMode::Ctr { counter, bits: *bits },
-            Setup::Gcm { iv, aad, tag_len } => CipherMode::Gcm { iv, aad, tag_len: *tag_len },
-            Setup::Ccm { nonce, aad, tag_len, .. } => CipherMode::Ccm { nonce, aad, tag_len: *tag_len },
-            Setup::Local { mode: Mode::Cfb1, iv } => CipherMode::Cfb1 { iv },
-            Setup::Local { mode: Mode::Cfb8, iv } => CipherMode::Cfb8 { iv },
-            Setup::Local { mode: Mode::Cfb64, iv } => CipherMode::Cfb64 { iv },
-            Setup::Local { mode: Mode::Cfb128, iv } => CipherMode::Cfb128 { iv },
-            Setup::Local { mode: Mode::Cts, iv } => CipherMode::Cts { iv },
-            Setup::Local { mode: Mode::Xts, iv } => CipherMode::Xts { unit: iv },
+            Setup::Ctr { counter, bits } => CipherMode::Ctr {
+                counter,
+                bits: *bits,
+            },
+            Setup::Gcm { iv, aad, tag_len } => CipherMode::Gcm {
+                iv,
+                aad,
+                tag_len: *tag_len,
+            },
+            Setup::Ccm {
+                nonce,
+                aad,
+                tag_len,
+                ..
+            } => CipherMode::Ccm {
+                nonce,
+                aad,
+                tag_len: *tag_len,
+            },
+            Setup::Local {
+                mode: Mode::Cfb1,
+                iv,
+            } => CipherMode::Cfb1 { iv },
+            Setup::Local {
+                mode: Mode::Cfb8,
+                iv,
+            } => CipherMode::Cfb8 { iv },
+            Setup::Local {
+                mode: Mode::Cfb64,
+                iv,
+            } => CipherMode::Cfb64 { iv },
+            Setup::Local {
+                mode: Mode::Cfb128,
+                iv,
+            } => CipherMode::Cfb128 { iv },
+            Setup::Local {
+                mode: Mode::Cts,
+                iv,
+            } => CipherMode::Cts { iv },
+            Setup::Local {
+                mode: Mode::Xts,
+                iv,
+            } => CipherMode::Xts { unit: iv },
             Setup::Local { iv, .. } => CipherMode::Ofb { iv },
             Setup::ChaCha20 { counter, nonce } => CipherMode::Plain { counter, nonce },
-            Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 { nonce, aad, tag_len: 16 },
+            Setup::Poly1305 { nonce, aad } => CipherMode::Poly1305 {
+                nonce,
+                aad,
+                tag_len: 16,
+            },
         }
     }
 
@@ -118,7 +192,9 @@ impl Setup {
             Setup::Ecb => store::Cipher::Ecb,
             Setup::Cbc { iv } => store::Cipher::Cbc { iv },
             Setup::CbcPad { iv } => store::Cipher::CbcPad { iv },
-            Setup::Ctr { counter, .. } => store::Cipher::Ctr { counter: counter.to_vec() },
+            Setup::Ctr { counter, .. } => store::Cipher::Ctr {
+                counter: counter.to_vec(),
+            },
             Setup::Gcm { iv, aad, tag_len } => store::Cipher::Gcm { iv, aad, tag_len },
             _ => return None,
         })
@@ -149,13 +225,28 @@ impl Setup {
         let fits = match (self, direction) {
             (Setup::Ecb | Setup::Cbc { .. }, _) => whole,
             (Setup::CbcPad { .. }, Direction::Decrypt) => whole && len > 0,
-            (Setup::Local { mode: Mode::Cts | Mode::Xts, .. }, _) => len >= block,
+            (
+                Setup::Local {
+                    mode: Mode::Cts | Mode::Xts,
+                    ..
+                },
+                _,
+            ) => len >= block,
             (Setup::Ccm { data_len, .. }, Direction::Encrypt) => len == *data_len,
-            (Setup::Ccm { data_len, tag_len, .. }, Direction::Decrypt) => len == data_len.saturating_add(*tag_len),
+            (
+                Setup::Ccm {
+                    data_len, tag_len, ..
+                },
+                Direction::Decrypt,
+            ) => len == data_len.saturating_add(*tag_len),
             (_, Direction::Decrypt) => len >= self.tag_len(),
             _ => true,
         };
-        if fits { Ok(()) } else { Err(bad_len(direction)) }
+        if fits {
+            Ok(())
+        } else {
+            Err(bad_len(direction))
+        }
     }
 }
 
@@ -222,14 +313,30 @@ struct Local {
 }
 
 impl Local {
-    fn new(key: Arc<Secret>, key_type: CK_KEY_TYPE, setup: Setup, direction: Direction) -> Result<Local> {
-        let mut local = Local { key, key_type, setup, direction, cipher: None, taken: 0 };
+    fn new(
+        key: Arc<Secret>,
+        key_type: CK_KEY_TYPE,
+        setup: Setup,
+        direction: Direction,
+    ) -> Result<Local> {
+        let mut local = Local {
+            key,
+            key_type,
+            setup,
+            direction,
+            cipher: None,
+            taken: 0,
+        };
         local.cipher = Some(local.start()?);
         Ok(local)
     }
 
     fn start(&self) -> Result<Cipher> {
-        Cipher::new(self.direction, cipher_key(self.key_type, self.key.expose()), self.setup.local())
+        Cipher::new(
+            self.direction,
+            cipher_key(self.key_type, self.key.expose()),
+            self.setup.local(),
+        )
     }
 
     fn take(&mut self) -> Result<Cipher> {
@@ -258,7 +365,11 @@ enum Side {
 enum RsaPadding {
     Pkcs1,
     Raw,
-    Oaep { hash: Hash, mgf: Hash, label: Vec<u8> },
+    Oaep {
+        hash: Hash,
+        mgf: Hash,
+        label: Vec<u8>,
+    },
 }
 
 impl RsaPadding {
@@ -266,11 +377,23 @@ impl RsaPadding {
         match (work, params) {
             (Work::RsaPkcs, Params::None) => Ok(RsaPadding::Pkcs1),
             (Work::RsaRaw, Params::None) => Ok(RsaPadding::Raw),
-            (Work::RsaOaep, Params::Oaep { hash, mgf, source, label }) => {
+            (
+                Work::RsaOaep,
+                Params::Oaep {
+                    hash,
+                    mgf,
+                    source,
+                    label,
+                },
+            ) => {
                 if *source != CKZ_DATA_SPECIFIED && !(*source == 0 && label.is_empty()) {
                     return Err(CKR_MECHANISM_PARAM_INVALID.into());
                 }
-                Ok(RsaPadding::Oaep { hash: hash_of(*hash)?, mgf: mgf_hash(*mgf)?, label: label.clone() })
+                Ok(RsaPadding::Oaep {
+                    hash: hash_of(*hash)?,
+                    mgf: mgf_hash(*mgf)?,
+                    label: label.clone(),
+                })
             }
             _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
         }
@@ -280,7 +403,11 @@ impl RsaPadding {
         match self {
             RsaPadding::Pkcs1 => Padding::Pkcs1,
             RsaPadding::Raw => Padding::Raw,
-            RsaPadding::Oaep { hash, mgf, label } => Padding::Oaep { hash: *hash, mgf: *mgf, label },
+            RsaPadding::Oaep { hash, mgf, label } => Padding::Oaep {
+                hash: *hash,
+                mgf: *mgf,
+                label,
+            },
         }
     }
 
@@ -288,9 +415,11 @@ impl RsaPadding {
         match self {
             RsaPadding::Pkcs1 => Some(store::Cipher::RsaPkcs1),
             RsaPadding::Raw => None,
-            RsaPadding::Oaep { hash, mgf, label } => {
-                Some(store::Cipher::RsaOaep { hash: *hash, mgf: *mgf, label: label.clone() })
-            }
+            RsaPadding::Oaep { hash, mgf, label } => Some(store::Cipher::RsaOaep {
+                hash: *hash,
+                mgf: *mgf,
+                label: label.clone(),
+            }),
         }
     }
 }
@@ -309,7 +438,9 @@ impl Rsa {
                     data = padded.expose();
                 }
                 let number = matches!(self.padding, RsaPadding::Raw) && data.len() == self.len;
-                key.encrypt(self.padding.local(), data).map(Secret::new).map_err(|e| not_below(number, e))
+                key.encrypt(self.padding.local(), data)
+                    .map(Secret::new)
+                    .map_err(|e| not_below(number, e))
             }
             Side::Private(key) => {
                 if data.len() != self.len {
@@ -367,14 +498,26 @@ impl CipherOperation {
                 };
                 let ability = setup.remote().map(|_| ability);
                 match key.material(mechanism.kind, ability)? {
-                    Material::Local(value) => Engine::Local(Local::new(value, key_type, setup, direction)?),
-                    Material::Remote(store, uid) => {
-                        Engine::Remote(Remote::new(store, uid, key, mechanism.kind, setup, direction, block))
+                    Material::Local(value) => {
+                        Engine::Local(Local::new(value, key_type, setup, direction)?)
                     }
+                    Material::Remote(store, uid) => Engine::Remote(Remote::new(
+                        store,
+                        uid,
+                        key,
+                        mechanism.kind,
+                        setup,
+                        direction,
+                        block,
+                    )),
                 }
             }
             Work::RsaPkcs | Work::RsaRaw | Work::RsaOaep => {
-                let class = if direction == Direction::Encrypt { CKO_PUBLIC_KEY } else { CKO_PRIVATE_KEY };
+                let class = if direction == Direction::Encrypt {
+                    CKO_PUBLIC_KEY
+                } else {
+                    CKO_PRIVATE_KEY
+                };
                 if key.key_type() != CKK_RSA || key.class() != class {
                     return Err(CKR_KEY_TYPE_INCONSISTENT.into());
                 }
@@ -384,32 +527,60 @@ impl CipherOperation {
                     Side::Public(key.token.public_key(&key.object)?)
                 } else {
                     let cipher = padding.remote();
-                    match (key.material(mechanism.kind, cipher.as_ref().map(|_| Ability::Decrypt))?, cipher) {
-                        (Material::Remote(store, uid), Some(cipher)) => Side::Remote(store, uid, cipher),
-                        (Material::Local(value), _) => Side::Private(key.token.private_key(&key.object, &value)?),
+                    match (
+                        key.material(mechanism.kind, cipher.as_ref().map(|_| Ability::Decrypt))?,
+                        cipher,
+                    ) {
+                        (Material::Remote(store, uid), Some(cipher)) => {
+                            Side::Remote(store, uid, cipher)
+                        }
+                        (Material::Local(value), _) => {
+                            Side::Private(key.token.private_key(&key.object, &value)?)
+                        }
                         _ => return Err(CKR_MECHANISM_INVALID.into()),
                     }
                 };
                 let len = key.modulus_len()?;
-                Engine::Rsa(Rsa { side, padding, len, held: Vec::new(), key, mechanism: mechanism.kind })
+                Engine::Rsa(Rsa {
+                    side,
+                    padding,
+                    len,
+                    held: Vec::new(),
+                    key,
+                    mechanism: mechanism.kind,
+                })
             }
             Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
                 Engine::KeyWrap(DataWrap::new(direction, work, mechanism, &key, usage)?)
             }
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
-        Ok(CipherOperation { direction, engine, stash: None, parts: false })
+        Ok(CipherOperation {
+            direction,
+            engine,
+            stash: None,
+            parts: false,
+        })
     }
 
     /// Length of the result of `len` bytes at once, and whether it is that exactly.
     fn whole_len(&self, len: usize) -> (usize, bool) {
         match &self.engine {
             Engine::Local(local) => {
-                let padded = self.direction == Direction::Decrypt && matches!(local.setup, Setup::CbcPad { .. });
-                (local.setup.output_len(self.direction, block_len(local.key_type), len), !padded)
+                let padded = self.direction == Direction::Decrypt
+                    && matches!(local.setup, Setup::CbcPad { .. });
+                (
+                    local
+                        .setup
+                        .output_len(self.direction, block_len(local.key_type), len),
+                    !padded,
+                )
             }
             Engine::Remote(remote) => remote.whole_len(len),
-            Engine::Rsa(rsa) => (rsa.len, self.direction == Direction::Encrypt || matches!(rsa.padding, RsaPadding::Raw)),
+            Engine::Rsa(rsa) => (
+                rsa.len,
+                self.direction == Direction::Encrypt || matches!(rsa.padding, RsaPadding::Raw),
+            ),
             Engine::KeyWrap(block) => block.whole_len(len),
         }
     }
@@ -430,7 +601,9 @@ impl CipherOperation {
         }
         let result = match &mut self.engine {
             Engine::Local(local) => {
-                local.setup.check_len(local.direction, block_len(local.key_type), data.len())?;
+                local
+                    .setup
+                    .check_len(local.direction, block_len(local.key_type), data.len())?;
                 Secret::new(local.take()?.run(data)?)
             }
             Engine::Remote(remote) => match remote.run(data) {
@@ -454,7 +627,10 @@ impl CipherOperation {
             return Err(CKR_OPERATION_NOT_INITIALIZED.into());
         }
         let len = match &self.engine {
-            Engine::Local(local) => local.cipher.as_ref().map_or(0, |c| c.update_len(part.len())),
+            Engine::Local(local) => local
+                .cipher
+                .as_ref()
+                .map_or(0, |c| c.update_len(part.len())),
             Engine::Remote(remote) => remote.update_len(part.len(), room),
             Engine::Rsa(_) | Engine::KeyWrap(_) => 0,
         };
@@ -468,7 +644,11 @@ impl CipherOperation {
         let result = match &mut self.engine {
             Engine::Local(local) => {
                 local.taken = local.taken.saturating_add(part.len());
-                local.cipher.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)?
+                local
+                    .cipher
+                    .as_mut()
+                    .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
+                    .update(part)?
             }
             Engine::Remote(remote) => match remote.update(part, len) {
                 Ok(result) => result,
@@ -506,7 +686,8 @@ impl CipherOperation {
         let (bound, exact) = match &self.engine {
             Engine::Local(local) => (
                 local.cipher.as_ref().map_or(0, |c| c.finish_len(0)),
-                !(self.direction == Direction::Decrypt && matches!(local.setup, Setup::CbcPad { .. })),
+                !(self.direction == Direction::Decrypt
+                    && matches!(local.setup, Setup::CbcPad { .. })),
             ),
             Engine::Remote(remote) => remote.finish_len(),
             Engine::Rsa(_) | Engine::KeyWrap(_) => self.whole_len(0),
@@ -521,7 +702,13 @@ impl CipherOperation {
                 if let Setup::Ccm { .. } = local.setup {
                     local.setup.check_len(local.direction, 1, local.taken)?;
                 }
-                Secret::new(local.cipher.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?)
+                Secret::new(
+                    local
+                        .cipher
+                        .take()
+                        .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
+                        .finish()?,
+                )
             }
             Engine::Remote(remote) => match remote.finish() {
                 Ok(result) => result,
@@ -541,14 +728,23 @@ impl CipherOperation {
 
     /// A local cipher in the place of a store that refused the mechanism at the first request.
     fn fall_back(&self, error: Error) -> Result<Local> {
-        let Engine::Remote(remote) = &self.engine else { return Err(error) };
+        let Engine::Remote(remote) = &self.engine else {
+            return Err(error);
+        };
         let value = remote.instead(error)?;
-        Local::new(value, remote.key.key_type(), remote.setup.clone(), self.direction)
+        Local::new(
+            value,
+            remote.key.key_type(),
+            remote.setup.clone(),
+            self.direction,
+        )
     }
 
     /// The result kept from a call whose buffer was too small, when this call is for the same data.
     fn stashed(&mut self, data: &[u8], room: Option<usize>) -> Result<Option<Output>> {
-        let Some((of, result)) = &self.stash else { return Ok(None) };
+        let Some((of, result)) = &self.stash else {
+            return Ok(None);
+        };
         if let Some(output) = Output::early(result.len(), room) {
             return Ok(Some(output));
         }
@@ -581,7 +777,12 @@ impl Key {
         if let Some(bits) = self.object.attributes.number(CKA_MODULUS_BITS) {
             return Ok(bits.div_ceil(8) as usize);
         }
-        match self.token.public_key(&self.object).map_err(|e| self.explain(e))?.kind() {
+        match self
+            .token
+            .public_key(&self.object)
+            .map_err(|e| self.explain(e))?
+            .kind()
+        {
             crate::crypto::pkey::Kind::Rsa { bits } => Ok(bits.div_ceil(8) as usize),
             crate::crypto::pkey::Kind::Ec(_) => Err(CKR_KEY_TYPE_INCONSISTENT.into()),
         }

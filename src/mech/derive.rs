@@ -44,21 +44,40 @@ const MOST_ITERATIONS: CK_ULONG = 10_000_000;
 
 /// Derives key material from `base`: `C_DeriveKey`. `lens` are the lengths of the new keys, where they are known; only SP 800-108 makes
 /// more than one key.
-pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup: Lookup<'_>) -> Result<Derived> {
+pub fn derive(
+    mechanism: &Mechanism,
+    base: &Key,
+    lens: &[Option<usize>],
+    lookup: Lookup<'_>,
+) -> Result<Derived> {
     let len = lens.first().copied().flatten();
     let work = serving(mechanism.kind, CKF_DERIVE)?.work;
     let wanted = || len.ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE));
     match work {
         Work::Ecdh => {
-            if base.class() != CKO_PRIVATE_KEY || !matches!(base.key_type(), CKK_EC | CKK_EC_MONTGOMERY) {
+            if base.class() != CKO_PRIVATE_KEY
+                || !matches!(base.key_type(), CKK_EC | CKK_EC_MONTGOMERY)
+            {
                 return Err(CKR_KEY_TYPE_INCONSISTENT.into());
             }
         }
         _ => secret_key(base)?,
     }
     base.check(mechanism.kind, CKA_DERIVE)?;
-    let guarded = |value| Ok(Derived { values: vec![value], guard: Guard::Inherits, others: Vec::new() });
-    let free = |value| Ok(Derived { values: vec![value], guard: Guard::Free, others: Vec::new() });
+    let guarded = |value| {
+        Ok(Derived {
+            values: vec![value],
+            guard: Guard::Inherits,
+            others: Vec::new(),
+        })
+    };
+    let free = |value| {
+        Ok(Derived {
+            values: vec![value],
+            guard: Guard::Free,
+            others: Vec::new(),
+        })
+    };
     let other_key = |handle| {
         let other = lookup(handle)?;
         secret_key(&other)?;
@@ -66,16 +85,36 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
         Ok::<_, Error>(other)
     };
     match (work, &mechanism.params) {
-        (Work::Ecdh, Params::Ecdh1 { kdf, shared, public }) => {
+        (
+            Work::Ecdh,
+            Params::Ecdh1 {
+                kdf,
+                shared,
+                public,
+            },
+        ) => {
             let secret = agree(mechanism, base, public)?;
             match Agreed::of(*kdf)? {
                 Agreed::Bare if shared.is_empty() => free(tail(secret, len)),
                 Agreed::Bare => Err(CKR_MECHANISM_PARAM_INVALID.into()),
                 Agreed::X963(hash) => free(kdf::x9_63(hash, secret.expose(), shared, wanted()?)?),
-                Agreed::OneStep(hash) => free(kdf::one_step(hash, secret.expose(), shared, wanted()?)?),
+                Agreed::OneStep(hash) => {
+                    free(kdf::one_step(hash, secret.expose(), shared, wanted()?)?)
+                }
             }
         }
-        (Work::Hkdf, Params::Hkdf { extract, expand, prf, salt_type, salt, salt_key, info }) => {
+        (
+            Work::Hkdf,
+            Params::Hkdf {
+                extract,
+                expand,
+                prf,
+                salt_type,
+                salt,
+                salt_key,
+                info,
+            },
+        ) => {
             let hash = hash_of(*prf)?;
             // Where neither template nor type say a length, it is that of the hash.
             let len = len.unwrap_or(hash.output_len());
@@ -98,38 +137,70 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
             }
         }
         (Work::Sp800108(kdf), Params::Sp800108 { .. }) => {
-            let lens = lens.iter().map(|len| len.ok_or(CKR_TEMPLATE_INCOMPLETE.into())).collect::<Result<Vec<_>>>()?;
+            let lens = lens
+                .iter()
+                .map(|len| len.ok_or(CKR_TEMPLATE_INCOMPLETE.into()))
+                .collect::<Result<Vec<_>>>()?;
             let (values, others) = sp800_108::derive(kdf, mechanism, base, &lens, lookup)?;
-            Ok(Derived { values, guard: Guard::AsBase, others })
+            Ok(Derived {
+                values,
+                guard: Guard::AsBase,
+                others,
+            })
         }
         (Work::ConcatenateBaseAndKey, Params::Key(other)) => {
             let other = other_key(*other)?;
             let (first, second) = (material(mechanism, base)?, material(mechanism, &other)?);
             let value = Secret::new([first.expose(), second.expose()].concat());
-            Ok(Derived { values: vec![value], guard: Guard::Inherits, others: vec![other] })
+            Ok(Derived {
+                values: vec![value],
+                guard: Guard::Inherits,
+                others: vec![other],
+            })
         }
-        (Work::ConcatenateBaseAndData, Params::DerivationString(data)) => {
-            guarded(Secret::new([material(mechanism, base)?.expose(), data.expose()].concat()))
-        }
-        (Work::ConcatenateDataAndBase, Params::DerivationString(data)) => {
-            guarded(Secret::new([data.expose(), material(mechanism, base)?.expose()].concat()))
-        }
+        (Work::ConcatenateBaseAndData, Params::DerivationString(data)) => guarded(Secret::new(
+            [material(mechanism, base)?.expose(), data.expose()].concat(),
+        )),
+        (Work::ConcatenateDataAndBase, Params::DerivationString(data)) => guarded(Secret::new(
+            [data.expose(), material(mechanism, base)?.expose()].concat(),
+        )),
         (Work::XorBaseAndData, Params::DerivationString(data)) => {
             let base = material(mechanism, base)?;
-            guarded(Secret::new(base.expose().iter().zip(data.expose()).map(|(a, b)| a ^ b).collect()))
+            guarded(Secret::new(
+                base.expose()
+                    .iter()
+                    .zip(data.expose())
+                    .map(|(a, b)| a ^ b)
+                    .collect(),
+            ))
         }
-        (Work::ExtractKeyFromKey, Params::Number(bit)) => {
-            guarded(extract_bits(material(mechanism, base)?.expose(), *bit, wanted()?)?)
-        }
-        (Work::HashKey(hash), Params::None) => {
-            free(Secret::new(crate::crypto::hash::digest(hash, material(mechanism, base)?.expose())?))
-        }
+        (Work::ExtractKeyFromKey, Params::Number(bit)) => guarded(extract_bits(
+            material(mechanism, base)?.expose(),
+            *bit,
+            wanted()?,
+        )?),
+        (Work::HashKey(hash), Params::None) => free(Secret::new(crate::crypto::hash::digest(
+            hash,
+            material(mechanism, base)?.expose(),
+        )?)),
         (Work::EcbEncryptData(key_type), Params::DerivationString(data)) => {
-            let encrypted = encrypt(mechanism, base, Work::Cipher(key_type, Mode::Ecb), Params::None, data);
+            let encrypted = encrypt(
+                mechanism,
+                base,
+                Work::Cipher(key_type, Mode::Ecb),
+                Params::None,
+                data,
+            );
             free(enough(encrypted, len)?)
         }
         (Work::CbcEncryptData(key_type), Params::CbcEncryptData { iv, data }) => {
-            let encrypted = encrypt(mechanism, base, Work::Cipher(key_type, Mode::Cbc), Params::Raw(iv.clone()), data);
+            let encrypted = encrypt(
+                mechanism,
+                base,
+                Work::Cipher(key_type, Mode::Cbc),
+                Params::Raw(iv.clone()),
+                data,
+            );
             free(enough(encrypted, len)?)
         }
         _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
@@ -140,7 +211,9 @@ pub fn derive(mechanism: &Mechanism, base: &Key, lens: &[Option<usize>], lookup:
 /// `C_DeriveKey` has no data of its own.
 fn enough(encrypted: Result<Secret>, len: Option<usize>) -> Result<Secret> {
     match encrypted {
-        Ok(value) if len.is_some_and(|len| len > value.len()) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
+        Ok(value) if len.is_some_and(|len| len > value.len()) => {
+            Err(CKR_MECHANISM_PARAM_INVALID.into())
+        }
         Err(e) if e.rv() == CKR_DATA_LEN_RANGE => Err(e.with_rv(CKR_MECHANISM_PARAM_INVALID)),
         encrypted => encrypted,
     }
@@ -148,7 +221,14 @@ fn enough(encrypted: Result<Secret>, len: Option<usize>) -> Result<Secret> {
 
 /// The key of a password: `CKM_PKCS5_PBKD2`.
 pub fn from_password(params: &Params, len: usize) -> Result<Secret> {
-    let Params::Pbkdf2 { salt_source: CKZ_SALT_SPECIFIED, salt, iterations, prf, password } = params else {
+    let Params::Pbkdf2 {
+        salt_source: CKZ_SALT_SPECIFIED,
+        salt,
+        iterations,
+        prf,
+        password,
+    } = params
+    else {
         return Err(CKR_MECHANISM_PARAM_INVALID.into());
     };
     let hash = match *prf {
@@ -169,7 +249,11 @@ pub fn from_password(params: &Params, len: usize) -> Result<Secret> {
 
 /// Refuses what is no secret key.
 pub(super) fn secret_key(key: &Key) -> Result<()> {
-    if key.class() == CKO_SECRET_KEY { Ok(()) } else { Err(CKR_KEY_TYPE_INCONSISTENT.into()) }
+    if key.class() == CKO_SECRET_KEY {
+        Ok(())
+    } else {
+        Err(CKR_KEY_TYPE_INCONSISTENT.into())
+    }
 }
 
 /// The value of a key: no store derives as PKCS#11 does.
@@ -181,7 +265,9 @@ pub(super) fn material(mechanism: &Mechanism, key: &Key) -> Result<Arc<Secret>> 
 }
 
 fn agree(mechanism: &Mechanism, base: &Key, public: &[u8]) -> Result<Secret> {
-    let key = base.token.private_key(&base.object, &*material(mechanism, base)?)?;
+    let key = base
+        .token
+        .private_key(&base.object, &*material(mechanism, base)?)?;
     let curve = value::curve(&base.object.attributes)?;
     let peer = public_from_point(curve, public).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
     key.agree(&peer.point()?)
@@ -190,7 +276,9 @@ fn agree(mechanism: &Mechanism, base: &Key, public: &[u8]) -> Result<Secret> {
 /// Without a derivation function the key is the end of the shared secret (leading bytes are removed, 3.0 section 2.3.9).
 fn tail(secret: Secret, len: Option<usize>) -> Secret {
     match len {
-        Some(len) if len < secret.len() => Secret::new(secret.expose()[secret.len() - len..].to_vec()),
+        Some(len) if len < secret.len() => {
+            Secret::new(secret.expose()[secret.len() - len..].to_vec())
+        }
         _ => secret,
     }
 }
@@ -232,7 +320,10 @@ impl Agreed {
 /// `len` bytes from the bit `start` on, bit 0 being the first byte's highest; the key is a ring.
 fn extract_bits(key: &[u8], start: CK_ULONG, len: usize) -> Result<Secret> {
     let total = key.len() * 8;
-    let start = usize::try_from(start).ok().filter(|s| *s < total).ok_or(CKR_MECHANISM_PARAM_INVALID)?;
+    let start = usize::try_from(start)
+        .ok()
+        .filter(|s| *s < total)
+        .ok_or(CKR_MECHANISM_PARAM_INVALID)?;
     if len > key.len() {
         return Err(CKR_KEY_SIZE_RANGE.into());
     }
@@ -241,14 +332,26 @@ fn extract_bits(key: &[u8], start: CK_ULONG, len: usize) -> Result<Secret> {
     Ok(Secret::new((0..len).map(byte).collect()))
 }
 
-fn encrypt(mechanism: &Mechanism, base: &Key, work: Work, params: Params, data: &Secret) -> Result<Secret> {
-    let inner = Mechanism { kind: mechanism.kind, params };
-    let mut cipher = CipherOperation::for_usage(Direction::Encrypt, work, &inner, base.clone(), CKA_DERIVE)?;
+fn encrypt(
+    mechanism: &Mechanism,
+    base: &Key,
+    work: Work,
+    params: Params,
+    data: &Secret,
+) -> Result<Secret> {
+    let inner = Mechanism {
+        kind: mechanism.kind,
+        params,
+    };
+    let mut cipher =
+        CipherOperation::for_usage(Direction::Encrypt, work, &inner, base.clone(), CKA_DERIVE)?;
     // The data stand in the parameter.
-    let output = cipher.run(data.expose(), Some(usize::MAX)).map_err(|e| match e.rv() {
-        CKR_DATA_LEN_RANGE => e.with_rv(CKR_MECHANISM_PARAM_INVALID),
-        _ => e,
-    })?;
+    let output = cipher
+        .run(data.expose(), Some(usize::MAX))
+        .map_err(|e| match e.rv() {
+            CKR_DATA_LEN_RANGE => e.with_rv(CKR_MECHANISM_PARAM_INVALID),
+            _ => e,
+        })?;
     match output {
         Output::Bytes(value) => Ok(value),
         _ => Err(CKR_FUNCTION_FAILED.into()),

@@ -20,8 +20,15 @@ pub struct DigestOperation {
 impl DigestOperation {
     /// An operation for `C_DigestInit`.
     pub fn new(mechanism: &Mechanism) -> Result<DigestOperation> {
-        let Work::Digest(hash) = serving(mechanism.kind, CKF_DIGEST)?.work else { return Err(CKR_MECHANISM_INVALID.into()) };
-        Ok(DigestOperation { digest: Some(Digest::new(hash)?), len: hash.output_len(), parts: false, keyed: false })
+        let Work::Digest(hash) = serving(mechanism.kind, CKF_DIGEST)?.work else {
+            return Err(CKR_MECHANISM_INVALID.into());
+        };
+        Ok(DigestOperation {
+            digest: Some(Digest::new(hash)?),
+            len: hash.output_len(),
+            parts: false,
+            keyed: false,
+        })
     }
 
     /// All there is to know of the digest so far (`C_GetOperationState`). `CKR_STATE_UNSAVEABLE` once a key is in it.
@@ -36,13 +43,24 @@ impl DigestOperation {
 
     /// A digest that goes on from there. `CKR_SAVED_STATE_INVALID` for bytes that are no state.
     pub fn restore(state: &[u8]) -> Result<DigestOperation> {
-        let (parts, state) = state.split_first().filter(|(parts, _)| **parts < 2).ok_or(CKR_SAVED_STATE_INVALID)?;
+        let (parts, state) = state
+            .split_first()
+            .filter(|(parts, _)| **parts < 2)
+            .ok_or(CKR_SAVED_STATE_INVALID)?;
         let digest = Digest::restore(state)?;
-        Ok(DigestOperation { len: digest.hash().output_len(), digest: Some(digest), parts: *parts == 1, keyed: false })
+        Ok(DigestOperation {
+            len: digest.hash().output_len(),
+            digest: Some(digest),
+            parts: *parts == 1,
+            keyed: false,
+        })
     }
 
     fn take(&mut self, part: &[u8]) -> Result<()> {
-        self.digest.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part)
+        self.digest
+            .as_mut()
+            .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
+            .update(part)
     }
 
     /// The whole message at once: `C_Digest`.
@@ -83,7 +101,11 @@ impl DigestOperation {
         if let Some(output) = Output::early(self.len, room) {
             return Ok(output);
         }
-        let digest = self.digest.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.finish()?;
+        let digest = self
+            .digest
+            .take()
+            .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
+            .finish()?;
         Ok(Output::Bytes(Secret::new(digest)))
     }
 }

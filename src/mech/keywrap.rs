@@ -58,7 +58,10 @@ pub(super) fn unwrap(work: Work, kek: &[u8], wrapped: &[u8]) -> Result<Secret> {
             let bytes = padded.expose();
             let fill = usize::from(*bytes.last().ok_or(CKR_WRAPPED_KEY_INVALID)?);
             match bytes.len().checked_sub(fill) {
-                Some(len) if (1..=8).contains(&fill) && bytes[len..].iter().all(|b| usize::from(*b) == fill) => {
+                Some(len)
+                    if (1..=8).contains(&fill)
+                        && bytes[len..].iter().all(|b| usize::from(*b) == fill) =>
+                {
                     Ok(Secret::new(bytes[..len].to_vec()))
                 }
                 _ => Err(CKR_WRAPPED_KEY_INVALID.into()),
@@ -98,7 +101,12 @@ impl DataWrap {
         usage: CK_ATTRIBUTE_TYPE,
     ) -> Result<DataWrap> {
         match kek(work, mechanism, key, usage, None)? {
-            Material::Local(kek) => Ok(DataWrap { work, kek, direction, held: Secret::default() }),
+            Material::Local(kek) => Ok(DataWrap {
+                work,
+                kek,
+                direction,
+                held: Secret::default(),
+            }),
             Material::Remote(..) => Err(CKR_MECHANISM_INVALID.into()),
         }
     }
@@ -126,7 +134,11 @@ impl DataWrap {
             // With their padding and what proves them.
             Direction::Decrypt => DATA_MAX + 16,
         };
-        if len <= most { Ok(()) } else { Err(bad_len(self.direction)) }
+        if len <= most {
+            Ok(())
+        } else {
+            Err(bad_len(self.direction))
+        }
     }
 
     /// What came of all parts.
@@ -141,7 +153,9 @@ impl DataWrap {
         let kek = self.kek.expose();
         match (self.direction, self.work) {
             // Keys are filled up with zeros, data are not.
-            (Direction::Encrypt, Work::KeyWrap) => kw::wrap(Wrapping::Kw, kek, data).map(Secret::new),
+            (Direction::Encrypt, Work::KeyWrap) => {
+                kw::wrap(Wrapping::Kw, kek, data).map(Secret::new)
+            }
             (Direction::Encrypt, work) => wrap(work, kek, data).map(Secret::new),
             (Direction::Decrypt, work) => unwrap(work, kek, data).map_err(|e| match e.rv() {
                 CKR_WRAPPED_KEY_LEN_RANGE => e.with_rv(CKR_ENCRYPTED_DATA_LEN_RANGE),
@@ -171,12 +185,18 @@ mod tests {
         }
         assert!(wrap(Work::KeyWrap, &kek, &[9; 8]).is_err());
         let filled = wrap(Work::KeyWrap, &kek, &[9; 17]).unwrap();
-        assert_eq!(unwrap(Work::KeyWrap, &kek, &filled).unwrap().expose(), [[9; 17].as_slice(), &[0; 7]].concat());
+        assert_eq!(
+            unwrap(Work::KeyWrap, &kek, &filled).unwrap().expose(),
+            [[9; 17].as_slice(), &[0; 7]].concat()
+        );
         for work in &works[1..] {
             let wrapped = wrap(*work, &kek, &[9; 17]).unwrap();
             assert_eq!(unwrap(*work, &kek, &wrapped).unwrap().expose(), [9; 17]);
         }
         let plain = kw::wrap(Wrapping::Kw, &kek, &[9; 16]).unwrap();
-        assert!(unwrap(Work::KeyWrapPkcs7, &kek, &plain).is_err(), "no padding there");
+        assert!(
+            unwrap(Work::KeyWrapPkcs7, &kek, &plain).is_err(),
+            "no padding there"
+        );
     }
 }

@@ -38,7 +38,9 @@ impl Code {
     /// Whether keys of this type make such codes.
     pub(super) fn fits(self, key_type: CK_KEY_TYPE) -> bool {
         match self {
-            Code::Hmac(hash) => key_type == CKK_GENERIC_SECRET || spec::hmac_hash(key_type) == Some(hash),
+            Code::Hmac(hash) => {
+                key_type == CKK_GENERIC_SECRET || spec::hmac_hash(key_type) == Some(hash)
+            }
             Code::Cmac(cipher) => key_type == cipher,
             Code::Gmac => key_type == CKK_AES,
         }
@@ -102,7 +104,10 @@ impl Remote {
             let (now, later) = data.split_at(PART - self.held.len());
             self.held.extend_from_slice(now);
             data = later;
-            match self.store.mac_part(&self.uid, self.mac, self.taken.as_ref(), &self.held) {
+            match self
+                .store
+                .mac_part(&self.uid, self.mac, self.taken.as_ref(), &self.held)
+            {
                 Ok(taken) => {
                     self.taken = Some(taken);
                     self.held.clear();
@@ -115,7 +120,8 @@ impl Remote {
             }
         }
         if self.held.len() + data.len() > WHOLE_MAX {
-            return Err(Error::from(CKR_DATA_LEN_RANGE).context("this key manager wants messages whole: 16 MiB at most"));
+            return Err(Error::from(CKR_DATA_LEN_RANGE)
+                .context("this key manager wants messages whole: 16 MiB at most"));
         }
         self.held.extend_from_slice(data);
         Ok(None)
@@ -131,7 +137,12 @@ impl Remote {
 
 impl Authenticator {
     /// `usage` names the flag that the key must have.
-    pub(super) fn new(work: Work, mechanism: &Mechanism, key: Key, usage: CK_ATTRIBUTE_TYPE) -> Result<Authenticator> {
+    pub(super) fn new(
+        work: Work,
+        mechanism: &Mechanism,
+        key: Key,
+        usage: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Authenticator> {
         let (code, general) = match work {
             Work::Hmac(hash, general) => (Code::Hmac(hash), general),
             Work::Cmac(cipher, general) => (Code::Cmac(cipher), general),
@@ -143,29 +154,61 @@ impl Authenticator {
         key.check(mechanism.kind, usage)?;
         let (iv, len) = match (code, &mechanism.params) {
             (Code::Gmac, Params::Raw(iv)) if !iv.is_empty() => (iv.clone(), 16),
-            (Code::Gmac, Params::Gcm { iv, aad, tag_bits: 128, .. }) if !iv.is_empty() && aad.is_empty() => (iv.clone(), 16),
+            (
+                Code::Gmac,
+                Params::Gcm {
+                    iv,
+                    aad,
+                    tag_bits: 128,
+                    ..
+                },
+            ) if !iv.is_empty() && aad.is_empty() => (iv.clone(), 16),
             (Code::Gmac, _) => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
-            (_, Params::Number(n)) if general && (1..=code.len() as CK_ULONG).contains(n) => (Vec::new(), *n as usize),
+            (_, Params::Number(n)) if general && (1..=code.len() as CK_ULONG).contains(n) => {
+                (Vec::new(), *n as usize)
+            }
             (_, Params::None) if !general => (Vec::new(), code.len()),
             _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
         };
         let remote = code.remote();
-        let engine = match (key.material(mechanism.kind, remote.map(|_| Ability::Mac))?, remote) {
-            (Material::Remote(store, uid), Some(mac)) => {
-                Engine::Remote(Remote { store, uid, mac, held: Vec::new(), taken: None, whole: false })
-            }
+        let engine = match (
+            key.material(mechanism.kind, remote.map(|_| Ability::Mac))?,
+            remote,
+        ) {
+            (Material::Remote(store, uid), Some(mac)) => Engine::Remote(Remote {
+                store,
+                uid,
+                mac,
+                held: Vec::new(),
+                taken: None,
+                whole: false,
+            }),
             (Material::Local(value), _) => Engine::Local(Some(code.local(value.expose(), &iv)?)),
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
-        Ok(Authenticator { code, iv, len, engine, key, mechanism: mechanism.kind })
+        Ok(Authenticator {
+            code,
+            iv,
+            len,
+            engine,
+            key,
+            mechanism: mechanism.kind,
+        })
     }
 
     pub(super) fn update(&mut self, part: &[u8]) -> Result<()> {
         match &mut self.engine {
-            Engine::Local(mac) => mac.as_mut().ok_or(CKR_OPERATION_NOT_INITIALIZED)?.update(part),
+            Engine::Local(mac) => mac
+                .as_mut()
+                .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
+                .update(part),
             Engine::Remote(remote) => {
-                let Some(rest) = remote.update(part)? else { return Ok(()) };
-                let Some(value) = self.key.value_instead(self.mechanism) else { return remote.update(rest).map(drop) };
+                let Some(rest) = remote.update(part)? else {
+                    return Ok(());
+                };
+                let Some(value) = self.key.value_instead(self.mechanism) else {
+                    return remote.update(rest).map(drop);
+                };
                 let mut mac = self.code.local(value.expose(), &self.iv)?;
                 mac.update(&remote.held)?;
                 mac.update(rest)?;
@@ -191,7 +234,11 @@ impl Authenticator {
             },
         };
         if code.len() < self.code.len() {
-            return Err(Error::protocol(format!("the server made a code of {} bytes, not {}", code.len(), self.code.len())));
+            return Err(Error::protocol(format!(
+                "the server made a code of {} bytes, not {}",
+                code.len(),
+                self.code.len()
+            )));
         }
         code.truncate(self.len);
         Ok(code)

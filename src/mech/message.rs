@@ -1,7 +1,10 @@
 //! One key, many messages, each with a parameter of its own: the message-based functions of PKCS#11 3.0.
 
 use super::table::{Mode, Work, serving};
-use super::{CipherOperation, Key, Mechanism, MessageForm, MessageParams, Output, Params, SignOperation, VerifyOperation};
+use super::{
+    CipherOperation, Key, Mechanism, MessageForm, MessageParams, Output, Params, SignOperation,
+    VerifyOperation,
+};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::crypto::rng;
@@ -40,15 +43,30 @@ impl MessageCipher {
         };
         let work = serving(mechanism.kind, function)?.work;
         match work {
-            Work::Cipher(key_type, _) if key.class() == CKO_SECRET_KEY && key.key_type() == key_type => {}
+            Work::Cipher(key_type, _)
+                if key.class() == CKO_SECRET_KEY && key.key_type() == key_type => {}
             _ => return Err(CKR_KEY_TYPE_INCONSISTENT.into()),
         }
         key.check(mechanism.kind, usage)?;
-        Ok(MessageCipher { direction, kind: mechanism.kind, work, key, usage, ivs: Ivs::new()?, message: None })
+        Ok(MessageCipher {
+            direction,
+            kind: mechanism.kind,
+            work,
+            key,
+            usage,
+            ivs: Ivs::new()?,
+            message: None,
+        })
     }
 
     /// A message at once: `C_EncryptMessage`, `C_DecryptMessage`.
-    pub fn run(&mut self, params: &mut MessageParams, aad: &[u8], data: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn run(
+        &mut self,
+        params: &mut MessageParams,
+        aad: &[u8],
+        data: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.idle()?;
         if let Some(output) = Output::early(data.len(), room) {
             return Ok(output);
@@ -68,14 +86,28 @@ impl MessageCipher {
     pub fn begin(&mut self, params: &mut MessageParams, aad: &[u8]) -> Result<()> {
         self.idle()?;
         let tag_len = (params.tag_bits / 8) as usize;
-        self.message = Some(Parts { operation: self.operation(params, aad)?, tag_len, held: 0 });
+        self.message = Some(Parts {
+            operation: self.operation(params, aad)?,
+            tag_len,
+            held: 0,
+        });
         Ok(())
     }
 
     /// The next part: `C_EncryptMessageNext`, `C_DecryptMessageNext`. With `end` the tag is made, or checked.
-    pub fn next(&mut self, params: &mut MessageParams, part: &[u8], room: Option<usize>, end: bool) -> Result<Output> {
+    pub fn next(
+        &mut self,
+        params: &mut MessageParams,
+        part: &[u8],
+        room: Option<usize>,
+        end: bool,
+    ) -> Result<Output> {
         let mut message = self.message.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
-        let early = if end { Output::early(message.held + part.len(), room) } else { None };
+        let early = if end {
+            Output::early(message.held + part.len(), room)
+        } else {
+            None
+        };
         let output = match early {
             Some(output) => output,
             None if end => return self.last(message, params, part),
@@ -88,7 +120,12 @@ impl MessageCipher {
         Ok(output)
     }
 
-    fn last(&mut self, mut message: Parts, params: &mut MessageParams, part: &[u8]) -> Result<Output> {
+    fn last(
+        &mut self,
+        mut message: Parts,
+        params: &mut MessageParams,
+        part: &[u8],
+    ) -> Result<Output> {
         if params.tag.len() != message.tag_len {
             return Err(CKR_MECHANISM_PARAM_INVALID.into());
         }
@@ -106,7 +143,11 @@ impl MessageCipher {
     }
 
     fn idle(&self) -> Result<()> {
-        if self.message.is_some() { Err(CKR_OPERATION_ACTIVE.into()) } else { Ok(()) }
+        if self.message.is_some() {
+            Err(CKR_OPERATION_ACTIVE.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// The operation of one message, whose IV is made first where the application wants that.
@@ -124,25 +165,51 @@ impl MessageCipher {
         }
         let (iv, aad) = (params.iv.clone(), aad.to_vec());
         let params = match self.work {
-            Work::Cipher(_, Mode::Gcm) => Params::Gcm { iv, iv_bits: 0, aad, tag_bits: params.tag_bits },
-            Work::Cipher(_, Mode::Ccm) => Params::Ccm { data_len: params.data_len, nonce: iv, aad, mac_len: params.tag_bits / 8 },
+            Work::Cipher(_, Mode::Gcm) => Params::Gcm {
+                iv,
+                iv_bits: 0,
+                aad,
+                tag_bits: params.tag_bits,
+            },
+            Work::Cipher(_, Mode::Ccm) => Params::Ccm {
+                data_len: params.data_len,
+                nonce: iv,
+                aad,
+                mac_len: params.tag_bits / 8,
+            },
             Work::Cipher(_, Mode::Poly1305) => Params::ChaCha20Poly1305 { nonce: iv, aad },
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
-        let mechanism = Mechanism { kind: self.kind, params };
-        CipherOperation::for_usage(self.direction, self.work, &mechanism, self.key.clone(), self.usage)
+        let mechanism = Mechanism {
+            kind: self.kind,
+            params,
+        };
+        CipherOperation::for_usage(
+            self.direction,
+            self.work,
+            &mechanism,
+            self.key.clone(),
+            self.usage,
+        )
     }
 }
 
 /// Length of the tag in bytes, for which the parameter has a place.
 fn tag_len(params: &MessageParams) -> Result<usize> {
     let len = params.tag.len();
-    if params.tag_bits == 8 * len as CK_ULONG { Ok(len) } else { Err(CKR_MECHANISM_PARAM_INVALID.into()) }
+    if params.tag_bits == 8 * len as CK_ULONG {
+        Ok(len)
+    } else {
+        Err(CKR_MECHANISM_PARAM_INVALID.into())
+    }
 }
 
 /// Moves the tag from the end of a result to the parameter.
 fn split(whole: Secret, tag_len: usize, params: &mut MessageParams) -> Result<Output> {
-    let (text, tag) = whole.expose().split_at_checked(whole.len().wrapping_sub(tag_len)).ok_or(CKR_FUNCTION_FAILED)?;
+    let (text, tag) = whole
+        .expose()
+        .split_at_checked(whole.len().wrapping_sub(tag_len))
+        .ok_or(CKR_FUNCTION_FAILED)?;
     params.tag = tag.to_vec();
     Ok(Output::Bytes(Secret::new(text.to_vec())))
 }
@@ -156,7 +223,11 @@ fn bytes(output: Output) -> Result<Secret> {
 
 /// The message-based functions have their own value for a tag that is not right.
 fn forged(error: Error) -> Error {
-    if error.rv() == CKR_ENCRYPTED_DATA_INVALID { error.with_rv(CKR_AEAD_DECRYPT_FAILED) } else { error }
+    if error.rv() == CKR_ENCRYPTED_DATA_INVALID {
+        error.with_rv(CKR_AEAD_DECRYPT_FAILED)
+    } else {
+        error
+    }
 }
 
 /// IVs made here.
@@ -172,14 +243,20 @@ impl Ivs {
     fn new() -> Result<Ivs> {
         let mut start = [0; 8];
         rng::fill(&mut start)?;
-        Ok(Ivs { counter: u64::from_le_bytes(start), made: 0, base: None })
+        Ok(Ivs {
+            counter: u64::from_le_bytes(start),
+            made: 0,
+            base: None,
+        })
     }
 
     /// Makes the bits of the IV that the application did not fix, as it wishes (`CKG_*`).
     fn make(&mut self, params: &mut MessageParams) -> Result<()> {
         let len = params.iv.len();
         let free = (8 * len as CK_ULONG).saturating_sub(params.iv_fixed_bits);
-        if params.generator == CKG_GENERATE_COUNTER_XOR && self.base.as_ref().is_none_or(|base| base.len() != len) {
+        if params.generator == CKG_GENERATE_COUNTER_XOR
+            && self.base.as_ref().is_none_or(|base| base.len() != len)
+        {
             self.base = Some(params.iv.clone());
         }
         let mut made = vec![0; len];
@@ -187,12 +264,16 @@ impl Ivs {
             CKG_NO_GENERATE => return Ok(()),
             _ if free == 0 => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
             CKG_GENERATE | CKG_GENERATE_RANDOM => rng::fill(&mut made)?,
-            CKG_GENERATE_COUNTER => put_at_end(&mut made, self.counter.wrapping_add(self.count(free)?)),
+            CKG_GENERATE_COUNTER => {
+                put_at_end(&mut made, self.counter.wrapping_add(self.count(free)?))
+            }
             // TLS 1.3: the application's own IV and the number of the record.
             CKG_GENERATE_COUNTER_XOR => {
                 put_at_end(&mut made, self.count(free)?);
                 let base = self.base.as_deref().unwrap_or_default();
-                made.iter_mut().zip(base).for_each(|(made, base)| *made ^= base);
+                made.iter_mut()
+                    .zip(base)
+                    .for_each(|(made, base)| *made ^= base);
             }
             _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
         }
@@ -242,14 +323,22 @@ impl MessageSigner {
     pub fn new(mechanism: Mechanism, key: Key) -> Result<MessageSigner> {
         serving(mechanism.kind, CKF_MESSAGE_SIGN)?;
         let ready = Some(SignOperation::new(&mechanism, key.clone(), false)?);
-        Ok(MessageSigner { mechanism, key, ready, message: None })
+        Ok(MessageSigner {
+            mechanism,
+            key,
+            ready,
+            message: None,
+        })
     }
 
     fn ready(&mut self) -> Result<SignOperation> {
         if self.message.is_some() {
             return Err(CKR_OPERATION_ACTIVE.into());
         }
-        self.ready.take().map_or_else(|| SignOperation::new(&self.mechanism, self.key.clone(), false), Ok)
+        self.ready.take().map_or_else(
+            || SignOperation::new(&self.mechanism, self.key.clone(), false),
+            Ok,
+        )
     }
 
     /// A message at once: `C_SignMessage`.
@@ -299,7 +388,11 @@ impl MessageVerifier {
     /// Checks the mechanism, its parameter and the key.
     pub fn new(mechanism: Mechanism, key: Key) -> Result<MessageVerifier> {
         serving(mechanism.kind, CKF_MESSAGE_VERIFY)?;
-        let verifier = MessageVerifier { mechanism, key, message: None };
+        let verifier = MessageVerifier {
+            mechanism,
+            key,
+            message: None,
+        };
         verifier.ready()?;
         Ok(verifier)
     }
@@ -341,30 +434,61 @@ mod tests {
     use super::*;
 
     fn made(ivs: &mut Ivs, iv: &[u8], fixed: CK_ULONG, generator: CK_ULONG) -> Result<Vec<u8>> {
-        let mut params = MessageParams { iv: iv.to_vec(), iv_fixed_bits: fixed, generator, ..MessageParams::default() };
+        let mut params = MessageParams {
+            iv: iv.to_vec(),
+            iv_fixed_bits: fixed,
+            generator,
+            ..MessageParams::default()
+        };
         ivs.make(&mut params)?;
         Ok(params.iv)
     }
 
     #[test]
     fn fixed_bits_stay_and_the_others_are_made() {
-        let ivs = &mut Ivs { counter: 0x0102_0304_0506_0708, made: 0, base: None };
+        let ivs = &mut Ivs {
+            counter: 0x0102_0304_0506_0708,
+            made: 0,
+            base: None,
+        };
         assert_eq!(made(ivs, &[9; 12], 96, CKG_NO_GENERATE).unwrap(), [9; 12]);
         let counted = [9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8];
-        assert_eq!(made(ivs, &[9; 12], 32, CKG_GENERATE_COUNTER).unwrap(), counted);
-        assert_eq!(made(ivs, &[9; 12], 32, CKG_GENERATE_COUNTER).unwrap()[11], 9);
+        assert_eq!(
+            made(ivs, &[9; 12], 32, CKG_GENERATE_COUNTER).unwrap(),
+            counted
+        );
+        assert_eq!(
+            made(ivs, &[9; 12], 32, CKG_GENERATE_COUNTER).unwrap()[11],
+            9
+        );
         // Half a byte is fixed.
-        assert_eq!(made(ivs, &[0xff, 0], 4, CKG_GENERATE_COUNTER).unwrap(), [0xf7, 10]);
-        assert_eq!(made(ivs, &[9; 12], 0, CKG_GENERATE_COUNTER_XOR).unwrap()[11], 9 ^ 3);
+        assert_eq!(
+            made(ivs, &[0xff, 0], 4, CKG_GENERATE_COUNTER).unwrap(),
+            [0xf7, 10]
+        );
+        assert_eq!(
+            made(ivs, &[9; 12], 0, CKG_GENERATE_COUNTER_XOR).unwrap()[11],
+            9 ^ 3
+        );
         let random = made(ivs, &[9; 16], 64, CKG_GENERATE).unwrap();
         assert!(random[..8] == [9; 8] && random[8..] != [9; 8]);
-        assert_eq!(made(ivs, &[9; 12], 96, CKG_GENERATE).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID);
-        assert_eq!(made(ivs, &[9; 12], 0, 77).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            made(ivs, &[9; 12], 96, CKG_GENERATE).unwrap_err().rv(),
+            CKR_MECHANISM_PARAM_INVALID
+        );
+        assert_eq!(
+            made(ivs, &[9; 12], 0, 77).unwrap_err().rv(),
+            CKR_MECHANISM_PARAM_INVALID
+        );
     }
 
     #[test]
     fn the_last_iv_may_stand_where_the_applications_own_stood() {
-        let ivs = &mut Ivs { counter: 0, made: 0, base: None };
+        let ivs = &mut Ivs {
+            counter: 0,
+            made: 0,
+            base: None,
+        };
         let mut iv = vec![9; 12];
         for n in 0..5 {
             iv = made(ivs, &iv, 32, CKG_GENERATE_COUNTER_XOR).unwrap();
@@ -374,9 +498,20 @@ mod tests {
 
     #[test]
     fn a_counter_without_room_ends() {
-        let ivs = &mut Ivs { counter: 0, made: 0, base: None };
-        let made: Vec<_> = (0..4).map(|_| made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap()).collect();
+        let ivs = &mut Ivs {
+            counter: 0,
+            made: 0,
+            base: None,
+        };
+        let made: Vec<_> = (0..4)
+            .map(|_| made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap())
+            .collect();
         assert_eq!(made, [[0xf0], [0xf1], [0xf2], [0xf3]]);
-        assert_eq!(self::made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER).unwrap_err().rv(), CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            self::made(ivs, &[0xf0], 6, CKG_GENERATE_COUNTER)
+                .unwrap_err()
+                .rv(),
+            CKR_MECHANISM_PARAM_INVALID
+        );
     }
 }

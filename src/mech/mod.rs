@@ -61,7 +61,10 @@ pub struct Key {
 impl Key {
     /// `CKA_KEY_TYPE`.
     pub fn key_type(&self) -> CK_KEY_TYPE {
-        self.object.attributes.key_type().unwrap_or(CK_UNAVAILABLE_INFORMATION)
+        self.object
+            .attributes
+            .key_type()
+            .unwrap_or(CK_UNAVAILABLE_INFORMATION)
     }
 
     /// `CKA_CLASS`.
@@ -78,9 +81,14 @@ impl Key {
         if !attributes.allows(mechanism) {
             return Err(CKR_MECHANISM_INVALID.into());
         }
-        let protects = matches!(usage, CKA_ENCRYPT | CKA_SIGN | CKA_SIGN_RECOVER | CKA_WRAP | CKA_DERIVE);
+        let protects = matches!(
+            usage,
+            CKA_ENCRYPT | CKA_SIGN | CKA_SIGN_RECOVER | CKA_WRAP | CKA_DERIVE
+        );
         match &self.object.home {
-            Home::Store { state: Some(state), .. } if !(state.may_protect() || !protects && state.may_process()) => {
+            Home::Store {
+                state: Some(state), ..
+            } if !(state.may_protect() || !protects && state.may_process()) => {
                 Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into())
             }
             _ => Ok(()),
@@ -89,8 +97,11 @@ impl Key {
 
     /// Where the mechanism uses the key. `ability` is what the store would have to do, `None` where no store can do it.
     fn material(&self, mechanism: CK_MECHANISM_TYPE, ability: Option<Ability>) -> Result<Material> {
-        let ability = ability.filter(|_| self.token.keeps(&self.object) || !self.token.refused(mechanism));
-        self.token.material(&self.object, ability).map_err(|e| self.explain(e))
+        let ability =
+            ability.filter(|_| self.token.keeps(&self.object) || !self.token.refused(mechanism));
+        self.token
+            .material(&self.object, ability)
+            .map_err(|e| self.explain(e))
     }
 
     /// The value, where the token's policy lets a mechanism have it that the store has refused.
@@ -100,7 +111,11 @@ impl Key {
         if !refuses_mechanism(&error) || !self.may_be_had() {
             return Err(self.explain(error));
         }
-        crate::log!(Warn, "{} is used locally: {error}", mechanism_name(mechanism));
+        crate::log!(
+            Warn,
+            "{} is used locally: {error}",
+            mechanism_name(mechanism)
+        );
         match self.token.value(&self.object) {
             Ok(value) => {
                 self.token.refuse(mechanism);
@@ -112,8 +127,15 @@ impl Key {
 
     /// The value, where the token's policy lets a mechanism have it for a message that is too long for the store.
     fn value_instead(&self, mechanism: CK_MECHANISM_TYPE) -> Option<Arc<Secret>> {
-        let value = self.may_be_had().then(|| self.token.value(&self.object).ok()).flatten()?;
-        crate::log!(Warn, "{} is used locally: the key manager wants messages whole", mechanism_name(mechanism));
+        let value = self
+            .may_be_had()
+            .then(|| self.token.value(&self.object).ok())
+            .flatten()?;
+        crate::log!(
+            Warn,
+            "{} is used locally: the key manager wants messages whole",
+            mechanism_name(mechanism)
+        );
         Some(value)
     }
 
@@ -129,7 +151,9 @@ impl Key {
             // The store does not do the mechanism, and does not give the value away to have it done here.
             CKR_KEY_UNEXTRACTABLE | CKR_ATTRIBUTE_SENSITIVE => error.with_rv(CKR_MECHANISM_INVALID),
             // It did something, but not what was asked.
-            CKR_MECHANISM_INVALID if error.kind() == Kind::Protocol => error.with_rv(CKR_DEVICE_ERROR),
+            CKR_MECHANISM_INVALID if error.kind() == Kind::Protocol => {
+                error.with_rv(CKR_DEVICE_ERROR)
+            }
             _ => error,
         }
     }
@@ -137,7 +161,10 @@ impl Key {
 
 /// True when the store has refused the mechanism, or this form of it, and nothing else.
 fn refuses_mechanism(error: &Error) -> bool {
-    matches!(error.rv(), CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID | CKR_FUNCTION_NOT_SUPPORTED)
+    matches!(
+        error.rv(),
+        CKR_MECHANISM_INVALID | CKR_MECHANISM_PARAM_INVALID | CKR_FUNCTION_NOT_SUPPORTED
+    )
 }
 
 /// The hash that a digest mechanism names, as parameters refer to it.
@@ -150,7 +177,11 @@ fn hash_of(mechanism: CK_MECHANISM_TYPE) -> Result<Hash> {
 
 /// The error of an RSA operation whose data are a `number` of the modulus's length: it is wrong, not too long.
 fn not_below(number: bool, error: Error) -> Error {
-    if number && error.rv() == CKR_DATA_LEN_RANGE { error.with_rv(CKR_DATA_INVALID) } else { error }
+    if number && error.rv() == CKR_DATA_LEN_RANGE {
+        error.with_rv(CKR_DATA_INVALID)
+    } else {
+        error
+    }
 }
 
 /// The hash of a mask generation function.

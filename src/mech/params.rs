@@ -18,23 +18,39 @@ pub struct Mechanism {
 impl Mechanism {
     /// A mechanism without a parameter.
     pub fn bare(kind: CK_MECHANISM_TYPE) -> Mechanism {
-        Mechanism { kind, params: Params::None }
+        Mechanism {
+            kind,
+            params: Params::None,
+        }
     }
 }
 
 /// Parameters of a mechanism.
-#[allow(missing_docs, reason = "the fields are those of the standard's structures")]
+#[allow(
+    missing_docs,
+    reason = "the fields are those of the standard's structures"
+)]
 pub enum Params {
     /// `pParameter` NULL with length 0.
     None,
     /// Plain bytes: an IV, or the parameter of a mechanism whose structure is not known.
     Raw(Vec<u8>),
     /// `CK_GCM_PARAMS`; `iv_bits` is as given, often 0 or wrong in practice.
-    Gcm { iv: Vec<u8>, iv_bits: CK_ULONG, aad: Vec<u8>, tag_bits: CK_ULONG },
+    Gcm {
+        iv: Vec<u8>,
+        iv_bits: CK_ULONG,
+        aad: Vec<u8>,
+        tag_bits: CK_ULONG,
+    },
     /// `CK_AES_CTR_PARAMS`.
     Ctr { bits: CK_ULONG, counter: [u8; 16] },
     /// `CK_CCM_PARAMS`.
-    Ccm { data_len: CK_ULONG, nonce: Vec<u8>, aad: Vec<u8>, mac_len: CK_ULONG },
+    Ccm {
+        data_len: CK_ULONG,
+        nonce: Vec<u8>,
+        aad: Vec<u8>,
+        mac_len: CK_ULONG,
+    },
     /// `CK_SALSA20_CHACHA20_POLY1305_PARAMS`.
     ChaCha20Poly1305 { nonce: Vec<u8>, aad: Vec<u8> },
     /// `CK_CHACHA20_PARAMS`.
@@ -42,13 +58,29 @@ pub enum Params {
     /// `CK_MAC_GENERAL_PARAMS`, `CK_EXTRACT_PARAMS`: one number.
     Number(CK_ULONG),
     /// `CK_RSA_PKCS_PSS_PARAMS`.
-    Pss { hash: CK_MECHANISM_TYPE, mgf: CK_ULONG, salt_len: CK_ULONG },
+    Pss {
+        hash: CK_MECHANISM_TYPE,
+        mgf: CK_ULONG,
+        salt_len: CK_ULONG,
+    },
     /// `CK_RSA_PKCS_OAEP_PARAMS`.
-    Oaep { hash: CK_MECHANISM_TYPE, mgf: CK_ULONG, source: CK_ULONG, label: Vec<u8> },
+    Oaep {
+        hash: CK_MECHANISM_TYPE,
+        mgf: CK_ULONG,
+        source: CK_ULONG,
+        label: Vec<u8>,
+    },
     /// `CK_RSA_AES_KEY_WRAP_PARAMS`.
-    RsaAesKeyWrap { aes_bits: CK_ULONG, oaep: Option<Box<Params>> },
+    RsaAesKeyWrap {
+        aes_bits: CK_ULONG,
+        oaep: Option<Box<Params>>,
+    },
     /// `CK_ECDH1_DERIVE_PARAMS`.
-    Ecdh1 { kdf: CK_ULONG, shared: Vec<u8>, public: Vec<u8> },
+    Ecdh1 {
+        kdf: CK_ULONG,
+        shared: Vec<u8>,
+        public: Vec<u8>,
+    },
     /// `CK_EDDSA_PARAMS`.
     EdDsa { prehash: bool, context: Vec<u8> },
     /// `CK_HKDF_PARAMS`.
@@ -63,9 +95,20 @@ pub enum Params {
     },
     /// `CK_SP800_108_KDF_PARAMS`, `CK_SP800_108_FEEDBACK_KDF_PARAMS`: the pseudorandom function, the parts of its input, the block before
     /// the first one, and the templates of keys to derive besides the first.
-    Sp800108 { prf: CK_MECHANISM_TYPE, parts: Vec<PrfPart>, iv: Vec<u8>, more_keys: Vec<Template> },
+    Sp800108 {
+        prf: CK_MECHANISM_TYPE,
+        parts: Vec<PrfPart>,
+        iv: Vec<u8>,
+        more_keys: Vec<Template>,
+    },
     /// `CK_PKCS5_PBKD2_PARAMS` and its corrected successor `CK_PKCS5_PBKD2_PARAMS2`.
-    Pbkdf2 { salt_source: CK_ULONG, salt: Vec<u8>, iterations: CK_ULONG, prf: CK_ULONG, password: Secret },
+    Pbkdf2 {
+        salt_source: CK_ULONG,
+        salt: Vec<u8>,
+        iterations: CK_ULONG,
+        prf: CK_ULONG,
+        password: Secret,
+    },
     /// `CK_KEY_DERIVATION_STRING_DATA`: data to join with the key.
     DerivationString(Secret),
     /// `CK_AES_CBC_ENCRYPT_DATA_PARAMS`, `CK_DES_CBC_ENCRYPT_DATA_PARAMS`.
@@ -82,8 +125,14 @@ pub enum PrfPart {
     /// `CK_SP800_108_COUNTER`: the counter of the other modes.
     Counter(CounterFormat),
     /// `CK_SP800_108_DKM_LENGTH`; `sum_of_segments` is `CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS`.
-    #[allow(missing_docs, reason = "the fields are those of the standard's structures")]
-    Length { sum_of_segments: bool, format: CounterFormat },
+    #[allow(
+        missing_docs,
+        reason = "the fields are those of the standard's structures"
+    )]
+    Length {
+        sum_of_segments: bool,
+        format: CounterFormat,
+    },
     /// `CK_SP800_108_BYTE_ARRAY`.
     Bytes(Vec<u8>),
     /// `CK_SP800_108_KEY_HANDLE`: the value of another key.

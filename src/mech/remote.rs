@@ -58,7 +58,19 @@ impl Remote {
             }
             _ => u128::MAX,
         };
-        Remote { store, uid, key, mechanism, setup, direction, block, held: Vec::new(), skip: 0, left, begun: false }
+        Remote {
+            store,
+            uid,
+            key,
+            mechanism,
+            setup,
+            direction,
+            block,
+            held: Vec::new(),
+            skip: 0,
+            left,
+            begun: false,
+        }
     }
 
     /// What was taken and not yet sent.
@@ -68,7 +80,11 @@ impl Remote {
 
     /// The key's value, when the store has refused the mechanism before it did anything.
     pub(super) fn instead(&self, error: Error) -> Result<Arc<Secret>> {
-        if self.begun { Err(self.key.explain(error)) } else { self.key.instead(self.mechanism, error) }
+        if self.begun {
+            Err(self.key.explain(error))
+        } else {
+            self.key.instead(self.mechanism, error)
+        }
     }
 
     fn is_padded(&self) -> bool {
@@ -77,13 +93,19 @@ impl Remote {
 
     /// True where a message can be sent in pieces.
     fn is_divisible(&self) -> bool {
-        matches!(self.setup, Setup::Ecb | Setup::Cbc { .. } | Setup::CbcPad { .. } | Setup::Ctr { .. })
+        matches!(
+            self.setup,
+            Setup::Ecb | Setup::Cbc { .. } | Setup::CbcPad { .. } | Setup::Ctr { .. }
+        )
     }
 
     /// Length of the result of `len` bytes at once, and whether it is that exactly.
     pub(super) fn whole_len(&self, len: usize) -> (usize, bool) {
         let exact = !(self.is_padded() && self.direction == Direction::Decrypt);
-        (self.setup.output_len(self.direction, self.block, len), exact)
+        (
+            self.setup.output_len(self.direction, self.block, len),
+            exact,
+        )
     }
 
     /// How many bytes are sent, and come back into `room`, when `len` more are taken.
@@ -96,7 +118,9 @@ impl Remote {
         let ready = match self.setup {
             Setup::Ctr { .. } => total,
             // The last block shows the padding and waits.
-            Setup::CbcPad { .. } if self.direction == Direction::Decrypt => total.saturating_sub(1) / self.block * self.block,
+            Setup::CbcPad { .. } if self.direction == Direction::Decrypt => {
+                total.saturating_sub(1) / self.block * self.block
+            }
             _ if self.is_divisible() => total / self.block * self.block,
             _ => 0,
         };
@@ -112,7 +136,8 @@ impl Remote {
 
     /// The whole message.
     pub(super) fn run(&mut self, data: &[u8]) -> Result<Secret> {
-        self.setup.check_len(self.direction, self.block, data.len())?;
+        self.setup
+            .check_len(self.direction, self.block, data.len())?;
         let start = (self.setup.clone(), self.skip, self.left);
         let result = self.send(data, true).map(Secret::new);
         // A result that does not fit leaves the operation active, from its start.
@@ -145,7 +170,8 @@ impl Remote {
 
     /// Ends the message.
     pub(super) fn finish(&mut self) -> Result<Secret> {
-        self.setup.check_len(self.direction, self.block, self.held.len())?;
+        self.setup
+            .check_len(self.direction, self.block, self.held.len())?;
         let held = std::mem::take(&mut self.held);
         let result = self.send(&held, true);
         if result.is_err() {
@@ -188,12 +214,17 @@ impl Remote {
             input = &padded;
         }
         let answer = match self.direction {
-            Direction::Encrypt => self.store.encrypt(&self.uid, algorithm, &cipher, input).map(Secret::new),
+            Direction::Encrypt => self
+                .store
+                .encrypt(&self.uid, algorithm, &cipher, input)
+                .map(Secret::new),
             Direction::Decrypt => self.store.decrypt(&self.uid, algorithm, &cipher, input),
         }?;
         self.begun = true;
         let expected = match &self.setup {
-            Setup::CbcPad { .. } if last && self.direction == Direction::Encrypt => (data.len() / self.block + 1) * self.block,
+            Setup::CbcPad { .. } if last && self.direction == Direction::Encrypt => {
+                (data.len() / self.block + 1) * self.block
+            }
             Setup::CbcPad { .. } if last => answer.len().min(data.len().saturating_sub(1)),
             setup if last => setup.output_len(self.direction, self.block, input.len()),
             _ => input.len(),
@@ -205,12 +236,20 @@ impl Remote {
             )));
         }
         self.advance(data, answer.expose());
-        Ok(if skip > 0 { Secret::new(answer.expose()[skip..].to_vec()) } else { answer })
+        Ok(if skip > 0 {
+            Secret::new(answer.expose()[skip..].to_vec())
+        } else {
+            answer
+        })
     }
 
     /// Sets IV or counter to where the next piece goes on.
     fn advance(&mut self, data: &[u8], answer: &[u8]) {
-        let ciphertext = if self.direction == Direction::Encrypt { answer } else { data };
+        let ciphertext = if self.direction == Direction::Encrypt {
+            answer
+        } else {
+            data
+        };
         match &mut self.setup {
             Setup::Cbc { iv } | Setup::CbcPad { iv } => {
                 if let Some(start) = ciphertext.len().checked_sub(self.block) {
@@ -220,7 +259,9 @@ impl Remote {
             Setup::Ctr { counter, .. } => {
                 self.left -= data.len() as u128;
                 let used = self.skip + data.len();
-                *counter = u128::from_be_bytes(*counter).wrapping_add((used / 16) as u128).to_be_bytes();
+                *counter = u128::from_be_bytes(*counter)
+                    .wrapping_add((used / 16) as u128)
+                    .to_be_bytes();
                 self.skip = used % 16;
             }
             _ => {}

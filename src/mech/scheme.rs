@@ -35,24 +35,60 @@ impl Plan {
             (Work::RsaRaw, _) => bare(Scheme::RsaRaw, None),
             (Work::RsaPkcsHash(hash), _) => bare(Scheme::RsaPkcs1(hash), Some(hash)),
             (Work::Ecdsa(hash), _) => bare(Scheme::Ecdsa, hash),
-            (Work::RsaPss(hash), Params::Pss { hash: named, mgf, salt_len }) => {
+            (
+                Work::RsaPss(hash),
+                Params::Pss {
+                    hash: named,
+                    mgf,
+                    salt_len,
+                },
+            ) => {
                 let named = hash_of(*named)?;
                 if hash.is_some_and(|hash| hash != named) {
                     return Err(CKR_MECHANISM_PARAM_INVALID.into());
                 }
-                let salt_len = usize::try_from(*salt_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
-                Ok(Plan { scheme: Scheme::RsaPss { hash: named, mgf: mgf_hash(*mgf)?, salt_len }, hash })
+                let salt_len =
+                    usize::try_from(*salt_len).map_err(|_| CKR_MECHANISM_PARAM_INVALID)?;
+                Ok(Plan {
+                    scheme: Scheme::RsaPss {
+                        hash: named,
+                        mgf: mgf_hash(*mgf)?,
+                        salt_len,
+                    },
+                    hash,
+                })
             }
             // A parameter that asks for nothing is taken for none: Ed25519ctx wants a context (RFC 8032, 8.3).
-            (Work::EdDsa, Params::EdDsa { prehash: false, context }) if context.is_empty() => {
-                Ok(Plan { scheme: Scheme::EdDsa, hash: None })
-            }
-            (Work::EdDsa, Params::EdDsa { prehash: false, context }) => {
-                Ok(Plan { scheme: Scheme::EdDsaContext(Context::new(context)?), hash: None })
-            }
-            (Work::EdDsa, Params::EdDsa { prehash: true, context }) => {
-                Ok(Plan { scheme: Scheme::EdDsaPrehashed(Context::new(context)?), hash: Some(Hash::Sha512) })
-            }
+            (
+                Work::EdDsa,
+                Params::EdDsa {
+                    prehash: false,
+                    context,
+                },
+            ) if context.is_empty() => Ok(Plan {
+                scheme: Scheme::EdDsa,
+                hash: None,
+            }),
+            (
+                Work::EdDsa,
+                Params::EdDsa {
+                    prehash: false,
+                    context,
+                },
+            ) => Ok(Plan {
+                scheme: Scheme::EdDsaContext(Context::new(context)?),
+                hash: None,
+            }),
+            (
+                Work::EdDsa,
+                Params::EdDsa {
+                    prehash: true,
+                    context,
+                },
+            ) => Ok(Plan {
+                scheme: Scheme::EdDsaPrehashed(Context::new(context)?),
+                hash: Some(Hash::Sha512),
+            }),
             (Work::EdDsa, _) => bare(Scheme::EdDsa, None),
             _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
         }
@@ -62,20 +98,33 @@ impl Plan {
     pub(super) fn fits(self, key_type: CK_KEY_TYPE) -> bool {
         match self.scheme {
             Scheme::Ecdsa => key_type == CKK_EC,
-            Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => key_type == CKK_EC_EDWARDS,
+            Scheme::EdDsa | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_) => {
+                key_type == CKK_EC_EDWARDS
+            }
             _ => key_type == CKK_RSA,
         }
     }
 
     /// Whether KMIP has words for it: no server signs bare numbers, nor Ed25519's variants.
     pub(super) fn in_store(self) -> bool {
-        !matches!(self.scheme, Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_))
+        !matches!(
+            self.scheme,
+            Scheme::RsaRaw | Scheme::EdDsaContext(_) | Scheme::EdDsaPrehashed(_)
+        )
     }
 
     /// RSA-PSS in the store's words, of which each may take another parameter.
     pub(super) fn pss(self) -> Option<Signing> {
         match self.scheme {
-            Scheme::RsaPss { hash, mgf, salt_len } => Some(Signing::RsaPss { hash, mgf, salt_len }),
+            Scheme::RsaPss {
+                hash,
+                mgf,
+                salt_len,
+            } => Some(Signing::RsaPss {
+                hash,
+                mgf,
+                salt_len,
+            }),
             _ => None,
         }
     }
@@ -83,7 +132,9 @@ impl Plan {
     /// Whether hash and salt of RSA-PSS fit into a signature of `len` bytes (RFC 8017, 9.1.1).
     pub(super) fn check_salt(self, len: usize) -> Result<()> {
         match self.scheme {
-            Scheme::RsaPss { hash, salt_len, .. } if salt_len.saturating_add(hash.output_len() + 2) > len => {
+            Scheme::RsaPss { hash, salt_len, .. }
+                if salt_len.saturating_add(hash.output_len() + 2) > len =>
+            {
                 Err(CKR_MECHANISM_PARAM_INVALID.into())
             }
             _ => Ok(()),
@@ -93,7 +144,11 @@ impl Plan {
     /// What is wrong with data that can be signed, but that no store is asked to sign: a digest of no known length, a block that is not
     /// that of a digest.
     pub(super) fn unusual(self) -> CK_RV {
-        if self.scheme == Scheme::Ecdsa { CKR_DATA_LEN_RANGE } else { CKR_DATA_INVALID }
+        if self.scheme == Scheme::Ecdsa {
+            CKR_DATA_LEN_RANGE
+        } else {
+            CKR_DATA_INVALID
+        }
     }
 
     /// `data` as they are signed with signatures of `len` bytes. `CKR_DATA_LEN_RANGE` when the caller gives as many as cannot be.
@@ -107,7 +162,11 @@ impl Plan {
             (None, Scheme::Ecdsa) => false,
             _ => true,
         };
-        if fits { Ok(data) } else { Err(CKR_DATA_LEN_RANGE.into()) }
+        if fits {
+            Ok(data)
+        } else {
+            Err(CKR_DATA_LEN_RANGE.into())
+        }
     }
 }
 
@@ -115,7 +174,11 @@ impl Plan {
 /// as long as a hash makes it, and zeros in front of a number do not change it.
 fn number(mut digest: Vec<u8>, order_len: usize) -> Vec<u8> {
     digest.truncate(order_len);
-    if let Some(len) = DIGESTS.map(Hash::output_len).into_iter().find(|len| (digest.len()..=order_len).contains(len)) {
+    if let Some(len) = DIGESTS
+        .map(Hash::output_len)
+        .into_iter()
+        .find(|len| (digest.len()..=order_len).contains(len))
+    {
         digest.splice(..0, vec![0; len - digest.len()]);
     }
     digest
@@ -127,7 +190,13 @@ pub(super) fn hash_by_len(len: usize) -> Option<Hash> {
 }
 
 /// One hash for each length, from the shortest on.
-const DIGESTS: [Hash; 5] = [Hash::Sha1, Hash::Sha224, Hash::Sha256, Hash::Sha384, Hash::Sha512];
+const DIGESTS: [Hash; 5] = [
+    Hash::Sha1,
+    Hash::Sha224,
+    Hash::Sha256,
+    Hash::Sha384,
+    Hash::Sha512,
+];
 
 /// What is signed, as it arrives.
 pub(super) struct Input {
@@ -140,16 +209,26 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(hash: Option<Hash>, wanted_whole: bool) -> Result<Input> {
-        let most = if hash.is_none() { WHOLE_MAX } else { BESIDE_MAX };
+        let most = if hash.is_none() {
+            WHOLE_MAX
+        } else {
+            BESIDE_MAX
+        };
         let whole = (hash.is_none() || wanted_whole).then(Secret::default);
-        Ok(Input { digest: hash.map(Digest::new).transpose()?, whole, most })
+        Ok(Input {
+            digest: hash.map(Digest::new).transpose()?,
+            whole,
+            most,
+        })
     }
 
     pub(super) fn update(&mut self, part: &[u8]) -> Result<()> {
         if let Some(digest) = &mut self.digest {
             digest.update(part)?;
         }
-        let Some(whole) = &mut self.whole else { return Ok(()) };
+        let Some(whole) = &mut self.whole else {
+            return Ok(());
+        };
         if whole.len() + part.len() <= self.most {
             whole.extend(part);
         } else if self.digest.is_none() {

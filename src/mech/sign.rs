@@ -25,10 +25,16 @@ enum SignEngine {
 impl SignOperation {
     /// An operation for `C_SignInit`, or with `recover` for `C_SignRecoverInit`.
     pub fn new(mechanism: &Mechanism, key: Key, recover: bool) -> Result<SignOperation> {
-        let (function, usage) = if recover { (CKF_SIGN_RECOVER, CKA_SIGN_RECOVER) } else { (CKF_SIGN, CKA_SIGN) };
+        let (function, usage) = if recover {
+            (CKF_SIGN_RECOVER, CKA_SIGN_RECOVER)
+        } else {
+            (CKF_SIGN, CKA_SIGN)
+        };
         let work = serving(mechanism.kind, function)?.work;
         let engine = match work {
-            Work::Hmac(..) | Work::Cmac(..) | Work::Gmac => SignEngine::Mac(Authenticator::new(work, mechanism, key, usage)?),
+            Work::Hmac(..) | Work::Cmac(..) | Work::Gmac => {
+                SignEngine::Mac(Authenticator::new(work, mechanism, key, usage)?)
+            }
             _ => {
                 let plan = Plan::parse(work, &mechanism.params)?;
                 if key.class() != CKO_PRIVATE_KEY || !plan.fits(key.key_type()) {
@@ -38,7 +44,10 @@ impl SignOperation {
                 SignEngine::Key(Box::new(Signer::new(plan, mechanism, key)?))
             }
         };
-        Ok(SignOperation { engine, parts: false })
+        Ok(SignOperation {
+            engine,
+            parts: false,
+        })
     }
 
     /// Length of the result in bytes.
@@ -95,16 +104,27 @@ pub struct VerifyOperation {
 
 enum VerifyEngine {
     Mac(Authenticator),
-    Key { plan: Plan, input: Input, key: PublicKey, len: usize },
+    Key {
+        plan: Plan,
+        input: Input,
+        key: PublicKey,
+        len: usize,
+    },
 }
 
 impl VerifyOperation {
     /// An operation for `C_VerifyInit`, or with `recover` for `C_VerifyRecoverInit`.
     pub fn new(mechanism: &Mechanism, key: Key, recover: bool) -> Result<VerifyOperation> {
-        let (function, usage) = if recover { (CKF_VERIFY_RECOVER, CKA_VERIFY_RECOVER) } else { (CKF_VERIFY, CKA_VERIFY) };
+        let (function, usage) = if recover {
+            (CKF_VERIFY_RECOVER, CKA_VERIFY_RECOVER)
+        } else {
+            (CKF_VERIFY, CKA_VERIFY)
+        };
         let work = serving(mechanism.kind, function)?.work;
         let engine = match work {
-            Work::Hmac(..) | Work::Cmac(..) | Work::Gmac => VerifyEngine::Mac(Authenticator::new(work, mechanism, key, usage)?),
+            Work::Hmac(..) | Work::Cmac(..) | Work::Gmac => {
+                VerifyEngine::Mac(Authenticator::new(work, mechanism, key, usage)?)
+            }
             _ => {
                 let plan = Plan::parse(work, &mechanism.params)?;
                 if key.class() != CKO_PUBLIC_KEY || !plan.fits(key.key_type()) {
@@ -114,10 +134,18 @@ impl VerifyOperation {
                 let len = signature_len(&key)?;
                 plan.check_salt(len)?;
                 let key = key.token.public_key(&key.object)?;
-                VerifyEngine::Key { plan, input: Input::new(plan.hash, false)?, key, len }
+                VerifyEngine::Key {
+                    plan,
+                    input: Input::new(plan.hash, false)?,
+                    key,
+                    len,
+                }
             }
         };
-        Ok(VerifyOperation { engine, parts: false })
+        Ok(VerifyOperation {
+            engine,
+            parts: false,
+        })
     }
 
     /// The whole message at once: `C_Verify`.
@@ -146,19 +174,34 @@ impl VerifyOperation {
                     return Err(CKR_SIGNATURE_LEN_RANGE.into());
                 }
                 let same = Secret::new(mac.finish()?) == Secret::new(signature.to_vec());
-                if same { Ok(()) } else { Err(CKR_SIGNATURE_INVALID.into()) }
+                if same {
+                    Ok(())
+                } else {
+                    Err(CKR_SIGNATURE_INVALID.into())
+                }
             }
-            VerifyEngine::Key { plan, input, key, len } => {
+            VerifyEngine::Key {
+                plan,
+                input,
+                key,
+                len,
+            } => {
                 let data = plan.fit(input.finish()?, *len)?;
                 match plan.scheme {
                     // Some applications trim the zeros that both numbers start with.
-                    Scheme::Ecdsa if signature.len() < *len && signature.len().is_multiple_of(2) && !signature.is_empty() => {
+                    Scheme::Ecdsa
+                        if signature.len() < *len
+                            && signature.len().is_multiple_of(2)
+                            && !signature.is_empty() =>
+                    {
                         let same = key.verify(plan.scheme, &data, &widened(signature, *len));
                         same.map_err(|e| e.with_rv(CKR_SIGNATURE_LEN_RANGE))
                     }
-                    Scheme::RsaRaw if data.len() < *len => {
-                        key.verify(plan.scheme, &[&vec![0; *len - data.len()], &data[..]].concat(), signature)
-                    }
+                    Scheme::RsaRaw if data.len() < *len => key.verify(
+                        plan.scheme,
+                        &[&vec![0; *len - data.len()], &data[..]].concat(),
+                        signature,
+                    ),
                     _ => key.verify(plan.scheme, &data, signature),
                 }
             }
@@ -167,17 +210,22 @@ impl VerifyOperation {
 
     /// The data that an RSA signature carries: `C_VerifyRecover`.
     pub fn recover(&mut self, signature: &[u8], room: Option<usize>) -> Result<Output> {
-        let VerifyEngine::Key { plan, key, len, .. } = &self.engine else { return Err(CKR_MECHANISM_INVALID.into()) };
+        let VerifyEngine::Key { plan, key, len, .. } = &self.engine else {
+            return Err(CKR_MECHANISM_INVALID.into());
+        };
         if signature.len() != *len {
             return Err(CKR_SIGNATURE_LEN_RANGE.into());
         }
         // Nothing is asked of anyone for this, so that the result itself can answer a size query.
-        let number = key.encrypt(Padding::Raw, signature).map_err(|_| CKR_SIGNATURE_INVALID)?;
+        let number = key
+            .encrypt(Padding::Raw, signature)
+            .map_err(|_| CKR_SIGNATURE_INVALID)?;
         let data = match plan.scheme {
             Scheme::RsaRaw => &number[..],
             _ => unpad_type_1(&number).ok_or(CKR_SIGNATURE_INVALID)?,
         };
-        Ok(Output::early(data.len(), room).unwrap_or_else(|| Output::Bytes(Secret::new(data.to_vec()))))
+        Ok(Output::early(data.len(), room)
+            .unwrap_or_else(|| Output::Bytes(Secret::new(data.to_vec()))))
     }
 }
 
@@ -185,7 +233,11 @@ impl VerifyOperation {
 fn unpad_type_1(block: &[u8]) -> Option<&[u8]> {
     let rest = block.strip_prefix(&[0x00, 0x01])?;
     let filler = rest.iter().position(|&b| b != 0xff)?;
-    if filler < 8 { None } else { rest[filler..].strip_prefix(&[0x00]) }
+    if filler < 8 {
+        None
+    } else {
+        rest[filler..].strip_prefix(&[0x00])
+    }
 }
 
 /// An ECDSA signature with both numbers in full length.
@@ -209,7 +261,10 @@ mod tests {
         let block = [&[0, 1][..], &[0xff; 8], &[0, 9, 8]].concat();
         assert_eq!(unpad_type_1(&block), Some(&[9, 8][..]));
         assert_eq!(unpad_type_1(&block[1..]), None);
-        assert_eq!(unpad_type_1(&[&[0, 1][..], &[0xff; 7], &[0, 9]].concat()), None);
+        assert_eq!(
+            unpad_type_1(&[&[0, 1][..], &[0xff; 7], &[0, 9]].concat()),
+            None
+        );
         assert_eq!(unpad_type_1(&[&[0, 1][..], &[0xff; 9]].concat()), None);
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn derive(
     lens: &[usize],
     lookup: Lookup<'_>,
 ) -> Result<(Vec<Secret>, Vec<Key>)> {
-    let Params::Sp800108 { prf, parts, iv, .. } = &mechanism.params else { return Err(invalid()) };
+    let Params::Sp800108 { prf, parts, iv, .. } = &mechanism.params else {
+        return Err(invalid());
+    };
     let prf = match entry(*prf).map(|e| e.work) {
         Ok(Work::Hmac(hash, false)) => Code::Hmac(hash),
         Ok(Work::Cmac(cipher, false)) => Code::Cmac(cipher),
@@ -44,7 +46,9 @@ pub(super) fn derive(
                 let other = lookup(*handle)?;
                 secret_key(&other)?;
                 other.check(mechanism.kind, CKA_DERIVE)?;
-                input.owned.push(Part::Bytes(material(mechanism, &other)?.duplicate()));
+                input
+                    .owned
+                    .push(Part::Bytes(material(mechanism, &other)?.duplicate()));
                 others.push(other);
             }
             part => input.take(kdf, part, &total)?,
@@ -57,7 +61,12 @@ pub(super) fn derive(
         Kdf::DoublePipeline => Kbkdf::DoublePipeline,
     };
     let key = material(mechanism, base)?;
-    let stream = kdf::kbkdf(|| prf.local(key.expose(), &[]), mode, &pieces, total.segments)?;
+    let stream = kdf::kbkdf(
+        || prf.local(key.expose(), &[]),
+        mode,
+        &pieces,
+        total.segments,
+    )?;
     // Each key begins with a block of its own.
     let mut rest = stream.expose();
     let keys = lens.iter().map(|len| {
@@ -80,7 +89,10 @@ struct Lengths {
 
 impl Lengths {
     fn of(lens: &[usize], block: usize) -> Result<Lengths> {
-        let sum = |each: &dyn Fn(usize) -> Option<usize>| lens.iter().try_fold(0usize, |sum, len| sum.checked_add(each(*len)?));
+        let sum = |each: &dyn Fn(usize) -> Option<usize>| {
+            lens.iter()
+                .try_fold(0usize, |sum, len| sum.checked_add(each(*len)?))
+        };
         let keys = sum(&Some).ok_or(CKR_KEY_SIZE_RANGE)?;
         let segments = sum(&|len| len.checked_next_multiple_of(block)).ok_or(CKR_KEY_SIZE_RANGE)?;
         Ok(Lengths { keys, segments })
@@ -105,7 +117,13 @@ enum Part {
 impl Input {
     /// The next part: exactly one says where the iteration variable goes, at most one where another counter, at most one where the length.
     fn take(&mut self, kdf: Kdf, part: &PrfPart, total: &Lengths) -> Result<()> {
-        let first = |seen: &mut bool| if std::mem::replace(seen, true) { Err(invalid()) } else { Ok(()) };
+        let first = |seen: &mut bool| {
+            if std::mem::replace(seen, true) {
+                Err(invalid())
+            } else {
+                Ok(())
+            }
+        };
         let part = match (part, kdf) {
             (PrfPart::Bytes(bytes), _) => Part::Bytes(Secret::new(bytes.clone())),
             (PrfPart::Iteration(Some(format)), Kdf::Counter) => {
@@ -120,10 +138,22 @@ impl Input {
                 first(&mut self.counts)?;
                 Part::Counter(counter(*format)?)
             }
-            (PrfPart::Length { sum_of_segments, format }, _) => {
+            (
+                PrfPart::Length {
+                    sum_of_segments,
+                    format,
+                },
+                _,
+            ) => {
                 first(&mut self.measures)?;
-                let bytes = if *sum_of_segments { total.segments } else { total.keys };
-                Part::Bytes(Secret::new(number(bytes as u64 * 8, *format).ok_or_else(invalid)?))
+                let bytes = if *sum_of_segments {
+                    total.segments
+                } else {
+                    total.keys
+                };
+                Part::Bytes(Secret::new(
+                    number(bytes as u64 * 8, *format).ok_or_else(invalid)?,
+                ))
             }
             _ => return Err(invalid()),
         };
@@ -146,7 +176,10 @@ impl Input {
 
 fn counter(format: CounterFormat) -> Result<kdf::Counter> {
     match format.bits {
-        bits @ (8 | 16 | 24 | 32) => Ok(kdf::Counter { bits: bits as u32, little_endian: format.little_endian }),
+        bits @ (8 | 16 | 24 | 32) => Ok(kdf::Counter {
+            bits: bits as u32,
+            little_endian: format.little_endian,
+        }),
         _ => Err(invalid()),
     }
 }
@@ -158,7 +191,11 @@ fn number(value: u64, format: CounterFormat) -> Option<Vec<u8>> {
         return None;
     }
     let len = bits as usize / 8;
-    Some(if format.little_endian { value.to_le_bytes()[..len].to_vec() } else { value.to_be_bytes()[8 - len..].to_vec() })
+    Some(if format.little_endian {
+        value.to_le_bytes()[..len].to_vec()
+    } else {
+        value.to_be_bytes()[8 - len..].to_vec()
+    })
 }
 
 #[cfg(test)]
@@ -167,7 +204,9 @@ mod tests {
 
     fn input(kdf: Kdf, parts: &[PrfPart]) -> Result<Input> {
         let mut input = Input::default();
-        parts.iter().try_for_each(|part| input.take(kdf, part, &Lengths::of(&[40], 32)?))?;
+        parts
+            .iter()
+            .try_for_each(|part| input.take(kdf, part, &Lengths::of(&[40], 32)?))?;
         input.pieces()?;
         Ok(input)
     }
@@ -179,39 +218,81 @@ mod tests {
             Piece::Counter(counter) => format!("c{}", counter.bits),
             Piece::Iteration => "i".into(),
         };
-        input.pieces().unwrap().iter().map(text).collect::<Vec<_>>().join(" ")
+        input
+            .pieces()
+            .unwrap()
+            .iter()
+            .map(text)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
     fn parts_come_in_any_order_but_each_as_often_as_the_mode_wants_it() {
-        let format = |bits| CounterFormat { little_endian: false, bits };
+        let format = |bits| CounterFormat {
+            little_endian: false,
+            bits,
+        };
         let iteration = || PrfPart::Iteration(Some(format(8)));
         let fed_back = || PrfPart::Iteration(None);
         let counter = || PrfPart::Counter(format(16));
         let bytes = |text: &[u8]| PrfPart::Bytes(text.to_vec());
-        let length = |sum_of_segments, format| PrfPart::Length { sum_of_segments, format };
-        let parts = [bytes(b"a"), iteration(), bytes(b"x"), length(false, format(32))];
+        let length = |sum_of_segments, format| PrfPart::Length {
+            sum_of_segments,
+            format,
+        };
+        let parts = [
+            bytes(b"a"),
+            iteration(),
+            bytes(b"x"),
+            length(false, format(32)),
+        ];
         assert_eq!(written(Kdf::Counter, &parts), "61 c8 78 00000140");
         assert_eq!(written(Kdf::Feedback, &parts), "61 i 78 00000140");
-        let little = CounterFormat { little_endian: true, bits: 16 };
-        assert_eq!(written(Kdf::Counter, &[length(true, little), iteration()]), "0002 c8");
-        assert_eq!(written(Kdf::DoublePipeline, &[fed_back(), counter(), bytes(b"z")]), "i c16 7a");
+        let little = CounterFormat {
+            little_endian: true,
+            bits: 16,
+        };
+        assert_eq!(
+            written(Kdf::Counter, &[length(true, little), iteration()]),
+            "0002 c8"
+        );
+        assert_eq!(
+            written(Kdf::DoublePipeline, &[fed_back(), counter(), bytes(b"z")]),
+            "i c16 7a"
+        );
         for parts in [
             vec![],
             vec![bytes(b"x")],
             vec![iteration(), iteration()],
             vec![fed_back()],
             vec![iteration(), counter()],
-            vec![iteration(), length(false, format(32)), length(false, format(32))],
+            vec![
+                iteration(),
+                length(false, format(32)),
+                length(false, format(32)),
+            ],
             vec![iteration(), length(false, format(8))],
             vec![iteration(), length(false, format(12))],
             vec![PrfPart::Iteration(Some(format(64)))],
         ] {
-            assert_eq!(input(Kdf::Counter, &parts).err().unwrap().rv(), CKR_MECHANISM_PARAM_INVALID, "{parts:?}");
+            assert_eq!(
+                input(Kdf::Counter, &parts).err().unwrap().rv(),
+                CKR_MECHANISM_PARAM_INVALID,
+                "{parts:?}"
+            );
         }
-        for parts in [vec![counter()], vec![fed_back(), counter(), counter()], vec![fed_back(), PrfPart::Counter(format(64))]] {
+        for parts in [
+            vec![counter()],
+            vec![fed_back(), counter(), counter()],
+            vec![fed_back(), PrfPart::Counter(format(64))],
+        ] {
             for kdf in [Kdf::Feedback, Kdf::DoublePipeline] {
-                assert_eq!(input(kdf, &parts).err().unwrap().rv(), CKR_MECHANISM_PARAM_INVALID, "{parts:?}");
+                assert_eq!(
+                    input(kdf, &parts).err().unwrap().rv(),
+                    CKR_MECHANISM_PARAM_INVALID,
+                    "{parts:?}"
+                );
             }
         }
     }

@@ -96,8 +96,16 @@ impl Entry {
     pub fn in_store(&self) -> bool {
         match self.work {
             Work::KeyGen(_) | Work::RsaPairGen | Work::EcPairGen(_) => true,
-            Work::Cipher(_, mode) => matches!(mode, Mode::Ecb | Mode::Cbc | Mode::CbcPad | Mode::Ctr | Mode::Gcm),
-            Work::RsaPkcs | Work::RsaOaep | Work::RsaPkcsHash(_) | Work::RsaPss(_) | Work::Ecdsa(_) | Work::EdDsa => true,
+            Work::Cipher(_, mode) => matches!(
+                mode,
+                Mode::Ecb | Mode::Cbc | Mode::CbcPad | Mode::Ctr | Mode::Gcm
+            ),
+            Work::RsaPkcs
+            | Work::RsaOaep
+            | Work::RsaPkcsHash(_)
+            | Work::RsaPss(_)
+            | Work::Ecdsa(_)
+            | Work::EdDsa => true,
             Work::Hmac(hash, _) => Mac::hmac(hash).is_some(),
             Work::Cmac(..) => true,
             Work::EcbEncryptData(_) | Work::CbcEncryptData(_) => true,
@@ -115,7 +123,8 @@ const SIGNS: CK_FLAGS = SIGNS_ONCE | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF
 const MESSAGES: CK_FLAGS = CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT | CKF_MULTI_MESSAGE;
 const RECOVERS: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 /// Curves by identifier or by name, their points in full or compressed.
-const CURVE: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_CURVENAME | CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
+const CURVE: CK_FLAGS =
+    CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_CURVENAME | CKF_EC_UNCOMPRESS | CKF_EC_COMPRESS;
 const AES: (CK_ULONG, CK_ULONG) = (16, 32);
 const DES3: (CK_ULONG, CK_ULONG) = (24, 24);
 const XTS: (CK_ULONG, CK_ULONG) = (32, 64);
@@ -130,8 +139,19 @@ const EC: (CK_ULONG, CK_ULONG) = (224, 521);
 const ED: (CK_ULONG, CK_ULONG) = (255, 255);
 const NO_KEY: (CK_ULONG, CK_ULONG) = (0, 0);
 
-const fn row(kind: CK_MECHANISM_TYPE, keys: (CK_ULONG, CK_ULONG), flags: CK_FLAGS, work: Work) -> Entry {
-    Entry { kind, min: keys.0, max: keys.1, flags, work }
+const fn row(
+    kind: CK_MECHANISM_TYPE,
+    keys: (CK_ULONG, CK_ULONG),
+    flags: CK_FLAGS,
+    work: Work,
+) -> Entry {
+    Entry {
+        kind,
+        min: keys.0,
+        max: keys.1,
+        flags,
+        work,
+    }
 }
 
 /// Everything this module does.
@@ -284,13 +304,20 @@ pub static MECHANISMS: &[Entry] = &[
 
 /// The mechanism with this number. `CKR_MECHANISM_INVALID` when there is none.
 pub fn entry(kind: CK_MECHANISM_TYPE) -> Result<&'static Entry> {
-    Ok(MECHANISMS.iter().find(|m| m.kind == kind).ok_or(CKR_MECHANISM_INVALID)?)
+    Ok(MECHANISMS
+        .iter()
+        .find(|m| m.kind == kind)
+        .ok_or(CKR_MECHANISM_INVALID)?)
 }
 
 /// The mechanism with this number, if it serves a function (`CKF_*`).
 pub fn serving(kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static Entry> {
     let entry = entry(kind)?;
-    if entry.flags & function == 0 { Err(CKR_MECHANISM_INVALID.into()) } else { Ok(entry) }
+    if entry.flags & function == 0 {
+        Err(CKR_MECHANISM_INVALID.into())
+    } else {
+        Ok(entry)
+    }
 }
 
 #[cfg(test)]
@@ -307,6 +334,9 @@ mod tests {
             assert_eq!(entry(m.kind).unwrap().kind, m.kind);
         }
         assert_eq!(entry(CKM_MD5).err().unwrap().rv(), CKR_MECHANISM_INVALID);
-        assert_eq!(serving(CKM_SHA256, CKF_SIGN).err().unwrap().rv(), CKR_MECHANISM_INVALID);
+        assert_eq!(
+            serving(CKM_SHA256, CKF_SIGN).err().unwrap().rv(),
+            CKR_MECHANISM_INVALID
+        );
     }
 }

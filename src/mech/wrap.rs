@@ -18,7 +18,12 @@ use crate::token::objects::{Material, Source};
 use crate::token::value;
 
 /// Wraps `key` with `wrapping`: `C_WrapKey`. Errors are in the words of that function.
-pub fn wrap(mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Option<usize>) -> Result<Output> {
+pub fn wrap(
+    mechanism: &Mechanism,
+    wrapping: &Key,
+    key: &Key,
+    room: Option<usize>,
+) -> Result<Output> {
     let work = serving(mechanism.kind, CKF_WRAP)?.work;
     check_wrappable(wrapping, key)?;
     seal(work, mechanism, wrapping, key, room).map_err(|e| {
@@ -43,7 +48,12 @@ fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
     if attributes.flag(CKA_WRAP_WITH_TRUSTED) && !wrapping.object.attributes.flag(CKA_TRUSTED) {
         return Err(CKR_KEY_NOT_WRAPPABLE.into());
     }
-    let wanted = wrapping.object.attributes.bytes(CKA_WRAP_TEMPLATE).map(unflatten).unwrap_or_default();
+    let wanted = wrapping
+        .object
+        .attributes
+        .bytes(CKA_WRAP_TEMPLATE)
+        .map(unflatten)
+        .unwrap_or_default();
     match wanted.0.iter().all(|a| a.matches(attributes.bytes(a.kind))) {
         true => Ok(()),
         // 5.18.3 names this value for it.
@@ -51,7 +61,13 @@ fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
     }
 }
 
-fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Option<usize>) -> Result<Output> {
+fn seal(
+    work: Work,
+    mechanism: &Mechanism,
+    wrapping: &Key,
+    key: &Key,
+    room: Option<usize>,
+) -> Result<Output> {
     let value = || match key.material(mechanism.kind, None)? {
         Material::Local(value) => Ok(value),
         Material::Remote(..) => Err(Error::from(CKR_KEY_NOT_WRAPPABLE)),
@@ -66,7 +82,9 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
             let kek = match keywrap::kek(work, mechanism, wrapping, CKA_WRAP, ability) {
                 Ok(Material::Local(kek)) => kek,
                 Ok(Material::Remote(store, kek)) => {
-                    if let Some(output) = wrapped_len(work, key).and_then(|len| Output::early(len, room)) {
+                    if let Some(output) =
+                        wrapped_len(work, key).and_then(|len| Output::early(len, room))
+                    {
                         return Ok(output);
                     }
                     match wrap_there(work, store.as_ref(), &kek, key) {
@@ -75,7 +93,9 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
                     }
                 }
                 // The value of a key of this process would have to travel to the store, which takes no such request.
-                Err(e) if only_there(work, mechanism, wrapping, &e) && key.object.uid().is_none() => {
+                Err(e)
+                    if only_there(work, mechanism, wrapping, &e) && key.object.uid().is_none() =>
+                {
                     return Err(e.with_rv(CKR_KEY_NOT_WRAPPABLE));
                 }
                 Err(e) => return Err(e),
@@ -85,8 +105,13 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
         Work::RsaAesKeyWrap => {
             let (aes_len, inner) = rsa_aes(mechanism)?;
             let aes = rng::bytes(aes_len)?;
-            let mut transport =
-                CipherOperation::for_usage(Direction::Encrypt, Work::RsaOaep, &inner, wrapping.clone(), CKA_WRAP)?;
+            let mut transport = CipherOperation::for_usage(
+                Direction::Encrypt,
+                Work::RsaOaep,
+                &inner,
+                wrapping.clone(),
+                CKA_WRAP,
+            )?;
             let Output::Bytes(sealed) = transport.run(aes.expose(), Some(usize::MAX))? else {
                 return Err(CKR_FUNCTION_FAILED.into());
             };
@@ -94,7 +119,13 @@ fn seal(work: Work, mechanism: &Mechanism, wrapping: &Key, key: &Key, room: Opti
             Ok(whole([sealed.expose(), &wrapped].concat()))
         }
         _ => {
-            let mut cipher = CipherOperation::for_usage(Direction::Encrypt, work, mechanism, wrapping.clone(), CKA_WRAP)?;
+            let mut cipher = CipherOperation::for_usage(
+                Direction::Encrypt,
+                work,
+                mechanism,
+                wrapping.clone(),
+                CKA_WRAP,
+            )?;
             let value = value()?;
             let padded = match work {
                 Work::Cipher(key_type, super::table::Mode::Ecb | super::table::Mode::Cbc) => {
@@ -121,7 +152,9 @@ pub fn unwrap(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result
 fn for_unwrapping(error: Error) -> Error {
     let rv = match error.rv() {
         CKR_KEY_TYPE_INCONSISTENT => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
-        CKR_KEY_HANDLE_INVALID | CKR_WRAPPING_KEY_HANDLE_INVALID => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
+        CKR_KEY_HANDLE_INVALID | CKR_WRAPPING_KEY_HANDLE_INVALID => {
+            CKR_UNWRAPPING_KEY_HANDLE_INVALID
+        }
         CKR_ENCRYPTED_DATA_INVALID | CKR_AEAD_DECRYPT_FAILED => CKR_WRAPPED_KEY_INVALID,
         CKR_ENCRYPTED_DATA_LEN_RANGE => CKR_WRAPPED_KEY_LEN_RANGE,
         other => other,
@@ -131,7 +164,13 @@ fn for_unwrapping(error: Error) -> Error {
 
 fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result<Secret> {
     let decrypt = |work, mechanism: &Mechanism, data: &[u8]| {
-        let mut cipher = CipherOperation::for_usage(Direction::Decrypt, work, mechanism, unwrapping.clone(), CKA_UNWRAP)?;
+        let mut cipher = CipherOperation::for_usage(
+            Direction::Decrypt,
+            work,
+            mechanism,
+            unwrapping.clone(),
+            CKA_UNWRAP,
+        )?;
         match cipher.run(data, Some(usize::MAX))? {
             Output::Bytes(value) => Ok(value),
             _ => Err(Error::from(CKR_FUNCTION_FAILED)),
@@ -140,14 +179,22 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
     match work {
         Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 => {
             let kek = match (
-                keywrap::kek(work, mechanism, unwrapping, CKA_UNWRAP, in_store(work).map(Ability::Unwrap))?,
+                keywrap::kek(
+                    work,
+                    mechanism,
+                    unwrapping,
+                    CKA_UNWRAP,
+                    in_store(work).map(Ability::Unwrap),
+                )?,
                 in_store(work),
             ) {
                 (Material::Local(kek), _) => kek,
-                (Material::Remote(store, kek), Some(wrapping)) => match store.unwrap(&kek, wrapping, wrapped) {
-                    Ok(value) => return Ok(value),
-                    Err(e) => instead(mechanism, unwrapping, e)?,
-                },
+                (Material::Remote(store, kek), Some(wrapping)) => {
+                    match store.unwrap(&kek, wrapping, wrapped) {
+                        Ok(value) => return Ok(value),
+                        Err(e) => instead(mechanism, unwrapping, e)?,
+                    }
+                }
                 (Material::Remote(..), None) => return Err(CKR_MECHANISM_INVALID.into()),
             };
             keywrap::unwrap(work, kek.expose(), wrapped)
@@ -158,7 +205,9 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
                 return Err(CKR_KEY_TYPE_INCONSISTENT.into());
             }
             let len = unwrapping.modulus_len()?;
-            let (sealed, wrapped) = wrapped.split_at_checked(len).ok_or(CKR_WRAPPED_KEY_LEN_RANGE)?;
+            let (sealed, wrapped) = wrapped
+                .split_at_checked(len)
+                .ok_or(CKR_WRAPPED_KEY_LEN_RANGE)?;
             let aes = decrypt(Work::RsaOaep, &inner, sealed)?;
             if aes.len() != aes_len {
                 return Err(CKR_WRAPPED_KEY_INVALID.into());
@@ -170,19 +219,45 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
 }
 
 /// A secret key of these attributes that the store unwraps to keep, so that its value is never here; `None` where it comes here.
-pub fn source(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8], attributes: &Attributes) -> Result<Option<Source>> {
+pub fn source(
+    mechanism: &Mechanism,
+    unwrapping: &Key,
+    wrapped: &[u8],
+    attributes: &Attributes,
+) -> Result<Option<Source>> {
     let work = serving(mechanism.kind, CKF_UNWRAP)?.work;
-    let Some(wrapping) = in_store(work) else { return Ok(None) };
+    let Some(wrapping) = in_store(work) else {
+        return Ok(None);
+    };
     // A check value wants the value to be checked with.
-    let plain = attributes.bytes(CKA_CHECK_VALUE).is_none_or(<[u8]>::is_empty);
+    let plain = attributes
+        .bytes(CKA_CHECK_VALUE)
+        .is_none_or(<[u8]>::is_empty);
     if !attributes.flag(CKA_TOKEN) || attributes.class() != CKO_SECRET_KEY || !plain {
         return Ok(None);
     }
-    let Some(len) = value_len(wrapping, wrapped.len(), attributes) else { return Ok(None) };
-    Ok(match keywrap::kek(work, mechanism, unwrapping, CKA_UNWRAP, Some(Ability::Unwrap(wrapping))).map_err(for_unwrapping)? {
-        Material::Local(_) => None,
-        Material::Remote(_, kek) => Some(Source::Wrapped { kek, wrapping, wrapped: wrapped.to_vec(), len }),
-    })
+    let Some(len) = value_len(wrapping, wrapped.len(), attributes) else {
+        return Ok(None);
+    };
+    Ok(
+        match keywrap::kek(
+            work,
+            mechanism,
+            unwrapping,
+            CKA_UNWRAP,
+            Some(Ability::Unwrap(wrapping)),
+        )
+        .map_err(for_unwrapping)?
+        {
+            Material::Local(_) => None,
+            Material::Remote(_, kek) => Some(Source::Wrapped {
+                kek,
+                wrapping,
+                wrapped: wrapped.to_vec(),
+                len,
+            }),
+        },
+    )
 }
 
 /// Length of the secret key in `wrapped` bytes, where type and wrapping leave only one.
@@ -191,10 +266,14 @@ fn value_len(wrapping: Wrapping, wrapped: usize, attributes: &Attributes) -> Opt
     let len = match wrapping {
         Wrapping::Kw => wrapped.checked_sub(8).filter(|len| len % 8 == 0),
         // Padding hides up to 7 bytes: only types of a few lengths show theirs.
-        Wrapping::Kwp if matches!(key_type, CKK_AES | CKK_DES3 | CKK_CHACHA20) => wrapped.checked_sub(8),
+        Wrapping::Kwp if matches!(key_type, CKK_AES | CKK_DES3 | CKK_CHACHA20) => {
+            wrapped.checked_sub(8)
+        }
         Wrapping::Kwp => None,
     }?;
-    let said = attributes.number(CKA_VALUE_LEN).is_none_or(|said| said == len as CK_ULONG);
+    let said = attributes
+        .number(CKA_VALUE_LEN)
+        .is_none_or(|said| said == len as CK_ULONG);
     (said && value::is_key_length(key_type, len)).then_some(len)
 }
 
@@ -210,18 +289,31 @@ fn in_store(work: Work) -> Option<Wrapping> {
 /// Whether a key encryption key is refused because its store alone could use it.
 fn only_there(work: Work, mechanism: &Mechanism, kek: &Key, error: &Error) -> bool {
     let allowed = kek.object.attributes.allows(mechanism.kind);
-    error.rv() == CKR_MECHANISM_INVALID && allowed && kek.object.uid().is_some() && in_store(work).is_some()
+    error.rv() == CKR_MECHANISM_INVALID
+        && allowed
+        && kek.object.uid().is_some()
+        && in_store(work).is_some()
 }
 
 /// Length of a wrapped secret key, where the key's is known.
 fn wrapped_len(work: Work, key: &Key) -> Option<usize> {
-    let len = key.object.attributes.number(CKA_VALUE_LEN).filter(|_| key.class() == CKO_SECRET_KEY)?;
+    let len = key
+        .object
+        .attributes
+        .number(CKA_VALUE_LEN)
+        .filter(|_| key.class() == CKO_SECRET_KEY)?;
     in_store(work).and_then(|_| Some(usize::try_from(len).ok()?.next_multiple_of(8) + 8))
 }
 
 fn wrap_there(work: Work, store: &dyn KeyStore, kek: &Uid, key: &Key) -> Result<Vec<u8>> {
-    let (Some(wrapping), Some(uid)) = (in_store(work), key.object.uid()) else { return Err(CKR_MECHANISM_INVALID.into()) };
-    let class = if key.class() == CKO_PRIVATE_KEY { Class::PrivateKey } else { Class::SecretKey };
+    let (Some(wrapping), Some(uid)) = (in_store(work), key.object.uid()) else {
+        return Err(CKR_MECHANISM_INVALID.into());
+    };
+    let class = if key.class() == CKO_PRIVATE_KEY {
+        Class::PrivateKey
+    } else {
+        Class::SecretKey
+    };
     store.wrap(kek, wrapping, uid, class)
 }
 
@@ -229,7 +321,9 @@ fn wrap_there(work: Work, store: &dyn KeyStore, kek: &Uid, key: &Key) -> Result<
 fn instead(mechanism: &Mechanism, kek: &Key, error: Error) -> Result<Arc<Secret>> {
     match error.rv() {
         // About the other key: with a value that can be had, it is wrapped here.
-        CKR_KEY_NOT_WRAPPABLE if kek.may_be_had() => kek.instead(mechanism.kind, error.with_rv(CKR_MECHANISM_INVALID)),
+        CKR_KEY_NOT_WRAPPABLE if kek.may_be_had() => {
+            kek.instead(mechanism.kind, error.with_rv(CKR_MECHANISM_INVALID))
+        }
         CKR_KEY_NOT_WRAPPABLE | CKR_KEY_UNEXTRACTABLE | CKR_WRAPPED_KEY_INVALID => Err(error),
         _ => kek.instead(mechanism.kind, error),
     }
@@ -238,10 +332,29 @@ fn instead(mechanism: &Mechanism, kek: &Key, error: Error) -> Result<Arc<Secret>
 /// The length of the AES key of `CKM_RSA_AES_KEY_WRAP`, and the mechanism that transports it.
 fn rsa_aes(mechanism: &Mechanism) -> Result<(usize, Mechanism)> {
     match &mechanism.params {
-        Params::RsaAesKeyWrap { aes_bits: bits @ (128 | 192 | 256), oaep: Some(oaep) } => match oaep.as_ref() {
-            Params::Oaep { hash, mgf, source, label } => {
-                let params = Params::Oaep { hash: *hash, mgf: *mgf, source: *source, label: label.clone() };
-                Ok((*bits as usize / 8, Mechanism { kind: mechanism.kind, params }))
+        Params::RsaAesKeyWrap {
+            aes_bits: bits @ (128 | 192 | 256),
+            oaep: Some(oaep),
+        } => match oaep.as_ref() {
+            Params::Oaep {
+                hash,
+                mgf,
+                source,
+                label,
+            } => {
+                let params = Params::Oaep {
+                    hash: *hash,
+                    mgf: *mgf,
+                    source: *source,
+                    label: label.clone(),
+                };
+                Ok((
+                    *bits as usize / 8,
+                    Mechanism {
+                        kind: mechanism.kind,
+                        params,
+                    },
+                ))
             }
             _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
         },

@@ -26,7 +26,10 @@ pub struct Underived {
 
 impl From<Error> for Underived {
     fn from(error: Error) -> Underived {
-        Underived { error, template: None }
+        Underived {
+            error,
+            template: None,
+        }
     }
 }
 
@@ -56,7 +59,9 @@ impl Module {
         base: CK_OBJECT_HANDLE,
         template: Template,
     ) -> Result<CK_OBJECT_HANDLE> {
-        let keys = self.derive_keys(h, mechanism, base, template).map_err(|e| e.error)?;
+        let keys = self
+            .derive_keys(h, mechanism, base, template)
+            .map_err(|e| e.error)?;
         Ok(*keys.first().ok_or(CKR_FUNCTION_FAILED)?)
     }
 
@@ -80,13 +85,18 @@ impl Module {
         let mut wanted = Vec::with_capacity(1 + further.len());
         for (i, template) in std::iter::once(template).chain(further).enumerate() {
             let made = Wanted::of(&session, mechanism.kind, template, attributes);
-            wanted.push(made.map_err(|error| Underived { error, template: i.checked_sub(1) })?);
+            wanted.push(made.map_err(|error| Underived {
+                error,
+                template: i.checked_sub(1),
+            })?);
         }
         let lens: Vec<_> = wanted.iter().map(|key| key.len).collect();
         let derived = derive(&mechanism, &base, &lens, &|handle| session.mech_key(handle))?;
         let mut made = Vec::with_capacity(wanted.len());
         for (i, (key, value)) in wanted.into_iter().zip(&derived.values).enumerate() {
-            let added = key.filled(&derived, attributes, value).and_then(|(a, v)| self.add(&session, a, Source::Given(v)));
+            let added = key
+                .filled(&derived, attributes, value)
+                .and_then(|(a, v)| self.add(&session, a, Source::Given(v)));
             match added {
                 Ok(object) => made.push(object),
                 Err(error) => {
@@ -94,7 +104,10 @@ impl Module {
                     for object in &made {
                         let _ = session.token.destroy(object);
                     }
-                    return Err(Underived { error, template: i.checked_sub(1) });
+                    return Err(Underived {
+                        error,
+                        template: i.checked_sub(1),
+                    });
                 }
             }
         }
@@ -104,17 +117,29 @@ impl Module {
 
 impl Wanted {
     /// What a template asks for, with what the base key demands.
-    fn of(session: &Session, mechanism: CK_MECHANISM_TYPE, mut template: Template, base: &Attributes) -> Result<Wanted> {
+    fn of(
+        session: &Session,
+        mechanism: CK_MECHANISM_TYPE,
+        mut template: Template,
+        base: &Attributes,
+    ) -> Result<Wanted> {
         let rights = session.rights();
         let data = mechanism == CKM_HKDF_DATA;
         let mut len = None;
         if data && template.bytes(CKA_VALUE_LEN).is_some() {
             // Data have no such attribute; here it says how much to derive.
-            len = Some(template.number(CKA_VALUE_LEN).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?);
+            len = Some(
+                template
+                    .number(CKA_VALUE_LEN)
+                    .ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?,
+            );
             template.0.retain(|a| a.kind != CKA_VALUE_LEN);
         }
         let class = if data { CKO_DATA } else { CKO_SECRET_KEY };
-        let imposed = base.bytes(CKA_DERIVE_TEMPLATE).map(unflatten).unwrap_or_default();
+        let imposed = base
+            .bytes(CKA_DERIVE_TEMPLATE)
+            .map(unflatten)
+            .unwrap_or_default();
         let key_type = imposed.number(CKA_KEY_TYPE).unwrap_or(CKK_GENERIC_SECRET);
         let key_type = (!data && template.number(CKA_KEY_TYPE).is_none()).then_some(key_type);
         let mut draft = template.draft(Purpose::Derive, Some(class), key_type, rights)?;
@@ -127,15 +152,26 @@ impl Wanted {
         let guarded = is_guarded(&draft.attributes);
         draft.complete();
         rights.check(&draft.attributes)?;
-        Ok(Wanted { draft, len, says, guarded })
+        Ok(Wanted {
+            draft,
+            len,
+            says,
+            guarded,
+        })
     }
 
     /// The attributes and the value of the key that was derived from `base` and others.
-    fn filled(mut self, derived: &Derived, base: &Attributes, value: &Secret) -> Result<(Attributes, Secret)> {
+    fn filled(
+        mut self,
+        derived: &Derived,
+        base: &Attributes,
+        value: &Secret,
+    ) -> Result<(Attributes, Secret)> {
         if self.draft.attributes.class() == CKO_DATA {
             return Ok((self.draft.attributes, value.duplicate()));
         }
-        let parents = || std::iter::once(base).chain(derived.others.iter().map(|key| &key.object.attributes));
+        let parents =
+            || std::iter::once(base).chain(derived.others.iter().map(|key| &key.object.attributes));
         match derived.guard {
             Guard::Inherits => parents().try_for_each(|parent| inherit(&mut self.draft, parent))?,
             Guard::AsBase => {
@@ -151,11 +187,22 @@ impl Wanted {
             Guard::Free => {}
         }
         let mut attributes = self.draft.attributes;
-        let (sensitive, hidden) = (attributes.flag(CKA_SENSITIVE), !attributes.flag(CKA_EXTRACTABLE));
-        attributes.set_flag(CKA_ALWAYS_SENSITIVE, sensitive && parents().all(|p| p.flag(CKA_ALWAYS_SENSITIVE)));
-        attributes.set_flag(CKA_NEVER_EXTRACTABLE, hidden && parents().all(|p| p.flag(CKA_NEVER_EXTRACTABLE)));
+        let (sensitive, hidden) = (
+            attributes.flag(CKA_SENSITIVE),
+            !attributes.flag(CKA_EXTRACTABLE),
+        );
+        attributes.set_flag(
+            CKA_ALWAYS_SENSITIVE,
+            sensitive && parents().all(|p| p.flag(CKA_ALWAYS_SENSITIVE)),
+        );
+        attributes.set_flag(
+            CKA_NEVER_EXTRACTABLE,
+            hidden && parents().all(|p| p.flag(CKA_NEVER_EXTRACTABLE)),
+        );
         let value = value.expose();
-        let value = value.get(..self.len.unwrap_or(value.len())).ok_or(CKR_KEY_SIZE_RANGE)?;
+        let value = value
+            .get(..self.len.unwrap_or(value.len()))
+            .ok_or(CKR_KEY_SIZE_RANGE)?;
         let value = match attributes.key_type() {
             Some(CKK_DES3) => value::with_parity(value),
             _ => Secret::new(value.to_vec()),

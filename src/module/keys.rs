@@ -20,7 +20,12 @@ const RANDOM_MAX: usize = 1 << 28;
 
 impl Module {
     /// `C_GenerateKey`.
-    pub fn generate_key(&self, h: CK_SESSION_HANDLE, mechanism: Mechanism, template: Template) -> Result<CK_OBJECT_HANDLE> {
+    pub fn generate_key(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Mechanism,
+        template: Template,
+    ) -> Result<CK_OBJECT_HANDLE> {
         let session = self.session(h)?;
         let key_type = match mech::serving(mechanism.kind, CKF_GENERATE)?.work {
             Work::KeyGen(key_type) => {
@@ -31,7 +36,12 @@ impl Module {
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
         let rights = session.rights();
-        let mut draft = template.draft(Purpose::Generate, Some(CKO_SECRET_KEY), Some(key_type), rights)?;
+        let mut draft = template.draft(
+            Purpose::Generate,
+            Some(CKO_SECRET_KEY),
+            Some(key_type),
+            rights,
+        )?;
         let (from, to, _) = value::key_lengths(key_type);
         let len = match draft.attributes.number(CKA_VALUE_LEN) {
             Some(len) => usize::try_from(len).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?,
@@ -52,7 +62,11 @@ impl Module {
                 Source::Given(value)
             }
             // Nobody knows the check value of a key that is not made yet.
-            _ if draft.attributes.bytes(CKA_CHECK_VALUE).is_some_and(|check| !check.is_empty()) => {
+            _ if draft
+                .attributes
+                .bytes(CKA_CHECK_VALUE)
+                .is_some_and(|check| !check.is_empty()) =>
+            {
                 return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
             }
             _ => Source::Made(len as u32 * 8),
@@ -76,8 +90,18 @@ impl Module {
         };
         check_bare(&mechanism)?;
         let rights = session.rights();
-        let mut public = public.draft(Purpose::Generate, Some(CKO_PUBLIC_KEY), Some(key_type), rights)?;
-        let mut private = private.draft(Purpose::Generate, Some(CKO_PRIVATE_KEY), Some(key_type), rights)?;
+        let mut public = public.draft(
+            Purpose::Generate,
+            Some(CKO_PUBLIC_KEY),
+            Some(key_type),
+            rights,
+        )?;
+        let mut private = private.draft(
+            Purpose::Generate,
+            Some(CKO_PRIVATE_KEY),
+            Some(key_type),
+            rights,
+        )?;
         let plan = PairPlan::of(&mut public.attributes, &mut private.attributes)?;
         generated(&mut public, mechanism.kind);
         generated(&mut private, mechanism.kind);
@@ -85,8 +109,15 @@ impl Module {
         rights.check(&private.attributes)?;
         let _operations = session.operations();
         let token = &session.token;
-        if public.attributes.flag(CKA_TOKEN) && private.attributes.flag(CKA_TOKEN) && plan.is_usual() {
-            match token.add_pair(public.attributes.clone(), private.attributes.clone(), plan.bits()) {
+        if public.attributes.flag(CKA_TOKEN)
+            && private.attributes.flag(CKA_TOKEN)
+            && plan.is_usual()
+        {
+            match token.add_pair(
+                public.attributes.clone(),
+                private.attributes.clone(),
+                plan.bits(),
+            ) {
                 // A server that makes no such pair may keep one.
                 Err(e) if is_refusal(&e) && token.policy() != CryptoPolicy::Server => {
                     crate::log!(Warn, "a key pair is made here and registered: {e}");
@@ -122,7 +153,9 @@ impl Module {
         let session = self.session(h)?;
         mech::serving(mechanism.kind, CKF_WRAP)?;
         let _operations = session.operations();
-        let wrapping = session.mech_key(wrapping).map_err(|e| handle_error(e, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
+        let wrapping = session
+            .mech_key(wrapping)
+            .map_err(|e| handle_error(e, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
         let key = session.mech_key(key)?;
         mech::wrap::wrap(&mechanism, &wrapping, &key, room)
     }
@@ -140,9 +173,21 @@ impl Module {
         mech::serving(mechanism.kind, CKF_UNWRAP)?;
         let rights = session.rights();
         let _operations = session.operations();
-        let unwrapping = session.mech_key(unwrapping).map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
-        let imposed = unwrapping.object.attributes.bytes(CKA_UNWRAP_TEMPLATE).map(unflatten).unwrap_or_default();
-        let mut draft = template.draft(Purpose::Unwrap, imposed.number(CKA_CLASS), imposed.number(CKA_KEY_TYPE), rights)?;
+        let unwrapping = session
+            .mech_key(unwrapping)
+            .map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
+        let imposed = unwrapping
+            .object
+            .attributes
+            .bytes(CKA_UNWRAP_TEMPLATE)
+            .map(unflatten)
+            .unwrap_or_default();
+        let mut draft = template.draft(
+            Purpose::Unwrap,
+            imposed.number(CKA_CLASS),
+            imposed.number(CKA_KEY_TYPE),
+            rights,
+        )?;
         draft.impose(&imposed, Purpose::Unwrap, rights)?;
         if !matches!(draft.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
             return Err(CKR_TEMPLATE_INCONSISTENT.into());
@@ -154,7 +199,9 @@ impl Module {
         }
         draft.complete();
         rights.check(&draft.attributes)?;
-        if let Some(source) = mech::wrap::source(&mechanism, &unwrapping, wrapped, &draft.attributes)? {
+        if let Some(source) =
+            mech::wrap::source(&mechanism, &unwrapping, wrapped, &draft.attributes)?
+        {
             let mut attributes = draft.attributes.clone();
             if let Source::Wrapped { len, .. } = &source {
                 attributes.set_number(CKA_VALUE_LEN, *len as CK_ULONG);
@@ -174,7 +221,9 @@ impl Module {
         };
         let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(misfit))?;
         value::adopt(&mut draft.attributes, &value)?;
-        Ok(self.add(&session, draft.attributes, Source::Given(value))?.handle)
+        Ok(self
+            .add(&session, draft.attributes, Source::Given(value))?
+            .handle)
     }
 
     /// `C_SeedRandom`: mixed into what [`Module::generate_random`] gives, whose own seed is the operating system's.
@@ -195,12 +244,17 @@ impl Module {
 
 /// True when a server understood and refused, and not for want of permission.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Pkcs11) && error.rv() != CKR_TOKEN_WRITE_PROTECTED
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Pkcs11)
+        && error.rv() != CKR_TOKEN_WRITE_PROTECTED
 }
 
 /// A handle that is no key, in the words of a function with several.
 fn handle_error(error: Error, rv: CK_RV) -> Error {
-    if error.rv() == CKR_KEY_HANDLE_INVALID { error.with_rv(rv) } else { error }
+    if error.rv() == CKR_KEY_HANDLE_INVALID {
+        error.with_rv(rv)
+    } else {
+        error
+    }
 }
 
 /// A value for a key of these attributes: of a length that its type has, cut to `CKA_VALUE_LEN` where padding made it longer.
@@ -214,11 +268,19 @@ pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
             Kind::Ec(curve) => key_type == spec::key_type_of(curve),
         };
         // Written anew: an RSA key may have come without its primes.
-        return if fits { key.to_pkcs8() } else { Err(CKR_TEMPLATE_INCONSISTENT.into()) };
+        return if fits {
+            key.to_pkcs8()
+        } else {
+            Err(CKR_TEMPLATE_INCONSISTENT.into())
+        };
     }
-    let len = attributes.number(CKA_VALUE_LEN).map_or(Some(value.len()), |len| usize::try_from(len).ok());
+    let len = attributes
+        .number(CKA_VALUE_LEN)
+        .map_or(Some(value.len()), |len| usize::try_from(len).ok());
     match len {
-        Some(len) if len <= value.len() && value::is_key_length(key_type, len) => Ok(Secret::new(value.expose()[..len].to_vec())),
+        Some(len) if len <= value.len() && value::is_key_length(key_type, len) => {
+            Ok(Secret::new(value.expose()[..len].to_vec()))
+        }
         _ => Err(CKR_TEMPLATE_INCONSISTENT.into()),
     }
 }
@@ -226,7 +288,9 @@ pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
 /// A private key in DER without the zeros that `CKM_AES_KEY_WRAP` fills its last block with (3.0, 2.14.3).
 fn without_fill(der: &[u8]) -> &[u8] {
     match parse_der(der) {
-        Ok((fill, _)) if fill.len() < 8 && fill.iter().all(|&byte| byte == 0) => &der[..der.len() - fill.len()],
+        Ok((fill, _)) if fill.len() < 8 && fill.iter().all(|&byte| byte == 0) => {
+            &der[..der.len() - fill.len()]
+        }
         _ => der,
     }
 }
@@ -260,7 +324,9 @@ fn check_exponent(exponent: &[u8]) -> Result<()> {
     if exponent.len() > 5 {
         return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
     }
-    let number = exponent.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = exponent
+        .iter()
+        .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     match number {
         3..0x2_0000_0000 if number % 2 == 1 => Ok(()),
         _ => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
@@ -276,17 +342,25 @@ enum PairPlan {
 impl PairPlan {
     fn of(public: &mut Attributes, private: &mut Attributes) -> Result<PairPlan> {
         if public.key_type() == Some(CKK_RSA) {
-            let bits = public.number(CKA_MODULUS_BITS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+            let bits = public
+                .number(CKA_MODULUS_BITS)
+                .ok_or(CKR_TEMPLATE_INCOMPLETE)?;
             let entry = mech::entry(CKM_RSA_PKCS_KEY_PAIR_GEN)?;
             if !(entry.min..=entry.max).contains(&bits) {
                 return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
             }
             private.set_number(CKA_MODULUS_BITS, bits);
             let exponent = public.bytes(CKA_PUBLIC_EXPONENT).unwrap_or(&[1, 0, 1]);
-            let start = exponent.iter().position(|&b| b != 0).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
+            let start = exponent
+                .iter()
+                .position(|&b| b != 0)
+                .ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
             let exponent = exponent[start..].to_vec();
             check_exponent(&exponent)?;
-            return Ok(PairPlan::Rsa { bits: bits as u32, exponent });
+            return Ok(PairPlan::Rsa {
+                bits: bits as u32,
+                exponent,
+            });
         }
         let curve = value::curve(public)?;
         if private.has(CKA_EC_PARAMS) && value::curve(private)? != curve {

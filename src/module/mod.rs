@@ -49,11 +49,22 @@ impl Module {
     /// Reads a token directory. No network.
     pub fn at(dir: TokenDir, handles: Arc<Handles>) -> Result<Module> {
         let slots = Slots::read(&dir, &handles)?;
-        let (sessions, random, closed) = (Mutex::default(), Seeded::default(), AtomicBool::new(false));
-        Ok(Module { dir, handles, slots: Mutex::new(slots), sessions, random, closed })
+        let (sessions, random, closed) =
+            (Mutex::default(), Seeded::default(), AtomicBool::new(false));
+        Ok(Module {
+            dir,
+            handles,
+            slots: Mutex::new(slots),
+            sessions,
+            random,
+            closed,
+        })
     }
 
     fn session(&self, h: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
-        Ok(lock(&self.sessions).get(&h).cloned().ok_or(CKR_SESSION_HANDLE_INVALID)?)
+        Ok(lock(&self.sessions)
+            .get(&h)
+            .cloned()
+            .ok_or(CKR_SESSION_HANDLE_INVALID)?)
     }
 }

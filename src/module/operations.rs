@@ -4,7 +4,9 @@ use super::Module;
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::error::Result;
-use crate::mech::{CipherOperation, DigestOperation, Key, Mechanism, Output, SignOperation, VerifyOperation};
+use crate::mech::{
+    CipherOperation, DigestOperation, Key, Mechanism, Output, SignOperation, VerifyOperation,
+};
 use crate::session::{Active, Operations, end, end_with, go_on};
 
 /// Which operation of a session.
@@ -33,30 +35,64 @@ impl Module {
         crate::mech::entry(mechanism.kind)?;
         let key = session.mech_key(key)?;
         let locked = key.object.attributes.flag(CKA_ALWAYS_AUTHENTICATE);
-        *slot = Some(Active { operation: new(mechanism, key)?, locked });
+        *slot = Some(Active {
+            operation: new(mechanism, key)?,
+            locked,
+        });
         Ok(())
     }
 
-    fn end<T>(&self, h: CK_SESSION_HANDLE, slot: Slot<T>, work: impl FnOnce(&mut T) -> Result<Output>) -> Result<Output> {
+    fn end<T>(
+        &self,
+        h: CK_SESSION_HANDLE,
+        slot: Slot<T>,
+        work: impl FnOnce(&mut T) -> Result<Output>,
+    ) -> Result<Output> {
         end(slot(&mut self.session(h)?.operations()), work)
     }
 
-    fn go_on<T, R>(&self, h: CK_SESSION_HANDLE, slot: Slot<T>, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    fn go_on<T, R>(
+        &self,
+        h: CK_SESSION_HANDLE,
+        slot: Slot<T>,
+        work: impl FnOnce(&mut T) -> Result<R>,
+    ) -> Result<R> {
         go_on(slot(&mut self.session(h)?.operations()), work)
     }
 
     /// `C_EncryptInit`; `None` (a NULL mechanism, 3.0) ends an active operation.
-    pub fn encrypt_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.encrypt, |m, key| CipherOperation::new(Direction::Encrypt, &m, key))
+    pub fn encrypt_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.encrypt,
+            |m, key| CipherOperation::new(Direction::Encrypt, &m, key),
+        )
     }
 
     /// `C_Encrypt`.
-    pub fn encrypt(&self, h: CK_SESSION_HANDLE, data: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn encrypt(
+        &self,
+        h: CK_SESSION_HANDLE,
+        data: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.end(h, |o| &mut o.encrypt, |op| op.run(data, room))
     }
 
     /// `C_EncryptUpdate`.
-    pub fn encrypt_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn encrypt_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.go_on(h, |o| &mut o.encrypt, |op| op.update(part, room))
     }
 
@@ -66,17 +102,38 @@ impl Module {
     }
 
     /// `C_DecryptInit`; `None` ends an active operation.
-    pub fn decrypt_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.decrypt, |m, key| CipherOperation::new(Direction::Decrypt, &m, key))
+    pub fn decrypt_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.decrypt,
+            |m, key| CipherOperation::new(Direction::Decrypt, &m, key),
+        )
     }
 
     /// `C_Decrypt`.
-    pub fn decrypt(&self, h: CK_SESSION_HANDLE, data: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn decrypt(
+        &self,
+        h: CK_SESSION_HANDLE,
+        data: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.end(h, |o| &mut o.decrypt, |op| op.run(data, room))
     }
 
     /// `C_DecryptUpdate`.
-    pub fn decrypt_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn decrypt_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.go_on(h, |o| &mut o.decrypt, |op| op.update(part, room))
     }
 
@@ -90,12 +147,19 @@ impl Module {
         let session = self.session(h)?;
         let mut operations = session.operations();
         let Some(mechanism) = mechanism else {
-            return Ok(operations.digest.take().map(drop).ok_or(CKR_ARGUMENTS_BAD)?);
+            return Ok(operations
+                .digest
+                .take()
+                .map(drop)
+                .ok_or(CKR_ARGUMENTS_BAD)?);
         };
         if operations.digest.is_some() {
             return Err(CKR_OPERATION_ACTIVE.into());
         }
-        operations.digest = Some(Active { operation: DigestOperation::new(&mechanism)?, locked: false });
+        operations.digest = Some(Active {
+            operation: DigestOperation::new(&mechanism)?,
+            locked: false,
+        });
         Ok(())
     }
 
@@ -126,8 +190,19 @@ impl Module {
     }
 
     /// `C_SignInit`; `None` ends an active operation.
-    pub fn sign_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.sign, |m, key| SignOperation::new(&m, key, false))
+    pub fn sign_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.sign,
+            |m, key| SignOperation::new(&m, key, false),
+        )
     }
 
     /// `C_Sign`.
@@ -146,23 +221,52 @@ impl Module {
     }
 
     /// `C_SignRecoverInit`; `None` ends an active operation.
-    pub fn sign_recover_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.sign_recover, |m, key| SignOperation::new(&m, key, true))
+    pub fn sign_recover_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.sign_recover,
+            |m, key| SignOperation::new(&m, key, true),
+        )
     }
 
     /// `C_SignRecover`.
-    pub fn sign_recover(&self, h: CK_SESSION_HANDLE, data: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn sign_recover(
+        &self,
+        h: CK_SESSION_HANDLE,
+        data: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         self.end(h, |o| &mut o.sign_recover, |op| op.run(data, room))
     }
 
     /// `C_VerifyInit`; `None` ends an active operation.
-    pub fn verify_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.verify, |m, key| VerifyOperation::new(&m, key, false))
+    pub fn verify_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.verify,
+            |m, key| VerifyOperation::new(&m, key, false),
+        )
     }
 
     /// `C_Verify`.
     pub fn verify(&self, h: CK_SESSION_HANDLE, data: &[u8], signature: &[u8]) -> Result<()> {
-        end_with(&mut self.session(h)?.operations().verify, |op| op.run(data, signature))
+        end_with(&mut self.session(h)?.operations().verify, |op| {
+            op.run(data, signature)
+        })
     }
 
     /// `C_VerifyUpdate`.
@@ -172,24 +276,54 @@ impl Module {
 
     /// `C_VerifyFinal`.
     pub fn verify_final(&self, h: CK_SESSION_HANDLE, signature: &[u8]) -> Result<()> {
-        end_with(&mut self.session(h)?.operations().verify, |op| op.finish(signature))
+        end_with(&mut self.session(h)?.operations().verify, |op| {
+            op.finish(signature)
+        })
     }
 
     /// `C_VerifyRecoverInit`; `None` ends an active operation.
-    pub fn verify_recover_init(&self, h: CK_SESSION_HANDLE, mechanism: Option<Mechanism>, key: CK_OBJECT_HANDLE) -> Result<()> {
-        self.start(h, mechanism, key, |o| &mut o.verify_recover, |m, key| VerifyOperation::new(&m, key, true))
+    pub fn verify_recover_init(
+        &self,
+        h: CK_SESSION_HANDLE,
+        mechanism: Option<Mechanism>,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        self.start(
+            h,
+            mechanism,
+            key,
+            |o| &mut o.verify_recover,
+            |m, key| VerifyOperation::new(&m, key, true),
+        )
     }
 
     /// `C_VerifyRecover`.
-    pub fn verify_recover(&self, h: CK_SESSION_HANDLE, signature: &[u8], room: Option<usize>) -> Result<Output> {
-        self.end(h, |o| &mut o.verify_recover, |op| op.recover(signature, room))
+    pub fn verify_recover(
+        &self,
+        h: CK_SESSION_HANDLE,
+        signature: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
+        self.end(
+            h,
+            |o| &mut o.verify_recover,
+            |op| op.recover(signature, room),
+        )
     }
 
     /// `C_DigestEncryptUpdate`.
-    pub fn digest_encrypt_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn digest_encrypt_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        operations.digest.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+        operations
+            .digest
+            .as_ref()
+            .ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
         let output = go_on(&mut operations.encrypt, |op| op.update(part, room))?;
         if let Output::Bytes(_) = output {
             go_on(&mut operations.digest, |op| op.update(part))?;
@@ -198,10 +332,18 @@ impl Module {
     }
 
     /// `C_DecryptDigestUpdate`.
-    pub fn decrypt_digest_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn decrypt_digest_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        operations.digest.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+        operations
+            .digest
+            .as_ref()
+            .ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
         let output = go_on(&mut operations.decrypt, |op| op.update(part, room))?;
         if let Output::Bytes(text) = &output {
             go_on(&mut operations.digest, |op| op.update(text.expose()))?;
@@ -210,7 +352,12 @@ impl Module {
     }
 
     /// `C_SignEncryptUpdate`.
-    pub fn sign_encrypt_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn sign_encrypt_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
         // Before anything is encrypted: it may wait for its login.
@@ -223,10 +370,18 @@ impl Module {
     }
 
     /// `C_DecryptVerifyUpdate`.
-    pub fn decrypt_verify_update(&self, h: CK_SESSION_HANDLE, part: &[u8], room: Option<usize>) -> Result<Output> {
+    pub fn decrypt_verify_update(
+        &self,
+        h: CK_SESSION_HANDLE,
+        part: &[u8],
+        room: Option<usize>,
+    ) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        operations.verify.as_ref().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+        operations
+            .verify
+            .as_ref()
+            .ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
         let output = go_on(&mut operations.decrypt, |op| op.update(part, room))?;
         if let Output::Bytes(text) = &output {
             go_on(&mut operations.verify, |op| op.update(text.expose()))?;

@@ -37,7 +37,10 @@ impl Module {
         let session = sessions.remove(&h).ok_or(CKR_SESSION_HANDLE_INVALID)?;
         session.token.close_session(h);
         // The last one to leave logs out (5.6.2).
-        if !sessions.values().any(|s| s.token.uuid() == session.token.uuid()) {
+        if !sessions
+            .values()
+            .any(|s| s.token.uuid() == session.token.uuid())
+        {
             let _ = session.token.logout();
         }
         Ok(())
@@ -65,7 +68,12 @@ impl Module {
     pub fn session_info(&self, h: CK_SESSION_HANDLE) -> Result<CK_SESSION_INFO> {
         let session = self.session(h)?;
         let flags = CKF_SERIAL_SESSION | if session.write { CKF_RW_SESSION } else { 0 };
-        Ok(CK_SESSION_INFO { slotID: session.slot, state: session.state(), flags, ulDeviceError: 0 })
+        Ok(CK_SESSION_INFO {
+            slotID: session.slot,
+            state: session.state(),
+            flags,
+            ulDeviceError: 0,
+        })
     }
 
     /// Whether `h` is a session, before anything else of a call is looked at.
@@ -74,7 +82,12 @@ impl Module {
     }
 
     /// `C_Login`; `pin` is `None` for a NULL pointer.
-    pub fn login(&self, h: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: Option<&[u8]>) -> Result<()> {
+    pub fn login(
+        &self,
+        h: CK_SESSION_HANDLE,
+        user: CK_USER_TYPE,
+        pin: Option<&[u8]>,
+    ) -> Result<()> {
         let session = self.session(h)?;
         match user {
             CKU_USER => {
@@ -106,7 +119,10 @@ impl Module {
     /// Checking a PIN takes time, in which the token's last session may have been closed: then nobody would be left who could log out.
     fn check_not_deserted(&self, session: &Session) -> Result<()> {
         let sessions = lock(&self.sessions);
-        if !sessions.values().any(|s| s.token.uuid() == session.token.uuid()) {
+        if !sessions
+            .values()
+            .any(|s| s.token.uuid() == session.token.uuid())
+        {
             let _ = session.token.logout();
             return Err(CKR_SESSION_CLOSED.into());
         }
@@ -114,14 +130,23 @@ impl Module {
     }
 
     fn check_no_read_only(&self, token: &Token) -> Result<()> {
-        match lock(&self.sessions).values().any(|s| s.token.uuid() == token.uuid() && !s.write) {
+        match lock(&self.sessions)
+            .values()
+            .any(|s| s.token.uuid() == token.uuid() && !s.write)
+        {
             true => Err(CKR_SESSION_READ_ONLY_EXISTS.into()),
             false => Ok(()),
         }
     }
 
     /// `C_LoginUser`: tokens have one user and one SO, so the only name is none.
-    pub fn login_user(&self, h: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: Option<&[u8]>, name: &[u8]) -> Result<()> {
+    pub fn login_user(
+        &self,
+        h: CK_SESSION_HANDLE,
+        user: CK_USER_TYPE,
+        pin: Option<&[u8]>,
+        name: &[u8],
+    ) -> Result<()> {
         self.session(h)?;
         if !name.is_empty() {
             return Err(CKR_ARGUMENTS_BAD.into());
@@ -134,7 +159,11 @@ impl Module {
         let session = self.session(h)?;
         session.token.logout()?;
         // Operations with private keys do not outlive the login (5.6.8); a session that is busy ends its call first.
-        let all: Vec<_> = lock(&self.sessions).values().filter(|s| s.token.uuid() == session.token.uuid()).cloned().collect();
+        let all: Vec<_> = lock(&self.sessions)
+            .values()
+            .filter(|s| s.token.uuid() == session.token.uuid())
+            .cloned()
+            .collect();
         for session in all {
             session.operations().clear();
         }
@@ -148,16 +177,27 @@ impl Module {
             return Err(CKR_USER_NOT_LOGGED_IN.into());
         }
         let pin = Secret::new(pin_of(pin)?.to_vec());
-        session.token.files().init_user_pin(&*session.token.key()?, UserPin::Given(&pin))
+        session
+            .token
+            .files()
+            .init_user_pin(&*session.token.key()?, UserPin::Given(&pin))
     }
 
     /// `C_SetPIN`: of who is logged in, of the user when nobody is.
-    pub fn set_pin(&self, h: CK_SESSION_HANDLE, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<()> {
+    pub fn set_pin(
+        &self,
+        h: CK_SESSION_HANDLE,
+        old: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<()> {
         let session = self.session(h)?;
         let (old, new) = (pin_of(old)?, pin_of(new)?);
         match session.state() {
             CKS_RW_SO_FUNCTIONS => session.token.files().set_so_pin(old, new),
-            CKS_RW_PUBLIC_SESSION | CKS_RW_USER_FUNCTIONS => session.token.files().set_user_pin(old, &Secret::new(new.to_vec())),
+            CKS_RW_PUBLIC_SESSION | CKS_RW_USER_FUNCTIONS => session
+                .token
+                .files()
+                .set_user_pin(old, &Secret::new(new.to_vec())),
             _ => Err(CKR_SESSION_READ_ONLY.into()),
         }
     }
@@ -175,7 +215,10 @@ impl Module {
         if !operations.have_state() {
             return Err(CKR_OPERATION_NOT_INITIALIZED.into());
         }
-        let digest = operations.digest.as_ref().filter(|_| !operations.uses_keys());
+        let digest = operations
+            .digest
+            .as_ref()
+            .filter(|_| !operations.uses_keys());
         let state = digest.ok_or(CKR_STATE_UNSAVEABLE)?.operation.state()?;
         Ok(Output::early(state.len(), room).unwrap_or(Output::Bytes(Secret::new(state))))
     }
@@ -195,7 +238,10 @@ impl Module {
         }
         let mut operations = session.operations();
         operations.clear();
-        operations.digest = Some(Active { operation, locked: false });
+        operations.digest = Some(Active {
+            operation,
+            locked: false,
+        });
         Ok(())
     }
 }

@@ -35,7 +35,11 @@ enum Slot {
 impl Slots {
     /// The slots of a token directory.
     pub fn read(dir: &TokenDir, handles: &Arc<Handles>) -> Result<Slots> {
-        let mut slots = Slots { tokens: Vec::new(), free: 0, told: Vec::new() };
+        let mut slots = Slots {
+            tokens: Vec::new(),
+            free: 0,
+            told: Vec::new(),
+        };
         slots.refresh(dir.load()?.tokens, dir, handles);
         slots.told = slots.ids().collect();
         Ok(slots)
@@ -81,7 +85,11 @@ impl Module {
     }
 
     fn refresh_slots(&self) -> Result<()> {
-        let tokens = self.dir.load().map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))?.tokens;
+        let tokens = self
+            .dir
+            .load()
+            .map_err(|e| e.with_rv(CKR_FUNCTION_FAILED))?
+            .tokens;
         lock(&self.slots).refresh(tokens, &self.dir, &self.handles);
         Ok(())
     }
@@ -128,7 +136,10 @@ impl Module {
             model: padded("mrhsm"),
             serialNumber: padded(""),
             // States of digests are saved, and no others: none needs a key to be restored.
-            flags: CKF_RNG | CKF_LOGIN_REQUIRED | CKF_DUAL_CRYPTO_OPERATIONS | CKF_RESTORE_KEY_NOT_NEEDED,
+            flags: CKF_RNG
+                | CKF_LOGIN_REQUIRED
+                | CKF_DUAL_CRYPTO_OPERATIONS
+                | CKF_RESTORE_KEY_NOT_NEEDED,
             ulMaxSessionCount: CK_EFFECTIVELY_INFINITE,
             ulSessionCount: 0,
             ulMaxRwSessionCount: CK_EFFECTIVELY_INFINITE,
@@ -144,7 +155,9 @@ impl Module {
             utcTime: padded(""),
         };
         let found = lock(&self.slots).get(slot)?;
-        let Slot::Token(token) = found else { return Ok(info) };
+        let Slot::Token(token) = found else {
+            return Ok(info);
+        };
         let config = token.config();
         info.label = padded(&config.label);
         info.model = padded(match config.settings.store {
@@ -156,7 +169,10 @@ impl Module {
         if token.files().has_user_pin().unwrap_or(false) {
             info.flags |= CKF_USER_PIN_INITIALIZED;
         }
-        for session in lock(&self.sessions).values().filter(|s| s.token.uuid() == token.uuid()) {
+        for session in lock(&self.sessions)
+            .values()
+            .filter(|s| s.token.uuid() == token.uuid())
+        {
             info.ulSessionCount += 1;
             info.ulRwSessionCount += CK_ULONG::from(session.write);
         }
@@ -193,44 +209,73 @@ impl Module {
     }
 
     /// `C_GetMechanismInfo`.
-    pub fn mechanism_info(&self, slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_INFO> {
+    pub fn mechanism_info(
+        &self,
+        slot: CK_SLOT_ID,
+        kind: CK_MECHANISM_TYPE,
+    ) -> Result<CK_MECHANISM_INFO> {
         let slot = lock(&self.slots).get(slot)?;
         let entry = mech::entry(kind)?;
         let hardware = match slot {
             Slot::Token(token) if entry.in_store() && token.works_in_store() => CKF_HW,
             _ => 0,
         };
-        Ok(CK_MECHANISM_INFO { ulMinKeySize: entry.min, ulMaxKeySize: entry.max, flags: entry.flags | hardware })
+        Ok(CK_MECHANISM_INFO {
+            ulMinKeySize: entry.min,
+            ulMaxKeySize: entry.max,
+            flags: entry.flags | hardware,
+        })
     }
 
     /// `C_InitToken`; `so_pin` is `None` for a NULL pointer, `label` as given, blank padded.
     ///
     /// A token made in the free slot stays in it until the slots are listed anew. A token that exists loses the objects it made
     /// and its user PIN; its hosts and the cluster's keys stay.
-    pub fn init_token(&self, slot: CK_SLOT_ID, so_pin: Option<&[u8]>, label: &[u8; 32]) -> Result<()> {
+    pub fn init_token(
+        &self,
+        slot: CK_SLOT_ID,
+        so_pin: Option<&[u8]>,
+        label: &[u8; 32],
+    ) -> Result<()> {
         let found = lock(&self.slots).get(slot)?;
         let so_pin = so_pin.ok_or(CKR_ARGUMENTS_BAD)?;
         // Some callers pass a C string (PyKCS11): what stands behind its end is no text.
         let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
-        let label = std::str::from_utf8(label).map_err(|_| CKR_ARGUMENTS_BAD)?.trim_end_matches(' ');
+        let label = std::str::from_utf8(label)
+            .map_err(|_| CKR_ARGUMENTS_BAD)?
+            .trim_end_matches(' ');
         config::check_label(label).map_err(Error::input)?;
         match found {
             Slot::Free => {
                 let so_pin = Secret::new(so_pin.to_vec());
                 let settings = self.dir.load()?.defaults;
                 let (user_pin, identity) = (UserPin::None, IdentityChange::default());
-                let config = create_token(&self.dir, &NewToken { label, so_pin: &so_pin, user_pin, settings, identity })?;
+                let config = create_token(
+                    &self.dir,
+                    &NewToken {
+                        label,
+                        so_pin: &so_pin,
+                        user_pin,
+                        settings,
+                        identity,
+                    },
+                )?;
                 let token = Arc::new(Token::new(&self.dir, config, self.handles.clone()));
                 let mut slots = lock(&self.slots);
                 slots.tokens.push((slot, token));
                 slots.free += 1;
             }
             Slot::Token(token) => {
-                if lock(&self.sessions).values().any(|s| s.token.uuid() == token.uuid()) {
+                if lock(&self.sessions)
+                    .values()
+                    .any(|s| s.token.uuid() == token.uuid())
+                {
                     return Err(CKR_SESSION_EXISTS.into());
                 }
                 token.login(Who::So, so_pin)?;
-                let done = token.destroy_all().and_then(|()| token.files().reinit(so_pin, label));
+                let done = token
+                    .destroy_all()
+                    .and_then(|()| token.files().reinit(so_pin, label));
                 let _ = token.logout();
                 done?;
                 let mut config = token.config();

@@ -52,11 +52,20 @@ impl Connection {
     pub fn open(host: &Host, tls: &Tls, timeout: Duration, until: Instant) -> Result<Connection> {
         let session = tls.start(host)?;
         let tcp = connect(host, timeout, until)?;
-        tcp.set_nodelay(true).map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
+        tcp.set_nodelay(true)
+            .map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
         let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
-        let mut connection = Connection { host: host.clone(), session, tcp, answered: false, opened: Instant::now() };
+        let mut connection = Connection {
+            host: host.clone(),
+            session,
+            tcp,
+            answered: false,
+            opened: Instant::now(),
+        };
         let until = until.min(Instant::now() + timeout);
-        connection.handshake(until).map_err(|fault| connection.handshake_failed(fault, timeout))?;
+        connection
+            .handshake(until)
+            .map_err(|fault| connection.handshake_failed(fault, timeout))?;
         Ok(connection)
     }
 
@@ -66,7 +75,10 @@ impl Connection {
     /// `Unreachable` when the request cannot have been executed, because not all of it was sent; `Broken` when it may have
     /// been; `Protocol` when what came is no response. After any error the connection is of no further use.
     pub fn exchange(&mut self, frame: &[u8], max: usize, until: Instant) -> Result<Secret> {
-        self.session.writer().write_all(frame).map_err(|e| self.lost(Fault::Io(e), false))?;
+        self.session
+            .writer()
+            .write_all(frame)
+            .map_err(|e| self.lost(Fault::Io(e), false))?;
         if let Err(e) = self.flush(until) {
             // A server that refuses us says why before it resets the connection; its alert may still be readable.
             let fault = match self.pump(Instant::now() + Duration::from_millis(50)) {
@@ -76,14 +88,16 @@ impl Connection {
             return Err(self.lost(fault, false));
         }
         let mut head = [0u8; HEADER_LEN];
-        self.read_exact(&mut head, until).map_err(|fault| self.lost(fault, true))?;
+        self.read_exact(&mut head, until)
+            .map_err(|fault| self.lost(fault, true))?;
         let total = frame_length(&head, max).map_err(|e| e.context(&self.host))?;
         let mut answer = Vec::with_capacity(total.min(TRUSTED_LEN));
         answer.extend_from_slice(&head);
         while answer.len() < total {
             let start = answer.len();
             answer.resize(total.min(start + TRUSTED_LEN), 0);
-            self.read_exact(&mut answer[start..], until).map_err(|fault| self.lost(fault, true))?;
+            self.read_exact(&mut answer[start..], until)
+                .map_err(|fault| self.lost(fault, true))?;
         }
         self.answered = true;
         Ok(Secret::new(answer))
@@ -136,7 +150,11 @@ impl Connection {
 
     fn flush(&mut self, until: Instant) -> io::Result<()> {
         while self.session.wants_write() {
-            if self.session.write_tls(&mut Timed { tcp: &mut self.tcp, until })? == 0 {
+            if self.session.write_tls(&mut Timed {
+                tcp: &mut self.tcp,
+                until,
+            })? == 0
+            {
                 return Err(ErrorKind::WriteZero.into());
             }
         }
@@ -145,7 +163,11 @@ impl Connection {
 
     /// Reads once from the network and decrypts what came.
     fn pump(&mut self, until: Instant) -> std::result::Result<(), Fault> {
-        if self.session.read_tls(&mut Timed { tcp: &mut self.tcp, until })? == 0 {
+        if self.session.read_tls(&mut Timed {
+            tcp: &mut self.tcp,
+            until,
+        })? == 0
+        {
             return Err(Fault::Eof);
         }
         if let Err(e) = self.session.process_new_packets() {
@@ -156,7 +178,11 @@ impl Connection {
         Ok(())
     }
 
-    fn read_exact(&mut self, mut buffer: &mut [u8], until: Instant) -> std::result::Result<(), Fault> {
+    fn read_exact(
+        &mut self,
+        mut buffer: &mut [u8],
+        until: Instant,
+    ) -> std::result::Result<(), Fault> {
         while !buffer.is_empty() {
             match self.session.reader().read(buffer) {
                 Ok(0) => return Err(Fault::Eof),
@@ -174,9 +200,10 @@ impl Connection {
         let host = &self.host;
         match fault {
             Fault::Tls(e) => tls::explain(host, &e),
-            Fault::Io(e) if e.kind() == ErrorKind::TimedOut => {
-                unreachable(format!("{host} accepts connections but does not answer TLS within {}", seconds(timeout)))
-            }
+            Fault::Io(e) if e.kind() == ErrorKind::TimedOut => unreachable(format!(
+                "{host} accepts connections but does not answer TLS within {}",
+                seconds(timeout)
+            )),
             Fault::Io(e) => broke_off(host).because(e),
             Fault::Eof => broke_off(host),
         }
@@ -185,16 +212,23 @@ impl Connection {
     /// The connection failed during an exchange; `sent` when all of the request was.
     fn lost(&self, fault: Fault, sent: bool) -> Error {
         let host = &self.host;
-        let kind = if sent { Kind::Broken } else { Kind::Unreachable };
+        let kind = if sent {
+            Kind::Broken
+        } else {
+            Kind::Unreachable
+        };
         let error = |sentence: String| Error::new(kind, CKR_DEVICE_ERROR, sentence);
         match fault {
             Fault::Tls(e) if !self.answered => tls::explain(host, &e),
             Fault::Tls(e) => error(format!("{host} broke off TLS")).because(e),
-            Fault::Io(e) if e.kind() == ErrorKind::TimedOut => error(format!("{host} did not answer in time")),
-            // In TLS 1.3 our side of the handshake is complete before the server has looked at our certificate.
-            Fault::Eof | Fault::Io(_) if !self.answered && self.is_tls13() => {
-                error(format!("{host} closed the connection instead of answering; probably {}", tls::client_refused(host)))
+            Fault::Io(e) if e.kind() == ErrorKind::TimedOut => {
+                error(format!("{host} did not answer in time"))
             }
+            // In TLS 1.3 our side of the handshake is complete before the server has looked at our certificate.
+            Fault::Eof | Fault::Io(_) if !self.answered && self.is_tls13() => error(format!(
+                "{host} closed the connection instead of answering; probably {}",
+                tls::client_refused(host)
+            )),
             Fault::Eof => error(format!("{host} closed the connection instead of answering")),
             Fault::Io(e) => error(format!("the connection to {host} broke")).because(e),
         }
@@ -209,13 +243,18 @@ fn connect(host: &Host, timeout: Duration, until: Instant) -> Result<TcpStream> 
     let addresses: Vec<SocketAddr> = (host.name.as_str(), host.port)
         .to_socket_addrs()
         .map_err(|e| {
-            unreachable(format!("the host '{}' is unknown: check its spelling and this machine's DNS", host.name)).because(e)
+            unreachable(format!(
+                "the host '{}' is unknown: check its spelling and this machine's DNS",
+                host.name
+            ))
+            .because(e)
         })?
         .take(MAX_ADDRESSES)
         .collect();
     let mut failure = unreachable(format!("the host '{}' has no address", host.name));
     for (tried, address) in addresses.iter().enumerate() {
-        let fair = until.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
+        let fair =
+            until.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
         let wait = timeout.min(fair).max(Duration::from_millis(1));
         failure = match TcpStream::connect_timeout(address, wait) {
             Ok(tcp) => return Ok(tcp),
@@ -223,9 +262,9 @@ fn connect(host: &Host, timeout: Duration, until: Instant) -> Result<TcpStream> 
                 "{host} does not answer within {}: is it up, and does a firewall let us through?",
                 seconds(wait)
             )),
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                unreachable(format!("{host} refuses connections: no KMIP server listens on that port"))
-            }
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused => unreachable(format!(
+                "{host} refuses connections: no KMIP server listens on that port"
+            )),
             Err(e) => unreachable(format!("{host} cannot be reached")).because(e),
         };
     }
@@ -237,7 +276,9 @@ fn unreachable(sentence: String) -> Error {
 }
 
 fn broke_off(host: &Host) -> Error {
-    unreachable(format!("{host} broke off the TLS handshake: it does not accept our client certificate, or it is no KMIP server"))
+    unreachable(format!(
+        "{host} broke off the TLS handshake: it does not accept our client certificate, or it is no KMIP server"
+    ))
 }
 
 fn seconds(duration: Duration) -> String {
@@ -269,7 +310,9 @@ impl Timed<'_> {
             limit(self.tcp.get_ref(), self.left()?)?;
             match io(self.tcp) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
                 done => return done,
             }
         }
@@ -291,7 +334,9 @@ impl Write for Timed<'_> {
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.run(TcpStream::set_write_timeout, |tcp| tcp.get_ref().write_vectored(parts))
+        self.run(TcpStream::set_write_timeout, |tcp| {
+            tcp.get_ref().write_vectored(parts)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

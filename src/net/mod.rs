@@ -38,15 +38,23 @@ pub struct Host {
 impl Host {
     /// Parses `name`, `name:port`, an IPv4 or IPv6 address, or `[IPv6]:port`; `port` is used where none is given.
     pub fn parse(text: &str, port: u16) -> Result<Host> {
-        let wrong =
-            || Error::input(format!("'{text}' is not a host: write a name or an IP address, with :PORT if it has its own"));
+        let wrong = || {
+            Error::input(format!(
+                "'{text}' is not a host: write a name or an IP address, with :PORT if it has its own"
+            ))
+        };
         let text = text.trim();
         let (name, port) = if text.parse::<Ipv6Addr>().is_ok() {
             (text, port)
         } else if let Some(rest) = text.strip_prefix('[') {
             match rest.split_once(']') {
                 Some((name, "")) => (name, port),
-                Some((name, rest)) => (name, rest.strip_prefix(':').and_then(|p| p.parse().ok()).ok_or_else(wrong)?),
+                Some((name, rest)) => (
+                    name,
+                    rest.strip_prefix(':')
+                        .and_then(|p| p.parse().ok())
+                        .ok_or_else(wrong)?,
+                ),
                 None => return Err(wrong()),
             }
         } else if let Some((name, port)) = text.rsplit_once(':') {
@@ -61,7 +69,10 @@ impl Host {
         }
         // Whether the name can be verified is decided here, not at the first handshake.
         rustls_pki_types::ServerName::try_from(name).map_err(|_| wrong())?;
-        Ok(Host { name: name.to_owned(), port })
+        Ok(Host {
+            name: name.to_owned(),
+            port,
+        })
     }
 }
 
@@ -105,7 +116,10 @@ pub struct Config {
 impl Credential {
     /// A second copy: explicit because each copy of a password is one more to lose.
     pub fn duplicate(&self) -> Credential {
-        Credential { username: self.username.clone(), password: self.password.duplicate() }
+        Credential {
+            username: self.username.clone(),
+            password: self.password.duplicate(),
+        }
     }
 }
 
@@ -138,7 +152,10 @@ pub struct Health {
 ///
 /// It blocks; a program that wants to ask several hosts at once calls it from threads of its own.
 pub fn probe(config: &Config, host: usize) -> Result<Health> {
-    let host = config.hosts.get(host).ok_or_else(|| Error::input("there is no such host"))?;
+    let host = config
+        .hosts
+        .get(host)
+        .ok_or_else(|| Error::input("there is no such host"))?;
     let call_config = Config {
         credential: config.credential.as_ref().map(Credential::duplicate),
         version: config.version,
@@ -152,7 +169,11 @@ pub fn probe(config: &Config, host: usize) -> Result<Health> {
     let version = call.version()?;
     // A version that is pinned was not negotiated: only an answer shows that the host is there and lets us in.
     let functions = vec![QueryFunction::QUERY_SERVER_INFORMATION];
-    let vendor = call.request(&QueryRequest { query_functions: functions })?.vendor_identification;
+    let vendor = call
+        .request(&QueryRequest {
+            query_functions: functions,
+        })?
+        .vendor_identification;
     Ok(Health { version, vendor })
 }
 

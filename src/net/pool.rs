@@ -90,7 +90,11 @@ impl Peer {
     fn put(&self, connection: Connection) {
         let mut idle = self.idle();
         idle.push_back((connection, Instant::now()));
-        let surplus = if idle.len() > KEPT { idle.pop_front() } else { None };
+        let surplus = if idle.len() > KEPT {
+            idle.pop_front()
+        } else {
+            None
+        };
         drop(idle);
         drop(surplus);
     }
@@ -156,12 +160,23 @@ impl Pool {
 
     /// One attempt at one host: on an idle connection, and if that turns out dead on a new one. A silent host leaves time for the
     /// `hosts_left` (it included), unless only an answer can tell whether the request was executed.
-    fn attempt(&self, peer: &Peer, frame: &[u8], replay: Replay, until: Instant, hosts_left: u32) -> Result<Secret> {
+    fn attempt(
+        &self,
+        peer: &Peer,
+        frame: &[u8],
+        replay: Replay,
+        until: Instant,
+        hosts_left: u32,
+    ) -> Result<Secret> {
         let share = || {
             let now = Instant::now();
             now + until.saturating_duration_since(now) / hosts_left.max(1)
         };
-        let patience = if replay == Replay::Safe { share() } else { until };
+        let patience = if replay == Replay::Safe {
+            share()
+        } else {
+            until
+        };
         if let Some(mut connection) = peer.take() {
             match connection.exchange(frame, self.max_response, patience) {
                 Ok(answer) => {
@@ -224,7 +239,11 @@ impl Transport for Pool {
     }
 
     fn peer(&self) -> String {
-        self.hosts.iter().map(|p| p.host.to_string()).collect::<Vec<_>>().join(", ")
+        self.hosts
+            .iter()
+            .map(|p| p.host.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -240,10 +259,22 @@ fn summary(mut failures: Vec<Error>) -> Error {
         _ => 2,
     };
     match failures.iter().max_by_key(|e| rank(e)) {
-        None => Error::new(Kind::Input, CKR_DEVICE_REMOVED, "no KMIP host is set: 'mrhsm set -ip HOST'"),
+        None => Error::new(
+            Kind::Input,
+            CKR_DEVICE_REMOVED,
+            "no KMIP host is set: 'mrhsm set -ip HOST'",
+        ),
         Some(worst) => {
-            let all = failures.iter().map(Error::to_string).collect::<Vec<_>>().join("; ");
-            Error::new(worst.kind(), worst.rv(), format!("no KMIP host can be used: {all}"))
+            let all = failures
+                .iter()
+                .map(Error::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+            Error::new(
+                worst.kind(),
+                worst.rv(),
+                format!("no KMIP host can be used: {all}"),
+            )
         }
     }
 }
@@ -253,8 +284,10 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if self.pid != std::process::id() {
             for peer in &mut self.hosts {
-                let idle = std::mem::take(peer.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
-                idle.into_iter().for_each(|(connection, _)| connection.abandon());
+                let idle =
+                    std::mem::take(peer.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
+                idle.into_iter()
+                    .for_each(|(connection, _)| connection.abandon());
             }
         }
     }

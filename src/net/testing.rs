@@ -6,9 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -36,10 +41,18 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
+        Authority {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
-    pub(crate) fn sign(&self, names: &[&str], purpose: ExtendedKeyUsagePurpose, until_year: i32) -> Pair {
+    pub(crate) fn sign(
+        &self,
+        names: &[&str],
+        purpose: ExtendedKeyUsagePurpose,
+        until_year: i32,
+    ) -> Pair {
         let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![purpose];
@@ -48,7 +61,10 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "leaf");
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+        Pair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     pub(crate) fn server(&self, names: &[&str]) -> Pair {
@@ -67,8 +83,18 @@ impl Authority {
     /// A client for one local port, with short times.
     pub(crate) fn config(&self, ports: &[u16]) -> Config {
         let tls = Tls::new(Some(&self.client()), &self.trust(), None).unwrap();
-        let hosts = ports.iter().map(|&port| Host { name: "127.0.0.1".into(), port }).collect();
-        Config { connect_timeout: Duration::from_millis(400), deadline: Duration::from_millis(800), ..Config::new(hosts, tls) }
+        let hosts = ports
+            .iter()
+            .map(|&port| Host {
+                name: "127.0.0.1".into(),
+                port,
+            })
+            .collect();
+        Config {
+            connect_timeout: Duration::from_millis(400),
+            deadline: Duration::from_millis(800),
+            ..Config::new(hosts, tls)
+        }
     }
 
     /// What a server of this authority uses, which asks its clients for a certificate of `clients`.
@@ -80,12 +106,24 @@ impl Authority {
     ) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap())
+            .unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .unwrap();
         let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        Arc::new(builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap())
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap();
+        Arc::new(
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain, key)
+                .unwrap(),
+        )
     }
 }
 
@@ -113,21 +151,30 @@ impl Server {
     }
 
     /// Serves TLS sessions.
-    pub(crate) fn tls(config: Arc<ServerConfig>, serve: impl Fn(usize, Session) + Send + Sync + 'static) -> Server {
+    pub(crate) fn tls(
+        config: Arc<ServerConfig>,
+        serve: impl Fn(usize, Session) + Send + Sync + 'static,
+    ) -> Server {
         Server::raw(move |number, tcp| {
             tcp.set_nodelay(true).unwrap();
-            serve(number, StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp));
+            serve(
+                number,
+                StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp),
+            );
         })
     }
 
     /// Answers every frame with itself, as a response.
     pub(crate) fn echo(authority: &Authority) -> Server {
         let pair = authority.server(&["127.0.0.1", "localhost"]);
-        Server::tls(authority.server_config(&pair, authority, rustls::ALL_VERSIONS), |_, mut session| {
-            while let Some(frame) = read_frame(&mut session) {
-                answer(&mut session, &frame);
-            }
-        })
+        Server::tls(
+            authority.server_config(&pair, authority, rustls::ALL_VERSIONS),
+            |_, mut session| {
+                while let Some(frame) = read_frame(&mut session) {
+                    answer(&mut session, &frame);
+                }
+            },
+        )
     }
 
     /// Connections accepted so far.

@@ -13,21 +13,33 @@ use super::{Config, Host, Identity, Tls, Trust};
 use crate::error::{Error, Kind};
 
 fn exchange(pool: &Pool, replay: Replay) -> Result<usize, Error> {
-    pool.exchange(&frame(64), replay, Instant::now() + Duration::from_millis(800)).map(|answer| answer.len())
+    pool.exchange(
+        &frame(64),
+        replay,
+        Instant::now() + Duration::from_millis(800),
+    )
+    .map(|answer| answer.len())
 }
 
 /// The error of one exchange with a server on `port`, which must end by the deadline.
 fn failure(config: &Config) -> Error {
     let start = Instant::now();
     let error = exchange(&Pool::new(config), Replay::OnlyIfUnsent).expect_err("must fail");
-    assert!(start.elapsed() < Duration::from_millis(1500), "took {:?}: {error}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(1500),
+        "took {:?}: {error}",
+        start.elapsed()
+    );
     error
 }
 
 #[track_caller]
 fn says(error: &Error, kind: Kind, words: &str) {
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(words), "'{error}' does not say '{words}'");
+    assert!(
+        error.to_string().contains(words),
+        "'{error}' does not say '{words}'"
+    );
 }
 
 #[test]
@@ -36,7 +48,13 @@ fn one_connection_serves_many_requests() {
     let server = Server::echo(&authority);
     let pool = Pool::new(&authority.config(&[server.port]));
     for len in [8, 64, 16_384, 3_000_000] {
-        let answer = pool.exchange(&frame(len), Replay::OnlyIfUnsent, Instant::now() + Duration::from_secs(5)).unwrap();
+        let answer = pool
+            .exchange(
+                &frame(len),
+                Replay::OnlyIfUnsent,
+                Instant::now() + Duration::from_secs(5),
+            )
+            .unwrap();
         assert_eq!(answer.len(), len as usize + 8);
         assert!(answer.expose()[8..].iter().all(|&b| b == 0x5a));
     }
@@ -47,31 +65,53 @@ fn one_connection_serves_many_requests() {
 fn a_server_certificate_we_do_not_trust() {
     let (authority, other) = (Authority::new("ca"), Authority::new("other"));
     let server = Server::echo(&other);
-    says(&failure(&authority.config(&[server.port])), Kind::Tls, "is not signed by a CA that we trust");
+    says(
+        &failure(&authority.config(&[server.port])),
+        Kind::Tls,
+        "is not signed by a CA that we trust",
+    );
 }
 
 #[test]
 fn an_expired_server_certificate() {
     let authority = Authority::new("ca");
     let pair = authority.sign(&["127.0.0.1"], ServerAuth, 2020);
-    let server =
-        Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut s| drop(read_frame(&mut s)));
-    says(&failure(&authority.config(&[server.port])), Kind::Tls, "expired on 2020-01-01");
+    let server = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut s| drop(read_frame(&mut s)),
+    );
+    says(
+        &failure(&authority.config(&[server.port])),
+        Kind::Tls,
+        "expired on 2020-01-01",
+    );
 }
 
 #[test]
 fn a_wrong_name_and_the_override() {
     let authority = Authority::new("ca");
     let pair = authority.server(&["kmip.example.com", "10.1.2.3"]);
-    let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut session| {
-        while let Some(frame) = read_frame(&mut session) {
-            answer(&mut session, &frame);
-        }
-    });
+    let server = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut session| {
+            while let Some(frame) = read_frame(&mut session) {
+                answer(&mut session, &frame);
+            }
+        },
+    );
     let mut config = authority.config(&[server.port]);
     let error = failure(&config);
-    says(&error, Kind::Tls, "is for kmip.example.com, 10.1.2.3, not for 127.0.0.1");
-    config.tls = Tls::new(Some(&authority.client()), &authority.trust(), Some("kmip.example.com")).unwrap();
+    says(
+        &error,
+        Kind::Tls,
+        "is for kmip.example.com, 10.1.2.3, not for 127.0.0.1",
+    );
+    config.tls = Tls::new(
+        Some(&authority.client()),
+        &authority.trust(),
+        Some("kmip.example.com"),
+    )
+    .unwrap();
     exchange(&Pool::new(&config), Replay::OnlyIfUnsent).unwrap();
 }
 
@@ -80,8 +120,15 @@ fn our_certificate_is_not_trusted_by_the_server() {
     let (authority, other) = (Authority::new("ca"), Authority::new("other"));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let pair = authority.server(&["127.0.0.1"]);
-        let server = Server::tls(authority.server_config(&pair, &other, &[version]), |_, mut s| drop(read_frame(&mut s)));
-        says(&failure(&authority.config(&[server.port])), Kind::Tls, "does not accept our client certificate");
+        let server = Server::tls(
+            authority.server_config(&pair, &other, &[version]),
+            |_, mut s| drop(read_frame(&mut s)),
+        );
+        says(
+            &failure(&authority.config(&[server.port])),
+            Kind::Tls,
+            "does not accept our client certificate",
+        );
     }
 }
 
@@ -90,13 +137,17 @@ fn an_end_right_after_the_handshake_points_at_our_certificate() {
     let authority = Authority::new("ca");
     let pair = authority.server(&["127.0.0.1"]);
     let config = authority.server_config(&pair, &authority, &[&rustls::version::TLS13]);
-    let server =
-        Server::tls(
-            config,
-            |_, mut session| while session.conn.is_handshaking() && session.conn.complete_io(&mut session.sock).is_ok() {},
-        );
+    let server = Server::tls(config, |_, mut session| {
+        while session.conn.is_handshaking() && session.conn.complete_io(&mut session.sock).is_ok() {
+        }
+    });
     let error = failure(&authority.config(&[server.port]));
-    assert!(error.to_string().contains("does not accept our client certificate"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("does not accept our client certificate"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -105,37 +156,84 @@ fn no_certificate_where_one_is_asked_for() {
     let server = Server::echo(&authority);
     let mut config = authority.config(&[server.port]);
     config.tls = Tls::new(None, &authority.trust(), None).unwrap();
-    says(&failure(&config), Kind::Tls, "asks for a client certificate");
+    says(
+        &failure(&config),
+        Kind::Tls,
+        "asks for a client certificate",
+    );
 }
 
 #[test]
 fn an_expired_or_mismatched_identity_is_refused_before_any_connection() {
     let authority = Authority::new("ca");
-    let (old, other) = (authority.sign(&[], ClientAuth, 2020), authority.sign(&[], ClientAuth, 2999));
-    let identity = Identity::from_pem(old.certificate.as_bytes(), old.key.as_bytes(), None).unwrap();
-    says(&Tls::new(Some(&identity), &authority.trust(), None).unwrap_err(), Kind::Tls, "expired on");
-    let error = Identity::from_pem(other.certificate.as_bytes(), old.key.as_bytes(), None).unwrap_err();
-    says(&error, Kind::Input, "does not belong to the client certificate");
-    says(&Tls::new(None, &Trust::Pem(b"nothing".to_vec()), None).unwrap_err(), Kind::Input, "no certificate");
+    let (old, other) = (
+        authority.sign(&[], ClientAuth, 2020),
+        authority.sign(&[], ClientAuth, 2999),
+    );
+    let identity =
+        Identity::from_pem(old.certificate.as_bytes(), old.key.as_bytes(), None).unwrap();
+    says(
+        &Tls::new(Some(&identity), &authority.trust(), None).unwrap_err(),
+        Kind::Tls,
+        "expired on",
+    );
+    let error =
+        Identity::from_pem(other.certificate.as_bytes(), old.key.as_bytes(), None).unwrap_err();
+    says(
+        &error,
+        Kind::Input,
+        "does not belong to the client certificate",
+    );
+    says(
+        &Tls::new(None, &Trust::Pem(b"nothing".to_vec()), None).unwrap_err(),
+        Kind::Input,
+        "no certificate",
+    );
 }
 
 #[test]
 fn closed_port_unknown_host_and_silent_host() {
     let authority = Authority::new("ca");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    says(&failure(&authority.config(&[closed])), Kind::Unreachable, "refuses connections");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    says(
+        &failure(&authority.config(&[closed])),
+        Kind::Unreachable,
+        "refuses connections",
+    );
 
     let mut config = authority.config(&[5696]);
-    config.hosts = vec![Host { name: "no-such-host.invalid".into(), port: 5696 }];
+    config.hosts = vec![Host {
+        name: "no-such-host.invalid".into(),
+        port: 5696,
+    }];
     let error = exchange(&Pool::new(&config), Replay::OnlyIfUnsent).unwrap_err();
-    says(&error, Kind::Unreachable, "'no-such-host.invalid' is unknown");
+    says(
+        &error,
+        Kind::Unreachable,
+        "'no-such-host.invalid' is unknown",
+    );
 
     let silent = Server::raw(|_, tcp| {
         std::thread::sleep(Duration::from_secs(5));
         drop(tcp);
     });
-    says(&failure(&authority.config(&[silent.port])), Kind::Unreachable, "does not answer TLS");
-    says(&failure(&Config { hosts: Vec::new(), ..authority.config(&[]) }), Kind::Input, "mrhsm set -ip");
+    says(
+        &failure(&authority.config(&[silent.port])),
+        Kind::Unreachable,
+        "does not answer TLS",
+    );
+    says(
+        &failure(&Config {
+            hosts: Vec::new(),
+            ..authority.config(&[])
+        }),
+        Kind::Input,
+        "mrhsm set -ip",
+    );
 }
 
 #[test]
@@ -145,17 +243,29 @@ fn not_tls_and_not_kmip() {
         let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         std::thread::sleep(Duration::from_millis(100));
     });
-    says(&failure(&authority.config(&[http.port])), Kind::Tls, "not with TLS");
-    for (reply, words) in
-        [(&b"HTTP/1.1 400 Bad"[..], "this is not a KMIP message"), (b"\x42\x00\x7b\x01\x7f\xff\xff\xf8", "2147483640 bytes")]
-    {
+    says(
+        &failure(&authority.config(&[http.port])),
+        Kind::Tls,
+        "not with TLS",
+    );
+    for (reply, words) in [
+        (&b"HTTP/1.1 400 Bad"[..], "this is not a KMIP message"),
+        (b"\x42\x00\x7b\x01\x7f\xff\xff\xf8", "2147483640 bytes"),
+    ] {
         let pair = authority.server(&["127.0.0.1"]);
-        let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), move |_, mut session| {
-            read_frame(&mut session);
-            let _ = session.write_all(reply);
-            let _ = read_frame(&mut session);
-        });
-        says(&failure(&authority.config(&[server.port])), Kind::Protocol, words);
+        let server = Server::tls(
+            authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+            move |_, mut session| {
+                read_frame(&mut session);
+                let _ = session.write_all(reply);
+                let _ = read_frame(&mut session);
+            },
+        );
+        says(
+            &failure(&authority.config(&[server.port])),
+            Kind::Protocol,
+            words,
+        );
     }
 }
 
@@ -164,16 +274,28 @@ fn silence_and_dribble_after_the_request_end_at_the_deadline() {
     let authority = Authority::new("ca");
     for dribble in [false, true] {
         let pair = authority.server(&["127.0.0.1"]);
-        let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), move |_, mut session| {
-            read_frame(&mut session);
-            for byte in [0x42, 0, 0x7b, 1, 0, 0, 0, 64].into_iter().chain([0; 64]) {
-                std::thread::sleep(Duration::from_millis(100));
-                if dribble && session.write_all(&[byte]).and_then(|()| session.flush()).is_err() {
-                    return;
+        let server = Server::tls(
+            authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+            move |_, mut session| {
+                read_frame(&mut session);
+                for byte in [0x42, 0, 0x7b, 1, 0, 0, 0, 64].into_iter().chain([0; 64]) {
+                    std::thread::sleep(Duration::from_millis(100));
+                    if dribble
+                        && session
+                            .write_all(&[byte])
+                            .and_then(|()| session.flush())
+                            .is_err()
+                    {
+                        return;
+                    }
                 }
-            }
-        });
-        says(&failure(&authority.config(&[server.port])), Kind::Broken, "did not answer in time");
+            },
+        );
+        says(
+            &failure(&authority.config(&[server.port])),
+            Kind::Broken,
+            "did not answer in time",
+        );
     }
 }
 
@@ -181,7 +303,11 @@ fn silence_and_dribble_after_the_request_end_at_the_deadline() {
 fn a_reset_at_every_stage_is_told_apart() {
     let authority = Authority::new("ca");
     let accepted = Server::raw(|_, tcp| reset(tcp));
-    says(&failure(&authority.config(&[accepted.port])), Kind::Unreachable, "broke off the TLS handshake");
+    says(
+        &failure(&authority.config(&[accepted.port])),
+        Kind::Unreachable,
+        "broke off the TLS handshake",
+    );
 
     // After the request, before or within the answer: it may have been executed.
     for half in [false, true] {
@@ -200,8 +326,16 @@ fn a_reset_at_every_stage_is_told_apart() {
         let pool = Pool::new(&authority.config(&[server.port]));
         exchange(&pool, Replay::OnlyIfUnsent).unwrap();
         let error = exchange(&pool, Replay::OnlyIfUnsent).unwrap_err();
-        says(&error, Kind::Broken, "closed the connection instead of answering");
-        assert_eq!(server.connections(), 1, "a request that may have been executed was sent again");
+        says(
+            &error,
+            Kind::Broken,
+            "closed the connection instead of answering",
+        );
+        assert_eq!(
+            server.connections(),
+            1,
+            "a request that may have been executed was sent again"
+        );
     }
 }
 
@@ -211,14 +345,17 @@ fn a_safe_request_is_sent_again_once_the_connection_broke() {
     let pair = authority.server(&["127.0.0.1"]);
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
-    let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), move |number, mut session| {
-        while let Some(request) = read_frame(&mut session) {
-            if seen.fetch_add(1, SeqCst) == 1 && number == 0 {
-                return;
+    let server = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        move |number, mut session| {
+            while let Some(request) = read_frame(&mut session) {
+                if seen.fetch_add(1, SeqCst) == 1 && number == 0 {
+                    return;
+                }
+                answer(&mut session, &request);
             }
-            answer(&mut session, &request);
-        }
-    });
+        },
+    );
     let pool = Pool::new(&authority.config(&[server.port]));
     exchange(&pool, Replay::Safe).unwrap();
     exchange(&pool, Replay::Safe).unwrap();
@@ -232,13 +369,16 @@ fn a_stale_idle_connection_is_replaced_unnoticed_and_its_session_resumed() {
         let pair = authority.server(&["127.0.0.1"]);
         let resumed = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&resumed);
-        let server = Server::tls(authority.server_config(&pair, &authority, &[version]), move |_, mut session| {
-            let request = read_frame(&mut session).unwrap();
-            if session.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
-                seen.fetch_add(1, SeqCst);
-            }
-            answer(&mut session, &request);
-        });
+        let server = Server::tls(
+            authority.server_config(&pair, &authority, &[version]),
+            move |_, mut session| {
+                let request = read_frame(&mut session).unwrap();
+                if session.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+                    seen.fetch_add(1, SeqCst);
+                }
+                answer(&mut session, &request);
+            },
+        );
         let pool = Pool::new(&authority.config(&[server.port]));
         for _ in 0..3 {
             exchange(&pool, Replay::OnlyIfUnsent).unwrap();
@@ -251,7 +391,11 @@ fn a_stale_idle_connection_is_replaced_unnoticed_and_its_session_resumed() {
 #[test]
 fn the_next_host_takes_over_and_stays() {
     let authority = Authority::new("ca");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let silent = Server::raw(|_, tcp| {
         std::thread::sleep(Duration::from_secs(5));
         drop(tcp);
@@ -270,10 +414,13 @@ fn the_next_host_takes_over_and_stays() {
 fn a_host_that_falls_silent_leaves_time_for_the_next_when_the_request_may_be_repeated() {
     let authority = Authority::new("ca");
     let pair = authority.server(&["127.0.0.1"]);
-    let silent = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut session| {
-        read_frame(&mut session);
-        std::thread::sleep(Duration::from_secs(5));
-    });
+    let silent = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut session| {
+            read_frame(&mut session);
+            std::thread::sleep(Duration::from_secs(5));
+        },
+    );
     let good = Server::echo(&authority);
     let config = authority.config(&[silent.port, good.port]);
     exchange(&Pool::new(&config), Replay::Safe).unwrap();
@@ -286,32 +433,66 @@ fn a_host_that_falls_silent_leaves_time_for_the_next_when_the_request_may_be_rep
 fn eight_threads_wait_for_a_slow_server_together() {
     let authority = Authority::new("ca");
     let pair = authority.server(&["127.0.0.1"]);
-    let server = Server::tls(authority.server_config(&pair, &authority, rustls::ALL_VERSIONS), |_, mut session| {
-        while let Some(request) = read_frame(&mut session) {
-            std::thread::sleep(Duration::from_millis(300));
-            answer(&mut session, &request);
-        }
+    let server = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut session| {
+            while let Some(request) = read_frame(&mut session) {
+                std::thread::sleep(Duration::from_millis(300));
+                answer(&mut session, &request);
+            }
+        },
+    );
+    let pool = Pool::new(&Config {
+        connect_timeout: Duration::from_secs(5),
+        ..authority.config(&[server.port])
     });
-    let pool = Pool::new(&Config { connect_timeout: Duration::from_secs(5), ..authority.config(&[server.port]) });
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| pool.exchange(&frame(64), Replay::OnlyIfUnsent, Instant::now() + Duration::from_secs(5)).unwrap());
+            scope.spawn(|| {
+                pool.exchange(
+                    &frame(64),
+                    Replay::OnlyIfUnsent,
+                    Instant::now() + Duration::from_secs(5),
+                )
+                .unwrap()
+            });
         }
     });
-    assert!(start.elapsed() < Duration::from_millis(1200), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(1200),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(server.connections() <= 8);
 }
 
 #[test]
 fn hosts_in_every_spelling() {
-    let parse = |s| Host::parse(s, 5696).map(|h| h.to_string()).map_err(|e| e.to_string());
+    let parse = |s| {
+        Host::parse(s, 5696)
+            .map(|h| h.to_string())
+            .map_err(|e| e.to_string())
+    };
     assert_eq!(parse("kmip1"), Ok("kmip1:5696".into()));
-    assert_eq!(parse(" kmip1.example.com:5697 "), Ok("kmip1.example.com:5697".into()));
+    assert_eq!(
+        parse(" kmip1.example.com:5697 "),
+        Ok("kmip1.example.com:5697".into())
+    );
     assert_eq!(parse("12.1.78.164"), Ok("12.1.78.164:5696".into()));
     assert_eq!(parse("::1"), Ok("[::1]:5696".into()));
     assert_eq!(parse("[fe80::1]:9"), Ok("[fe80::1]:9".into()));
-    for bad in ["", "a b", "kmip1:0", "kmip1:70000", "kmip1:", "[::1", "[::1]x", "http://kmip1", "a/b"] {
+    for bad in [
+        "",
+        "a b",
+        "kmip1:0",
+        "kmip1:70000",
+        "kmip1:",
+        "[::1",
+        "[::1]x",
+        "http://kmip1",
+        "a/b",
+    ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
 }

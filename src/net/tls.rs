@@ -36,47 +36,70 @@ impl Tls {
     ///
     /// # Errors
     /// An identity that is expired, a CA text without certificates, a name that is none.
-    pub fn new(identity: Option<&Identity>, trust: &Trust, server_name: Option<&str>) -> Result<Tls> {
+    pub fn new(
+        identity: Option<&Identity>,
+        trust: &Trust,
+        server_name: Option<&str>,
+    ) -> Result<Tls> {
         let mut roots = RootCertStore::empty();
         for certificate in trusted(trust)? {
             // One damaged root among the system's hundred must not stop the others.
             if let (Err(e), Trust::Pem(_)) = (roots.add(certificate), trust) {
-                return Err(Error::input("CA certificate: a certificate in it cannot be used").because(e));
+                return Err(
+                    Error::input("CA certificate: a certificate in it cannot be used").because(e),
+                );
             }
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|e| Error::new(Kind::Tls, CKR_DEVICE_ERROR, "TLS cannot be set up").because(e))?
+            .map_err(|e| {
+                Error::new(Kind::Tls, CKR_DEVICE_ERROR, "TLS cannot be set up").because(e)
+            })?
             .with_root_certificates(roots);
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 identity.check_dates()?;
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified()?)))
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+                    identity.certified()?,
+                )))
             }
         };
         let server_name = server_name
             .map(|name| ServerName::try_from(name.to_owned()))
             .transpose()
-            .map_err(|_| Error::input(format!("'{}' is not a DNS name or IP address", server_name.unwrap_or_default())))?;
-        Ok(Tls { config: Arc::new(config), server_name })
+            .map_err(|_| {
+                Error::input(format!(
+                    "'{}' is not a DNS name or IP address",
+                    server_name.unwrap_or_default()
+                ))
+            })?;
+        Ok(Tls {
+            config: Arc::new(config),
+            server_name,
+        })
     }
 
     /// The same client without session resumption, for servers that break off resumed handshakes.
     pub(super) fn without_resumption(&self) -> Tls {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::disabled();
-        Tls { config: Arc::new(config), server_name: self.server_name.clone() }
+        Tls {
+            config: Arc::new(config),
+            server_name: self.server_name.clone(),
+        }
     }
 
     /// Starts a session with `host`; its certificate must carry the host's name, or the one set instead.
     pub(super) fn start(&self, host: &Host) -> Result<rustls::ClientConnection> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(host.name.clone())
-                .map_err(|_| Error::input(format!("'{}' is not a DNS name or IP address", host.name)))?,
+            None => ServerName::try_from(host.name.clone()).map_err(|_| {
+                Error::input(format!("'{}' is not a DNS name or IP address", host.name))
+            })?,
         };
-        let mut session = rustls::ClientConnection::new(Arc::clone(&self.config), name).map_err(|e| explain(host, &e))?;
+        let mut session = rustls::ClientConnection::new(Arc::clone(&self.config), name)
+            .map_err(|e| explain(host, &e))?;
         // A frame is handed over whole, so that it leaves in as few writes as TLS records allow.
         session.set_buffer_limit(None);
         Ok(session)
@@ -86,7 +109,9 @@ impl Tls {
 impl std::fmt::Debug for Tls {
     /// Nothing of the configuration: it holds a private key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,12 +141,14 @@ pub(super) fn explain(host: &Host, error: &rustls::Error) -> Error {
             None => untrusted(format!("{host} refused TLS")).because(error.clone()),
         },
         E::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => untrusted(old_tls(host)),
         E::PeerIncompatible(_) => untrusted(no_common_suite(host)).because(error.clone()),
-        E::InvalidMessage(_) => {
-            untrusted(format!("{host} answers, but not with TLS: is it really the port of a KMIP server?")).because(error.clone())
-        }
+        E::InvalidMessage(_) => untrusted(format!(
+            "{host} answers, but not with TLS: is it really the port of a KMIP server?"
+        ))
+        .because(error.clone()),
         _ => untrusted(format!("TLS with {host} failed")).because(error.clone()),
     }
 }
@@ -131,23 +158,36 @@ fn certificate_fault(host: &Host, error: &CertificateError) -> String {
     match error {
         E::Expired => format!("the certificate of {host} (or of a CA above it) has expired"),
         E::ExpiredContext { not_after, .. } => {
-            format!("the certificate of {host} (or of a CA above it) expired on {}", day(*not_after))
+            format!(
+                "the certificate of {host} (or of a CA above it) expired on {}",
+                day(*not_after)
+            )
         }
-        E::NotValidYet => format!("the certificate of {host} is not valid yet: check this machine's clock"),
+        E::NotValidYet => {
+            format!("the certificate of {host} is not valid yet: check this machine's clock")
+        }
         E::NotValidYetContext { not_before, .. } => {
-            format!("the certificate of {host} is not valid before {}: check this machine's clock", day(*not_before))
+            format!(
+                "the certificate of {host} is not valid before {}: check this machine's clock",
+                day(*not_before)
+            )
         }
         E::UnknownIssuer | E::BadSignature => format!(
             "the certificate of {host} is not signed by a CA that we trust: give the CA's certificate with 'mrhsm set -cacert FILE'"
         ),
         E::NotValidForName => format!("the certificate of {host} does not carry that name"),
-        E::NotValidForNameContext { expected, presented } => format!(
+        E::NotValidForNameContext {
+            expected,
+            presented,
+        } => format!(
             "the certificate of {host} is for {}, not for {}: use that name, or 'mrhsm set -servername NAME'",
             names(presented),
             expected.to_str()
         ),
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            format!("the certificate of {host} is not meant for servers (Extended Key Usage serverAuth is missing)")
+            format!(
+                "the certificate of {host} is not meant for servers (Extended Key Usage serverAuth is missing)"
+            )
         }
         E::Revoked => format!("the certificate of {host} is revoked"),
         other => format!("the certificate of {host} cannot be used: {other}"),
@@ -164,23 +204,34 @@ fn names(presented: &[String]) -> String {
         })
         .collect();
     match plain.is_empty() {
-        true => "no name at all (a Subject Alternative Name is needed, the Common Name does not count)".into(),
+        true => {
+            "no name at all (a Subject Alternative Name is needed, the Common Name does not count)"
+                .into()
+        }
         false => plain.join(", "),
     }
 }
 
 fn day(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds)
-        .map_or_else(|_| "an impossible date".into(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| "an impossible date".into(),
+        |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 fn alert_fault(host: &Host, alert: AlertDescription) -> Option<String> {
     use AlertDescription as A;
     Some(match alert {
-        A::CertificateExpired => format!("{host} says that our client certificate has expired: 'mrhsm set -clientcert FILE'"),
-        A::CertificateRevoked => format!("{host} says that our client certificate is revoked: 'mrhsm set -clientcert FILE'"),
-        A::CertificateRequired => format!("{host} asks for a client certificate: 'mrhsm set -clientcert FILE -clientkey FILE'"),
+        A::CertificateExpired => format!(
+            "{host} says that our client certificate has expired: 'mrhsm set -clientcert FILE'"
+        ),
+        A::CertificateRevoked => format!(
+            "{host} says that our client certificate is revoked: 'mrhsm set -clientcert FILE'"
+        ),
+        A::CertificateRequired => format!(
+            "{host} asks for a client certificate: 'mrhsm set -clientcert FILE -clientkey FILE'"
+        ),
         A::BadCertificate
         | A::UnsupportedCertificate
         | A::CertificateUnknown
@@ -191,7 +242,9 @@ fn alert_fault(host: &Host, alert: AlertDescription) -> Option<String> {
         }
         A::HandshakeFailure | A::InsufficientSecurity => no_common_suite(host),
         A::ProtocolVersion => old_tls(host),
-        A::UnrecognisedName => format!("{host} does not serve that name: 'mrhsm set -servername NAME'"),
+        A::UnrecognisedName => {
+            format!("{host} does not serve that name: 'mrhsm set -servername NAME'")
+        }
         _ => return None,
     })
 }
@@ -211,5 +264,7 @@ fn no_common_suite(host: &Host) -> String {
 }
 
 fn old_tls(host: &Host) -> String {
-    format!("{host} speaks only TLS versions that are broken (before 1.2): allow TLS 1.2 or 1.3 there")
+    format!(
+        "{host} speaks only TLS versions that are broken (before 1.2): allow TLS 1.2 or 1.3 there"
+    )
 }

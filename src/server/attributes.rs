@@ -66,7 +66,9 @@ fn policy(personality: &Personality, value: &AttributeValue) -> Policy {
         Tag::APPLICATION_SPECIFIC_INFORMATION => personality.application_info,
         Tag::ACTIVATION_DATE | Tag::DEACTIVATION_DATE => personality.activation_date,
         Tag::LINK => personality.links,
-        Tag::DESCRIPTION | Tag::COMMENT | Tag::CONTACT_INFORMATION | Tag::ALTERNATIVE_NAME => personality.descriptions,
+        Tag::DESCRIPTION | Tag::COMMENT | Tag::CONTACT_INFORMATION | Tag::ALTERNATIVE_NAME => {
+            personality.descriptions
+        }
         Tag::EXTRACTABLE => personality.extractable,
         Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS => personality.domain_parameters,
         _ if SERVERS.contains(&tag) => Policy::Refuse,
@@ -80,14 +82,19 @@ fn is_ascii(value: &AttributeValue) -> bool {
         AttributeValue::Name(name) => name.name_value.is_ascii(),
         AttributeValue::ObjectGroup(text) => text.is_ascii(),
         AttributeValue::ApplicationSpecificInformation(info) => {
-            info.application_namespace.is_ascii() && info.application_data.as_deref().is_none_or(str::is_ascii)
+            info.application_namespace.is_ascii()
+                && info.application_data.as_deref().is_none_or(str::is_ascii)
         }
         _ => true,
     }
 }
 
 /// The attributes of a request as this server takes them in.
-pub fn screen(personality: &Personality, version: Version, given: Attributes) -> Outcome<Attributes> {
+pub fn screen(
+    personality: &Personality,
+    version: Version,
+    given: Attributes,
+) -> Outcome<Attributes> {
     let mut kept = Attributes::new();
     for attribute in given.0 {
         let name = attribute.value.name();
@@ -101,15 +108,23 @@ pub fn screen(personality: &Personality, version: Version, given: Attributes) ->
         if personality.ascii_only && !is_ascii(&attribute.value) {
             return Err(invalid(format!("{name} is not ASCII")));
         }
-        if personality.one_application_info && name == AttributeName::Standard(Tag::APPLICATION_SPECIFIC_INFORMATION) {
+        if personality.one_application_info
+            && name == AttributeName::Standard(Tag::APPLICATION_SPECIFIC_INFORMATION)
+        {
             kept.0.retain(|other| other.value.name() != name);
         }
         let before = kept.iter().filter(|other| other.name() == name).count();
         if before > 0 && !is_many(&name) {
             return Err(invalid(format!("{name} is given twice")));
         }
-        if before > 0 && personality.wants_index && !version.typed_attributes() && attribute.index != Some(before as i32) {
-            return Err(invalid("Attribute index missing from multivalued attribute"));
+        if before > 0
+            && personality.wants_index
+            && !version.typed_attributes()
+            && attribute.index != Some(before as i32)
+        {
+            return Err(invalid(
+                "Attribute index missing from multivalued attribute",
+            ));
         }
         kept.push(complete(attribute.value)?);
     }
@@ -140,36 +155,66 @@ pub fn is_many(name: &AttributeName) -> bool {
 }
 
 /// Answers Get Attributes.
-pub fn get(engine: &Engine, context: &mut Context, request: GetAttributesRequest) -> Outcome<GetAttributesResponse> {
+pub fn get(
+    engine: &Engine,
+    context: &mut Context,
+    request: GetAttributesRequest,
+) -> Outcome<GetAttributesResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut attributes = object.all_attributes(context.version);
     let names = &request.attribute_names;
-    if !context.version.typed_attributes() && names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
-        return Err(Refusal::item(ResultReason::INVALID_MESSAGE, "an Attribute Name is given twice"));
+    if !context.version.typed_attributes()
+        && names
+            .iter()
+            .enumerate()
+            .any(|(at, name)| names[..at].contains(name))
+    {
+        return Err(Refusal::item(
+            ResultReason::INVALID_MESSAGE,
+            "an Attribute Name is given twice",
+        ));
     }
     if names.is_empty() {
         // What nobody set and nobody asked for is left out where clients are known to stumble over it: PyKMIP's does over a
         // Digest of 1.0, which has no Key Format Type, and in 2.0 over attributes that it has no type for.
-        let (sensitive, extractable) = (object.attributes.sensitive().is_some(), object.attributes.extractable().is_some());
+        let (sensitive, extractable) = (
+            object.attributes.sensitive().is_some(),
+            object.attributes.extractable().is_some(),
+        );
         let version = context.version;
         attributes.0.retain(|attribute| match attribute.value {
             AttributeValue::AlwaysSensitive(_) => sensitive,
             AttributeValue::NeverExtractable(_) => extractable,
             AttributeValue::KeyFormatType(_) => false,
             AttributeValue::Digest(_) => version > Version::V1_0,
-            AttributeValue::OriginalCreationDate(date) => !version.typed_attributes() || date.0 != object.dates.initial,
+            AttributeValue::OriginalCreationDate(date) => {
+                !version.typed_attributes() || date.0 != object.dates.initial
+            }
             _ => true,
         });
     } else {
-        attributes.0.retain(|attribute| names.contains(&attribute.value.name()));
+        attributes
+            .0
+            .retain(|attribute| names.contains(&attribute.value.name()));
         // In the order that was asked for, as clients with little memory expect it.
-        attributes.0.sort_by_key(|attribute| names.iter().position(|name| *name == attribute.value.name()));
+        attributes.0.sort_by_key(|attribute| {
+            names
+                .iter()
+                .position(|name| *name == attribute.value.name())
+        });
     }
-    Ok(GetAttributesResponse { unique_identifier: context.about(&object), attributes })
+    Ok(GetAttributesResponse {
+        unique_identifier: context.about(&object),
+        attributes,
+    })
 }
 
 /// Answers Get Attribute List.
-pub fn list(engine: &Engine, context: &mut Context, request: GetAttributeListRequest) -> Outcome<GetAttributeListResponse> {
+pub fn list(
+    engine: &Engine,
+    context: &mut Context,
+    request: GetAttributeListRequest,
+) -> Outcome<GetAttributeListResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let mut attribute_names: Vec<AttributeName> = Vec::new();
     for value in object.all_attributes(context.version).iter() {
@@ -177,7 +222,10 @@ pub fn list(engine: &Engine, context: &mut Context, request: GetAttributeListReq
             attribute_names.push(value.name());
         }
     }
-    Ok(GetAttributeListResponse { unique_identifier: context.about(&object), attribute_names })
+    Ok(GetAttributeListResponse {
+        unique_identifier: context.about(&object),
+        attribute_names,
+    })
 }
 
 /// True for what only the server says of an object.
@@ -187,15 +235,27 @@ pub fn is_servers(name: &AttributeName) -> bool {
 
 /// What only the server may change.
 fn fixed(context: &Context, name: &AttributeName) -> Refusal {
-    let reason = reason(context.version, ResultReason::PERMISSION_DENIED, ResultReason::ATTRIBUTE_READ_ONLY);
+    let reason = reason(
+        context.version,
+        ResultReason::PERMISSION_DENIED,
+        ResultReason::ATTRIBUTE_READ_ONLY,
+    );
     Refusal::item(reason, format!("{name} cannot be changed"))
 }
 
 /// What is not there: the attribute, or only this one of several.
 fn missing(version: Version, object: &Object, name: &AttributeName) -> Refusal {
     let reason = match object.attributes.iter().any(|other| other.name() == *name) {
-        true => reason(version, ResultReason::INDEX_OUT_OF_BOUNDS, ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND),
-        false => reason(version, ResultReason::ITEM_NOT_FOUND, ResultReason::ATTRIBUTE_NOT_FOUND),
+        true => reason(
+            version,
+            ResultReason::INDEX_OUT_OF_BOUNDS,
+            ResultReason::ATTRIBUTE_INSTANCE_NOT_FOUND,
+        ),
+        false => reason(
+            version,
+            ResultReason::ITEM_NOT_FOUND,
+            ResultReason::ATTRIBUTE_NOT_FOUND,
+        ),
     };
     Refusal::item(reason, format!("the object has no such {name}"))
 }
@@ -206,13 +266,18 @@ fn may_change(engine: &Engine, context: &Context, attribute: &Attribute) -> Outc
     if is_fixed(&name) {
         return Err(fixed(context, &name));
     }
-    let one = Attributes(vec![Attribute { index: None, value: attribute.value.clone() }]);
+    let one = Attributes(vec![Attribute {
+        index: None,
+        value: attribute.value.clone(),
+    }]);
     screen(&engine.personality, Version::V2_0, one).map(|_| ())
 }
 
 /// True for what no client may change or delete once the object is there.
 fn is_fixed(name: &AttributeName) -> bool {
-    let AttributeName::Standard(tag) = name else { return false };
+    let AttributeName::Standard(tag) = name else {
+        return false;
+    };
     SERVERS.contains(tag)
         || FIXED.contains(tag)
         || (Tag::CERTIFICATE_SUBJECT_CN..=Tag::CERTIFICATE_ISSUER_DN_QUALIFIER).contains(tag)
@@ -242,36 +307,69 @@ fn change<T>(
 }
 
 /// Answers Add Attribute.
-pub fn add(engine: &Engine, context: &mut Context, request: AddAttributeRequest) -> Outcome<AddAttributeResponse> {
+pub fn add(
+    engine: &Engine,
+    context: &mut Context,
+    request: AddAttributeRequest,
+) -> Outcome<AddAttributeResponse> {
     let version = context.version;
     may_change(engine, context, &request.attribute)?;
     let value = complete(request.attribute.value)?;
     let given = value.clone();
-    let (unique_identifier, index) = change(engine, context, request.unique_identifier, |object| {
-        let name = value.name();
-        let same = || object.attributes.0.iter().filter(|other| other.value.name() == name);
-        if same().next().is_some() && !is_many(&name) {
-            let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_SINGLE_VALUED);
-            return Err(Refusal::item(reason, format!("{name} is there already")));
-        }
-        if matches!(value, AttributeValue::Name(_)) && same().any(|other| other.value == value) {
-            let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::NON_UNIQUE_NAME_ATTRIBUTE);
-            return Err(Refusal::item(reason, "the object has this name already"));
-        }
-        if object.dates.set(&value) {
-            return Ok(None);
-        }
-        // An index is never given twice while others stand behind it.
-        let index = same().map(|other| other.index.unwrap_or(0) + 1).max();
-        object.attributes.0.push(Attribute { index, value });
-        Ok(index)
-    })?;
-    let attribute = echo(context, Attribute { index, value: given });
-    Ok(AddAttributeResponse { unique_identifier, attribute })
+    let (unique_identifier, index) =
+        change(engine, context, request.unique_identifier, |object| {
+            let name = value.name();
+            let same = || {
+                object
+                    .attributes
+                    .0
+                    .iter()
+                    .filter(|other| other.value.name() == name)
+            };
+            if same().next().is_some() && !is_many(&name) {
+                let reason = reason(
+                    version,
+                    ResultReason::ILLEGAL_OPERATION,
+                    ResultReason::ATTRIBUTE_SINGLE_VALUED,
+                );
+                return Err(Refusal::item(reason, format!("{name} is there already")));
+            }
+            if matches!(value, AttributeValue::Name(_)) && same().any(|other| other.value == value)
+            {
+                let reason = reason(
+                    version,
+                    ResultReason::ILLEGAL_OPERATION,
+                    ResultReason::NON_UNIQUE_NAME_ATTRIBUTE,
+                );
+                return Err(Refusal::item(reason, "the object has this name already"));
+            }
+            if object.dates.set(&value) {
+                return Ok(None);
+            }
+            // An index is never given twice while others stand behind it.
+            let index = same().map(|other| other.index.unwrap_or(0) + 1).max();
+            object.attributes.0.push(Attribute { index, value });
+            Ok(index)
+        })?;
+    let attribute = echo(
+        context,
+        Attribute {
+            index,
+            value: given,
+        },
+    );
+    Ok(AddAttributeResponse {
+        unique_identifier,
+        attribute,
+    })
 }
 
 /// Answers Modify Attribute.
-pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRequest) -> Outcome<ModifyAttributeResponse> {
+pub fn modify(
+    engine: &Engine,
+    context: &mut Context,
+    request: ModifyAttributeRequest,
+) -> Outcome<ModifyAttributeResponse> {
     let version = context.version;
     may_change(engine, context, &request.attribute)?;
     let value = complete(request.attribute.value.clone())?;
@@ -285,7 +383,9 @@ pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRe
         });
         let is_date = object.dates.attributes().any(|date| date.name() == name);
         // Not even to the same date (spec 1.4, 3.24).
-        if matches!(value, AttributeValue::ActivationDate(_)) && object.dates.activation.is_some_and(|date| date <= now()) {
+        if matches!(value, AttributeValue::ActivationDate(_))
+            && object.dates.activation.is_some_and(|date| date <= now())
+        {
             return Err(wrong_state(version, "the object was activated already"));
         }
         match found {
@@ -295,36 +395,61 @@ pub fn modify(engine: &Engine, context: &mut Context, request: ModifyAttributeRe
         }
         Ok(())
     })?;
-    Ok(ModifyAttributeResponse { unique_identifier, attribute: echo(context, request.attribute) })
+    Ok(ModifyAttributeResponse {
+        unique_identifier,
+        attribute: echo(context, request.attribute),
+    })
 }
 
 /// Answers Delete Attribute.
-pub fn delete(engine: &Engine, context: &mut Context, request: DeleteAttributeRequest) -> Outcome<DeleteAttributeResponse> {
+pub fn delete(
+    engine: &Engine,
+    context: &mut Context,
+    request: DeleteAttributeRequest,
+) -> Outcome<DeleteAttributeResponse> {
     let version = context.version;
     let typed = version.typed_attributes();
     let index = request.attribute_index.unwrap_or(0);
     let (current, name) = (request.current_attribute, request.attribute_name);
     let meant = |other: &Attribute| match (&current, &name) {
         (Some(current), _) => other.value == current.value,
-        (None, Some(name)) => other.value.name() == *name && (typed || other.index.unwrap_or(0) == index),
+        (None, Some(name)) => {
+            other.value.name() == *name && (typed || other.index.unwrap_or(0) == index)
+        }
         (None, None) => false,
     };
-    let asked = current.as_ref().map(|current| current.value.name()).or_else(|| name.clone());
+    let asked = current
+        .as_ref()
+        .map(|current| current.value.name())
+        .or_else(|| name.clone());
     let asked = asked.ok_or_else(|| invalid("which attribute?"))?;
     if is_fixed(&asked) {
         return Err(fixed(context, &asked));
     }
-    let (unique_identifier, first) = change(engine, context, request.unique_identifier, |object| {
-        let first = object.attributes.0.iter().find(|other| meant(other)).cloned();
-        let first = first.ok_or_else(|| missing(version, object, &asked))?;
-        object.attributes.0.retain(|other| !meant(other));
-        Ok(first)
-    })?;
-    Ok(DeleteAttributeResponse { unique_identifier, attribute: echo(context, first) })
+    let (unique_identifier, first) =
+        change(engine, context, request.unique_identifier, |object| {
+            let first = object
+                .attributes
+                .0
+                .iter()
+                .find(|other| meant(other))
+                .cloned();
+            let first = first.ok_or_else(|| missing(version, object, &asked))?;
+            object.attributes.0.retain(|other| !meant(other));
+            Ok(first)
+        })?;
+    Ok(DeleteAttributeResponse {
+        unique_identifier,
+        attribute: echo(context, first),
+    })
 }
 
 /// Answers Set Attribute.
-pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest) -> Outcome<SetAttributeResponse> {
+pub fn set(
+    engine: &Engine,
+    context: &mut Context,
+    request: SetAttributeRequest,
+) -> Outcome<SetAttributeResponse> {
     may_change(engine, context, &request.attribute)?;
     let value = request.attribute.value;
     let name = value.name();
@@ -334,7 +459,10 @@ pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest)
     }
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         if !object.dates.set(&value) {
-            object.attributes.0.retain(|other| other.value.name() != name);
+            object
+                .attributes
+                .0
+                .retain(|other| other.value.name() != name);
             object.attributes.push(value);
         }
         Ok(())
@@ -343,7 +471,11 @@ pub fn set(engine: &Engine, context: &mut Context, request: SetAttributeRequest)
 }
 
 /// Answers Adjust Attribute (2.x): adds to, subtracts from or negates a number or a flag.
-pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRequest) -> Outcome<AdjustAttributeResponse> {
+pub fn adjust(
+    engine: &Engine,
+    context: &mut Context,
+    request: AdjustAttributeRequest,
+) -> Outcome<AdjustAttributeResponse> {
     let version = context.version;
     let name = request.attribute_reference;
     if is_fixed(&name) {
@@ -356,9 +488,17 @@ pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRe
         Some(_) => return Err(invalid("Adjustment Value is not a number")),
     };
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
-        let found = object.attributes.0.iter_mut().find(|other| other.value.name() == name);
-        let Some(attribute) = found else { return Err(missing(version, object, &name)) };
-        let (AttributeValue::Custom(_, _, value) | AttributeValue::Other(_, value)) = &mut attribute.value else {
+        let found = object
+            .attributes
+            .0
+            .iter_mut()
+            .find(|other| other.value.name() == name);
+        let Some(attribute) = found else {
+            return Err(missing(version, object, &name));
+        };
+        let (AttributeValue::Custom(_, _, value) | AttributeValue::Other(_, value)) =
+            &mut attribute.value
+        else {
             return Err(invalid(format!("{name} cannot be adjusted")));
         };
         let overflow = || invalid("the number would be too large");
@@ -368,13 +508,21 @@ pub fn adjust(engine: &Engine, context: &mut Context, request: AdjustAttributeRe
         };
         match (value, request.adjustment_type) {
             (Value::Boolean(flag), AdjustmentType::NEGATE) => *flag = !*flag,
-            (Value::Integer(number), AdjustmentType::NEGATE) => *number = number.checked_neg().ok_or_else(overflow)?,
-            (Value::LongInteger(number), AdjustmentType::NEGATE) => *number = number.checked_neg().ok_or_else(overflow)?,
+            (Value::Integer(number), AdjustmentType::NEGATE) => {
+                *number = number.checked_neg().ok_or_else(overflow)?
+            }
+            (Value::LongInteger(number), AdjustmentType::NEGATE) => {
+                *number = number.checked_neg().ok_or_else(overflow)?
+            }
             (Value::Integer(number), _) => {
-                let sum = i64::from(*number).checked_add(by).and_then(|sum| i32::try_from(sum).ok());
+                let sum = i64::from(*number)
+                    .checked_add(by)
+                    .and_then(|sum| i32::try_from(sum).ok());
                 *number = sum.ok_or_else(overflow)?;
             }
-            (Value::LongInteger(number), _) => *number = number.checked_add(by).ok_or_else(overflow)?,
+            (Value::LongInteger(number), _) => {
+                *number = number.checked_add(by).ok_or_else(overflow)?
+            }
             _ => return Err(invalid(format!("{name} is no number"))),
         }
         Ok(())

@@ -47,9 +47,22 @@ struct Line<'a> {
 impl Audit {
     /// Opens the file, making it when it is missing (readable by its owner only).
     pub fn open(path: &Path) -> Result<Audit> {
-        let file = File::options().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path);
-        let file = file.map_err(|e| Error::file(format!("the audit log {} cannot be opened", path.display()), e))?;
-        Ok(Audit { file: Mutex::new(Lines { file, torn: false }), repeats: Mutex::default() })
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path);
+        let file = file.map_err(|e| {
+            Error::file(
+                format!("the audit log {} cannot be opened", path.display()),
+                e,
+            )
+        })?;
+        Ok(Audit {
+            file: Mutex::new(Lines { file, torn: false }),
+            repeats: Mutex::default(),
+        })
     }
 
     /// What became of the items of a request.
@@ -93,16 +106,33 @@ impl Audit {
     /// Writes down what was repeated.
     fn tell(&self, which: impl FnOnce(&mut Repeats) -> Vec<Repeated>) {
         let repeated = which(&mut self.repeats.lock().unwrap_or_else(PoisonError::into_inner));
-        repeated.iter().for_each(|kind| self.refusal(kind.peer, &kind.why, Some(kind.times)));
+        repeated
+            .iter()
+            .for_each(|kind| self.refusal(kind.peer, &kind.why, Some(kind.times)));
     }
 
     fn refusal(&self, peer: SocketAddr, why: &str, repeated: Option<u64>) {
-        self.write(&Line { time: time(), peer, client: None, operation: None, object: None, result: why.into(), repeated });
+        self.write(&Line {
+            time: time(),
+            peer,
+            client: None,
+            operation: None,
+            object: None,
+            result: why.into(),
+            repeated,
+        });
     }
 
     fn write(&self, line: &Line<'_>) {
-        let Ok(text) = serde_json::to_vec(line) else { return };
-        if let Err(e) = self.file.lock().unwrap_or_else(PoisonError::into_inner).append(&text) {
+        let Ok(text) = serde_json::to_vec(line) else {
+            return;
+        };
+        if let Err(e) = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(&text)
+        {
             crate::log!(Error, "the audit log cannot be written: {e}");
         }
     }
@@ -115,7 +145,11 @@ impl<W: Write> Lines<W> {
         let text = [start, line, b"\n"].concat();
         let written = self.file.write(&text)?;
         self.torn = written < text.len();
-        if self.torn { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+        if self.torn {
+            Err(io::ErrorKind::WriteZero.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -134,7 +168,11 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let len = bytes.len().min(self.1 - self.0.len());
             self.0.extend_from_slice(&bytes[..len]);
-            if len == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(len) }
+            if len == 0 {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(len)
+            }
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -144,7 +182,10 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_short_spoils_no_other() {
-        let mut lines = Lines { file: Disk(Vec::new(), 10), torn: false };
+        let mut lines = Lines {
+            file: Disk(Vec::new(), 10),
+            torn: false,
+        };
         lines.append(b"first").unwrap();
         for _ in 0..3 {
             lines.append(b"second").unwrap_err();

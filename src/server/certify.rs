@@ -3,7 +3,10 @@
 //! The authority is the client's own: a private key of its that may sign certificates and is linked to a certificate. Where it
 //! has none, one is made. The authority of the server itself signs nothing here: who it certifies may connect, under any name.
 
-use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -36,11 +39,23 @@ fn failure(why: impl std::fmt::Display) -> Refusal {
 }
 
 /// Answers Certify.
-pub fn certify(engine: &Engine, context: &mut Context, request: CertifyRequest) -> Outcome<CertifyResponse> {
+pub fn certify(
+    engine: &Engine,
+    context: &mut Context,
+    request: CertifyRequest,
+) -> Outcome<CertifyResponse> {
     let attributes = given(engine, context, request.template_attribute)?;
     let mut attributes = screen(&engine.personality, context.version, attributes)?;
-    let asked = (request.certificate_request_type, request.certificate_request);
-    let asked = requested(engine, context, request.certificate_request_unique_identifier, asked)?;
+    let asked = (
+        request.certificate_request_type,
+        request.certificate_request,
+    );
+    let asked = requested(
+        engine,
+        context,
+        request.certificate_request_unique_identifier,
+        asked,
+    )?;
     let public = match (request.unique_identifier, &asked) {
         (None, Some(_)) => None,
         (uid, _) => Some(engine.resolve(context, uid)?),
@@ -55,49 +70,82 @@ pub fn certify(engine: &Engine, context: &mut Context, request: CertifyRequest) 
             return Err(invalid_request(context, "the request is for another key"));
         }
         (Some(wanted), _) => wanted,
-        (None, Some(own)) => Wanted { params: subject_of(&attributes)?, key: own.to_vec() },
+        (None, Some(own)) => Wanted {
+            params: subject_of(&attributes)?,
+            key: own.to_vec(),
+        },
         (None, None) => return Err(invalid("neither a public key nor a request")),
     };
     let der = signed(engine, context, wanted)?;
     let mut certificate = certificate(context, &mut attributes, der);
     context.change(engine, |transaction| {
         transaction.name(&engine.personality, &mut certificate)?;
-        certify_key(transaction, &mut certificate, public.as_ref().map(|public| public.uid.as_str()))?;
+        certify_key(
+            transaction,
+            &mut certificate,
+            public.as_ref().map(|public| public.uid.as_str()),
+        )?;
         transaction.put(&certificate)
     })?;
-    Ok(CertifyResponse { unique_identifier: context.about(&certificate), template_attribute: None })
+    Ok(CertifyResponse {
+        unique_identifier: context.about(&certificate),
+        template_attribute: None,
+    })
 }
 
 /// Answers Re-certify: for the same key and name, unless a request says otherwise.
-pub fn re_certify(engine: &Engine, context: &mut Context, request: ReCertifyRequest) -> Outcome<ReCertifyResponse> {
+pub fn re_certify(
+    engine: &Engine,
+    context: &mut Context,
+    request: ReCertifyRequest,
+) -> Outcome<ReCertifyResponse> {
     let old = engine.resolve(context, request.unique_identifier)?;
     let Value::Certificate(CertificateType::X_509, old_der) = &old.value else {
         return Err(invalid("only an X.509 certificate is replaced"));
     };
     let attributes = given(engine, context, request.template_attribute)?;
     let attributes = screen(&engine.personality, context.version, attributes)?;
-    let asked = (request.certificate_request_type, request.certificate_request);
-    let wanted = match requested(engine, context, request.certificate_request_unique_identifier, asked)? {
+    let asked = (
+        request.certificate_request_type,
+        request.certificate_request,
+    );
+    let wanted = match requested(
+        engine,
+        context,
+        request.certificate_request_unique_identifier,
+        asked,
+    )? {
         Some(wanted) => wanted,
         None => again(old_der)?,
     };
     let der = signed(engine, context, wanted)?;
     let mut attributes = replacing(&old, attributes);
     // What the old one said of itself is not true of the new one.
-    let said: Vec<AttributeName> = of_certificate(old_der).iter().map(AttributeValue::name).collect();
-    attributes.0.retain(|attribute| !said.contains(&attribute.value.name()));
+    let said: Vec<AttributeName> = of_certificate(old_der)
+        .iter()
+        .map(AttributeValue::name)
+        .collect();
+    attributes
+        .0
+        .retain(|attribute| !said.contains(&attribute.value.name()));
     let mut certificate = certificate(context, &mut attributes, der);
     replacing_dates(&mut certificate.dates, &old.dates, request.offset);
     context.change(engine, |transaction| {
         let mut old = transaction.get(&old.uid)?;
         transaction.name_again(&engine.personality, &mut certificate)?;
-        let public = old.attributes.linked(LinkType::PUBLIC_KEY_LINK).map(str::to_owned);
+        let public = old
+            .attributes
+            .linked(LinkType::PUBLIC_KEY_LINK)
+            .map(str::to_owned);
         certify_key(transaction, &mut certificate, public.as_deref())?;
         replaced(engine, &mut old, &mut certificate);
         transaction.put(&certificate)?;
         transaction.put_changed(old)
     })?;
-    Ok(ReCertifyResponse { unique_identifier: context.about(&certificate), template_attribute: None })
+    Ok(ReCertifyResponse {
+        unique_identifier: context.about(&certificate),
+        template_attribute: None,
+    })
 }
 
 /// The new certificate as an object.
@@ -108,23 +156,45 @@ fn certificate(context: &Context, attributes: &mut Attributes, der: Vec<u8>) -> 
     describe(attributes, &der);
     made_here(attributes);
     let value = Value::Certificate(CertificateType::X_509, der);
-    Object::new(&context.caller, ObjectType::CERTIFICATE, value, std::mem::take(attributes))
+    Object::new(
+        &context.caller,
+        ObjectType::CERTIFICATE,
+        value,
+        std::mem::take(attributes),
+    )
 }
 
 /// Links a certificate and its public key, which may be linked to one certificate.
-fn certify_key(transaction: &mut Transaction<'_>, certificate: &mut Object, public: Option<&str>) -> Outcome<()> {
+fn certify_key(
+    transaction: &mut Transaction<'_>,
+    certificate: &mut Object,
+    public: Option<&str>,
+) -> Outcome<()> {
     let Some(public) = public else { return Ok(()) };
     let mut key = transaction.get(public)?;
-    let to_certificate =
-        |value: &AttributeValue| matches!(value, AttributeValue::Link(link) if link.link_type == LinkType::CERTIFICATE_LINK);
-    key.attributes.0.retain(|attribute| !to_certificate(&attribute.value));
-    link(&mut key.attributes, LinkType::CERTIFICATE_LINK, &certificate.uid);
-    link(&mut certificate.attributes, LinkType::PUBLIC_KEY_LINK, public);
+    let to_certificate = |value: &AttributeValue| matches!(value, AttributeValue::Link(link) if link.link_type == LinkType::CERTIFICATE_LINK);
+    key.attributes
+        .0
+        .retain(|attribute| !to_certificate(&attribute.value));
+    link(
+        &mut key.attributes,
+        LinkType::CERTIFICATE_LINK,
+        &certificate.uid,
+    );
+    link(
+        &mut certificate.attributes,
+        LinkType::PUBLIC_KEY_LINK,
+        public,
+    );
     transaction.put_changed(key)
 }
 
 fn invalid_request(context: &Context, why: impl std::fmt::Display) -> Refusal {
-    let reason = reason(context.version, ResultReason::INVALID_FIELD, ResultReason::INVALID_CSR);
+    let reason = reason(
+        context.version,
+        ResultReason::INVALID_FIELD,
+        ResultReason::INVALID_CSR,
+    );
     Refusal::item(reason, format!("the certificate request: {why}"))
 }
 
@@ -140,26 +210,37 @@ fn requested(
             Value::Request(request_type, bytes) => (*request_type, bytes.clone()),
             _ => return Err(invalid("the object is no certificate request")),
         },
-        (None, (request_type, Some(bytes))) => (request_type.unwrap_or(CertificateRequestType::PKCS_10), bytes),
+        (None, (request_type, Some(bytes))) => (
+            request_type.unwrap_or(CertificateRequestType::PKCS_10),
+            bytes,
+        ),
         (None, (_, None)) => return Ok(None),
     };
     let der = match request_type {
         CertificateRequestType::PKCS_10 => bytes,
-        CertificateRequestType::PEM => {
-            CertificateSigningRequestDer::from_pem_slice(&bytes).map_err(|e| invalid_request(context, e))?.to_vec()
+        CertificateRequestType::PEM => CertificateSigningRequestDer::from_pem_slice(&bytes)
+            .map_err(|e| invalid_request(context, e))?
+            .to_vec(),
+        other => {
+            return Err(Refusal::item(
+                ResultReason::FEATURE_NOT_SUPPORTED,
+                format!("{other} is not supported"),
+            ));
         }
-        other => return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, format!("{other} is not supported"))),
     };
-    let (_, parsed) = X509CertificationRequest::from_der(&der).map_err(|e| invalid_request(context, e))?;
+    let (_, parsed) =
+        X509CertificationRequest::from_der(&der).map_err(|e| invalid_request(context, e))?;
     let key = parsed.certification_request_info.subject_pki.raw.to_vec();
-    let params =
-        CertificateSigningRequestParams::from_der(&der.as_slice().into()).map_err(|e| invalid_request(context, e))?.params;
+    let params = CertificateSigningRequestParams::from_der(&der.as_slice().into())
+        .map_err(|e| invalid_request(context, e))?
+        .params;
     Ok(Some(Wanted { params, key }))
 }
 
 /// A certificate's name, alternative names and key once more.
 fn again(der: &[u8]) -> Outcome<Wanted> {
-    let (_, old) = X509Certificate::from_der(der).map_err(|e| invalid(format!("the certificate cannot be read: {e}")))?;
+    let (_, old) = X509Certificate::from_der(der)
+        .map_err(|e| invalid(format!("the certificate cannot be read: {e}")))?;
     let mut params = params(old.subject())?;
     let names = old.subject_alternative_name().ok().flatten();
     for name in names.iter().flat_map(|names| &names.value.general_names) {
@@ -167,19 +248,26 @@ fn again(der: &[u8]) -> Outcome<Wanted> {
             GeneralName::DNSName(name) => (*name).try_into().ok().map(SanType::DnsName),
             GeneralName::RFC822Name(name) => (*name).try_into().ok().map(SanType::Rfc822Name),
             GeneralName::URI(name) => (*name).try_into().ok().map(SanType::URI),
-            GeneralName::IPAddress([a, b, c, d]) => Some(SanType::IpAddress([*a, *b, *c, *d].into())),
-            GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| SanType::IpAddress(bytes.into())),
+            GeneralName::IPAddress([a, b, c, d]) => {
+                Some(SanType::IpAddress([*a, *b, *c, *d].into()))
+            }
+            GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| SanType::IpAddress(bytes.into())),
             _ => None,
         });
     }
-    Ok(Wanted { params, key: old.public_key().raw.to_vec() })
+    Ok(Wanted {
+        params,
+        key: old.public_key().raw.to_vec(),
+    })
 }
 
 /// The name that attributes give, where there is no request: in DER (1.x), or in parts (2.x).
 fn subject_of(attributes: &Attributes) -> Outcome<CertificateParams> {
     if let Some(subject) = attributes.x_509_certificate_subject() {
-        let (_, name) =
-            X509Name::from_der(&subject.subject_distinguished_name).map_err(|e| invalid(format!("the subject: {e}")))?;
+        let (_, name) = X509Name::from_der(&subject.subject_distinguished_name)
+            .map_err(|e| invalid(format!("the subject: {e}")))?;
         return params(&name);
     }
     let mut params = empty()?;
@@ -188,12 +276,16 @@ fn subject_of(attributes: &Attributes) -> Outcome<CertificateParams> {
             && (Tag::CERTIFICATE_SUBJECT_CN..=Tag::CERTIFICATE_SUBJECT_DN_QUALIFIER).contains(tag)
             && let Some((oid, _)) = PARTS.get((tag.0 - Tag::CERTIFICATE_SUBJECT_CN.0) as usize)
         {
-            params.distinguished_name.push(name_part(oid), text.as_str());
+            params
+                .distinguished_name
+                .push(name_part(oid), text.as_str());
         }
     }
     match params.distinguished_name.iter().next() {
         Some(_) => Ok(params),
-        None => Err(invalid("whose certificate? There is neither a request nor a subject")),
+        None => Err(invalid(
+            "whose certificate? There is neither a request nor a subject",
+        )),
     }
 }
 
@@ -206,14 +298,22 @@ fn empty() -> Outcome<CertificateParams> {
 fn params(name: &X509Name<'_>) -> Outcome<CertificateParams> {
     let mut params = empty()?;
     for part in name.iter_attributes() {
-        let text = part.as_str().map_err(|e| invalid(format!("the subject: {e}")))?;
-        params.distinguished_name.push(name_part(&part.attr_type().to_id_string()), text);
+        let text = part
+            .as_str()
+            .map_err(|e| invalid(format!("the subject: {e}")))?;
+        params
+            .distinguished_name
+            .push(name_part(&part.attr_type().to_id_string()), text);
     }
     Ok(params)
 }
 
 fn name_part(oid: &str) -> DnType {
-    DnType::from_oid(&oid.split('.').map_while(|number| number.parse().ok()).collect::<Vec<u64>>())
+    DnType::from_oid(
+        &oid.split('.')
+            .map_while(|number| number.parse().ok())
+            .collect::<Vec<u64>>(),
+    )
 }
 
 /// The certificate, signed.
@@ -221,33 +321,57 @@ fn signed(engine: &Engine, context: &Context, wanted: Wanted) -> Outcome<Vec<u8>
     let Wanted { mut params, key } = wanted;
     // Whoever is certified does not certify.
     params.is_ca = rcgen::IsCa::NoCa;
-    params.key_usages.retain(|usage| !matches!(usage, KeyUsagePurpose::KeyCertSign | KeyUsagePurpose::CrlSign));
+    params.key_usages.retain(|usage| {
+        !matches!(
+            usage,
+            KeyUsagePurpose::KeyCertSign | KeyUsagePurpose::CrlSign
+        )
+    });
     params.use_authority_key_identifier_extension = true;
     dated(&mut params, DAYS)?;
     let key = rcgen::SubjectPublicKeyInfo::from_der(&key).map_err(failure)?;
     let issuer = issuer(engine, context)?;
-    Ok(params.signed_by(&key, &issuer).map_err(failure)?.der().to_vec())
+    Ok(params
+        .signed_by(&key, &issuer)
+        .map_err(failure)?
+        .der()
+        .to_vec())
 }
 
 /// Whoever signs the client's certificates.
 fn issuer(engine: &Engine, context: &Context) -> Outcome<Issuer<'static, KeyPair>> {
     let mut signs = |object: &Object| {
-        Ok(object.usage().contains(CryptographicUsageMask::CERTIFICATE_SIGN)
+        Ok(object
+            .usage()
+            .contains(CryptographicUsageMask::CERTIFICATE_SIGN)
             && object.state() == State::ACTIVE
-            && object.attributes.linked(LinkType::CERTIFICATE_LINK).is_some())
+            && object
+                .attributes
+                .linked(LinkType::CERTIFICATE_LINK)
+                .is_some())
     };
     let exact = vec![AttributeValue::ObjectType(ObjectType::PRIVATE_KEY)];
-    let search = Search { exact, fits: Some(&mut signs), most: 1, ..Search::default() };
+    let search = Search {
+        exact,
+        fits: Some(&mut signs),
+        most: 1,
+        ..Search::default()
+    };
     let uid = match engine.objects.find(&context.caller, search)?.1.pop() {
         Some(uid) => uid,
         None => make_issuer(engine, context)?,
     };
     let key = engine.objects.get(&uid, &context.caller)?;
-    let certificate =
-        engine.objects.get(key.attributes.linked(LinkType::CERTIFICATE_LINK).unwrap_or_default(), &context.caller)?;
+    let certificate = engine.objects.get(
+        key.attributes
+            .linked(LinkType::CERTIFICATE_LINK)
+            .unwrap_or_default(),
+        &context.caller,
+    )?;
     match (&key.value, &certificate.value) {
         (Value::Key(Material::Private(pkcs8), _), Value::Certificate(_, der)) => {
-            let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8.expose())).map_err(failure)?;
+            let key =
+                KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8.expose())).map_err(failure)?;
             Issuer::from_ca_cert_der(&CertificateDer::from(der.as_slice()), key).map_err(failure)
         }
         _ => Err(failure("what would sign is no key with a certificate")),
@@ -262,20 +386,35 @@ fn make_issuer(engine: &Engine, context: &Context) -> Outcome<String> {
     let der = params.self_signed(&key).map_err(failure)?.der().to_vec();
     let mut certificate = certificate(context, &mut Attributes::new(), der);
     let mut attributes = Attributes::new()
-        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::EC))
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::EC,
+        ))
         .with(AttributeValue::CryptographicLength(256))
-        .with(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::CERTIFICATE_SIGN))
+        .with(AttributeValue::CryptographicUsageMask(
+            CryptographicUsageMask::CERTIFICATE_SIGN,
+        ))
         .with(AttributeValue::Sensitive(true))
         .with(AttributeValue::Extractable(false))
         .with(AttributeValue::ActivationDate(DateTime(now())));
     made_here(&mut attributes);
-    let value = Value::Key(Material::Private(key.serialize_der().into()), KeyFormatType::PKCS_8);
+    let value = Value::Key(
+        Material::Private(key.serialize_der().into()),
+        KeyFormatType::PKCS_8,
+    );
     let mut private = Object::new(&context.caller, ObjectType::PRIVATE_KEY, value, attributes);
     context.change(engine, |transaction| {
         let certificate_uid = transaction.name_again(&engine.personality, &mut certificate)?;
         let private_uid = transaction.name_again(&engine.personality, &mut private)?;
-        link(&mut private.attributes, LinkType::CERTIFICATE_LINK, &certificate_uid);
-        link(&mut certificate.attributes, LinkType::PRIVATE_KEY_LINK, &private_uid);
+        link(
+            &mut private.attributes,
+            LinkType::CERTIFICATE_LINK,
+            &certificate_uid,
+        );
+        link(
+            &mut certificate.attributes,
+            LinkType::PRIVATE_KEY_LINK,
+            &private_uid,
+        );
         transaction.put(&certificate)?;
         transaction.put(&private)?;
         Ok(private_uid)

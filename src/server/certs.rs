@@ -8,10 +8,12 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use p12_keystore::{Certificate as P12Certificate, KeyStore, KeyStoreEntry, PrivateKey as P12Key, PrivateKeyChain};
+use p12_keystore::{
+    Certificate as P12Certificate, KeyStore, KeyStoreEntry, PrivateKey as P12Key, PrivateKeyChain,
+};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -72,26 +74,46 @@ impl Authority {
         let made = !pem_path.exists();
         if made {
             if key_path.exists() {
-                return Err(cannot(pem_path.display(), "the authority's certificate is missing, its key is there: restore it"));
+                return Err(cannot(
+                    pem_path.display(),
+                    "the authority's certificate is missing, its key is there: restore it",
+                ));
             }
             let key = KeyPair::generate().map_err(|e| cannot("a key", e))?;
             let tag = data_encoding::HEXLOWER.encode(rng::bytes(4)?.expose());
             let params = authority(&format!("mrhsm CA {tag}"), AUTHORITY_DAYS)?;
-            let certificate = params.self_signed(&key).map_err(|e| cannot("the authority's certificate", e))?;
+            let certificate = params
+                .self_signed(&key)
+                .map_err(|e| cannot("the authority's certificate", e))?;
             // The key first: a certificate without a key would be of no use.
             write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
             write(&pem_path, certificate.pem().as_bytes(), 0o644)?;
         }
-        let unreadable = |e: std::io::Error| Error::file(format!("{} cannot be read", key_path.display()), e);
+        let unreadable =
+            |e: std::io::Error| Error::file(format!("{} cannot be read", key_path.display()), e);
         let key = Secret::new(fs::read(&key_path).map_err(unreadable)?);
-        let key = KeyPair::from_pem(&String::from_utf8_lossy(key.expose())).map_err(|e| cannot(key_path.display(), e))?;
-        let certificate = CertificateDer::from_pem_file(&pem_path).map_err(|e| cannot(pem_path.display(), e))?;
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|e| cannot(pem_path.display(), e))?;
-        let name = parsed.subject().iter_common_name().find_map(|name| name.as_str().ok());
-        let name = name.ok_or_else(|| cannot(pem_path.display(), "it is not an authority that mrhsm made"))?;
+        let key = KeyPair::from_pem(&String::from_utf8_lossy(key.expose()))
+            .map_err(|e| cannot(key_path.display(), e))?;
+        let certificate =
+            CertificateDer::from_pem_file(&pem_path).map_err(|e| cannot(pem_path.display(), e))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|e| cannot(pem_path.display(), e))?;
+        let name = parsed
+            .subject()
+            .iter_common_name()
+            .find_map(|name| name.as_str().ok());
+        let name = name
+            .ok_or_else(|| cannot(pem_path.display(), "it is not an authority that mrhsm made"))?;
         let issuer = Issuer::new(authority(name, AUTHORITY_DAYS)?, key);
         let directory = directory.to_owned();
-        Ok((Authority { directory, issuer, certificate: certificate.to_vec() }, made))
+        Ok((
+            Authority {
+                directory,
+                issuer,
+                certificate: certificate.to_vec(),
+            },
+            made,
+        ))
     }
 
     /// PEM file of the authority's certificate.
@@ -102,25 +124,40 @@ impl Authority {
     /// Makes a certificate, with the key that is there already or a new one.
     pub fn issue(&self, wanted: &Wanted<'_>) -> Result<Certified> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if wanted.name.is_empty() || wanted.name.starts_with('.') || !wanted.name.chars().all(plain) || wanted.name == "ca" {
-            return Err(Error::input(format!("'{}' is no name: use letters, digits, '.', '-' and '_'", wanted.name)));
+        if wanted.name.is_empty()
+            || wanted.name.starts_with('.')
+            || !wanted.name.chars().all(plain)
+            || wanted.name == "ca"
+        {
+            return Err(Error::input(format!(
+                "'{}' is no name: use letters, digits, '.', '-' and '_'",
+                wanted.name
+            )));
         }
         let path = |ending: &str| self.directory.join(format!("{}.{ending}", wanted.name));
         let (certificate_path, key_path) = (path("pem"), path("key"));
         let renewed = key_path.exists();
         let key = match renewed {
             true => {
-                let unreadable = |e: std::io::Error| Error::file(format!("{} cannot be read", key_path.display()), e);
+                let unreadable = |e: std::io::Error| {
+                    Error::file(format!("{} cannot be read", key_path.display()), e)
+                };
                 let text = Secret::new(fs::read(&key_path).map_err(unreadable)?);
-                KeyPair::from_pem(&String::from_utf8_lossy(text.expose())).map_err(|e| cannot(key_path.display(), e))?
+                KeyPair::from_pem(&String::from_utf8_lossy(text.expose()))
+                    .map_err(|e| cannot(key_path.display(), e))?
             }
             false => KeyPair::generate().map_err(|e| cannot("a key", e))?,
         };
-        let mut params = CertificateParams::new(wanted.hosts.to_vec()).map_err(|e| cannot("a name of -san", e))?;
+        let mut params = CertificateParams::new(wanted.hosts.to_vec())
+            .map_err(|e| cannot("a name of -san", e))?;
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, wanted.name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, wanted.name);
         for cluster in wanted.clusters {
-            params.distinguished_name.push(DnType::OrganizationalUnitName, cluster.as_str());
+            params
+                .distinguished_name
+                .push(DnType::OrganizationalUnitName, cluster.as_str());
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match wanted.hosts.is_empty() {
@@ -129,30 +166,56 @@ impl Authority {
         }];
         params.use_authority_key_identifier_extension = true;
         dated(&mut params, wanted.days)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(|e| cannot("the certificate", e))?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(|e| cannot("the certificate", e))?;
         write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
         write(&certificate_path, certificate.pem().as_bytes(), 0o644)?;
         let p12 = match wanted.p12 {
             None => None,
             Some(password) => {
-                write(&path("p12"), self.pkcs12(wanted.name, &certificate, &key, password)?.expose(), 0o600)?;
+                write(
+                    &path("p12"),
+                    self.pkcs12(wanted.name, &certificate, &key, password)?
+                        .expose(),
+                    0o600,
+                )?;
                 Some(path("p12"))
             }
         };
-        Ok(Certified { certificate: certificate_path, key: key_path, p12, renewed })
+        Ok(Certified {
+            certificate: certificate_path,
+            key: key_path,
+            p12,
+            renewed,
+        })
     }
 
-    fn pkcs12(&self, name: &str, certificate: &Certificate, key: &KeyPair, password: &Secret) -> Result<Secret> {
+    fn pkcs12(
+        &self,
+        name: &str,
+        certificate: &Certificate,
+        key: &KeyPair,
+        password: &Secret,
+    ) -> Result<Secret> {
         let failed = |e: p12_keystore::error::Error| cannot("the PKCS#12 file", e);
-        let password = std::str::from_utf8(password.expose()).map_err(|_| Error::input("the PKCS#12 password is not UTF-8"))?;
+        let password = std::str::from_utf8(password.expose())
+            .map_err(|_| Error::input("the PKCS#12 password is not UTF-8"))?;
         let key = P12Key::from_der(&key.serialize_der()).map_err(failed)?;
         let chain = [
             P12Certificate::from_der(certificate.der()).map_err(failed)?,
             P12Certificate::from_der(&self.certificate).map_err(failed)?,
         ];
         let mut store = KeyStore::new();
-        store.add_entry(name, KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(name, key, chain)));
-        store.writer(password).write().map(Secret::new).map_err(failed)
+        store.add_entry(
+            name,
+            KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(name, key, chain)),
+        );
+        store
+            .writer(password)
+            .write()
+            .map(Secret::new)
+            .map_err(failed)
     }
 }
 
@@ -175,7 +238,11 @@ pub fn dated(params: &mut CertificateParams, days: u32) -> Result<()> {
         let date = date.to_zoned(jiff::tz::TimeZone::UTC);
         let year = i32::from(date.year());
         match year < 10_000 {
-            true => Ok(rcgen::date_time_ymd(year, date.month().unsigned_abs(), date.day().unsigned_abs())),
+            true => Ok(rcgen::date_time_ymd(
+                year,
+                date.month().unsigned_abs(),
+                date.day().unsigned_abs(),
+            )),
             false => Err(Error::input("so many days reach beyond the year 9999")),
         }
     };
@@ -189,7 +256,10 @@ pub fn dated(params: &mut CertificateParams, days: u32) -> Result<()> {
 
 fn make_directory(directory: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
     made.map_err(|e| Error::file(format!("{} cannot be made", directory.display()), e))
 }
 
@@ -200,7 +270,11 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let beside = PathBuf::from(beside);
     let written = (|| {
         let _ = fs::remove_file(&beside);
-        let mut file = File::options().write(true).create_new(true).mode(mode).open(&beside)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&beside, path)

@@ -20,7 +20,9 @@ impl Object {
         all.push(AttributeValue::ObjectType(self.object_type));
         // Of 32 bytes, from the identifier (spec 2.1, 4.56).
         all.0.extend(
-            digest(Hash::Sha256, self.uid.as_bytes()).ok().map(|short| AttributeValue::ShortUniqueIdentifier(short).into()),
+            digest(Hash::Sha256, self.uid.as_bytes())
+                .ok()
+                .map(|short| AttributeValue::ShortUniqueIdentifier(short).into()),
         );
         all.0.extend(self.attributes.0.iter().cloned());
         if self.has_state() {
@@ -34,7 +36,9 @@ impl Object {
             all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
             all.push(AttributeValue::NeverExtractable(self.never_extractable));
         }
-        if let Value::Key(_, format) | Value::Secret(_, _, format) | Value::Elsewhere(format) = self.value {
+        if let Value::Key(_, format) | Value::Secret(_, _, format) | Value::Elsewhere(format) =
+            self.value
+        {
             all.push(AttributeValue::KeyFormatType(format));
         }
         if matches!(self.value, Value::Elsewhere(_)) {
@@ -47,7 +51,9 @@ impl Object {
         all.0.retain(|attribute| known(&attribute.value, version));
         for attribute in &mut all.0 {
             match &mut attribute.value {
-                AttributeValue::Digest(digest) if version < Version::V1_1 => digest.key_format_type = None,
+                AttributeValue::Digest(digest) if version < Version::V1_1 => {
+                    digest.key_format_type = None
+                }
                 _ => {}
             }
         }
@@ -59,7 +65,9 @@ impl Object {
         let (bytes, format) = match &self.value {
             Value::Key(material, format) => {
                 let block = material.block(*format, None, None).ok()?;
-                let Some(KeyValue::Plain(plain)) = block.key_value else { return None };
+                let Some(KeyValue::Plain(plain)) = block.key_value else {
+                    return None;
+                };
                 let bytes = match plain.key_material {
                     KeyMaterial::Bytes(bytes) => bytes,
                     // Of a transparent key the digest is over its encoding.
@@ -72,7 +80,9 @@ impl Object {
                 (bytes, Some(*format))
             }
             Value::Secret(_, material, format) => (material.bytes().duplicate(), Some(*format)),
-            Value::Pgp(_, material) | Value::Split(_, material) => (material.bytes().duplicate(), Some(KeyFormatType::RAW)),
+            Value::Pgp(_, material) | Value::Split(_, material) => {
+                (material.bytes().duplicate(), Some(KeyFormatType::RAW))
+            }
             Value::Opaque(_, material) => (material.bytes().duplicate(), None),
             Value::Certificate(_, der) | Value::Request(_, der) => (der.clone().into(), None),
             Value::Template(_) | Value::Elsewhere(_) | Value::Gone => return None,
@@ -87,11 +97,14 @@ impl Object {
 
 /// Whether a version has an attribute.
 fn known(value: &AttributeValue, version: Version) -> bool {
-    let AttributeName::Standard(tag) = value.name() else { return true };
+    let AttributeName::Standard(tag) = value.name() else {
+        return true;
+    };
     match tag {
-        Tag::ALTERNATIVE_NAME | Tag::KEY_VALUE_PRESENT | Tag::KEY_VALUE_LOCATION | Tag::ORIGINAL_CREATION_DATE => {
-            version >= Version::V1_2
-        }
+        Tag::ALTERNATIVE_NAME
+        | Tag::KEY_VALUE_PRESENT
+        | Tag::KEY_VALUE_LOCATION
+        | Tag::ORIGINAL_CREATION_DATE => version >= Version::V1_2,
         Tag::FRESH
         | Tag::DIGITAL_SIGNATURE_ALGORITHM
         | Tag::CERTIFICATE_LENGTH
@@ -99,24 +112,37 @@ fn known(value: &AttributeValue, version: Version) -> bool {
         | Tag::X_509_CERTIFICATE_SUBJECT
         | Tag::X_509_CERTIFICATE_ISSUER => version >= Version::V1_1,
         Tag::RANDOM_NUMBER_GENERATOR => version >= Version::V1_3,
-        Tag::SENSITIVE | Tag::ALWAYS_SENSITIVE | Tag::EXTRACTABLE | Tag::NEVER_EXTRACTABLE | Tag::DESCRIPTION | Tag::COMMENT => {
-            version >= Version::V1_4
-        }
+        Tag::SENSITIVE
+        | Tag::ALWAYS_SENSITIVE
+        | Tag::EXTRACTABLE
+        | Tag::NEVER_EXTRACTABLE
+        | Tag::DESCRIPTION
+        | Tag::COMMENT => version >= Version::V1_4,
         Tag::KEY_FORMAT_TYPE => version >= Version::V2_0,
         Tag::SHORT_UNIQUE_IDENTIFIER => version >= Version::V2_1,
-        Tag::OPERATION_POLICY_NAME | Tag::CERTIFICATE_IDENTIFIER | Tag::CERTIFICATE_SUBJECT | Tag::CERTIFICATE_ISSUER => {
-            version < Version::V2_0
+        Tag::OPERATION_POLICY_NAME
+        | Tag::CERTIFICATE_IDENTIFIER
+        | Tag::CERTIFICATE_SUBJECT
+        | Tag::CERTIFICATE_ISSUER => version < Version::V2_0,
+        _ if (Tag::CERTIFICATE_SUBJECT_CN..=Tag::CERTIFICATE_ISSUER_DN_QUALIFIER)
+            .contains(&tag) =>
+        {
+            version >= Version::V2_0
         }
-        _ if (Tag::CERTIFICATE_SUBJECT_CN..=Tag::CERTIFICATE_ISSUER_DN_QUALIFIER).contains(&tag) => version >= Version::V2_0,
         _ => true,
     }
 }
 
 /// What a certificate says of itself, in the forms of all versions; nothing of what is no X.509 certificate.
 pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Vec::new();
+    };
     let (subject, issuer) = (certificate.subject(), certificate.issuer());
-    let text = |tag, text: String| Field { tag, value: Item::Text(text) };
+    let text = |tag, text: String| Field {
+        tag,
+        value: Item::Text(text),
+    };
     let other = |tag, fields| AttributeValue::Other(tag, Item::Structure(fields));
     let serial = certificate.raw_serial();
     // Short enough for a one-byte length: a serial number has at most 20 octets (RFC 5280, 4.1.2.2).
@@ -141,10 +167,28 @@ pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
         }),
         other(
             Tag::CERTIFICATE_IDENTIFIER,
-            vec![text(Tag::ISSUER, written(issuer)), text(Tag::SERIAL_NUMBER, data_encoding::HEXUPPER.encode(significant))],
+            vec![
+                text(Tag::ISSUER, written(issuer)),
+                text(
+                    Tag::SERIAL_NUMBER,
+                    data_encoding::HEXUPPER.encode(significant),
+                ),
+            ],
         ),
-        other(Tag::CERTIFICATE_SUBJECT, vec![text(Tag::CERTIFICATE_SUBJECT_DISTINGUISHED_NAME, written(subject))]),
-        other(Tag::CERTIFICATE_ISSUER, vec![text(Tag::CERTIFICATE_ISSUER_DISTINGUISHED_NAME, written(issuer))]),
+        other(
+            Tag::CERTIFICATE_SUBJECT,
+            vec![text(
+                Tag::CERTIFICATE_SUBJECT_DISTINGUISHED_NAME,
+                written(subject),
+            )],
+        ),
+        other(
+            Tag::CERTIFICATE_ISSUER,
+            vec![text(
+                Tag::CERTIFICATE_ISSUER_DISTINGUISHED_NAME,
+                written(issuer),
+            )],
+        ),
     ];
     if let Ok(key) = PublicKey::from_spki(certificate.public_key().raw) {
         all.push(AttributeValue::CryptographicLength(match key.kind() {
@@ -154,11 +198,19 @@ pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
     }
     let signed = certificate.signature_algorithm.algorithm.to_id_string();
     all.extend(signature_algorithm(&signed).map(AttributeValue::DigitalSignatureAlgorithm));
-    for (name, first) in [(subject, Tag::CERTIFICATE_SUBJECT_CN), (issuer, Tag::CERTIFICATE_ISSUER_CN)] {
+    for (name, first) in [
+        (subject, Tag::CERTIFICATE_SUBJECT_CN),
+        (issuer, Tag::CERTIFICATE_ISSUER_CN),
+    ] {
         for part in name.iter_attributes() {
-            let place = PARTS.iter().position(|(oid, _)| *oid == part.attr_type().to_id_string());
+            let place = PARTS
+                .iter()
+                .position(|(oid, _)| *oid == part.attr_type().to_id_string());
             if let (Some(place), Ok(text)) = (place, part.as_str()) {
-                all.push(AttributeValue::Other(Tag(first.0 + place as u32), Item::Text(text.to_owned())));
+                all.push(AttributeValue::Other(
+                    Tag(first.0 + place as u32),
+                    Item::Text(text.to_owned()),
+                ));
             }
         }
     }
@@ -185,7 +237,10 @@ pub const PARTS: [(&str, &str); 12] = [
 fn written(name: &X509Name<'_>) -> String {
     let part = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| {
         let oid = part.attr_type().to_id_string();
-        let short = PARTS.iter().find(|(known, _)| *known == oid).map_or(oid.as_str(), |(_, short)| short);
+        let short = PARTS
+            .iter()
+            .find(|(known, _)| *known == oid)
+            .map_or(oid.as_str(), |(_, short)| short);
         format!("{short}={}", part.as_str().unwrap_or_default())
     };
     let mut parts: Vec<String> = name.iter_attributes().map(part).collect();

@@ -19,87 +19,155 @@ const LONGEST: usize = 64 << 10;
 const MOST_ROUNDS: i32 = 10_000_000;
 
 /// Answers Derive Key.
-pub fn derive_key(engine: &Engine, context: &mut Context, request: DeriveKeyRequest) -> Outcome<DeriveKeyResponse> {
+pub fn derive_key(
+    engine: &Engine,
+    context: &mut Context,
+    request: DeriveKeyRequest,
+) -> Outcome<DeriveKeyResponse> {
     let wanted = given(engine, context, Some(request.template_attribute))?;
     let mut attributes = screen(&engine.personality, context.version, wanted)?;
     made_here(&mut attributes);
     let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
-    let len = usize::try_from(bits).ok().filter(|bits| bits % 8 == 0 && (1..=LONGEST).contains(&(bits / 8)));
+    let len = usize::try_from(bits)
+        .ok()
+        .filter(|bits| bits % 8 == 0 && (1..=LONGEST).contains(&(bits / 8)));
     let len = len.ok_or_else(|| invalid(format!("no key of {bits} bits is derived")))? / 8;
-    let [base, more @ ..] = request.unique_identifiers.as_slice() else { return Err(invalid("derived from what?")) };
+    let [base, more @ ..] = request.unique_identifiers.as_slice() else {
+        return Err(invalid("derived from what?"));
+    };
     let base = engine.resolve(context, Some(base.clone()))?;
     base.allow(context.version, CryptographicUsageMask::DERIVE_KEY)?;
     if base.has_state() {
-        base.dates.allow(context.version, Purpose::Protect, false, now())?;
+        base.dates
+            .allow(context.version, Purpose::Protect, false, now())?;
     }
     let mut parameters = request.derivation_parameters;
     // A second object gives what else is derived from, as derivation data would.
     for other in more {
         let other = engine.resolve(context, Some(other.clone()))?;
         other.allow(context.version, CryptographicUsageMask::DERIVE_KEY)?;
-        parameters.derivation_data.push(material(&other)?.duplicate());
+        parameters
+            .derivation_data
+            .push(material(&other)?.duplicate());
     }
-    let derived = derive(request.derivation_method, material(&base)?, &parameters, len)?;
-    link(&mut attributes, LinkType::DERIVATION_BASE_OBJECT_LINK, &base.uid);
+    let derived = derive(
+        request.derivation_method,
+        material(&base)?,
+        &parameters,
+        len,
+    )?;
+    link(
+        &mut attributes,
+        LinkType::DERIVATION_BASE_OBJECT_LINK,
+        &base.uid,
+    );
     let value = match request.object_type {
         ObjectType::SYMMETRIC_KEY => {
-            required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
+            required(
+                attributes.cryptographic_algorithm(),
+                "Cryptographic Algorithm",
+            )?;
             Value::Key(Material::Symmetric(derived), KeyFormatType::RAW)
         }
-        ObjectType::SECRET_DATA => Value::Secret(SecretDataType::SEED, Material::Unknown(derived), KeyFormatType::OPAQUE),
+        ObjectType::SECRET_DATA => Value::Secret(
+            SecretDataType::SEED,
+            Material::Unknown(derived),
+            KeyFormatType::OPAQUE,
+        ),
         other => return Err(invalid(format!("no {other} is derived"))),
     };
     let object = Object::new(&context.caller, request.object_type, value, attributes);
-    Ok(DeriveKeyResponse { unique_identifier: keep(engine, context, object)?, template_attribute: None })
+    Ok(DeriveKeyResponse {
+        unique_identifier: keep(engine, context, object)?,
+        template_attribute: None,
+    })
 }
 
 fn material(object: &Object) -> Outcome<&Secret> {
     match &object.value {
-        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
+        Value::Key(Material::Symmetric(bytes), _)
+        | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
         _ => Err(invalid("only symmetric keys and secrets are derived from")),
     }
 }
 
-fn derive(method: DerivationMethod, base: &Secret, p: &DerivationParameters, len: usize) -> Outcome<Secret> {
-    let failure = |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
+fn derive(
+    method: DerivationMethod,
+    base: &Secret,
+    p: &DerivationParameters,
+    len: usize,
+) -> Outcome<Secret> {
+    let failure =
+        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
     let parameters = p.cryptographic_parameters.clone().unwrap_or_default();
     let hash = || match parameters.hashing_algorithm {
         Some(hash) => hash_of(hash),
-        None => Ok(parameters.cryptographic_algorithm.and_then(keys::hash_of_hmac).unwrap_or(Hash::Sha256)),
+        None => Ok(parameters
+            .cryptographic_algorithm
+            .and_then(keys::hash_of_hmac)
+            .unwrap_or(Hash::Sha256)),
     };
-    let data: Vec<u8> = p.derivation_data.iter().flat_map(|data| data.expose().iter().copied()).collect();
+    let data: Vec<u8> = p
+        .derivation_data
+        .iter()
+        .flat_map(|data| data.expose().iter().copied())
+        .collect();
     let salt = p.salt.as_deref().unwrap_or_default();
     let base = base.expose();
     let mut derived = match method {
         DerivationMethod::PBKDF2 => {
-            let rounds = p.iteration_count.filter(|rounds| (1..=MOST_ROUNDS).contains(rounds));
-            let rounds = rounds.ok_or_else(|| invalid("Iteration Count is missing or out of range"))?;
+            let rounds = p
+                .iteration_count
+                .filter(|rounds| (1..=MOST_ROUNDS).contains(rounds));
+            let rounds =
+                rounds.ok_or_else(|| invalid("Iteration Count is missing or out of range"))?;
             return kdf::pbkdf2(hash()?, base, salt, rounds.cast_unsigned(), len).map_err(failure);
         }
-        DerivationMethod::HKDF => return kdf::hkdf(hash()?, salt, base, &data, len).map_err(failure),
-        DerivationMethod::NIST800_108_C => return kdf::kbkdf_counter(hash()?, base, &data, len).map_err(failure),
+        DerivationMethod::HKDF => {
+            return kdf::hkdf(hash()?, salt, base, &data, len).map_err(failure);
+        }
+        DerivationMethod::NIST800_108_C => {
+            return kdf::kbkdf_counter(hash()?, base, &data, len).map_err(failure);
+        }
         // The data where there is any, else the key itself.
-        DerivationMethod::HASH => hash::digest(hash()?, if data.is_empty() { base } else { &data }).map_err(failure)?,
+        DerivationMethod::HASH => {
+            hash::digest(hash()?, if data.is_empty() { base } else { &data }).map_err(failure)?
+        }
         DerivationMethod::HMAC => mac::hmac(hash()?, base, &data).map_err(failure)?,
         DerivationMethod::ENCRYPT => {
             let iv = p.initialization_vector.as_deref().unwrap_or_default();
             let mode = match (parameters.block_cipher_mode, parameters.padding_method) {
                 (Some(BlockCipherMode::ECB), _) => Mode::Ecb,
-                (Some(BlockCipherMode::CBC) | None, Some(PaddingMethod::PKCS5)) => Mode::CbcPad { iv },
+                (Some(BlockCipherMode::CBC) | None, Some(PaddingMethod::PKCS5)) => {
+                    Mode::CbcPad { iv }
+                }
                 (Some(BlockCipherMode::CBC) | None, _) => Mode::Cbc { iv },
-                (Some(BlockCipherMode::CTR), _) => Mode::Ctr { counter: iv, bits: 128 },
+                (Some(BlockCipherMode::CTR), _) => Mode::Ctr {
+                    counter: iv,
+                    bits: 128,
+                },
                 (Some(other), _) => return Err(invalid(format!("{other} is not supported"))),
             };
             let key = match parameters.cryptographic_algorithm {
                 Some(CryptographicAlgorithm::TRIPLE_DES) => Key::TripleDes(base),
                 _ => Key::Aes(base),
             };
-            Cipher::new(Direction::Encrypt, key, mode).and_then(|cipher| cipher.run(&data)).map_err(failure)?
+            Cipher::new(Direction::Encrypt, key, mode)
+                .and_then(|cipher| cipher.run(&data))
+                .map_err(failure)?
         }
-        other => return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, format!("{other} is not supported"))),
+        other => {
+            return Err(Refusal::item(
+                ResultReason::FEATURE_NOT_SUPPORTED,
+                format!("{other} is not supported"),
+            ));
+        }
     };
     if derived.len() < len {
-        return Err(invalid(format!("this makes {} bytes, not {len}", derived.len())));
+        return Err(invalid(format!(
+            "this makes {} bytes, not {len}",
+            derived.len()
+        )));
     }
     derived.truncate(len);
     Ok(Secret::new(derived))

@@ -14,7 +14,9 @@ use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, Transaction, not_there, now, reason};
 use super::personality::Personality;
 use super::undo::Undo;
-use super::{attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate};
+use super::{
+    attributes, certify, crypto, derive, get, lifecycle, locate, make, mistakes, split, validate,
+};
 
 /// A server without its network: its character and what it holds. Requests are answered side by side; what they change is
 /// ordered by [`Objects`].
@@ -87,8 +89,14 @@ pub struct Context {
 
 impl Context {
     /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
-    pub fn change<T>(&self, engine: &Engine, change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
-        engine.objects.change(&self.caller, self.undo.as_ref(), change)
+    pub fn change<T>(
+        &self,
+        engine: &Engine,
+        change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>,
+    ) -> Outcome<T> {
+        engine
+            .objects
+            .change(&self.caller, self.undo.as_ref(), change)
     }
 
     /// Makes an object the one that following items are about, and gives its identifier for the answer.
@@ -115,7 +123,9 @@ impl Context {
         let (operation, back) = match placeholder {
             Place::CERTIFY => (OperationCode::CERTIFY, 0),
             Place::CREATE => (OperationCode::CREATE, 0),
-            Place::CREATE_KEY_PAIR | Place::CREATE_KEY_PAIR_PRIVATE_KEY => (OperationCode::CREATE_KEY_PAIR, 1),
+            Place::CREATE_KEY_PAIR | Place::CREATE_KEY_PAIR_PRIVATE_KEY => {
+                (OperationCode::CREATE_KEY_PAIR, 1)
+            }
             Place::CREATE_KEY_PAIR_PUBLIC_KEY => (OperationCode::CREATE_KEY_PAIR, 0),
             Place::CREATE_SPLIT_KEY => (OperationCode::CREATE_SPLIT_KEY, 0),
             Place::DERIVE_KEY => (OperationCode::DERIVE_KEY, 0),
@@ -125,11 +135,17 @@ impl Context {
             Place::REGISTER => (OperationCode::REGISTER, 0),
             Place::RE_KEY => (OperationCode::RE_KEY, 0),
             Place::RE_CERTIFY => (OperationCode::RE_CERTIFY, 0),
-            Place::RE_KEY_KEY_PAIR | Place::RE_KEY_KEY_PAIR_PRIVATE_KEY => (OperationCode::RE_KEY_KEY_PAIR, 1),
+            Place::RE_KEY_KEY_PAIR | Place::RE_KEY_KEY_PAIR_PRIVATE_KEY => {
+                (OperationCode::RE_KEY_KEY_PAIR, 1)
+            }
             Place::RE_KEY_KEY_PAIR_PUBLIC_KEY => (OperationCode::RE_KEY_KEY_PAIR, 0),
             _ => return self.placeholder.as_ref(),
         };
-        let of_it = self.answered.iter().rev().filter(|(asked, _)| *asked == operation);
+        let of_it = self
+            .answered
+            .iter()
+            .rev()
+            .filter(|(asked, _)| *asked == operation);
         of_it.map(|(_, uid)| uid).nth(back)
     }
 
@@ -137,16 +153,26 @@ impl Context {
     fn at(&self, place: i32) -> Option<&String> {
         let place = match usize::try_from(place) {
             Ok(place) => Some(place),
-            Err(_) => self.answered.len().checked_sub(place.unsigned_abs() as usize),
+            Err(_) => self
+                .answered
+                .len()
+                .checked_sub(place.unsigned_abs() as usize),
         };
-        place.and_then(|place| self.answered.get(place)).map(|(_, uid)| uid)
+        place
+            .and_then(|place| self.answered.get(place))
+            .map(|(_, uid)| uid)
     }
 }
 
 impl Engine {
     /// A server of this character.
     pub fn new(personality: Personality, objects: Objects) -> Engine {
-        Engine { personality, objects, credential: None, streams: Streams::default() }
+        Engine {
+            personality,
+            objects,
+            credential: None,
+            streams: Streams::default(),
+        }
     }
 
     /// What a request asks, without doing it.
@@ -156,7 +182,10 @@ impl Engine {
                 version: Some(message.header.protocol_version),
                 operations: message.items.iter().map(|item| item.operation).collect(),
             },
-            Err(_) => Heard { version: None, operations: Vec::new() },
+            Err(_) => Heard {
+                version: None,
+                operations: Vec::new(),
+            },
         }
     }
 
@@ -167,11 +196,19 @@ impl Engine {
         let (version, outcome) = match RequestMessage::decode(frame) {
             Err(error) => {
                 let version = RequestMessage::version_of(frame).unwrap_or(Version::V1_0);
-                (version, Err((ResultReason::INVALID_MESSAGE, error.to_string())))
+                (
+                    version,
+                    Err((ResultReason::INVALID_MESSAGE, error.to_string())),
+                )
             }
             Ok(message) => {
-                let outcome = self.acceptable(&message).and_then(|()| self.run(caller, &message, fault, &mut done));
-                let most = message.header.maximum_response_size.map_or(usize::MAX, |most| most.max(0) as usize);
+                let outcome = self
+                    .acceptable(&message)
+                    .and_then(|()| self.run(caller, &message, fault, &mut done));
+                let most = message
+                    .header
+                    .maximum_response_size
+                    .map_or(usize::MAX, |most| most.max(0) as usize);
                 let outcome = match outcome {
                     Ok(answer) if answer.len() > most => self.too_large(&message, answer.len()),
                     other => other,
@@ -180,20 +217,38 @@ impl Engine {
             }
         };
         let bytes = outcome.unwrap_or_else(|(reason, text)| {
-            done.push(Done { operation: None, object: None, refused: Some(reason), undone: false });
+            done.push(Done {
+                operation: None,
+                object: None,
+                refused: Some(reason),
+                undone: false,
+            });
             self.refuse_message(version, reason, &text)
         });
         Answer { bytes, done }
     }
 
     /// The refusal of an answer that is larger than its client takes: of its item, where there is one only.
-    fn too_large(&self, message: &RequestMessage<'_>, len: usize) -> Result<Secret, (ResultReason, String)> {
+    fn too_large(
+        &self,
+        message: &RequestMessage<'_>,
+        len: usize,
+    ) -> Result<Secret, (ResultReason, String)> {
         let text = format!("the answer has {len} bytes, more than Maximum Response Size");
-        let [item] = message.items.as_slice() else { return Err((ResultReason::RESPONSE_TOO_LARGE, text)) };
+        let [item] = message.items.as_slice() else {
+            return Err((ResultReason::RESPONSE_TOO_LARGE, text));
+        };
         let mut batch = ResponseBatch::new(message.header.protocol_version, now());
         let id = item.unique_batch_item_id.as_deref();
-        batch.failure(Some(item.operation), id, ResultReason::RESPONSE_TOO_LARGE, &text);
-        batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))
+        batch.failure(
+            Some(item.operation),
+            id,
+            ResultReason::RESPONSE_TOO_LARGE,
+            &text,
+        );
+        batch
+            .finish()
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))
     }
 
     /// Whether the message as a whole can be done here.
@@ -210,29 +265,50 @@ impl Engine {
         if items.len() > 1 && !self.personality.batches {
             return invalid("one item per message");
         }
-        if header.asynchronous_indicator.is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY) {
+        if header
+            .asynchronous_indicator
+            .is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY)
+        {
             return unsupported("asynchronous answers are not supported");
         }
         if items.len() > 1 && items.iter().any(|item| item.unique_batch_item_id.is_none()) {
             return invalid("items without Unique Batch Item ID");
         }
-        if header.batch_error_continuation_option == Some(BatchErrorContinuationOption::UNDO) && !self.personality.undoes_batch {
+        if header.batch_error_continuation_option == Some(BatchErrorContinuationOption::UNDO)
+            && !self.personality.undoes_batch
+        {
             return unsupported("Undo is not supported");
         }
-        if self.personality.checks_time && header.time_stamp.is_some_and(|stamp| (stamp.0 - now()).abs() > 60) {
+        if self.personality.checks_time
+            && header
+                .time_stamp
+                .is_some_and(|stamp| (stamp.0 - now()).abs() > 60)
+        {
             return invalid("the time stamp is not now");
         }
         if let Some((username, password)) = &self.credential {
-            let said = header.authentication.iter().flat_map(|authentication| &authentication.credentials).any(|credential| {
-                let value = &credential.credential_value;
-                value.username.as_ref() == Some(username) && value.password.as_ref().is_some_and(|said| said.0 == *password)
-            });
+            let said = header
+                .authentication
+                .iter()
+                .flat_map(|authentication| &authentication.credentials)
+                .any(|credential| {
+                    let value = &credential.credential_value;
+                    value.username.as_ref() == Some(username)
+                        && value
+                            .password
+                            .as_ref()
+                            .is_some_and(|said| said.0 == *password)
+                });
             if !said {
-                return Err((ResultReason::AUTHENTICATION_NOT_SUCCESSFUL, "user name or password is wrong".to_owned()));
+                return Err((
+                    ResultReason::AUTHENTICATION_NOT_SUCCESSFUL,
+                    "user name or password is wrong".to_owned(),
+                ));
             }
         }
         let unknown = |item: &RequestItem<'_>| {
-            !self.personality.operations.contains(&item.operation) || header.protocol_version < item.operation.since()
+            !self.personality.operations.contains(&item.operation)
+                || header.protocol_version < item.operation.since()
         };
         if self.personality.unknown_operation_breaks && items.iter().any(unknown) {
             return invalid("unknown operation");
@@ -263,7 +339,8 @@ impl Engine {
             silent: false,
             undo: (on_error == Some(BatchErrorContinuationOption::UNDO)).then(Undo::default),
         };
-        let goes_on = on_error == Some(BatchErrorContinuationOption::CONTINUE) || !self.personality.stops_batch;
+        let goes_on = on_error == Some(BatchErrorContinuationOption::CONTINUE)
+            || !self.personality.stops_batch;
         let mut outcomes = Vec::new();
         for item in &message.items {
             let outcome = match fault {
@@ -281,9 +358,16 @@ impl Engine {
             let named = item.payload.find(Tag::UNIQUE_IDENTIFIER).ok().flatten();
             let named = named.and_then(|uid| uid.text().ok().map(str::to_owned));
             let object = named.or_else(|| context.placeholder.clone());
-            done.push(Done { operation: Some(item.operation), object, refused, undone: false });
+            done.push(Done {
+                operation: Some(item.operation),
+                object,
+                refused,
+                undone: false,
+            });
             match outcome {
-                Err(Refusal::Message(reason, text)) if self.personality.malformed_item_breaks => return Err((reason, text)),
+                Err(Refusal::Message(reason, text)) if self.personality.malformed_item_breaks => {
+                    return Err((reason, text));
+                }
                 outcome => outcomes.push((item, outcome)),
             }
             if refused.is_some() && !goes_on {
@@ -292,10 +376,15 @@ impl Engine {
         }
         let undone = outcomes.iter().any(|(_, outcome)| outcome.is_err()) && context.undo.is_some();
         if undone && let Some(undo) = context.undo.take() {
-            let failed =
-                |e| (ResultReason::GENERAL_FAILURE, format!("an item failed, and those before it cannot be undone: {e}"));
+            let failed = |e| {
+                (
+                    ResultReason::GENERAL_FAILURE,
+                    format!("an item failed, and those before it cannot be undone: {e}"),
+                )
+            };
             undo.put_back(&self.objects).map_err(failed)?;
-            done.iter_mut().for_each(|item| item.undone = item.refused.is_none());
+            done.iter_mut()
+                .for_each(|item| item.undone = item.refused.is_none());
         }
         for (item, outcome) in outcomes {
             let id = match fault {
@@ -313,7 +402,9 @@ impl Engine {
         if context.silent {
             return Ok(Secret::default());
         }
-        let mut answer = batch.finish().map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
+        let mut answer = batch
+            .finish()
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
         if self.personality.long_time_stamp {
             answer = with_byte(answer, STAMP_TYPE_AT, ItemType::LONG_INTEGER.0);
         }
@@ -326,18 +417,35 @@ impl Engine {
 
     fn perform(&self, item: &RequestItem<'_>, context: &mut Context) -> Outcome<Response> {
         let version = context.version;
-        if !self.personality.operations.contains(&item.operation) || version < item.operation.since() {
+        if !self.personality.operations.contains(&item.operation)
+            || version < item.operation.since()
+        {
             let text = format!("{} is not supported", item.operation);
             return Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text));
         }
-        if item.message_extensions.iter().any(|extension| extension.criticality_indicator) {
-            return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, "a critical Message Extension is not known"));
+        if item
+            .message_extensions
+            .iter()
+            .any(|extension| extension.criticality_indicator)
+        {
+            return Err(Refusal::item(
+                ResultReason::FEATURE_NOT_SUPPORTED,
+                "a critical Message Extension is not known",
+            ));
         }
         let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, e.to_string());
         let request = Request::decode(item.operation, &item.payload).map_err(invalid)?;
-        let no_filters = || item.payload.find(Tag::ATTRIBUTES).map(|found| found.is_none()).map_err(invalid);
+        let no_filters = || {
+            item.payload
+                .find(Tag::ATTRIBUTES)
+                .map(|found| found.is_none())
+                .map_err(invalid)
+        };
         if item.operation == OperationCode::LOCATE && version.typed_attributes() && no_filters()? {
-            return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, "Locate without Attributes".into()));
+            return Err(Refusal::Message(
+                ResultReason::INVALID_MESSAGE,
+                "Locate without Attributes".into(),
+            ));
         }
         match request {
             Request::DiscoverVersions(request) => Ok(self.discover(&request).into()),
@@ -350,33 +458,65 @@ impl Engine {
                 Ok(answer.into())
             }
             Request::Create(request) => make::create(self, context, *request).map(Into::into),
-            Request::CreateKeyPair(request) => make::create_key_pair(self, context, *request).map(Into::into),
-            Request::Register(request) => {
-                make::register(self, context, mistakes::unwrapped(&self.personality, *request)).map(Into::into)
+            Request::CreateKeyPair(request) => {
+                make::create_key_pair(self, context, *request).map(Into::into)
             }
+            Request::Register(request) => make::register(
+                self,
+                context,
+                mistakes::unwrapped(&self.personality, *request),
+            )
+            .map(Into::into),
             Request::Import(request) => make::import(self, context, *request).map(Into::into),
             Request::ReKey(request) => make::re_key(self, context, *request).map(Into::into),
-            Request::ReKeyKeyPair(request) => make::re_key_key_pair(self, context, *request).map(Into::into),
-            Request::DeriveKey(request) => derive::derive_key(self, context, *request).map(Into::into),
+            Request::ReKeyKeyPair(request) => {
+                make::re_key_key_pair(self, context, *request).map(Into::into)
+            }
+            Request::DeriveKey(request) => {
+                derive::derive_key(self, context, *request).map(Into::into)
+            }
             Request::Locate(request) => locate::locate(self, context, *request).map(Into::into),
             Request::Check(request) => lifecycle::check(self, context, *request).map(Into::into),
-            Request::Get(request) => {
-                get::get(self, context, *request).map(|answer| mistakes::wrapped(&self.personality, answer).into())
-            }
+            Request::Get(request) => get::get(self, context, *request)
+                .map(|answer| mistakes::wrapped(&self.personality, answer).into()),
             Request::Export(request) => get::export(self, context, *request).map(Into::into),
-            Request::GetAttributeList(request) => attributes::list(self, context, *request).map(Into::into),
-            Request::AddAttribute(request) => attributes::add(self, context, *request).map(Into::into),
-            Request::ModifyAttribute(request) => attributes::modify(self, context, *request).map(Into::into),
-            Request::DeleteAttribute(request) => attributes::delete(self, context, *request).map(Into::into),
-            Request::SetAttribute(request) => attributes::set(self, context, *request).map(Into::into),
-            Request::AdjustAttribute(request) => attributes::adjust(self, context, *request).map(Into::into),
-            Request::Activate(request) => lifecycle::activate(self, context, *request).map(Into::into),
+            Request::GetAttributeList(request) => {
+                attributes::list(self, context, *request).map(Into::into)
+            }
+            Request::AddAttribute(request) => {
+                attributes::add(self, context, *request).map(Into::into)
+            }
+            Request::ModifyAttribute(request) => {
+                attributes::modify(self, context, *request).map(Into::into)
+            }
+            Request::DeleteAttribute(request) => {
+                attributes::delete(self, context, *request).map(Into::into)
+            }
+            Request::SetAttribute(request) => {
+                attributes::set(self, context, *request).map(Into::into)
+            }
+            Request::AdjustAttribute(request) => {
+                attributes::adjust(self, context, *request).map(Into::into)
+            }
+            Request::Activate(request) => {
+                lifecycle::activate(self, context, *request).map(Into::into)
+            }
             Request::Revoke(request) => lifecycle::revoke(self, context, *request).map(Into::into),
-            Request::Destroy(request) => lifecycle::destroy(self, context, *request).map(Into::into),
-            Request::Archive(request) => lifecycle::archive(self, context, *request).map(Into::into),
-            Request::Recover(request) => lifecycle::recover(self, context, *request).map(Into::into),
-            Request::ObtainLease(request) => lifecycle::obtain_lease(self, context, *request).map(Into::into),
-            Request::GetUsageAllocation(request) => lifecycle::get_usage_allocation(self, context, *request).map(Into::into),
+            Request::Destroy(request) => {
+                lifecycle::destroy(self, context, *request).map(Into::into)
+            }
+            Request::Archive(request) => {
+                lifecycle::archive(self, context, *request).map(Into::into)
+            }
+            Request::Recover(request) => {
+                lifecycle::recover(self, context, *request).map(Into::into)
+            }
+            Request::ObtainLease(request) => {
+                lifecycle::obtain_lease(self, context, *request).map(Into::into)
+            }
+            Request::GetUsageAllocation(request) => {
+                lifecycle::get_usage_allocation(self, context, *request).map(Into::into)
+            }
             Request::Encrypt(request) => {
                 let parameters = request.cryptographic_parameters.clone();
                 let answer = crypto::encrypt(self, context, *request)?;
@@ -388,26 +528,39 @@ impl Engine {
                 mistakes::decrypted(&self.personality, parameters.as_ref(), outcome).map(Into::into)
             }
             Request::Sign(request) => crypto::sign(self, context, *request).map(Into::into),
-            Request::SignatureVerify(request) => crypto::verify(self, context, *request).map(Into::into),
+            Request::SignatureVerify(request) => {
+                crypto::verify(self, context, *request).map(Into::into)
+            }
             Request::Mac(request) => {
                 let parameters = request.cryptographic_parameters.clone();
                 let answer = crypto::mac(self, context, *request)?;
                 Ok(mistakes::authenticated(&self.personality, parameters.as_ref(), answer).into())
             }
-            Request::MacVerify(request) => crypto::mac_verify(self, context, *request).map(Into::into),
+            Request::MacVerify(request) => {
+                crypto::mac_verify(self, context, *request).map(Into::into)
+            }
             Request::Hash(request) => crypto::hash(self, context, *request).map(Into::into),
             Request::RngRetrieve(request) => crypto::random(*request).map(Into::into),
             // The generator needs none of it (spec 1.4, 4.36: a server may use nothing).
             Request::RngSeed(_) => Ok(RngSeedResponse { data_length: 0 }.into()),
             Request::Certify(request) => certify::certify(self, context, *request).map(Into::into),
-            Request::ReCertify(request) => certify::re_certify(self, context, *request).map(Into::into),
-            Request::Validate(request) => validate::validate(self, context, *request).map(Into::into),
-            Request::CreateSplitKey(request) => split::create(self, context, *request).map(Into::into),
+            Request::ReCertify(request) => {
+                certify::re_certify(self, context, *request).map(Into::into)
+            }
+            Request::Validate(request) => {
+                validate::validate(self, context, *request).map(Into::into)
+            }
+            Request::CreateSplitKey(request) => {
+                split::create(self, context, *request).map(Into::into)
+            }
             Request::JoinSplitKey(request) => split::join(self, context, *request).map(Into::into),
             Request::Poll(_) | Request::Cancel(_) => {
                 let new = ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE;
                 let reason = reason(version, ResultReason::ITEM_NOT_FOUND, new);
-                Err(Refusal::item(reason, "no operation goes on: every answer comes at once"))
+                Err(Refusal::item(
+                    reason,
+                    "no operation goes on: every answer comes at once",
+                ))
             }
             other => {
                 let text = format!("{} is not supported", other.code());
@@ -419,7 +572,15 @@ impl Engine {
     fn discover(&self, request: &DiscoverVersionsRequest) -> DiscoverVersionsResponse {
         let asked = &request.protocol_versions;
         let both = |version: &&Version| asked.is_empty() || asked.contains(version);
-        DiscoverVersionsResponse { protocol_versions: self.personality.versions.iter().filter(both).copied().collect() }
+        DiscoverVersionsResponse {
+            protocol_versions: self
+                .personality
+                .versions
+                .iter()
+                .filter(both)
+                .copied()
+                .collect(),
+        }
     }
 
     fn query(&self, request: &QueryRequest, version: Version) -> QueryResponse {
@@ -427,8 +588,16 @@ impl Engine {
         for function in &request.query_functions {
             match *function {
                 QueryFunction::QUERY_OPERATIONS => {
-                    let announced = |op: &&OperationCode| !self.personality.unannounced.contains(op) && version >= op.since();
-                    answer.operations = self.personality.operations.iter().filter(announced).copied().collect();
+                    let announced = |op: &&OperationCode| {
+                        !self.personality.unannounced.contains(op) && version >= op.since()
+                    };
+                    answer.operations = self
+                        .personality
+                        .operations
+                        .iter()
+                        .filter(announced)
+                        .copied()
+                        .collect();
                 }
                 QueryFunction::QUERY_OBJECTS => {
                     answer.object_types = vec![
@@ -445,11 +614,19 @@ impl Engine {
                         (ObjectType::PGP_KEY, version >= Version::V1_2),
                         (ObjectType::CERTIFICATE_REQUEST, version >= Version::V2_0),
                     ];
-                    answer.object_types.extend(others.iter().filter(|(_, known)| *known).map(|(object_type, _)| *object_type));
+                    answer.object_types.extend(
+                        others
+                            .iter()
+                            .filter(|(_, known)| *known)
+                            .map(|(object_type, _)| *object_type),
+                    );
                 }
                 QueryFunction::QUERY_SERVER_INFORMATION => {
-                    answer.vendor_identification =
-                        Some(format!("{} (mrhsm {})", self.personality.name, env!("CARGO_PKG_VERSION")));
+                    answer.vendor_identification = Some(format!(
+                        "{} (mrhsm {})",
+                        self.personality.name,
+                        env!("CARGO_PKG_VERSION")
+                    ));
                     answer.server_information = Some(server_information(version));
                 }
                 QueryFunction::QUERY_CAPABILITIES if version >= Version::V1_3 => {
@@ -466,14 +643,19 @@ impl Engine {
                     }];
                 }
                 QueryFunction::QUERY_PROFILES if version >= Version::V1_3 => {
-                    answer.profile_information = PROFILES.iter().map(|name| profile(*name)).collect();
+                    answer.profile_information =
+                        PROFILES.iter().map(|name| profile(*name)).collect();
                 }
                 QueryFunction::QUERY_STORAGE_PROTECTION_MASKS if version >= Version::V2_0 => {
-                    answer.protection_storage_masks =
-                        Some(ProtectionStorageMasks { masks: vec![ProtectionStorageMask::SOFTWARE] });
+                    answer.protection_storage_masks = Some(ProtectionStorageMasks {
+                        masks: vec![ProtectionStorageMask::SOFTWARE],
+                    });
                 }
                 QueryFunction::QUERY_RNGS if version >= Version::V1_3 => {
-                    let rng = RngParameters { rng_algorithm: RngAlgorithm::UNSPECIFIED, ..RngParameters::default() };
+                    let rng = RngParameters {
+                        rng_algorithm: RngAlgorithm::UNSPECIFIED,
+                        ..RngParameters::default()
+                    };
                     answer.rng_parameters = vec![rng];
                 }
                 _ => {}
@@ -483,25 +665,37 @@ impl Engine {
     }
 
     /// The object a request names, or the placeholder.
-    pub fn resolve(&self, context: &Context, uid: Option<UniqueIdentifier>) -> Outcome<Arc<Object>> {
+    pub fn resolve(
+        &self,
+        context: &Context,
+        uid: Option<UniqueIdentifier>,
+    ) -> Outcome<Arc<Object>> {
         let get = |uid: &str| {
-            self.objects.get(uid, &context.caller).map_err(|refusal| match refusal {
-                Refusal::Item(ResultReason::ITEM_NOT_FOUND, text) => {
-                    not_there(context.version, ResultReason::OBJECT_NOT_FOUND, &text)
-                }
-                other => other,
-            })
+            self.objects
+                .get(uid, &context.caller)
+                .map_err(|refusal| match refusal {
+                    Refusal::Item(ResultReason::ITEM_NOT_FOUND, text) => {
+                        not_there(context.version, ResultReason::OBJECT_NOT_FOUND, &text)
+                    }
+                    other => other,
+                })
         };
         let placeholder = match uid {
             Some(UniqueIdentifier::Text(uid)) => return get(&uid),
-            _ if !self.personality.placeholder => return Err(Refusal::message("no Unique Identifier")),
+            _ if !self.personality.placeholder => {
+                return Err(Refusal::message("no Unique Identifier"));
+            }
             Some(UniqueIdentifier::Index(place)) => context.at(place),
             Some(UniqueIdentifier::Placeholder(placeholder)) => context.placed(placeholder),
             None => context.placeholder.as_ref(),
         };
         match placeholder {
             Some(uid) => get(uid),
-            None => Err(not_there(context.version, ResultReason::OBJECT_NOT_FOUND, "no object was named before")),
+            None => Err(not_there(
+                context.version,
+                ResultReason::OBJECT_NOT_FOUND,
+                "no object was named before",
+            )),
         }
     }
 
@@ -515,7 +709,12 @@ impl Engine {
         let spoken = self.personality.versions.iter().copied();
         let version = match self.personality.errors_in_1_0 {
             true => Version::V1_0,
-            false => spoken.clone().filter(|own| *own <= version).max().or(spoken.min()).unwrap_or(Version::V1_0),
+            false => spoken
+                .clone()
+                .filter(|own| *own <= version)
+                .max()
+                .or(spoken.min())
+                .unwrap_or(Version::V1_0),
         };
         let mut batch = ResponseBatch::new(version, now());
         batch.failure(None, None, reason, text);
@@ -535,14 +734,23 @@ const PROFILES: &[ProfileName] = &[
 ];
 
 fn profile(profile_name: ProfileName) -> ProfileInformation {
-    ProfileInformation { profile_name, ..ProfileInformation::default() }
+    ProfileInformation {
+        profile_name,
+        ..ProfileInformation::default()
+    }
 }
 
 /// Server Information: what 2.x has fields for; in 1.x it is a vendor's own, and empty.
 fn server_information(version: Version) -> Value {
-    let text = |tag, text: &str| Field { tag, value: Value::Text(text.to_owned()) };
+    let text = |tag, text: &str| Field {
+        tag,
+        value: Value::Text(text.to_owned()),
+    };
     Value::Structure(match version.typed_attributes() {
-        true => vec![text(Tag::SERVER_VERSION, env!("CARGO_PKG_VERSION")), text(Tag::PRODUCT_NAME, "mrhsm serve")],
+        true => vec![
+            text(Tag::SERVER_VERSION, env!("CARGO_PKG_VERSION")),
+            text(Tag::PRODUCT_NAME, "mrhsm serve"),
+        ],
         false => Vec::new(),
     })
 }

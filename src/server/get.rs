@@ -14,7 +14,13 @@ use crate::version::Version;
 /// Answers Get.
 pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outcome<GetResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
-    let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
+    let given = given(
+        engine,
+        context,
+        &object,
+        request.key_format_type,
+        request.key_wrapping_specification.as_ref(),
+    )?;
     if object.attributes.fresh() == Some(&true) {
         context.change(engine, |transaction| {
             let mut object = transaction.get(&object.uid)?;
@@ -26,13 +32,27 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outco
             transaction.put(&object)
         })?;
     }
-    Ok(GetResponse { object_type: object.object_type, unique_identifier: context.about(&object), object: given })
+    Ok(GetResponse {
+        object_type: object.object_type,
+        unique_identifier: context.about(&object),
+        object: given,
+    })
 }
 
 /// Answers Export.
-pub fn export(engine: &Engine, context: &mut Context, request: ExportRequest) -> Outcome<ExportResponse> {
+pub fn export(
+    engine: &Engine,
+    context: &mut Context,
+    request: ExportRequest,
+) -> Outcome<ExportResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
-    let given = given(engine, context, &object, request.key_format_type, request.key_wrapping_specification.as_ref())?;
+    let given = given(
+        engine,
+        context,
+        &object,
+        request.key_format_type,
+        request.key_wrapping_specification.as_ref(),
+    )?;
     Ok(ExportResponse {
         object_type: object.object_type,
         unique_identifier: context.about(&object),
@@ -49,24 +69,39 @@ fn given(
     format: Option<KeyFormatType>,
     specification: Option<&KeyWrappingSpecification>,
 ) -> Outcome<ManagedObject> {
-    if engine.personality.enforces_sensitive && specification.is_none() && object.attributes.sensitive() == Some(&true) {
-        return Err(Refusal::item(ResultReason::SENSITIVE, "the object is sensitive"));
+    if engine.personality.enforces_sensitive
+        && specification.is_none()
+        && object.attributes.sensitive() == Some(&true)
+    {
+        return Err(Refusal::item(
+            ResultReason::SENSITIVE,
+            "the object is sensitive",
+        ));
     }
     if engine.personality.enforces_sensitive && object.attributes.extractable() == Some(&false) {
-        return Err(Refusal::item(ResultReason::NOT_EXTRACTABLE, "the object is not extractable"));
+        return Err(Refusal::item(
+            ResultReason::NOT_EXTRACTABLE,
+            "the object is not extractable",
+        ));
     }
     if object.dates.archive.is_some() {
-        return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
+        return Err(Refusal::item(
+            ResultReason::OBJECT_ARCHIVED,
+            "the object is archived: recover it first",
+        ));
     }
     let algorithm = object.algorithm();
     let bits = object.attributes.cryptographic_length().copied();
     let mut key_block = match &object.value {
         Value::Key(material, own) => {
             let format = format.unwrap_or(*own);
-            let converts =
-                engine.personality.converts_formats && !matches!(material, Material::Unknown(_) | Material::Numbers(_));
+            let converts = engine.personality.converts_formats
+                && !matches!(material, Material::Unknown(_) | Material::Numbers(_));
             if format != *own && !converts {
-                return Err(Refusal::item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("the key is kept as {own}")));
+                return Err(Refusal::item(
+                    ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED,
+                    format!("the key is kept as {own}"),
+                ));
             }
             material.block(format, algorithm, bits)?
         }
@@ -94,7 +129,9 @@ fn given(
                 certificate_request_value: der.clone(),
             }));
         }
-        Value::Pgp(_, material) | Value::Split(_, material) => material.block(KeyFormatType::RAW, algorithm, bits)?,
+        Value::Pgp(_, material) | Value::Split(_, material) => {
+            material.block(KeyFormatType::RAW, algorithm, bits)?
+        }
         Value::Elsewhere(own) => KeyBlock {
             key_format_type: *own,
             cryptographic_algorithm: algorithm,
@@ -102,7 +139,11 @@ fn given(
             ..KeyBlock::default()
         },
         Value::Gone => {
-            return Err(not_there(context.version, ResultReason::OBJECT_DESTROYED, "the object is destroyed"));
+            return Err(not_there(
+                context.version,
+                ResultReason::OBJECT_DESTROYED,
+                "the object is destroyed",
+            ));
         }
     };
     if key_block.key_value.is_none() {
@@ -115,7 +156,10 @@ fn given(
         plain.attributes = Some(object.all_attributes(context.version));
     }
     Ok(match (object.object_type, &object.value) {
-        (_, Value::Pgp(version, _)) => ManagedObject::PgpKey(PgpKey { pgp_key_version: *version, key_block }),
+        (_, Value::Pgp(version, _)) => ManagedObject::PgpKey(PgpKey {
+            pgp_key_version: *version,
+            key_block,
+        }),
         (_, Value::Split(share, _)) => ManagedObject::SplitKey(SplitKey {
             split_key_parts: share.parts,
             key_part_identifier: share.number,
@@ -124,9 +168,10 @@ fn given(
             prime_field_size: None,
             key_block,
         }),
-        (_, Value::Secret(secret_data_type, ..)) => {
-            ManagedObject::SecretData(SecretData { secret_data_type: *secret_data_type, key_block })
-        }
+        (_, Value::Secret(secret_data_type, ..)) => ManagedObject::SecretData(SecretData {
+            secret_data_type: *secret_data_type,
+            key_block,
+        }),
         (ObjectType::PRIVATE_KEY, _) => ManagedObject::PrivateKey(PrivateKey { key_block }),
         (ObjectType::PUBLIC_KEY, _) => ManagedObject::PublicKey(PublicKey { key_block }),
         _ => ManagedObject::SymmetricKey(SymmetricKey { key_block }),
@@ -141,16 +186,28 @@ fn wrapping(
     purpose: Purpose,
 ) -> Outcome<(Wrapping, Secret)> {
     let refuse = |text: &str| Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
-    let Some(information) = information else { return refuse("which key wraps?") };
-    let Some(uid) = information.unique_identifier.as_text() else { return refuse("which key wraps?") };
+    let Some(information) = information else {
+        return refuse("which key wraps?");
+    };
+    let Some(uid) = information.unique_identifier.as_text() else {
+        return refuse("which key wraps?");
+    };
     let kek = engine.objects.get(uid, &context.caller)?;
     let mask = match purpose {
         Purpose::Protect => CryptographicUsageMask::WRAP_KEY,
         Purpose::Process => CryptographicUsageMask::UNWRAP_KEY,
     };
     kek.allow(context.version, mask)?;
-    kek.dates.allow(context.version, purpose, engine.personality.deactivated_decrypts, now())?;
-    let parameters = information.cryptographic_parameters.as_ref().or_else(|| kek.attributes.cryptographic_parameters());
+    kek.dates.allow(
+        context.version,
+        purpose,
+        engine.personality.deactivated_decrypts,
+        now(),
+    )?;
+    let parameters = information
+        .cryptographic_parameters
+        .as_ref()
+        .or_else(|| kek.attributes.cryptographic_parameters());
     let wrapping = match parameters.and_then(|parameters| parameters.block_cipher_mode) {
         Some(BlockCipherMode::NIST_KEY_WRAP) => Wrapping::Kw,
         Some(BlockCipherMode::AES_KEY_WRAP_PADDING) => Wrapping::Kwp,
@@ -177,29 +234,57 @@ fn wrap(
         let text = format!("{} is not supported", specification.wrapping_method);
         return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
     }
-    let (wrapping, kek) = wrapping(engine, context, specification.encryption_key_information.as_ref(), Purpose::Protect)?;
-    let encoding = specification.encoding_option.filter(|_| context.version >= Version::V1_1);
+    let (wrapping, kek) = wrapping(
+        engine,
+        context,
+        specification.encryption_key_information.as_ref(),
+        Purpose::Protect,
+    )?;
+    let encoding = specification
+        .encoding_option
+        .filter(|_| context.version >= Version::V1_1);
     let bytes = match (encoding, &mut block.key_value) {
-        (Some(EncodingOption::NO_ENCODING), Some(KeyValue::Plain(plain))) => match &plain.key_material {
-            KeyMaterial::Bytes(bytes) if specification.attribute_names.is_empty() => bytes.duplicate(),
-            _ => return Err(Refusal::item(ResultReason::ENCODING_OPTION_ERROR, "only one byte string can be wrapped so")),
-        },
+        (Some(EncodingOption::NO_ENCODING), Some(KeyValue::Plain(plain))) => {
+            match &plain.key_material {
+                KeyMaterial::Bytes(bytes) if specification.attribute_names.is_empty() => {
+                    bytes.duplicate()
+                }
+                _ => {
+                    return Err(Refusal::item(
+                        ResultReason::ENCODING_OPTION_ERROR,
+                        "only one byte string can be wrapped so",
+                    ));
+                }
+            }
+        }
         (None | Some(EncodingOption::TTLV_ENCODING), Some(value @ KeyValue::Plain(_))) => {
             if let KeyValue::Plain(plain) = value
                 && !specification.attribute_names.is_empty()
             {
                 let mut attributes = object.all_attributes(context.version);
-                attributes.0.retain(|attribute| specification.attribute_names.contains(&attribute.value.name()));
+                attributes.0.retain(|attribute| {
+                    specification
+                        .attribute_names
+                        .contains(&attribute.value.name())
+                });
                 plain.attributes = Some(attributes);
             }
             let mut writer = Writer::new(context.version);
             value.encode(Tag::KEY_VALUE, &mut writer);
             writer.finish()?
         }
-        _ => return Err(Refusal::item(ResultReason::ENCODING_OPTION_ERROR, "this encoding is not known")),
+        _ => {
+            return Err(Refusal::item(
+                ResultReason::ENCODING_OPTION_ERROR,
+                "this encoding is not known",
+            ));
+        }
     };
-    let failed = |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
-    block.key_value = Some(KeyValue::Wrapped(kw::wrap(wrapping, kek.expose(), bytes.expose()).map_err(failed)?));
+    let failed =
+        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
+    block.key_value = Some(KeyValue::Wrapped(
+        kw::wrap(wrapping, kek.expose(), bytes.expose()).map_err(failed)?,
+    ));
     block.key_wrapping_data = Some(KeyWrappingData {
         wrapping_method: specification.wrapping_method,
         encryption_key_information: specification.encryption_key_information.clone(),
@@ -210,18 +295,34 @@ fn wrap(
 }
 
 /// The key block in the clear, when it comes wrapped; `None` when it is in the clear already.
-pub fn unwrapped(engine: &Engine, context: &Context, block: &KeyBlock) -> Outcome<Option<KeyBlock>> {
-    let (Some(KeyValue::Wrapped(bytes)), Some(data)) = (&block.key_value, &block.key_wrapping_data) else { return Ok(None) };
+pub fn unwrapped(
+    engine: &Engine,
+    context: &Context,
+    block: &KeyBlock,
+) -> Outcome<Option<KeyBlock>> {
+    let (Some(KeyValue::Wrapped(bytes)), Some(data)) = (&block.key_value, &block.key_wrapping_data)
+    else {
+        return Ok(None);
+    };
     if data.wrapping_method != WrappingMethod::ENCRYPT {
-        return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, format!("{} is not supported", data.wrapping_method)));
+        return Err(Refusal::item(
+            ResultReason::FEATURE_NOT_SUPPORTED,
+            format!("{} is not supported", data.wrapping_method),
+        ));
     }
-    let (wrapping, kek) = wrapping(engine, context, data.encryption_key_information.as_ref(), Purpose::Process)?;
+    let (wrapping, kek) = wrapping(
+        engine,
+        context,
+        data.encryption_key_information.as_ref(),
+        Purpose::Process,
+    )?;
     let plain = kw::unwrap(wrapping, kek.expose(), bytes)
         .map_err(|e| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string()))?;
     let key_value = match data.encoding_option {
         Some(EncodingOption::NO_ENCODING) => KeyValue::bytes(plain),
         _ => {
-            let malformed = |e: crate::error::Error| invalid(format!("what was wrapped is no Key Value: {e}"));
+            let malformed =
+                |e: crate::error::Error| invalid(format!("what was wrapped is no Key Value: {e}"));
             KeyValue::decode(&Item::parse(plain.expose()).map_err(malformed)?).map_err(malformed)?
         }
     };

@@ -25,7 +25,9 @@ pub struct Home(TokenDir);
 /// Where a server is when nothing says otherwise: `/var/lib/mrhsm` for root, `~/.local/share/mrhsm` for others.
 pub fn default_home() -> Result<PathBuf> {
     // Root's own directory is for a system's server; everybody else has one below home.
-    match std::env::var_os("HOME").filter(|home| !home.is_empty() && Path::new(home) != Path::new("/root")) {
+    match std::env::var_os("HOME")
+        .filter(|home| !home.is_empty() && Path::new(home) != Path::new("/root"))
+    {
         None => Ok(PathBuf::from("/var/lib/mrhsm")),
         Some(home) => Ok(Path::new(&home).join(".local/share/mrhsm")),
     }
@@ -58,16 +60,24 @@ impl Home {
         match config.tokens.as_slice() {
             [] => Ok(None),
             [token] if token.label == LABEL => Ok(Some(token.clone())),
-            _ => {
-                Err(Error::input(format!("{} is the token directory of clients: name another with -dir", self.path().display())))
-            }
+            _ => Err(Error::input(format!(
+                "{} is the token directory of clients: name another with -dir",
+                self.path().display()
+            ))),
         }
     }
 
     fn make(&self, pin: Option<&Secret>) -> Result<TokenConfig> {
         // Two first starts at once: the second finds what the first made.
-        let settings = Settings { store: StoreKind::File, ..Settings::default() };
-        let random = Secret::new(data_encoding::BASE32_NOPAD.encode(rng::bytes(20)?.expose()).into_bytes());
+        let settings = Settings {
+            store: StoreKind::File,
+            ..Settings::default()
+        };
+        let random = Secret::new(
+            data_encoding::BASE32_NOPAD
+                .encode(rng::bytes(20)?.expose())
+                .into_bytes(),
+        );
         let new = NewToken {
             label: LABEL,
             so_pin: pin.unwrap_or(&random),
@@ -84,7 +94,10 @@ impl Home {
             return files.unlock(Who::User, pin.expose());
         }
         let kept = files.kept_user_pin()?.ok_or_else(|| {
-            let message = format!("no PIN is kept in {}: give it with -pin or MRHSM_PIN_FILE", self.path().display());
+            let message = format!(
+                "no PIN is kept in {}: give it with -pin or MRHSM_PIN_FILE",
+                self.path().display()
+            );
             Error::new(Kind::Pkcs11, CKR_PIN_INCORRECT, message)
         })?;
         files.unlock(Who::User, kept.expose())

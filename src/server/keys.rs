@@ -4,8 +4,9 @@ use crate::ck::CKR_CURVE_NOT_SUPPORTED;
 use crate::crypto::pkey::{Kind, PrivateKey, PublicKey};
 use crate::crypto::{Curve, Hash};
 use crate::kmip::{
-    CryptographicAlgorithm as Alg, HashingAlgorithm, KeyBlock, KeyFormatType as Format, KeyMaterial, KeyValue, ObjectType,
-    PlainKeyValue, RecommendedCurve, ResultReason, TransparentKey,
+    CryptographicAlgorithm as Alg, HashingAlgorithm, KeyBlock, KeyFormatType as Format,
+    KeyMaterial, KeyValue, ObjectType, PlainKeyValue, RecommendedCurve, ResultReason,
+    TransparentKey,
 };
 use crate::secret::Secret;
 use crate::store::kmip::keys;
@@ -63,7 +64,9 @@ impl Material {
     /// Its bytes.
     pub fn bytes(&self) -> &Secret {
         match self {
-            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => bytes,
+            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => {
+                bytes
+            }
             Material::Unknown(bytes) | Material::Numbers(bytes) => bytes,
         }
     }
@@ -71,7 +74,9 @@ impl Material {
     /// Replaces its bytes.
     pub fn fill(&mut self, value: Secret) {
         match self {
-            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => *bytes = value,
+            Material::Symmetric(bytes) | Material::Private(bytes) | Material::Public(bytes) => {
+                *bytes = value
+            }
             Material::Unknown(bytes) | Material::Numbers(bytes) => *bytes = value,
         }
     }
@@ -93,14 +98,20 @@ pub fn invalid(message: impl Into<String>) -> Refusal {
 }
 
 fn unsupported_format(format: Format) -> Refusal {
-    Refusal::Item(ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED, format!("{format} is not supported here"))
+    Refusal::Item(
+        ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED,
+        format!("{format} is not supported here"),
+    )
 }
 
 impl Material {
     /// The key in a Key Block of a registered object.
     pub fn parse(object_type: ObjectType, block: &KeyBlock) -> Outcome<Material> {
         let Some(KeyValue::Plain(plain)) = &block.key_value else {
-            return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, "wrapped keys are not taken in"));
+            return Err(Refusal::item(
+                ResultReason::FEATURE_NOT_SUPPORTED,
+                "wrapped keys are not taken in",
+            ));
         };
         let format = block.key_format_type;
         let bad = |e: crate::error::Error| invalid(format!("the key material is no {format}: {e}"));
@@ -108,12 +119,19 @@ impl Material {
             (ObjectType::SYMMETRIC_KEY, KeyMaterial::Bytes(bytes)) if format == Format::RAW => {
                 Ok(Material::Symmetric(bytes.duplicate()))
             }
-            (ObjectType::SYMMETRIC_KEY, KeyMaterial::Transparent(key)) if format == Format::TRANSPARENT_SYMMETRIC_KEY => {
-                let key = key.key.as_ref().ok_or_else(|| invalid("a transparent key without Key"))?;
+            (ObjectType::SYMMETRIC_KEY, KeyMaterial::Transparent(key))
+                if format == Format::TRANSPARENT_SYMMETRIC_KEY =>
+            {
+                let key = key
+                    .key
+                    .as_ref()
+                    .ok_or_else(|| invalid("a transparent key without Key"))?;
                 Ok(Material::Symmetric(key.duplicate()))
             }
             // Nobody but who has its password can use it, or who knows what these bytes are: it is only kept.
-            (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes)) if format == Format::PKCS_8 && is_encrypted(bytes.expose()) => {
+            (ObjectType::PRIVATE_KEY, KeyMaterial::Bytes(bytes))
+                if format == Format::PKCS_8 && is_encrypted(bytes.expose()) =>
+            {
                 Ok(Material::Unknown(bytes.duplicate()))
             }
             (ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY, KeyMaterial::Bytes(bytes))
@@ -144,7 +162,9 @@ impl Material {
                     key => Ok(Material::Public(key.map_err(bad)?.into())),
                 }
             }
-            (ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) if FOREIGN.contains(&format) => {
+            (ObjectType::PRIVATE_KEY | ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key))
+                if FOREIGN.contains(&format) =>
+            {
                 let mut writer = Writer::new(Version::V2_1);
                 key.encode(Tag::KEY_MATERIAL, &mut writer);
                 Ok(Material::Numbers(writer.finish().map_err(bad)?))
@@ -153,23 +173,36 @@ impl Material {
                 let key = private_from_transparent(format, key)?;
                 Ok(Material::Private(key.to_pkcs8().map_err(bad)?))
             }
-            (ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) => {
-                Ok(Material::Public(public_from_transparent(format, key)?.to_spki().map_err(bad)?.into()))
-            }
+            (ObjectType::PUBLIC_KEY, KeyMaterial::Transparent(key)) => Ok(Material::Public(
+                public_from_transparent(format, key)?
+                    .to_spki()
+                    .map_err(bad)?
+                    .into(),
+            )),
             (_, KeyMaterial::Bytes(bytes)) => Ok(Material::Unknown(bytes.duplicate())),
             _ => Err(unsupported_format(format)),
         }
     }
 
     /// The Key Block that gives the key back in `format`.
-    pub fn block(&self, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> Outcome<KeyBlock> {
+    pub fn block(
+        &self,
+        format: Format,
+        algorithm: Option<Alg>,
+        bits: Option<i32>,
+    ) -> Outcome<KeyBlock> {
         let material = match (self, format) {
-            (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => KeyMaterial::Bytes(bytes.duplicate()),
-            (Material::Numbers(bytes), _) => {
-                Item::parse(bytes.expose()).and_then(|item| KeyMaterial::decode(&item)).map_err(broken)?
+            (Material::Symmetric(bytes), Format::RAW) | (Material::Unknown(bytes), _) => {
+                KeyMaterial::Bytes(bytes.duplicate())
             }
+            (Material::Numbers(bytes), _) => Item::parse(bytes.expose())
+                .and_then(|item| KeyMaterial::decode(&item))
+                .map_err(broken)?,
             (Material::Symmetric(bytes), Format::TRANSPARENT_SYMMETRIC_KEY) => {
-                KeyMaterial::Transparent(Box::new(TransparentKey { key: Some(bytes.duplicate()), ..TransparentKey::default() }))
+                KeyMaterial::Transparent(Box::new(TransparentKey {
+                    key: Some(bytes.duplicate()),
+                    ..TransparentKey::default()
+                }))
             }
             (Material::Private(der), _) => {
                 let key = PrivateKey::from_pkcs8(der.expose()).map_err(broken)?;
@@ -177,7 +210,10 @@ impl Material {
                     Format::PKCS_8 => key.to_pkcs8(),
                     Format::PKCS_1 => key.to_pkcs1(),
                     Format::ECPRIVATEKEY => key.to_sec1(),
-                    _ => return transparent_private(&key, format).map(|material| key_block(material, format, algorithm, bits)),
+                    _ => {
+                        return transparent_private(&key, format)
+                            .map(|material| key_block(material, format, algorithm, bits));
+                    }
                 };
                 KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?)
             }
@@ -186,7 +222,10 @@ impl Material {
                 let bytes = match format {
                     Format::X_509 => key.to_spki(),
                     Format::PKCS_1 => key.to_pkcs1(),
-                    _ => return transparent_public(&key, format).map(|material| key_block(material, format, algorithm, bits)),
+                    _ => {
+                        return transparent_public(&key, format)
+                            .map(|material| key_block(material, format, algorithm, bits));
+                    }
                 };
                 KeyMaterial::Bytes(bytes.map_err(|_| unsupported_format(format))?.into())
             }
@@ -210,10 +249,18 @@ impl Material {
     }
 }
 
-fn key_block(key_material: KeyMaterial, format: Format, algorithm: Option<Alg>, bits: Option<i32>) -> KeyBlock {
+fn key_block(
+    key_material: KeyMaterial,
+    format: Format,
+    algorithm: Option<Alg>,
+    bits: Option<i32>,
+) -> KeyBlock {
     KeyBlock {
         key_format_type: format,
-        key_value: Some(KeyValue::Plain(PlainKeyValue { key_material, attributes: None })),
+        key_value: Some(KeyValue::Plain(PlainKeyValue {
+            key_material,
+            attributes: None,
+        })),
         cryptographic_algorithm: algorithm,
         cryptographic_length: bits,
         ..KeyBlock::default()
@@ -223,7 +270,9 @@ fn key_block(key_material: KeyMaterial, format: Format, algorithm: Option<Alg>, 
 /// Whether a key that cannot be read is one that nothing here computes with, by its algorithm or its curve: it is only kept.
 fn is_foreign(block: &KeyBlock, error: &crate::error::Error) -> bool {
     match block.cryptographic_algorithm {
-        None | Some(Alg::RSA | Alg::EC | Alg::ECDSA | Alg::ECDH | Alg::ED25519) => error.rv() == CKR_CURVE_NOT_SUPPORTED,
+        None | Some(Alg::RSA | Alg::EC | Alg::ECDSA | Alg::ECDH | Alg::ED25519) => {
+            error.rv() == CKR_CURVE_NOT_SUPPORTED
+        }
         Some(_) => true,
     }
 }
@@ -245,9 +294,9 @@ fn broken(e: crate::error::Error) -> Refusal {
 fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PrivateKey> {
     let curve = match format {
         Format::TRANSPARENT_RSA_PRIVATE_KEY => None,
-        Format::TRANSPARENT_EC_PRIVATE_KEY | Format::TRANSPARENT_ECDSA_PRIVATE_KEY | Format::TRANSPARENT_ECDH_PRIVATE_KEY => {
-            Some(transparent_curve(key)?)
-        }
+        Format::TRANSPARENT_EC_PRIVATE_KEY
+        | Format::TRANSPARENT_ECDSA_PRIVATE_KEY
+        | Format::TRANSPARENT_ECDH_PRIVATE_KEY => Some(transparent_curve(key)?),
         _ => return Err(unsupported_format(format)),
     };
     keys::private_key(key, curve).map_err(|e| invalid(e.to_string()))
@@ -256,9 +305,9 @@ fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<Pri
 fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PublicKey> {
     let curve = match format {
         Format::TRANSPARENT_RSA_PUBLIC_KEY => None,
-        Format::TRANSPARENT_EC_PUBLIC_KEY | Format::TRANSPARENT_ECDSA_PUBLIC_KEY | Format::TRANSPARENT_ECDH_PUBLIC_KEY => {
-            Some(transparent_curve(key)?)
-        }
+        Format::TRANSPARENT_EC_PUBLIC_KEY
+        | Format::TRANSPARENT_ECDSA_PUBLIC_KEY
+        | Format::TRANSPARENT_ECDH_PUBLIC_KEY => Some(transparent_curve(key)?),
         _ => return Err(unsupported_format(format)),
     };
     keys::public_key(key, curve).map_err(|e| invalid(e.to_string()))
@@ -283,7 +332,9 @@ fn transparent_private(key: &PrivateKey, format: Format) -> Outcome<KeyMaterial>
             }
         }
         (
-            Format::TRANSPARENT_EC_PRIVATE_KEY | Format::TRANSPARENT_ECDSA_PRIVATE_KEY | Format::TRANSPARENT_ECDH_PRIVATE_KEY,
+            Format::TRANSPARENT_EC_PRIVATE_KEY
+            | Format::TRANSPARENT_ECDSA_PRIVATE_KEY
+            | Format::TRANSPARENT_ECDH_PRIVATE_KEY,
             Kind::Ec(own),
         ) => TransparentKey {
             recommended_curve: Some(named(own).ok_or_else(|| unsupported_format(format))?),
@@ -307,7 +358,9 @@ fn transparent_public(key: &PublicKey, format: Format) -> Outcome<KeyMaterial> {
             }
         }
         (
-            Format::TRANSPARENT_EC_PUBLIC_KEY | Format::TRANSPARENT_ECDSA_PUBLIC_KEY | Format::TRANSPARENT_ECDH_PUBLIC_KEY,
+            Format::TRANSPARENT_EC_PUBLIC_KEY
+            | Format::TRANSPARENT_ECDSA_PUBLIC_KEY
+            | Format::TRANSPARENT_ECDH_PUBLIC_KEY,
             Kind::Ec(own),
         ) => TransparentKey {
             recommended_curve: Some(named(own).ok_or_else(|| unsupported_format(format))?),
@@ -320,7 +373,9 @@ fn transparent_public(key: &PublicKey, format: Format) -> Outcome<KeyMaterial> {
 }
 
 fn transparent_curve(key: &TransparentKey) -> Outcome<Curve> {
-    key.recommended_curve.and_then(keys::curve_of).ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
+    key.recommended_curve
+        .and_then(keys::curve_of)
+        .ok_or_else(|| invalid("a transparent key without a known Recommended Curve"))
 }
 
 /// What KMIP calls a curve, where it means no other by it.

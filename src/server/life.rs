@@ -37,13 +37,24 @@ pub enum Purpose {
 
 /// The refusal for "not in this state".
 pub fn wrong_state(version: Version, text: impl Into<String>) -> Refusal {
-    Refusal::item(reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE), text)
+    Refusal::item(
+        reason(
+            version,
+            ResultReason::PERMISSION_DENIED,
+            ResultReason::WRONG_KEY_LIFECYCLE_STATE,
+        ),
+        text,
+    )
 }
 
 impl Dates {
     /// The dates of an object that is made now.
     pub fn born(now: i64) -> Dates {
-        Dates { initial: now, last_change: now, ..Dates::default() }
+        Dates {
+            initial: now,
+            last_change: now,
+            ..Dates::default()
+        }
     }
 
     /// The state at `now`. A clock that was put back does not take back what was true at the last change.
@@ -63,7 +74,11 @@ impl Dates {
             (true, true) => Phase::DestroyedCompromised,
             (true, false) => Phase::Destroyed,
             (false, true) => Phase::Compromised,
-            (false, false) => Phase::of_dates(self.activation, self.deactivation, now.max(self.last_change)),
+            (false, false) => Phase::of_dates(
+                self.activation,
+                self.deactivation,
+                now.max(self.last_change),
+            ),
         }
     }
 
@@ -79,9 +94,18 @@ impl Dates {
     }
 
     /// Fails unless a key may be used so at `now`. `afterwards` says whether a key that is no longer Active may still process.
-    pub fn allow(&self, version: Version, purpose: Purpose, afterwards: bool, now: i64) -> Outcome<()> {
+    pub fn allow(
+        &self,
+        version: Version,
+        purpose: Purpose,
+        afterwards: bool,
+        now: i64,
+    ) -> Outcome<()> {
         if self.archive.is_some() {
-            return Err(Refusal::item(ResultReason::OBJECT_ARCHIVED, "the object is archived: recover it first"));
+            return Err(Refusal::item(
+                ResultReason::OBJECT_ARCHIVED,
+                "the object is archived: recover it first",
+            ));
         }
         let denied = |why: String| Err(wrong_state(version, why));
         let phase = self.phase(now);
@@ -119,7 +143,11 @@ impl Dates {
     /// Fails when a change of a date by a client contradicts the others (spec 1.4, 3.24 to 3.27).
     pub fn check_change(&self, version: Version, before: &Dates, now: i64) -> Outcome<()> {
         let invalid = |text: &str| Err(Refusal::item(ResultReason::INVALID_FIELD, text));
-        let too_late = reason(version, ResultReason::PERMISSION_DENIED, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
+        let too_late = reason(
+            version,
+            ResultReason::PERMISSION_DENIED,
+            ResultReason::WRONG_KEY_LIFECYCLE_STATE,
+        );
         let denied = |text: &str| Err(Refusal::item(too_late, text));
         let passed = |date: Option<i64>| date.is_some_and(|date| date <= now);
         if self.activation != before.activation && passed(before.activation) {
@@ -139,7 +167,9 @@ impl Dates {
 
     /// All dates as attributes.
     pub fn attributes(&self) -> impl Iterator<Item = AttributeValue> {
-        let optional = |date: Option<i64>, attribute: fn(DateTime) -> AttributeValue| date.map(|date| attribute(DateTime(date)));
+        let optional = |date: Option<i64>, attribute: fn(DateTime) -> AttributeValue| {
+            date.map(|date| attribute(DateTime(date)))
+        };
         [
             Some(AttributeValue::InitialDate(DateTime(self.initial))),
             Some(AttributeValue::LastChangeDate(DateTime(self.last_change))),
@@ -147,7 +177,10 @@ impl Dates {
             optional(self.process_start, AttributeValue::ProcessStartDate),
             optional(self.protect_stop, AttributeValue::ProtectStopDate),
             optional(self.deactivation, AttributeValue::DeactivationDate),
-            optional(self.compromise_occurrence, AttributeValue::CompromiseOccurrenceDate),
+            optional(
+                self.compromise_occurrence,
+                AttributeValue::CompromiseOccurrenceDate,
+            ),
             optional(self.compromise, AttributeValue::CompromiseDate),
             optional(self.destroy, AttributeValue::DestroyDate),
             optional(self.archive, AttributeValue::ArchiveDate),
@@ -208,23 +241,47 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_put_back_takes_nothing_back() {
-        let dates = Dates { activation: Some(100), deactivation: Some(300), last_change: 100, ..Dates::default() };
-        for (now, state) in [(50, State::ACTIVE), (100, State::ACTIVE), (299, State::ACTIVE), (300, State::DEACTIVATED)] {
+        let dates = Dates {
+            activation: Some(100),
+            deactivation: Some(300),
+            last_change: 100,
+            ..Dates::default()
+        };
+        for (now, state) in [
+            (50, State::ACTIVE),
+            (100, State::ACTIVE),
+            (299, State::ACTIVE),
+            (300, State::DEACTIVATED),
+        ] {
             assert_eq!(dates.state(now), state, "{now}");
         }
-        let expired = Dates { last_change: 300, ..dates };
+        let expired = Dates {
+            last_change: 300,
+            ..dates
+        };
         assert_eq!(expired.state(50), State::DEACTIVATED);
     }
 
     #[test]
     fn a_state_lasts_that_no_date_ends() {
-        let of = |activation, deactivation, last_change| Dates { activation, deactivation, last_change, ..Dates::default() };
+        let of = |activation, deactivation, last_change| Dates {
+            activation,
+            deactivation,
+            last_change,
+            ..Dates::default()
+        };
         assert_eq!(of(None, None, 10).lasting_state(), Some(State::PRE_ACTIVE));
         assert_eq!(of(Some(10), None, 10).lasting_state(), Some(State::ACTIVE));
         assert_eq!(of(Some(11), None, 10).lasting_state(), None);
         assert_eq!(of(Some(5), Some(11), 10).lasting_state(), None);
-        assert_eq!(of(Some(5), Some(10), 10).lasting_state(), Some(State::DEACTIVATED));
-        let compromised = Dates { compromise: Some(20), ..of(Some(5), Some(30), 10) };
+        assert_eq!(
+            of(Some(5), Some(10), 10).lasting_state(),
+            Some(State::DEACTIVATED)
+        );
+        let compromised = Dates {
+            compromise: Some(20),
+            ..of(Some(5), Some(30), 10)
+        };
         assert_eq!(compromised.lasting_state(), Some(State::COMPROMISED));
     }
 }

@@ -29,7 +29,11 @@ pub fn change<T>(
 }
 
 /// Answers Activate.
-pub fn activate(engine: &Engine, context: &mut Context, request: ActivateRequest) -> Outcome<ActivateResponse> {
+pub fn activate(
+    engine: &Engine,
+    context: &mut Context,
+    request: ActivateRequest,
+) -> Outcome<ActivateResponse> {
     let version = context.version;
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         if !object.has_state() || object.state() != State::PRE_ACTIVE {
@@ -42,10 +46,17 @@ pub fn activate(engine: &Engine, context: &mut Context, request: ActivateRequest
 }
 
 /// Answers Revoke.
-pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) -> Outcome<RevokeResponse> {
+pub fn revoke(
+    engine: &Engine,
+    context: &mut Context,
+    request: RevokeRequest,
+) -> Outcome<RevokeResponse> {
     let version = context.version;
     let code = request.revocation_reason.revocation_reason_code;
-    let compromise = matches!(code, RevocationReasonCode::KEY_COMPROMISE | RevocationReasonCode::CA_COMPROMISE);
+    let compromise = matches!(
+        code,
+        RevocationReasonCode::KEY_COMPROMISE | RevocationReasonCode::CA_COMPROMISE
+    );
     let occurrence = request.compromise_occurrence_date.map(|date| date.0);
     let revocation_reason = request.revocation_reason;
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
@@ -62,8 +73,15 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
             }
             (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
             (state, false) => {
-                let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::WRONG_KEY_LIFECYCLE_STATE);
-                return Err(Refusal::item(reason, format!("the object is {state}, not Active")));
+                let reason = reason(
+                    version,
+                    ResultReason::ILLEGAL_OPERATION,
+                    ResultReason::WRONG_KEY_LIFECYCLE_STATE,
+                );
+                return Err(Refusal::item(
+                    reason,
+                    format!("the object is {state}, not Active"),
+                ));
             }
         }
         object.revocation_reason = Some(revocation_reason);
@@ -73,13 +91,22 @@ pub fn revoke(engine: &Engine, context: &mut Context, request: RevokeRequest) ->
 }
 
 /// Answers Destroy.
-pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) -> Outcome<DestroyResponse> {
+pub fn destroy(
+    engine: &Engine,
+    context: &mut Context,
+    request: DestroyRequest,
+) -> Outcome<DestroyResponse> {
     let version = context.version;
     let object = engine.resolve(context, request.unique_identifier)?;
     context.change(engine, |transaction| {
         let mut object = transaction.get(&object.uid)?;
         let state = object.state();
-        if object.has_state() && matches!(state, State::ACTIVE | State::DESTROYED | State::DESTROYED_COMPROMISED) {
+        if object.has_state()
+            && matches!(
+                state,
+                State::ACTIVE | State::DESTROYED | State::DESTROYED_COMPROMISED
+            )
+        {
             return Err(wrong_state(version, format!("the object is {state}")));
         }
         if engine.personality.forgets_destroyed {
@@ -88,16 +115,26 @@ pub fn destroy(engine: &Engine, context: &mut Context, request: DestroyRequest) 
         }
         object.dates.destroy = Some(now());
         // The digest of what is gone stays.
-        object.attributes.0.extend(object.digest(Version::V2_1).map(|digest| AttributeValue::Digest(digest).into()));
+        object.attributes.0.extend(
+            object
+                .digest(Version::V2_1)
+                .map(|digest| AttributeValue::Digest(digest).into()),
+        );
         object.value = Value::Gone;
         transaction.put_changed(object)
     })?;
     context.placeholder = None;
-    Ok(DestroyResponse { unique_identifier: object.uid.clone() })
+    Ok(DestroyResponse {
+        unique_identifier: object.uid.clone(),
+    })
 }
 
 /// Answers Archive: the object is marked; it stays where it is.
-pub fn archive(engine: &Engine, context: &mut Context, request: ArchiveRequest) -> Outcome<ArchiveResponse> {
+pub fn archive(
+    engine: &Engine,
+    context: &mut Context,
+    request: ArchiveRequest,
+) -> Outcome<ArchiveResponse> {
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         object.dates.archive = Some(now());
         Ok(())
@@ -106,7 +143,11 @@ pub fn archive(engine: &Engine, context: &mut Context, request: ArchiveRequest) 
 }
 
 /// Answers Recover.
-pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) -> Outcome<RecoverResponse> {
+pub fn recover(
+    engine: &Engine,
+    context: &mut Context,
+    request: RecoverRequest,
+) -> Outcome<RecoverResponse> {
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         object.dates.archive = None;
         Ok(())
@@ -115,17 +156,30 @@ pub fn recover(engine: &Engine, context: &mut Context, request: RecoverRequest) 
 }
 
 /// Answers Check: what of the request is not allowed comes back.
-pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> Outcome<CheckResponse> {
+pub fn check(
+    engine: &Engine,
+    context: &mut Context,
+    request: CheckRequest,
+) -> Outcome<CheckResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
-    let mut answer = CheckResponse { unique_identifier: context.about(&object), ..CheckResponse::default() };
-    if let Some(Err(refusal)) = request.cryptographic_usage_mask.map(|mask| object.allow(context.version, mask)) {
+    let mut answer = CheckResponse {
+        unique_identifier: context.about(&object),
+        ..CheckResponse::default()
+    };
+    if let Some(Err(refusal)) = request
+        .cryptographic_usage_mask
+        .map(|mask| object.allow(context.version, mask))
+    {
         // 2.x has a reason for it; before, the answer says what is allowed.
         if context.version.typed_attributes() {
             return Err(refusal);
         }
         answer.cryptographic_usage_mask = Some(object.usage());
     }
-    let left = object.attributes.usage_limits().and_then(|limits| limits.usage_limits_count);
+    let left = object
+        .attributes
+        .usage_limits()
+        .and_then(|limits| limits.usage_limits_count);
     if let (Some(wanted), Some(left)) = (request.usage_limits_count, left)
         && wanted > left
     {
@@ -138,11 +192,23 @@ pub fn check(engine: &Engine, context: &mut Context, request: CheckRequest) -> O
 }
 
 /// Answers Obtain Lease. A lease ends by itself: nothing is kept of it.
-pub fn obtain_lease(engine: &Engine, context: &mut Context, request: ObtainLeaseRequest) -> Outcome<ObtainLeaseResponse> {
+pub fn obtain_lease(
+    engine: &Engine,
+    context: &mut Context,
+    request: ObtainLeaseRequest,
+) -> Outcome<ObtainLeaseResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let state = object.state();
-    if object.has_state() && matches!(state, State::COMPROMISED | State::DESTROYED | State::DESTROYED_COMPROMISED) {
-        return Err(wrong_state(context.version, format!("the object is {state}: nobody shall use it")));
+    if object.has_state()
+        && matches!(
+            state,
+            State::COMPROMISED | State::DESTROYED | State::DESTROYED_COMPROMISED
+        )
+    {
+        return Err(wrong_state(
+            context.version,
+            format!("the object is {state}: nobody shall use it"),
+        ));
     }
     Ok(ObtainLeaseResponse {
         unique_identifier: context.about(&object),
@@ -159,27 +225,45 @@ pub fn get_usage_allocation(
 ) -> Outcome<GetUsageAllocationResponse> {
     let version = context.version;
     let (unique_identifier, ()) =
-        change(engine, context, request.unique_identifier, |object| match limits_of(&mut object.attributes) {
-            Some(limits) => take(version, limits, request.usage_limits_count),
-            None => {
-                let reason = reason(version, ResultReason::ILLEGAL_OPERATION, ResultReason::ATTRIBUTE_NOT_FOUND);
-                Err(Refusal::item(reason, "the object has no Usage Limits"))
-            }
-        })?;
+        change(
+            engine,
+            context,
+            request.unique_identifier,
+            |object| match limits_of(&mut object.attributes) {
+                Some(limits) => take(version, limits, request.usage_limits_count),
+                None => {
+                    let reason = reason(
+                        version,
+                        ResultReason::ILLEGAL_OPERATION,
+                        ResultReason::ATTRIBUTE_NOT_FOUND,
+                    );
+                    Err(Refusal::item(reason, "the object has no Usage Limits"))
+                }
+            },
+        )?;
     Ok(GetUsageAllocationResponse { unique_identifier })
 }
 
 fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
-    attributes.0.iter_mut().find_map(|attribute| match &mut attribute.value {
-        AttributeValue::UsageLimits(limits) => Some(limits),
-        _ => None,
-    })
+    attributes
+        .0
+        .iter_mut()
+        .find_map(|attribute| match &mut attribute.value {
+            AttributeValue::UsageLimits(limits) => Some(limits),
+            _ => None,
+        })
 }
 
 fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> {
-    let left = limits.usage_limits_count.unwrap_or(limits.usage_limits_total);
+    let left = limits
+        .usage_limits_count
+        .unwrap_or(limits.usage_limits_total);
     if wanted < 0 || wanted > left {
-        let reason = reason(version, ResultReason::PERMISSION_DENIED, ResultReason::USAGE_LIMIT_EXCEEDED);
+        let reason = reason(
+            version,
+            ResultReason::PERMISSION_DENIED,
+            ResultReason::USAGE_LIMIT_EXCEEDED,
+        );
         return Err(Refusal::item(reason, format!("Usage Limits leave {left}")));
     }
     limits.usage_limits_count = Some(left - wanted);
@@ -188,8 +272,16 @@ fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> 
 
 /// Counts the use of a key that protects data here (spec 1.4, 3.21): `bytes`, or one object where one `begins`. Keys without
 /// Usage Limits cost nothing.
-pub fn spend(engine: &Engine, context: &Context, object: &Object, bytes: usize, begins: bool) -> Outcome<()> {
-    let Some(limits) = object.attributes.usage_limits() else { return Ok(()) };
+pub fn spend(
+    engine: &Engine,
+    context: &Context,
+    object: &Object,
+    bytes: usize,
+    begins: bool,
+) -> Outcome<()> {
+    let Some(limits) = object.attributes.usage_limits() else {
+        return Ok(());
+    };
     let wanted = match limits.usage_limits_unit {
         UsageLimitsUnit::BYTE => bytes as i64,
         _ => i64::from(begins),

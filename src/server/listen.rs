@@ -79,15 +79,20 @@ pub fn tls_config(
     ca: &[u8],
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Result<Arc<ServerConfig>> {
-    let wrong = |what: &str, e: &dyn std::fmt::Display| Error::input(format!("{what} cannot be used: {e}"));
+    let wrong =
+        |what: &str, e: &dyn std::fmt::Display| Error::input(format!("{what} cannot be used: {e}"));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca) {
         let certificate = certificate.map_err(|e| wrong("the CA certificate", &e))?;
-        roots.add(certificate).map_err(|e| wrong("the CA certificate", &e))?;
+        roots
+            .add(certificate)
+            .map_err(|e| wrong("the CA certificate", &e))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let verifier = verifier.build().map_err(|e| wrong("the CA certificate", &e))?;
+    let verifier = verifier
+        .build()
+        .map_err(|e| wrong("the CA certificate", &e))?;
     let chain = CertificateDer::pem_slice_iter(chain).collect::<std::result::Result<Vec<_>, _>>();
     let chain = chain.map_err(|e| wrong("the server's certificate", &e))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("the server's key", &e))?;
@@ -132,20 +137,40 @@ pub struct Server {
 
 impl Server {
     /// Answers whoever connects to `listener`.
-    pub fn start(engine: Arc<Engine>, listener: TcpListener, tls: Arc<ServerConfig>, options: Options) -> Result<Server> {
-        let address = listener.local_addr().map_err(|e| Error::file("the server's address", e))?;
-        let Limits { connections, per_client, handshakes, .. } = options.limits;
+    pub fn start(
+        engine: Arc<Engine>,
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        options: Options,
+    ) -> Result<Server> {
+        let address = listener
+            .local_addr()
+            .map_err(|e| Error::file("the server's address", e))?;
+        let Limits {
+            connections,
+            per_client,
+            handshakes,
+            ..
+        } = options.limits;
         let shared = Arc::new(Shared {
             engine,
             tls: RwLock::new(tls),
             options,
-            places: Arc::new(Places::new(Most { connections, per_client, handshakes })),
+            places: Arc::new(Places::new(Most {
+                connections,
+                per_client,
+                handshakes,
+            })),
             accepted: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let clone = shared.clone();
         let acceptor = thread::spawn(move || accept(&listener, &clone));
-        Ok(Server { address, shared, acceptor: Some(acceptor) })
+        Ok(Server {
+            address,
+            shared,
+            acceptor: Some(acceptor),
+        })
     }
 
     /// Where it listens.
@@ -160,7 +185,11 @@ impl Server {
 
     /// New connections are made with these certificates; those that are open go on.
     pub fn renew(&self, tls: Arc<ServerConfig>) {
-        *self.shared.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        *self
+            .shared
+            .tls
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
     /// Breaks every connection; new ones are accepted.
@@ -207,12 +236,16 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             }
         };
         let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
-        let Ok(copy) = stream.try_clone() else { continue };
+        let Ok(copy) = stream.try_clone() else {
+            continue;
+        };
         let (place, shared) = (shared.places.admit(number, copy), shared.clone());
-        let spawned = thread::Builder::new().name(format!("client {number}")).spawn(move || {
-            // A connection that breaks is the client's business.
-            let _ = converse(stream, &place, &shared);
-        });
+        let spawned = thread::Builder::new()
+            .name(format!("client {number}"))
+            .spawn(move || {
+                // A connection that breaks is the client's business.
+                let _ = converse(stream, &place, &shared);
+            });
         if let Err(e) = spawned {
             crate::log!(Error, "no thread for a connection: {e}");
         }
@@ -263,12 +296,21 @@ type Stream = StreamOwned<ServerConnection, Timed>;
 
 /// Who the certificate of a connection says it is.
 pub fn caller(certificate: &[u8]) -> Caller {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Caller::default() };
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Caller::default();
+    };
     let subject = certificate.subject();
-    let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().ok().map(str::to_owned);
+    let text =
+        |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().ok().map(str::to_owned);
     Caller {
-        name: subject.iter_common_name().find_map(text).unwrap_or_else(|| subject.to_string()),
-        groups: subject.iter_organizational_unit().filter_map(text).collect(),
+        name: subject
+            .iter_common_name()
+            .find_map(text)
+            .unwrap_or_else(|| subject.to_string()),
+        groups: subject
+            .iter_organizational_unit()
+            .filter_map(text)
+            .collect(),
     }
 }
 
@@ -277,11 +319,18 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
     let limits = shared.options.limits;
     socket.set_nodelay(true)?;
     let peer = socket.peer_addr()?;
-    let tls = shared.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let tls = shared
+        .tls
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let session = ServerConnection::new(tls).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(
         session,
-        Timed { socket: BufReader::with_capacity(READ_AHEAD, socket), until: Instant::now() + limits.handshake },
+        Timed {
+            socket: BufReader::with_capacity(READ_AHEAD, socket),
+            until: Instant::now() + limits.handshake,
+        },
     );
     while stream.conn.is_handshaking() {
         if let Err(e) = stream.conn.complete_io(&mut stream.sock) {
@@ -290,7 +339,9 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
         }
     }
     let certificate = stream.conn.peer_certificates().and_then(<[_]>::first);
-    let caller = certificate.map(|certificate| caller(certificate)).unwrap_or_default();
+    let caller = certificate
+        .map(|certificate| caller(certificate))
+        .unwrap_or_default();
     if caller.name.is_empty() {
         shared.refused(peer, "the client's certificate has no name");
         return Ok(());
@@ -305,7 +356,13 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
 }
 
 /// Answers requests until the client says no more, or the server stops.
-fn answer_all(stream: &mut Stream, place: &Place, shared: &Shared, caller: &Caller, peer: SocketAddr) -> io::Result<()> {
+fn answer_all(
+    stream: &mut Stream,
+    place: &Place,
+    shared: &Shared,
+    caller: &Caller,
+    peer: SocketAddr,
+) -> io::Result<()> {
     let limits = shared.options.limits;
     let largest = shared.engine.personality.largest_request;
     let mut frame = Vec::new();
@@ -360,7 +417,14 @@ fn spoilt(
     let fault = hook.fault(&heard.operations);
     let answer = match fault {
         Some(Fault::ResetBefore) => None,
-        _ => Some(shared.engine.answer(caller, frame, fault.as_ref()).bytes.expose().to_vec()),
+        _ => Some(
+            shared
+                .engine
+                .answer(caller, frame, fault.as_ref())
+                .bytes
+                .expose()
+                .to_vec(),
+        ),
     };
     hook.exchanged(Exchange {
         connection: place.number,
@@ -369,7 +433,9 @@ fn spoilt(
         request: frame.to_vec(),
         response: answer.clone(),
     });
-    let Some(answer) = answer else { return reset(stream, place, hook) };
+    let Some(answer) = answer else {
+        return reset(stream, place, hook);
+    };
     let half = &answer[..answer.len() / 2];
     match fault {
         Some(Fault::Delay(time)) => {
@@ -390,7 +456,10 @@ fn spoilt(
             send(stream, half)?;
             return hold(stream);
         }
-        Some(Fault::Garbage) => send(stream, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")?,
+        Some(Fault::Garbage) => send(
+            stream,
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        )?,
         Some(Fault::Kill) => {
             shared.stopped.store(true, Ordering::SeqCst);
             let _ = TcpStream::connect(stream.sock.socket.get_ref().local_addr()?);

@@ -9,19 +9,34 @@ use super::objects::{Fits, Object, Outcome, Refusal, Search, Value};
 use super::personality::{Locating, Policy};
 
 /// Answers Locate.
-pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) -> Outcome<LocateResponse> {
+pub fn locate(
+    engine: &Engine,
+    context: &mut Context,
+    request: LocateRequest,
+) -> Outcome<LocateResponse> {
     let personality = &engine.personality;
     let certificates = personality.locate_type_first && holds_certificates(engine, context)?;
     let mut typed = false;
     for filter in request.attributes.iter() {
-        let AttributeName::Standard(tag) = filter.name() else { continue };
+        let AttributeName::Standard(tag) = filter.name() else {
+            continue;
+        };
         typed |= tag == Tag::OBJECT_TYPE;
-        let of_keys = matches!(tag, Tag::CRYPTOGRAPHIC_ALGORITHM | Tag::CRYPTOGRAPHIC_LENGTH);
+        let of_keys = matches!(
+            tag,
+            Tag::CRYPTOGRAPHIC_ALGORITHM | Tag::CRYPTOGRAPHIC_LENGTH
+        );
         if certificates && of_keys && !typed {
-            return Err(Refusal::item(ResultReason::GENERAL_FAILURE, "a certificate has no algorithm"));
+            return Err(Refusal::item(
+                ResultReason::GENERAL_FAILURE,
+                "a certificate has no algorithm",
+            ));
         }
         if personality.links == Policy::Break && tag == Tag::LINK {
-            return Err(Refusal::Message(ResultReason::INVALID_MESSAGE, "Link is not supported".into()));
+            return Err(Refusal::Message(
+                ResultReason::INVALID_MESSAGE,
+                "Link is not supported".into(),
+            ));
         }
     }
     let (mut exact, mut state, mut others) = (Vec::new(), None, Vec::new());
@@ -45,10 +60,17 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
         }
         Ok(true)
     };
-    let mask = request.storage_status_mask.unwrap_or(StorageStatusMask::ON_LINE_STORAGE);
-    let (online, archived) =
-        (mask.contains(StorageStatusMask::ON_LINE_STORAGE), mask.contains(StorageStatusMask::ARCHIVAL_STORAGE));
-    let kept = match (mask.contains(StorageStatusMask::DESTROYED_STORAGE), online || archived) {
+    let mask = request
+        .storage_status_mask
+        .unwrap_or(StorageStatusMask::ON_LINE_STORAGE);
+    let (online, archived) = (
+        mask.contains(StorageStatusMask::ON_LINE_STORAGE),
+        mask.contains(StorageStatusMask::ARCHIVAL_STORAGE),
+    );
+    let kept = match (
+        mask.contains(StorageStatusMask::DESTROYED_STORAGE),
+        online || archived,
+    ) {
         (true, false) => Some(false),
         (true, true) => None,
         (false, _) => Some(true),
@@ -63,24 +85,52 @@ pub fn locate(engine: &Engine, context: &mut Context, request: LocateRequest) ->
         true => request.offset_items.unwrap_or(0).max(0) as usize,
         false => 0,
     };
-    let most = request.maximum_items.map_or(usize::MAX, |n| n.max(0) as usize).min(personality.locate_limit);
-    let fits: Option<Fits<'_>> = if others.is_empty() { None } else { Some(&mut fits) };
-    let search = Search { exact, kept, on_line, state, oldest_first, fits, offset, most };
+    let most = request
+        .maximum_items
+        .map_or(usize::MAX, |n| n.max(0) as usize)
+        .min(personality.locate_limit);
+    let fits: Option<Fits<'_>> = if others.is_empty() {
+        None
+    } else {
+        Some(&mut fits)
+    };
+    let search = Search {
+        exact,
+        kept,
+        on_line,
+        state,
+        oldest_first,
+        fits,
+        offset,
+        most,
+    };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
     if context.version.typed_attributes() {
-        context.answered.extend(unique_identifiers.iter().map(|uid| (OperationCode::LOCATE, uid.clone())));
+        context.answered.extend(
+            unique_identifiers
+                .iter()
+                .map(|uid| (OperationCode::LOCATE, uid.clone())),
+        );
     }
     context.placeholder = match unique_identifiers.as_slice() {
         [only] => Some(only.clone()),
         _ => None,
     };
     let says_all = personality.located_items && context.version >= Version::V1_3;
-    Ok(LocateResponse { located_items: says_all.then_some(located as i32), unique_identifiers })
+    Ok(LocateResponse {
+        located_items: says_all.then_some(located as i32),
+        unique_identifiers,
+    })
 }
 
 fn holds_certificates(engine: &Engine, context: &Context) -> Outcome<bool> {
     let exact = vec![AttributeValue::ObjectType(ObjectType::CERTIFICATE)];
-    let search = Search { exact, kept: None, most: 1, ..Search::default() };
+    let search = Search {
+        exact,
+        kept: None,
+        most: 1,
+        ..Search::default()
+    };
     Ok(engine.objects.find(&context.caller, search)?.0 > 0)
 }
 
@@ -104,7 +154,9 @@ fn kind(filter: &AttributeValue) -> Kind {
         | AttributeValue::CryptographicAlgorithm(_)
         | AttributeValue::CryptographicLength(_)
         | AttributeValue::CertificateType(_) => Kind::Exact,
-        AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_some() => Kind::Exact,
+        AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_some() => {
+            Kind::Exact
+        }
         AttributeValue::ApplicationSpecificInformation(_)
         | AttributeValue::UniqueIdentifier(_)
         | AttributeValue::State(_)
@@ -142,33 +194,58 @@ fn date(value: &AttributeValue) -> Option<i64> {
 }
 
 /// Whether an object fits one filter that the index cannot answer.
-fn matches(object: &Object, filter: &AttributeValue, locating: Locating, filters: &Attributes) -> Outcome<bool> {
+fn matches(
+    object: &Object,
+    filter: &AttributeValue,
+    locating: Locating,
+    filters: &Attributes,
+) -> Outcome<bool> {
     Ok(match filter {
         AttributeValue::UniqueIdentifier(wanted) => object.uid == *wanted,
         AttributeValue::State(wanted) => object.has_state() && object.state() == *wanted,
-        AttributeValue::ApplicationSpecificInformation(wanted) => object.attributes.iter().any(|value| {
-            matches!(value, AttributeValue::ApplicationSpecificInformation(info)
+        AttributeValue::ApplicationSpecificInformation(wanted) => {
+            object.attributes.iter().any(|value| {
+                matches!(value, AttributeValue::ApplicationSpecificInformation(info)
                 if info.application_namespace == wanted.application_namespace)
-        }),
+            })
+        }
         AttributeValue::CryptographicUsageMask(mask) => object.usage().contains(*mask),
-        AttributeValue::KeyValuePresent(wanted) => matches!(object.value, Value::Elsewhere(_)) != *wanted,
-        AttributeValue::Sensitive(wanted) => object.attributes.sensitive().copied().unwrap_or(false) == *wanted,
-        AttributeValue::Extractable(wanted) => object.attributes.extractable().copied().unwrap_or(true) == *wanted,
+        AttributeValue::KeyValuePresent(wanted) => {
+            matches!(object.value, Value::Elsewhere(_)) != *wanted
+        }
+        AttributeValue::Sensitive(wanted) => {
+            object.attributes.sensitive().copied().unwrap_or(false) == *wanted
+        }
+        AttributeValue::Extractable(wanted) => {
+            object.attributes.extractable().copied().unwrap_or(true) == *wanted
+        }
         other if date(other).is_some() => {
             // One date is that date, two are from and to.
             let name = other.name();
-            let mut bounds = filters.iter().filter(|value| value.name() == name).filter_map(date);
+            let mut bounds = filters
+                .iter()
+                .filter(|value| value.name() == name)
+                .filter_map(date);
             let first = bounds.next().unwrap_or_default();
-            let (from, to) = bounds.fold((first, first), |(from, to), date| (from.min(date), to.max(date)));
+            let (from, to) = bounds.fold((first, first), |(from, to), date| {
+                (from.min(date), to.max(date))
+            });
             let own = object.dates.attributes().find(|value| value.name() == name);
-            own.and_then(|value| date(&value)).is_some_and(|date| (from..=to).contains(&date))
+            own.and_then(|value| date(&value))
+                .is_some_and(|date| (from..=to).contains(&date))
         }
         other if locating == Locating::Fail => {
             if matches!(other, AttributeValue::Custom(..)) {
-                return Err(Refusal::item(ResultReason::GENERAL_FAILURE, format!("cannot locate by {}", other.name())));
+                return Err(Refusal::item(
+                    ResultReason::GENERAL_FAILURE,
+                    format!("cannot locate by {}", other.name()),
+                ));
             }
             false
         }
-        other => object.all_attributes(Version::V2_1).iter().any(|value| value == other),
+        other => object
+            .all_attributes(Version::V2_1)
+            .iter()
+            .any(|value| value == other),
     })
 }

@@ -35,34 +35,61 @@ fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
 }
 
 /// Answers Create.
-pub fn create(engine: &Engine, context: &mut Context, request: CreateRequest) -> Outcome<CreateResponse> {
+pub fn create(
+    engine: &Engine,
+    context: &mut Context,
+    request: CreateRequest,
+) -> Outcome<CreateResponse> {
     if request.object_type != ObjectType::SYMMETRIC_KEY {
         return Err(invalid(format!("cannot create a {}", request.object_type)));
     }
     let attributes = given(engine, context, Some(request.template_attribute))?;
     let mut attributes = screen(&engine.personality, context.version, attributes)?;
-    let algorithm = *required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
+    let algorithm = *required(
+        attributes.cryptographic_algorithm(),
+        "Cryptographic Algorithm",
+    )?;
     let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
-    required(attributes.cryptographic_usage_mask(), "Cryptographic Usage Mask")?;
+    required(
+        attributes.cryptographic_usage_mask(),
+        "Cryptographic Usage Mask",
+    )?;
     if !fits(algorithm, bits) {
         return Err(invalid(format!("no {algorithm} key has {bits} bits")));
     }
     withstands_quantum_computers(&attributes, bits >= 256)?;
     // DES and Triple DES may be counted without their parity bits.
     let len = match (algorithm, bits) {
-        (CryptographicAlgorithm::DES | CryptographicAlgorithm::TRIPLE_DES, 56 | 112 | 168) => bits as usize / 7,
+        (CryptographicAlgorithm::DES | CryptographicAlgorithm::TRIPLE_DES, 56 | 112 | 168) => {
+            bits as usize / 7
+        }
         _ => bits as usize / 8,
     };
-    let value = in_format(Material::Symmetric(rng::bytes(len)?), &attributes, KeyFormatType::RAW)?;
+    let value = in_format(
+        Material::Symmetric(rng::bytes(len)?),
+        &attributes,
+        KeyFormatType::RAW,
+    )?;
     made_here(&mut attributes);
-    let unique_identifier = keep(engine, context, Object::new(&context.caller, request.object_type, value, attributes))?;
-    Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+    let unique_identifier = keep(
+        engine,
+        context,
+        Object::new(&context.caller, request.object_type, value, attributes),
+    )?;
+    Ok(CreateResponse {
+        object_type: request.object_type,
+        unique_identifier,
+        template_attribute: None,
+    })
 }
 
 /// Refuses what shall be Quantum Safe (2.1) and is not: symmetric keys of fewer than 256 bits, and all pairs.
 fn withstands_quantum_computers(attributes: &Attributes, safe: bool) -> Outcome<()> {
     match attributes.quantum_safe() {
-        Some(true) if !safe => Err(Refusal::item(ResultReason::GENERAL_FAILURE, "such a key is not Quantum Safe")),
+        Some(true) if !safe => Err(Refusal::item(
+            ResultReason::GENERAL_FAILURE,
+            "such a key is not Quantum Safe",
+        )),
         _ => Ok(()),
     }
 }
@@ -86,7 +113,9 @@ pub fn made_here(attributes: &mut Attributes) {
 
 /// Keeps a new object, which following items are about.
 pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outcome<String> {
-    object.dates.check_change(context.version, &object.dates, now())?;
+    object
+        .dates
+        .check_change(context.version, &object.dates, now())?;
     context.change(engine, |transaction| {
         transaction.name(&engine.personality, &mut object)?;
         transaction.put(&object)
@@ -96,7 +125,11 @@ pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outco
 
 /// Answers Create Key Pair. A half without a usage mask is a key that is only kept: clients are known that leave it out, here and
 /// in Register.
-pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKeyPairRequest) -> Outcome<CreateKeyPairResponse> {
+pub fn create_key_pair(
+    engine: &Engine,
+    context: &mut Context,
+    request: CreateKeyPairRequest,
+) -> Outcome<CreateKeyPairResponse> {
     let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>| -> Outcome<Attributes> {
         let mut all = common.clone();
@@ -107,7 +140,9 @@ pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKe
         let domain = all.cryptographic_domain_parameters().cloned();
         // The curve is a fact of the key: it stays only if the server keeps such attributes.
         let mut kept = screen(&engine.personality, context.version, all)?;
-        kept.0.retain(|attribute| attribute.value.name() != AttributeName::Standard(Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS));
+        kept.0.retain(|attribute| {
+            attribute.value.name() != AttributeName::Standard(Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS)
+        });
         if let Some(domain) = domain {
             kept.push(AttributeValue::CryptographicDomainParameters(domain));
         }
@@ -115,12 +150,22 @@ pub fn create_key_pair(engine: &Engine, context: &mut Context, request: CreateKe
     };
     let (private, public) = (half(request.private_key)?, half(request.public_key)?);
     let (public, private) = pair(engine, context, public, private)?;
-    let (private_key_unique_identifier, public_key_unique_identifier) = keep_pair(engine, context, public, private)?;
-    Ok(CreateKeyPairResponse { private_key_unique_identifier, public_key_unique_identifier, ..CreateKeyPairResponse::default() })
+    let (private_key_unique_identifier, public_key_unique_identifier) =
+        keep_pair(engine, context, public, private)?;
+    Ok(CreateKeyPairResponse {
+        private_key_unique_identifier,
+        public_key_unique_identifier,
+        ..CreateKeyPairResponse::default()
+    })
 }
 
 /// A new pair with these attributes, public half first.
-fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private: Attributes) -> Outcome<(Object, Object)> {
+fn pair(
+    engine: &Engine,
+    context: &Context,
+    mut public: Attributes,
+    mut private: Attributes,
+) -> Outcome<(Object, Object)> {
     let key = generate(engine, &private)?;
     let pkcs8 = key.to_pkcs8()?;
     let spki = Material::Public(key.public()?.to_spki()?.into());
@@ -133,30 +178,59 @@ fn pair(engine: &Engine, context: &Context, mut public: Attributes, mut private:
     }
     let is_rsa = private.cryptographic_algorithm() == Some(&CryptographicAlgorithm::RSA);
     let (private_format, public_format) = match is_rsa {
-        true => (engine.personality.private_format, engine.personality.public_format),
+        true => (
+            engine.personality.private_format,
+            engine.personality.public_format,
+        ),
         false => (KeyFormatType::PKCS_8, KeyFormatType::X_509),
     };
     let public_value = in_format(spki, &public, public_format)?;
     let private_value = in_format(Material::Private(pkcs8), &private, private_format)?;
     Ok((
-        Object::new(&context.caller, ObjectType::PUBLIC_KEY, public_value, public),
-        Object::new(&context.caller, ObjectType::PRIVATE_KEY, private_value, private),
+        Object::new(
+            &context.caller,
+            ObjectType::PUBLIC_KEY,
+            public_value,
+            public,
+        ),
+        Object::new(
+            &context.caller,
+            ObjectType::PRIVATE_KEY,
+            private_value,
+            private,
+        ),
     ))
 }
 
 /// Adds a link to another object.
 pub fn link(attributes: &mut Attributes, link_type: LinkType, to: &str) {
-    attributes.push(AttributeValue::Link(Link { link_type, linked_object_identifier: to.into() }));
+    attributes.push(AttributeValue::Link(Link {
+        link_type,
+        linked_object_identifier: to.into(),
+    }));
 }
 
 /// Keeps both halves of a pair, linked to each other; private identifier first.
-fn keep_pair(engine: &Engine, context: &mut Context, mut public: Object, mut private: Object) -> Outcome<(String, String)> {
+fn keep_pair(
+    engine: &Engine,
+    context: &mut Context,
+    mut public: Object,
+    mut private: Object,
+) -> Outcome<(String, String)> {
     context.change(engine, |transaction| {
         let public_uid = transaction.name(&engine.personality, &mut public)?;
         let private_uid = transaction.name(&engine.personality, &mut private)?;
         if engine.personality.links_pairs {
-            link(&mut private.attributes, LinkType::PUBLIC_KEY_LINK, &public_uid);
-            link(&mut public.attributes, LinkType::PRIVATE_KEY_LINK, &private_uid);
+            link(
+                &mut private.attributes,
+                LinkType::PUBLIC_KEY_LINK,
+                &public_uid,
+            );
+            link(
+                &mut public.attributes,
+                LinkType::PRIVATE_KEY_LINK,
+                &private_uid,
+            );
         }
         transaction.put(&public)?;
         transaction.put(&private)
@@ -166,17 +240,25 @@ fn keep_pair(engine: &Engine, context: &mut Context, mut public: Object, mut pri
 }
 
 fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
-    let algorithm = *required(attributes.cryptographic_algorithm(), "Cryptographic Algorithm")?;
+    let algorithm = *required(
+        attributes.cryptographic_algorithm(),
+        "Cryptographic Algorithm",
+    )?;
     let made = match algorithm {
         CryptographicAlgorithm::RSA => {
             let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
             PrivateKey::generate_rsa(bits.max(0) as u32, &[1, 0, 1])
         }
-        _ if !engine.personality.curves => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
-        CryptographicAlgorithm::EC | CryptographicAlgorithm::ECDSA | CryptographicAlgorithm::ECDH => {
+        _ if !engine.personality.curves => {
+            return Err(invalid(format!("cannot make a pair of {algorithm}")));
+        }
+        CryptographicAlgorithm::EC
+        | CryptographicAlgorithm::ECDSA
+        | CryptographicAlgorithm::ECDH => {
             let domain = attributes.cryptographic_domain_parameters();
-            let named =
-                domain.and_then(|domain| domain.recommended_curve).map(|c| keys::curve_of(c).ok_or_else(|| invalid("curve")));
+            let named = domain
+                .and_then(|domain| domain.recommended_curve)
+                .map(|c| keys::curve_of(c).ok_or_else(|| invalid("curve")));
             let bits = attributes.cryptographic_length().copied();
             PrivateKey::generate_ec(match (named, bits) {
                 (Some(curve), _) => curve?,
@@ -194,40 +276,74 @@ fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
 }
 
 /// Answers Register.
-pub fn register(engine: &Engine, context: &mut Context, request: RegisterRequest) -> Outcome<RegisterResponse> {
-    let object = request.object.ok_or_else(|| invalid("the object is missing"))?;
+pub fn register(
+    engine: &Engine,
+    context: &mut Context,
+    request: RegisterRequest,
+) -> Outcome<RegisterResponse> {
+    let object = request
+        .object
+        .ok_or_else(|| invalid("the object is missing"))?;
     if object.object_type() != request.object_type {
-        return Err(invalid("the object is not of the type that Object Type says"));
+        return Err(invalid(
+            "the object is not of the type that Object Type says",
+        ));
     }
     let attributes = given(engine, context, Some(request.template_attribute))?;
     let made = taken_in(engine, context, object, attributes)?;
-    Ok(RegisterResponse { unique_identifier: keep(engine, context, made)?, template_attribute: None })
+    Ok(RegisterResponse {
+        unique_identifier: keep(engine, context, made)?,
+        template_attribute: None,
+    })
 }
 
 /// Answers Import.
-pub fn import(engine: &Engine, context: &mut Context, request: ImportRequest) -> Outcome<ImportResponse> {
-    let uid = request.unique_identifier.as_text().filter(|uid| (1..=255).contains(&uid.len()));
-    let uid = uid.ok_or_else(|| invalid("Unique Identifier is missing or too long"))?.to_owned();
+pub fn import(
+    engine: &Engine,
+    context: &mut Context,
+    request: ImportRequest,
+) -> Outcome<ImportResponse> {
+    let uid = request
+        .unique_identifier
+        .as_text()
+        .filter(|uid| (1..=255).contains(&uid.len()));
+    let uid = uid
+        .ok_or_else(|| invalid("Unique Identifier is missing or too long"))?
+        .to_owned();
     let mut attributes = request.attributes;
     // What Export gives along with these comes back in other ways, or is computed again.
-    attributes.0.retain(|attribute| !is_servers(&attribute.value.name()));
+    attributes
+        .0
+        .retain(|attribute| !is_servers(&attribute.value.name()));
     let mut made = taken_in(engine, context, request.object, attributes)?;
     made.uid = uid;
     context.change(engine, |transaction| {
         if transaction.exists(&made.uid) {
             if request.replace_existing != Some(true) {
-                return Err(Refusal::item(ResultReason::OBJECT_ALREADY_EXISTS, "an object has this identifier already"));
+                return Err(Refusal::item(
+                    ResultReason::OBJECT_ALREADY_EXISTS,
+                    "an object has this identifier already",
+                ));
             }
             // Another client's object is not there for this one, yet it is not replaced.
-            transaction.get(&made.uid).map_err(|_| Refusal::item(ResultReason::PERMISSION_DENIED, "it is not yours"))?;
+            transaction
+                .get(&made.uid)
+                .map_err(|_| Refusal::item(ResultReason::PERMISSION_DENIED, "it is not yours"))?;
         }
         transaction.put(&made)
     })?;
-    Ok(ImportResponse { unique_identifier: context.about(&made) })
+    Ok(ImportResponse {
+        unique_identifier: context.about(&made),
+    })
 }
 
 /// An object as a client hands it over.
-fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attributes: Attributes) -> Outcome<Object> {
+fn taken_in(
+    engine: &Engine,
+    context: &Context,
+    object: ManagedObject,
+    attributes: Attributes,
+) -> Outcome<Object> {
     let mut attributes = screen(&engine.personality, context.version, attributes)?;
     let object_type = object.object_type();
     let block = match object.key_block() {
@@ -246,26 +362,49 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             attributes.push(AttributeValue::CryptographicLength(bits));
         }
     }
-    let plain = || block.as_ref().and_then(Option::as_ref).or(object.key_block()).ok_or_else(|| invalid("without Key Block"));
+    let plain = || {
+        block
+            .as_ref()
+            .and_then(Option::as_ref)
+            .or(object.key_block())
+            .ok_or_else(|| invalid("without Key Block"))
+    };
     let value = match &object {
-        _ if object.key_block().is_some_and(|block| block.key_value.is_none()) => {
+        _ if object
+            .key_block()
+            .is_some_and(|block| block.key_value.is_none()) =>
+        {
             // The client keeps the value, and says where (spec 1.4, 4.3).
-            required(attributes.key_value_location(), "the key's value, and Key Value Location too,")?;
-            Value::Elsewhere(object.key_block().map(|block| block.key_format_type).unwrap_or_default())
+            required(
+                attributes.key_value_location(),
+                "the key's value, and Key Value Location too,",
+            )?;
+            Value::Elsewhere(
+                object
+                    .key_block()
+                    .map(|block| block.key_format_type)
+                    .unwrap_or_default(),
+            )
         }
-        ManagedObject::SymmetricKey(_) | ManagedObject::PrivateKey(_) | ManagedObject::PublicKey(_) => {
+        ManagedObject::SymmetricKey(_)
+        | ManagedObject::PrivateKey(_)
+        | ManagedObject::PublicKey(_) => {
             let block = plain()?;
             let material = Material::parse(object_type, block)?;
             if let Material::Symmetric(bytes) = &material
-                && block
-                    .cryptographic_length
-                    .is_some_and(|bits| bits as usize != 8 * bytes.len() && !matches!(bits, 56 | 112 | 168))
+                && block.cryptographic_length.is_some_and(|bits| {
+                    bits as usize != 8 * bytes.len() && !matches!(bits, 56 | 112 | 168)
+                })
             {
-                return Err(invalid("the key is not as long as Cryptographic Length says"));
+                return Err(invalid(
+                    "the key is not as long as Cryptographic Length says",
+                ));
             }
             Value::Key(material, block.key_format_type)
         }
-        ManagedObject::PgpKey(key) => Value::Pgp(key.pgp_key_version, Material::parse(object_type, plain()?)?),
+        ManagedObject::PgpKey(key) => {
+            Value::Pgp(key.pgp_key_version, Material::parse(object_type, plain()?)?)
+        }
         ManagedObject::SplitKey(key) if key.prime_field_size.is_some() => {
             let text = "parts over prime fields are not kept: nothing here could join them";
             return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
@@ -280,23 +419,32 @@ fn taken_in(engine: &Engine, context: &Context, object: ManagedObject, attribute
             Value::Split(share, Material::parse(object_type, plain()?)?)
         }
         ManagedObject::Template(content) => registered(content, &mut attributes),
-        ManagedObject::CertificateRequest(request) => {
-            Value::Request(request.certificate_request_type, request.certificate_request_value.clone())
-        }
+        ManagedObject::CertificateRequest(request) => Value::Request(
+            request.certificate_request_type,
+            request.certificate_request_value.clone(),
+        ),
         ManagedObject::SecretData(data) => match Material::parse(object_type, plain()?)? {
-            material @ Material::Unknown(_) => Value::Secret(data.secret_data_type, material, plain()?.key_format_type),
+            material @ Material::Unknown(_) => {
+                Value::Secret(data.secret_data_type, material, plain()?.key_format_type)
+            }
             _ => return Err(invalid("the secret is not bytes")),
         },
         ManagedObject::Certificate(certificate) => {
             if attributes.certificate_type().is_none() {
-                attributes.push(AttributeValue::CertificateType(certificate.certificate_type));
+                attributes.push(AttributeValue::CertificateType(
+                    certificate.certificate_type,
+                ));
             }
             describe(&mut attributes, &certificate.certificate_value);
-            Value::Certificate(certificate.certificate_type, certificate.certificate_value.clone())
+            Value::Certificate(
+                certificate.certificate_type,
+                certificate.certificate_value.clone(),
+            )
         }
-        ManagedObject::OpaqueObject(opaque) => {
-            Value::Opaque(opaque.opaque_data_type, Material::Unknown(opaque.opaque_data_value.duplicate()))
-        }
+        ManagedObject::OpaqueObject(opaque) => Value::Opaque(
+            opaque.opaque_data_type,
+            Material::Unknown(opaque.opaque_data_value.duplicate()),
+        ),
     };
     Ok(Object::new(&context.caller, object_type, value, attributes))
 }
@@ -317,11 +465,15 @@ pub fn replacing(old: &Object, mut given: Attributes) -> Attributes {
         let is_given = given.iter().any(|other| other.name() == value.name());
         match value {
             _ if is_given => {}
-            AttributeValue::Link(_) | AttributeValue::OriginalCreationDate(_) | AttributeValue::Fresh(_) => {}
-            AttributeValue::UsageLimits(limits) => given.push(AttributeValue::UsageLimits(UsageLimits {
-                usage_limits_count: Some(limits.usage_limits_total),
-                ..limits.clone()
-            })),
+            AttributeValue::Link(_)
+            | AttributeValue::OriginalCreationDate(_)
+            | AttributeValue::Fresh(_) => {}
+            AttributeValue::UsageLimits(limits) => {
+                given.push(AttributeValue::UsageLimits(UsageLimits {
+                    usage_limits_count: Some(limits.usage_limits_total),
+                    ..limits.clone()
+                }))
+            }
             other => given.push(other.clone()),
         }
     }
@@ -344,27 +496,51 @@ pub fn replacing_dates(new: &mut Dates, old: &Dates, offset: Option<Interval>) {
 
 /// Names go to the new key; the old one keeps the rest and a link to it.
 pub fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
-    old.attributes.0.retain(|attribute| !matches!(attribute.value, AttributeValue::Name(_)));
+    old.attributes
+        .0
+        .retain(|attribute| !matches!(attribute.value, AttributeValue::Name(_)));
     if engine.personality.links_pairs {
-        link(&mut old.attributes, LinkType::REPLACEMENT_OBJECT_LINK, &new.uid);
-        link(&mut new.attributes, LinkType::REPLACED_OBJECT_LINK, &old.uid);
+        link(
+            &mut old.attributes,
+            LinkType::REPLACEMENT_OBJECT_LINK,
+            &new.uid,
+        );
+        link(
+            &mut new.attributes,
+            LinkType::REPLACED_OBJECT_LINK,
+            &old.uid,
+        );
     }
 }
 
 /// Answers Re-key.
-pub fn re_key(engine: &Engine, context: &mut Context, request: ReKeyRequest) -> Outcome<ReKeyResponse> {
+pub fn re_key(
+    engine: &Engine,
+    context: &mut Context,
+    request: ReKeyRequest,
+) -> Outcome<ReKeyResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
     let wanted = given(engine, context, request.template_attribute)?;
     let wanted = screen(&engine.personality, context.version, wanted)?;
     let len = match &object.value {
         Value::Key(Material::Symmetric(bytes), _) => bytes.len(),
-        Value::Gone => return Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, "the key is gone")),
+        Value::Gone => {
+            return Err(Refusal::item(
+                ResultReason::ITEM_NOT_FOUND,
+                "the key is gone",
+            ));
+        }
         _ => return Err(invalid("only symmetric keys can be replaced")),
     };
     let value = Value::Key(Material::Symmetric(rng::bytes(len)?), KeyFormatType::RAW);
     let mut attributes = replacing(&object, wanted);
     made_here(&mut attributes);
-    let mut new = Object::new(&context.caller, ObjectType::SYMMETRIC_KEY, value, attributes);
+    let mut new = Object::new(
+        &context.caller,
+        ObjectType::SYMMETRIC_KEY,
+        value,
+        attributes,
+    );
     replacing_dates(&mut new.dates, &object.dates, request.offset);
     context.change(engine, |transaction| {
         let mut old = transaction.get(&object.uid)?;
@@ -373,19 +549,34 @@ pub fn re_key(engine: &Engine, context: &mut Context, request: ReKeyRequest) -> 
         transaction.put(&new)?;
         transaction.put_changed(old)
     })?;
-    Ok(ReKeyResponse { unique_identifier: context.about(&new), template_attribute: None })
+    Ok(ReKeyResponse {
+        unique_identifier: context.about(&new),
+        template_attribute: None,
+    })
 }
 
 /// Answers Re-key Key Pair.
-pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKeyPairRequest) -> Outcome<ReKeyKeyPairResponse> {
+pub fn re_key_key_pair(
+    engine: &Engine,
+    context: &mut Context,
+    request: ReKeyKeyPairRequest,
+) -> Outcome<ReKeyKeyPairResponse> {
     let old_private = engine.resolve(context, request.private_key_unique_identifier)?;
     let public_uid = old_private.attributes.linked(LinkType::PUBLIC_KEY_LINK);
-    let public_uid = public_uid.ok_or_else(|| invalid("the object is no private key with a link to its public key"))?;
+    let public_uid = public_uid
+        .ok_or_else(|| invalid("the object is no private key with a link to its public key"))?;
     let old_public = engine.objects.get(public_uid, &context.caller)?;
     let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>, old: &Object| -> Outcome<Attributes> {
-        let wanted = common.iter().chain(given(engine, context, own)?.iter()).cloned().collect();
-        Ok(replacing(old, screen(&engine.personality, context.version, wanted)?))
+        let wanted = common
+            .iter()
+            .chain(given(engine, context, own)?.iter())
+            .cloned()
+            .collect();
+        Ok(replacing(
+            old,
+            screen(&engine.personality, context.version, wanted)?,
+        ))
     };
     let private = half(request.private_key, &old_private)?;
     let public = half(request.public_key, &old_public)?;
@@ -395,8 +586,16 @@ pub fn re_key_key_pair(engine: &Engine, context: &mut Context, request: ReKeyKey
     context.change(engine, |transaction| {
         transaction.name_again(&engine.personality, &mut public)?;
         transaction.name_again(&engine.personality, &mut private)?;
-        link(&mut private.attributes, LinkType::PUBLIC_KEY_LINK, &public.uid);
-        link(&mut public.attributes, LinkType::PRIVATE_KEY_LINK, &private.uid);
+        link(
+            &mut private.attributes,
+            LinkType::PUBLIC_KEY_LINK,
+            &public.uid,
+        );
+        link(
+            &mut public.attributes,
+            LinkType::PRIVATE_KEY_LINK,
+            &private.uid,
+        );
         for (old, new) in [(&old_public, &mut public), (&old_private, &mut private)] {
             let mut old = transaction.get(&old.uid)?;
             replaced(engine, &mut old, new);

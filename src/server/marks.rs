@@ -30,5 +30,7 @@ pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
     let mut writer = Writer::with_capacity(Version::V2_1, 128);
     Attribute::from(value.clone()).encode(tag::ATTRIBUTE, &mut writer);
     // What cannot be written has no equal; one number for all of them only makes more candidates.
-    tagger.tag(Mark::Attribute(writer.finish().unwrap_or_default().expose()))
+    tagger.tag(Mark::Attribute(
+        writer.finish().unwrap_or_default().expose(),
+    ))
 }

@@ -40,8 +40,17 @@ pub fn encrypted(
     parameters: Option<&CryptographicParameters>,
     mut answer: EncryptResponse,
 ) -> EncryptResponse {
-    if parameters.and_then(|p| p.block_cipher_mode).is_some_and(|mode| makes(personality, Mistake::Encryption(mode))) {
-        spoil(answer.authentication_tag.as_mut().or(answer.data.as_mut()).and_then(|bytes| bytes.last_mut()));
+    if parameters
+        .and_then(|p| p.block_cipher_mode)
+        .is_some_and(|mode| makes(personality, Mistake::Encryption(mode)))
+    {
+        spoil(
+            answer
+                .authentication_tag
+                .as_mut()
+                .or(answer.data.as_mut())
+                .and_then(|bytes| bytes.last_mut()),
+        );
     }
     answer
 }
@@ -54,8 +63,13 @@ pub fn decrypted(
 ) -> Outcome<DecryptResponse> {
     let mode = parameters.and_then(|p| p.block_cipher_mode);
     let mut answer = match outcome {
-        Err(Refusal::Item(..)) if mode == Some(BlockCipherMode::GCM) && makes(personality, Mistake::AnyTag) => {
-            return Ok(DecryptResponse { data: Some(Secret::new(vec![0; 8])), ..DecryptResponse::default() });
+        Err(Refusal::Item(..))
+            if mode == Some(BlockCipherMode::GCM) && makes(personality, Mistake::AnyTag) =>
+        {
+            return Ok(DecryptResponse {
+                data: Some(Secret::new(vec![0; 8])),
+                ..DecryptResponse::default()
+            });
         }
         outcome => outcome?,
     };
@@ -77,7 +91,10 @@ pub fn authenticated(
     parameters: Option<&CryptographicParameters>,
     mut answer: MacResponse,
 ) -> MacResponse {
-    if parameters.and_then(|p| p.hashing_algorithm).is_some_and(|hash| makes(personality, Mistake::Hmac(hash))) {
+    if parameters
+        .and_then(|p| p.hashing_algorithm)
+        .is_some_and(|hash| makes(personality, Mistake::Hmac(hash)))
+    {
         spoil(answer.mac_data.as_mut().and_then(|bytes| bytes.last_mut()));
     }
     answer

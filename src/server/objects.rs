@@ -47,7 +47,11 @@ impl Refusal {
 
 /// The reason as a version has it: what 1.x has one for, and the finer one of 2.x.
 pub fn reason(version: Version, before: ResultReason, since_2_0: ResultReason) -> ResultReason {
-    if version.typed_attributes() { since_2_0 } else { before }
+    if version.typed_attributes() {
+        since_2_0
+    } else {
+        before
+    }
 }
 
 impl From<Error> for Refusal {
@@ -126,11 +130,17 @@ pub struct Object {
 
 impl Object {
     /// An object that is made now. Dates that are given as attributes become its life; its format is that of its value.
-    pub fn new(caller: &Caller, object_type: ObjectType, value: Value, mut attributes: Attributes) -> Object {
+    pub fn new(
+        caller: &Caller,
+        object_type: ObjectType,
+        value: Value,
+        mut attributes: Attributes,
+    ) -> Object {
         let mut dates = Dates::born(now());
-        attributes
-            .0
-            .retain(|attribute| !dates.set(&attribute.value) && !matches!(attribute.value, AttributeValue::KeyFormatType(_)));
+        attributes.0.retain(|attribute| {
+            !dates.set(&attribute.value)
+                && !matches!(attribute.value, AttributeValue::KeyFormatType(_))
+        });
         let sensitive = attributes.sensitive() == Some(&true);
         let extractable = attributes.extractable() != Some(&false);
         Object {
@@ -149,7 +159,10 @@ impl Object {
 
     /// Opaque objects and templates have no state.
     pub fn has_state(&self) -> bool {
-        !matches!(self.object_type, ObjectType::OPAQUE_OBJECT | ObjectType::TEMPLATE)
+        !matches!(
+            self.object_type,
+            ObjectType::OPAQUE_OBJECT | ObjectType::TEMPLATE
+        )
     }
 
     /// Its state, as its dates make it at this moment.
@@ -164,7 +177,10 @@ impl Object {
 
     /// What it may be used for.
     pub fn usage(&self) -> CryptographicUsageMask {
-        self.attributes.cryptographic_usage_mask().copied().unwrap_or_default()
+        self.attributes
+            .cryptographic_usage_mask()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Fails unless the usage mask has all bits of `mask`.
@@ -174,12 +190,19 @@ impl Object {
         }
         let new = ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK;
         let reason = reason(version, ResultReason::PERMISSION_DENIED, new);
-        Err(Refusal::item(reason, format!("the usage mask does not allow {mask}")))
+        Err(Refusal::item(
+            reason,
+            format!("the usage mask does not allow {mask}"),
+        ))
     }
 
     /// True when this client may know of the object.
     pub fn is_for(&self, caller: &Caller) -> bool {
-        self.owner == caller.name || self.groups.iter().any(|group| caller.groups.contains(group))
+        self.owner == caller.name
+            || self
+                .groups
+                .iter()
+                .any(|group| caller.groups.contains(group))
     }
 }
 
@@ -207,13 +230,32 @@ impl Object {
     fn entry(&self) -> Result<Entry> {
         let (kind, format, material, value): (i32, u32, i32, Secret) = match &self.value {
             Value::Gone => (0, 0, 0, Secret::default()),
-            Value::Key(material, format) => (1, format.0, material.kind(), material.bytes().duplicate()),
-            Value::Secret(data_type, material, _) => (2, data_type.0, material.kind(), material.bytes().duplicate()),
-            Value::Certificate(certificate_type, der) => (3, certificate_type.0, 0, Secret::new(der.clone())),
-            Value::Opaque(data_type, material) => (4, data_type.0, material.kind(), material.bytes().duplicate()),
+            Value::Key(material, format) => {
+                (1, format.0, material.kind(), material.bytes().duplicate())
+            }
+            Value::Secret(data_type, material, _) => (
+                2,
+                data_type.0,
+                material.kind(),
+                material.bytes().duplicate(),
+            ),
+            Value::Certificate(certificate_type, der) => {
+                (3, certificate_type.0, 0, Secret::new(der.clone()))
+            }
+            Value::Opaque(data_type, material) => (
+                4,
+                data_type.0,
+                material.kind(),
+                material.bytes().duplicate(),
+            ),
             Value::Template(_) => (5, 0, 0, Secret::default()),
             Value::Pgp(_, material) => (6, 0, material.kind(), material.bytes().duplicate()),
-            Value::Split(share, material) => (7, share.method.0, material.kind(), material.bytes().duplicate()),
+            Value::Split(share, material) => (
+                7,
+                share.method.0,
+                material.kind(),
+                material.bytes().duplicate(),
+            ),
             Value::Request(request_type, der) => (8, request_type.0, 0, Secret::new(der.clone())),
             Value::Elsewhere(format) => (9, format.0, 0, Secret::default()),
         };
@@ -245,7 +287,10 @@ impl Object {
                 attribute.encode(tag::ATTRIBUTE, w);
             }
         });
-        Ok(Entry { uid: self.uid.clone(), put: Some((writer.finish()?.expose().to_vec(), value)) })
+        Ok(Entry {
+            uid: self.uid.clone(),
+            put: Some((writer.finish()?.expose().to_vec(), value)),
+        })
     }
 
     /// Gives a record its value.
@@ -293,7 +338,9 @@ impl Record for Object {
                 tag::NUMBER => numbers.push(item.integer()?),
                 Tag::ATTRIBUTES => template = Attributes::decode(&item)?.iter().cloned().collect(),
                 tag::DATES => object.dates = Dates::decode(&item)?,
-                Tag::REVOCATION_REASON => object.revocation_reason = Some(RevocationReason::decode(&item)?),
+                Tag::REVOCATION_REASON => {
+                    object.revocation_reason = Some(RevocationReason::decode(&item)?)
+                }
                 tag::OWNER => object.owner = item.text()?.to_owned(),
                 tag::GROUP => object.groups.push(item.text()?.to_owned()),
                 tag::ALWAYS_SENSITIVE => object.always_sensitive = item.boolean()?,
@@ -301,17 +348,23 @@ impl Record for Object {
                 tag::INDEX => index = Some(item.integer()?),
                 tag::ATTRIBUTE => {
                     let attribute = Attribute::decode(&item)?;
-                    object.attributes.0.push(Attribute { index: index.take(), ..attribute });
+                    object.attributes.0.push(Attribute {
+                        index: index.take(),
+                        ..attribute
+                    });
                 }
                 _ => {}
             }
         }
-        let material = || Material::empty(material).ok_or_else(|| record.error("with an unknown kind of key"));
+        let material =
+            || Material::empty(material).ok_or_else(|| record.error("with an unknown kind of key"));
         object.value = match kind {
             0 => Value::Gone,
             1 => Value::Key(material()?, KeyFormatType(format)),
             2 => {
-                let key_format = numbers.first().map_or(KeyFormatType::OPAQUE, |number| KeyFormatType(number.cast_unsigned()));
+                let key_format = numbers.first().map_or(KeyFormatType::OPAQUE, |number| {
+                    KeyFormatType(number.cast_unsigned())
+                });
                 Value::Secret(SecretDataType(format), material()?, key_format)
             }
             3 => Value::Certificate(CertificateType(format), Vec::new()),
@@ -319,8 +372,18 @@ impl Record for Object {
             5 => Value::Template(template),
             6 => Value::Pgp(numbers.first().copied().unwrap_or_default(), material()?),
             7 => {
-                let [parts, number, threshold] = numbers[..] else { return Err(record.error("without the numbers of a part")) };
-                Value::Split(Share { parts, number, threshold, method: SplitKeyMethod(format) }, material()?)
+                let [parts, number, threshold] = numbers[..] else {
+                    return Err(record.error("without the numbers of a part"));
+                };
+                Value::Split(
+                    Share {
+                        parts,
+                        number,
+                        threshold,
+                        method: SplitKeyMethod(format),
+                    },
+                    material()?,
+                )
             }
             8 => Value::Request(CertificateRequestType(format), Vec::new()),
             9 => Value::Elsewhere(KeyFormatType(format)),
@@ -330,15 +393,34 @@ impl Record for Object {
     }
 
     fn tags(&self, tagger: &Tagger) -> Vec<u64> {
-        let mut tags =
-            vec![tagger.tag(Mark::Kept(!self.dates.is_destroyed())), tagger.tag(Mark::OnLine(self.dates.archive.is_none()))];
-        tags.push(attribute_tag(tagger, &AttributeValue::ObjectType(self.object_type)));
+        let mut tags = vec![
+            tagger.tag(Mark::Kept(!self.dates.is_destroyed())),
+            tagger.tag(Mark::OnLine(self.dates.archive.is_none())),
+        ];
+        tags.push(attribute_tag(
+            tagger,
+            &AttributeValue::ObjectType(self.object_type),
+        ));
         if self.has_state() {
-            tags.push(tagger.tag(self.dates.lasting_state().map_or(Mark::Changing, |state| Mark::State(state.0))));
+            tags.push(
+                tagger.tag(
+                    self.dates
+                        .lasting_state()
+                        .map_or(Mark::Changing, |state| Mark::State(state.0)),
+                ),
+            );
         }
         tags.push(tagger.tag(Mark::Owner(&self.owner)));
-        tags.extend(self.groups.iter().map(|group| tagger.tag(Mark::Group(group))));
-        tags.extend(self.attributes.iter().map(|value| attribute_tag(tagger, value)));
+        tags.extend(
+            self.groups
+                .iter()
+                .map(|group| tagger.tag(Mark::Group(group))),
+        );
+        tags.extend(
+            self.attributes
+                .iter()
+                .map(|value| attribute_tag(tagger, value)),
+        );
         tags
     }
 }
@@ -395,7 +477,10 @@ pub struct Objects {
 impl Objects {
     /// Opens the objects in the file at `path`, sealed with the 32-byte `key`.
     pub fn open(path: &Path, key: &[u8]) -> Result<Objects> {
-        Ok(Objects { records: Records::open(path, key)?, read: Mutex::default() })
+        Ok(Objects {
+            records: Records::open(path, key)?,
+            read: Mutex::default(),
+        })
     }
 
     /// Offsets in the file of records that are damaged; the others work.
@@ -405,8 +490,13 @@ impl Objects {
 
     /// An object that this client may know of.
     pub fn get(&self, uid: &str, caller: &Caller) -> Outcome<Arc<Object>> {
-        let object = self.records.get(uid)?.map_or(Ok(None), |view| self.remembered(&view, true))?;
-        object.filter(|object| object.is_for(caller)).ok_or_else(not_found)
+        let object = self
+            .records
+            .get(uid)?
+            .map_or(Ok(None), |view| self.remembered(&view, true))?;
+        object
+            .filter(|object| object.is_for(caller))
+            .ok_or_else(not_found)
     }
 
     /// An object, from memory or from the file. One that is not `used` but only searched drives no other out of memory.
@@ -414,7 +504,9 @@ impl Objects {
         if let Some(object) = self.memory().get(&view.stamp) {
             return Ok(Some(object.clone()));
         }
-        let Some((object, value)) = view.read::<Object>()? else { return Ok(None) };
+        let Some((object, value)) = view.read::<Object>()? else {
+            return Ok(None);
+        };
         let object = Arc::new(object.with_value(value));
         let mut memory = self.memory();
         if used && memory.len() >= REMEMBERED {
@@ -434,18 +526,33 @@ impl Objects {
     /// has no condition beside exact attributes, and a state that no date ends, nothing is read from the file.
     pub fn find(&self, caller: &Caller, search: Search<'_>) -> Outcome<(usize, Vec<String>)> {
         let tagger = self.records.tagger();
-        let mut tags: Vec<u64> = search.exact.iter().map(|value| attribute_tag(tagger, value)).collect();
+        let mut tags: Vec<u64> = search
+            .exact
+            .iter()
+            .map(|value| attribute_tag(tagger, value))
+            .collect();
         tags.extend(search.kept.map(|kept| tagger.tag(Mark::Kept(kept))));
-        tags.extend(search.on_line.map(|on_line| tagger.tag(Mark::OnLine(on_line))));
+        tags.extend(
+            search
+                .on_line
+                .map(|on_line| tagger.tag(Mark::OnLine(on_line))),
+        );
         let held = self.records.read()?;
-        let groups = caller.groups.iter().map(|group| tagger.tag(Mark::Group(group)));
-        let whose = [tagger.tag(Mark::Owner(&caller.name))].into_iter().chain(groups);
+        let groups = caller
+            .groups
+            .iter()
+            .map(|group| tagger.tag(Mark::Group(group)));
+        let whose = [tagger.tag(Mark::Owner(&caller.name))]
+            .into_iter()
+            .chain(groups);
         let whose = whose.fold(Numbers::default(), |any, tag| any.or(&held.numbers(&[tag])));
         let mut found = held.numbers(&tags).and(&whose);
         let mut state = search.state;
         if let Some(wanted) = state {
             let changing = found.and(&held.numbers(&[tagger.tag(Mark::Changing)]));
-            found = found.and(&held.numbers(&[tagger.tag(Mark::State(wanted.0))])).or(&changing);
+            found = found
+                .and(&held.numbers(&[tagger.tag(Mark::State(wanted.0))]))
+                .or(&changing);
             state = state.filter(|_| !changing.is_empty());
         }
         let page = |offset, most| match search.oldest_first {
@@ -454,10 +561,16 @@ impl Objects {
         };
         if state.is_none() && search.fits.is_none() {
             let page = page(search.offset, search.most);
-            let uids = page.into_iter().filter_map(|number| held.uid(number).map(str::to_owned)).collect();
+            let uids = page
+                .into_iter()
+                .filter_map(|number| held.uid(number).map(str::to_owned))
+                .collect();
             return Ok((found.len(), uids));
         }
-        let views: Vec<View> = page(0, usize::MAX).into_iter().filter_map(|number| held.view(held.uid(number)?)).collect();
+        let views: Vec<View> = page(0, usize::MAX)
+            .into_iter()
+            .filter_map(|number| held.view(held.uid(number)?))
+            .collect();
         // Others go on while these are read.
         drop(held);
         let (mut total, mut uids, mut fits) = (0, Vec::new(), search.fits);
@@ -493,8 +606,18 @@ impl Objects {
 
     /// What keeps an object as it is now, or keeps it away when there is none.
     pub(super) fn as_it_is(&self, held: &Held<Object>, uid: &str) -> Result<Entry> {
-        let object = held.view(uid).map_or(Ok(None), |view| self.remembered(&view, true))?;
-        object.map_or_else(|| Ok(Entry { uid: uid.to_owned(), put: None }), |object| object.entry())
+        let object = held
+            .view(uid)
+            .map_or(Ok(None), |view| self.remembered(&view, true))?;
+        object.map_or_else(
+            || {
+                Ok(Entry {
+                    uid: uid.to_owned(),
+                    put: None,
+                })
+            },
+            |object| object.entry(),
+        )
     }
 
     /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
@@ -505,7 +628,13 @@ impl Objects {
         change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
         self.records.write(|held| {
-            let mut transaction = Transaction { objects: self, held, caller, entries: Vec::new(), made: 0 };
+            let mut transaction = Transaction {
+                objects: self,
+                held,
+                caller,
+                entries: Vec::new(),
+                made: 0,
+            };
             let result = change(&mut transaction)?;
             if let Some(undo) = undo {
                 undo.note(self, held, &transaction.entries)?;
@@ -527,8 +656,14 @@ pub struct Transaction<'a> {
 impl Transaction<'_> {
     /// An object as it was before this transaction.
     pub fn get(&self, uid: &str) -> Outcome<Object> {
-        let object = self.held.view(uid).map_or(Ok(None), |view| self.objects.remembered(&view, true))?;
-        object.filter(|object| object.is_for(self.caller)).map(|object| Object::clone(&object)).ok_or_else(not_found)
+        let object = self
+            .held
+            .view(uid)
+            .map_or(Ok(None), |view| self.objects.remembered(&view, true))?;
+        object
+            .filter(|object| object.is_for(self.caller))
+            .map(|object| Object::clone(&object))
+            .ok_or_else(not_found)
     }
 
     /// True when any client has an object of this identifier.
@@ -539,10 +674,21 @@ impl Transaction<'_> {
     /// Gives a new object its identifier; it is kept by [`Transaction::put`].
     pub fn name(&mut self, personality: &Personality, object: &mut Object) -> Outcome<String> {
         if personality.unique_names {
-            for name in object.attributes.iter().filter(|value| matches!(value, AttributeValue::Name(_))) {
+            for name in object
+                .attributes
+                .iter()
+                .filter(|value| matches!(value, AttributeValue::Name(_)))
+            {
                 let tagger = self.objects.records.tagger();
-                if !self.held.find(&[attribute_tag(tagger, name), tagger.tag(Mark::Kept(true))]).is_empty() {
-                    return Err(Refusal::item(ResultReason::INVALID_FIELD, "an object has this name already"));
+                if !self
+                    .held
+                    .find(&[attribute_tag(tagger, name), tagger.tag(Mark::Kept(true))])
+                    .is_empty()
+                {
+                    return Err(Refusal::item(
+                        ResultReason::INVALID_FIELD,
+                        "an object has this name already",
+                    ));
                 }
             }
         }
@@ -550,7 +696,11 @@ impl Transaction<'_> {
     }
 
     /// Gives a new object its identifier when it takes the names of another.
-    pub fn name_again(&mut self, personality: &Personality, object: &mut Object) -> Outcome<String> {
+    pub fn name_again(
+        &mut self,
+        personality: &Personality,
+        object: &mut Object,
+    ) -> Outcome<String> {
         object.uid = match personality.ids {
             Ids::Number => loop {
                 self.made += 1;
@@ -580,13 +730,23 @@ impl Transaction<'_> {
 
     /// Removes every trace of an object.
     pub fn remove(&mut self, uid: &str) {
-        self.entries.push(Entry { uid: uid.to_owned(), put: None });
+        self.entries.push(Entry {
+            uid: uid.to_owned(),
+            put: None,
+        });
     }
 }
 
 /// What is not there. 2.1's profiles tell kinds of it apart; clients of 2.0 are known that look for the one reason of 1.x.
 pub fn not_there(version: Version, since_2_1: ResultReason, text: &str) -> Refusal {
-    Refusal::item(if version >= Version::V2_1 { since_2_1 } else { ResultReason::ITEM_NOT_FOUND }, text)
+    Refusal::item(
+        if version >= Version::V2_1 {
+            since_2_1
+        } else {
+            ResultReason::ITEM_NOT_FOUND
+        },
+        text,
+    )
 }
 
 fn not_found() -> Refusal {

@@ -281,7 +281,14 @@ impl Personality {
     pub fn pykmip_like() -> Personality {
         Personality {
             name: "PyKMIP",
-            versions: &[Version::V2_0, Version::V1_4, Version::V1_3, Version::V1_2, Version::V1_1, Version::V1_0],
+            versions: &[
+                Version::V2_0,
+                Version::V1_4,
+                Version::V1_3,
+                Version::V1_2,
+                Version::V1_1,
+                Version::V1_0,
+            ],
             operations: &[
                 Op::CREATE,
                 Op::CREATE_KEY_PAIR,
@@ -304,7 +311,11 @@ impl Personality {
                 Op::SIGNATURE_VERIFY,
                 Op::MAC,
             ],
-            unannounced: &[Op::MODIFY_ATTRIBUTE, Op::DELETE_ATTRIBUTE, Op::SET_ATTRIBUTE],
+            unannounced: &[
+                Op::MODIFY_ATTRIBUTE,
+                Op::DELETE_ATTRIBUTE,
+                Op::SET_ATTRIBUTE,
+            ],
             unknown_operation_breaks: true,
             malformed_item_breaks: true,
             checks_time: true,
@@ -369,7 +380,13 @@ impl Personality {
         Personality {
             name: "Vault",
             announces_all_items: true,
-            versions: &[Version::V1_4, Version::V1_3, Version::V1_2, Version::V1_1, Version::V1_0],
+            versions: &[
+                Version::V1_4,
+                Version::V1_3,
+                Version::V1_2,
+                Version::V1_1,
+                Version::V1_0,
+            ],
             curves: false,
             domain_parameters: Policy::Refuse,
             locating: Locating::Ignore,

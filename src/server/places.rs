@@ -56,7 +56,10 @@ pub struct Place {
 impl Places {
     /// No connection yet.
     pub fn new(most: Most) -> Places {
-        Places { most, open: Mutex::default() }
+        Places {
+            most,
+            open: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<usize, Open>> {
@@ -71,8 +74,19 @@ impl Places {
             end_most_silent(&mut open, None);
         }
         let silent = Silent(Arc::new(Mutex::new(Some(Instant::now()))));
-        open.insert(number, Open { socket, client: None, silent: silent.clone() });
-        Place { places: self.clone(), number, silent }
+        open.insert(
+            number,
+            Open {
+                socket,
+                client: None,
+                silent: silent.clone(),
+            },
+        );
+        Place {
+            places: self.clone(),
+            number,
+            silent,
+        }
     }
 
     /// True when no connection is open.
@@ -97,9 +111,13 @@ impl Places {
 
 /// Ends the connection of `client` that is silent longest; false when none is silent.
 fn end_most_silent(open: &mut HashMap<usize, Open>, client: Option<&str>) -> bool {
-    let own = open.iter().filter(|(_, open)| open.client.as_deref() == client);
+    let own = open
+        .iter()
+        .filter(|(_, open)| open.client.as_deref() == client);
     let silent = own.filter_map(|(number, open)| Some((open.silent.lock().to_owned()?, *number)));
-    let Some((_, number)) = silent.min() else { return false };
+    let Some((_, number)) = silent.min() else {
+        return false;
+    };
     if let Some(open) = open.remove(&number) {
         let _ = open.socket.shutdown(Shutdown::Both);
     }
@@ -110,7 +128,11 @@ impl Place {
     /// The connection is this client's; an error tells why it cannot be.
     pub fn belongs_to(&self, client: &str) -> Result<(), &'static str> {
         let mut open = self.places.lock();
-        let Most { connections, per_client, .. } = self.places.most;
+        let Most {
+            connections,
+            per_client,
+            ..
+        } = self.places.most;
         if !open.contains_key(&self.number) {
             return Err("another handshake took its place");
         }
@@ -120,10 +142,18 @@ impl Place {
             own += usize::from(other == client);
             all += 1;
         }
-        if (own >= per_client || all >= connections) && !(own > 0 && end_most_silent(&mut open, Some(client))) {
-            return Err(if own >= per_client { "the client has all its connections in use" } else { "too many connections" });
+        if (own >= per_client || all >= connections)
+            && !(own > 0 && end_most_silent(&mut open, Some(client)))
+        {
+            return Err(if own >= per_client {
+                "the client has all its connections in use"
+            } else {
+                "too many connections"
+            });
         }
-        let place = open.get_mut(&self.number).expect("it was there a moment ago");
+        let place = open
+            .get_mut(&self.number)
+            .expect("it was there a moment ago");
         place.client = Some(client.to_owned());
         Ok(())
     }
@@ -168,7 +198,14 @@ mod tests {
 
     impl Crowd {
         fn of(connections: usize, per_client: usize, handshakes: usize) -> Crowd {
-            Crowd(Arc::new(Places::new(Most { connections, per_client, handshakes })), Vec::new())
+            Crowd(
+                Arc::new(Places::new(Most {
+                    connections,
+                    per_client,
+                    handshakes,
+                })),
+                Vec::new(),
+            )
         }
 
         fn come(&mut self, client: Option<&str>) -> Result<(), &'static str> {
@@ -185,7 +222,11 @@ mod tests {
         /// Numbers of those that are not ended, counting from 0.
         fn alive(&mut self) -> Vec<usize> {
             let ended = |socket: &mut TcpStream| matches!(socket.read(&mut [0]), Ok(0));
-            self.1.iter_mut().enumerate().filter_map(|(i, (socket, _))| (!ended(socket)).then_some(i)).collect()
+            self.1
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(i, (socket, _))| (!ended(socket)).then_some(i))
+                .collect()
         }
     }
 
@@ -197,7 +238,10 @@ mod tests {
             crowd.come(None).unwrap();
         }
         assert_eq!(crowd.alive(), [0, 3, 4, 5]);
-        assert_eq!(crowd.1[1].1.belongs_to("b"), Err("another handshake took its place"));
+        assert_eq!(
+            crowd.1[1].1.belongs_to("b"),
+            Err("another handshake took its place")
+        );
     }
 
     #[test]
@@ -209,12 +253,19 @@ mod tests {
         assert_eq!(crowd.alive(), [1, 2, 3], "the oldest of its own");
         crowd.1[1].1.busy();
         crowd.1[3].1.busy();
-        assert_eq!(crowd.come(Some("a")), Err("the client has all its connections in use"));
+        assert_eq!(
+            crowd.come(Some("a")),
+            Err("the client has all its connections in use")
+        );
         crowd.1[3].1.idle();
         crowd.come(Some("a")).unwrap();
         assert_eq!(crowd.alive(), [1, 2, 4]);
         crowd.come(Some("c")).unwrap();
-        assert_eq!(crowd.come(Some("d")), Err("too many connections"), "another client's are never ended");
+        assert_eq!(
+            crowd.come(Some("d")),
+            Err("too many connections"),
+            "another client's are never ended"
+        );
         assert_eq!(crowd.alive(), [1, 2, 4, 5]);
         crowd.1.clear();
         assert!(crowd.0.is_empty());

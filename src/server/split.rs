@@ -11,17 +11,29 @@ use crate::kmip::*;
 use crate::secret::Secret;
 
 fn unknown_method(method: SplitKeyMethod) -> Refusal {
-    Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, format!("{method} is not supported"))
+    Refusal::item(
+        ResultReason::FEATURE_NOT_SUPPORTED,
+        format!("{method} is not supported"),
+    )
 }
 
 /// Answers Create Split Key: of a key that is there, or of a new one that only its parts know.
-pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyRequest) -> Outcome<CreateSplitKeyResponse> {
+pub fn create(
+    engine: &Engine,
+    context: &mut Context,
+    request: CreateSplitKeyRequest,
+) -> Outcome<CreateSplitKeyResponse> {
     if request.object_type != ObjectType::SPLIT_KEY {
-        return Err(invalid(format!("a key is split into parts of a Split Key, not of a {}", request.object_type)));
+        return Err(invalid(format!(
+            "a key is split into parts of a Split Key, not of a {}",
+            request.object_type
+        )));
     }
     let (parts, threshold) = (request.split_key_parts, request.split_key_threshold);
     if !(2..=split::MOST_PARTS as i32).contains(&parts) || !(1..=parts).contains(&threshold) {
-        return Err(invalid(format!("a key has no {parts} parts of which {threshold} are needed")));
+        return Err(invalid(format!(
+            "a key has no {parts} parts of which {threshold} are needed"
+        )));
     }
     let wanted = given(engine, context, request.template_attribute)?;
     let mut attributes = screen(&engine.personality, context.version, wanted)?;
@@ -29,7 +41,10 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyReq
         Some(uid) => {
             let base = engine.resolve(context, Some(uid))?;
             if base.attributes.extractable() == Some(&false) {
-                return Err(Refusal::item(ResultReason::NOT_EXTRACTABLE, "parts would be a way out of the server"));
+                return Err(Refusal::item(
+                    ResultReason::NOT_EXTRACTABLE,
+                    "parts would be a way out of the server",
+                ));
             }
             for value in base.attributes.iter() {
                 let of_the_key = matches!(
@@ -46,23 +61,43 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyReq
             whole(&base)?.duplicate()
         }
         None => {
-            let bits = attributes.cryptographic_length().copied().filter(|bits| bits % 8 == 0 && (8..=4096).contains(bits));
-            let bits = bits.ok_or_else(|| invalid("Cryptographic Length is missing or none of a key"))?;
+            let bits = attributes
+                .cryptographic_length()
+                .copied()
+                .filter(|bits| bits % 8 == 0 && (8..=4096).contains(bits));
+            let bits =
+                bits.ok_or_else(|| invalid("Cryptographic Length is missing or none of a key"))?;
             rng::bytes(bits as usize / 8)?
         }
     };
     let values = match request.split_key_method {
-        SplitKeyMethod::XOR if threshold != parts => return Err(invalid("XOR needs all parts: Split Key Threshold is too low")),
+        SplitKeyMethod::XOR if threshold != parts => {
+            return Err(invalid(
+                "XOR needs all parts: Split Key Threshold is too low",
+            ));
+        }
         SplitKeyMethod::XOR => split::by_xor(secret.expose(), parts as usize)?,
-        SplitKeyMethod::POLYNOMIAL_SHARING_GF_2_8 => split::by_polynomial(secret.expose(), parts as usize, threshold as usize)?,
+        SplitKeyMethod::POLYNOMIAL_SHARING_GF_2_8 => {
+            split::by_polynomial(secret.expose(), parts as usize, threshold as usize)?
+        }
         other => return Err(unknown_method(other)),
     };
     made_here(&mut attributes);
     let mut objects = Vec::new();
     for (number, value) in (1..).zip(values) {
-        let share = Share { parts, number, threshold, method: request.split_key_method };
+        let share = Share {
+            parts,
+            number,
+            threshold,
+            method: request.split_key_method,
+        };
         let value = Value::Split(share, Material::Unknown(value));
-        objects.push(Object::new(&context.caller, ObjectType::SPLIT_KEY, value, attributes.clone()));
+        objects.push(Object::new(
+            &context.caller,
+            ObjectType::SPLIT_KEY,
+            value,
+            attributes.clone(),
+        ));
     }
     context.change(engine, |transaction| {
         objects.iter_mut().try_for_each(|object| {
@@ -72,19 +107,27 @@ pub fn create(engine: &Engine, context: &mut Context, request: CreateSplitKeyReq
     })?;
     objects.iter().for_each(|object| _ = context.about(object));
     let unique_identifiers = objects.into_iter().map(|object| object.uid).collect();
-    Ok(CreateSplitKeyResponse { unique_identifiers, template_attribute: None })
+    Ok(CreateSplitKeyResponse {
+        unique_identifiers,
+        template_attribute: None,
+    })
 }
 
 /// The bytes that are split.
 fn whole(object: &Object) -> Outcome<&Secret> {
     match &object.value {
-        Value::Key(Material::Symmetric(bytes), _) | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
+        Value::Key(Material::Symmetric(bytes), _)
+        | Value::Secret(_, Material::Unknown(bytes), _) => Ok(bytes),
         _ => Err(invalid("only symmetric keys and secrets are split")),
     }
 }
 
 /// Answers Join Split Key.
-pub fn join(engine: &Engine, context: &mut Context, request: JoinSplitKeyRequest) -> Outcome<JoinSplitKeyResponse> {
+pub fn join(
+    engine: &Engine,
+    context: &mut Context,
+    request: JoinSplitKeyRequest,
+) -> Outcome<JoinSplitKeyResponse> {
     let mut objects = Vec::new();
     for uid in request.unique_identifiers {
         objects.push(engine.resolve(context, Some(uid))?);
@@ -96,14 +139,28 @@ pub fn join(engine: &Engine, context: &mut Context, request: JoinSplitKeyRequest
             _ => Err(invalid("only parts of a key are joined")),
         })
         .collect::<Outcome<_>>()?;
-    let Some((first, _)) = parts.first() else { return Err(invalid("joined from what?")) };
+    let Some((first, _)) = parts.first() else {
+        return Err(invalid("joined from what?"));
+    };
     let failure = |why: String| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, why);
-    let alike = |share: &Share| Share { number: 0, ..*share } == Share { number: 0, ..*first };
+    let alike = |share: &Share| {
+        Share {
+            number: 0,
+            ..*share
+        } == Share {
+            number: 0,
+            ..*first
+        }
+    };
     if !parts.iter().all(|(share, _)| alike(share)) {
         return Err(failure("these are parts of different keys".into()));
     }
     if parts.len() < first.threshold.max(1) as usize {
-        return Err(failure(format!("{} parts are needed, not {}", first.threshold, parts.len())));
+        return Err(failure(format!(
+            "{} parts are needed, not {}",
+            first.threshold,
+            parts.len()
+        )));
     }
     let numbered: Vec<split::Part<'_>> = parts
         .iter()
@@ -122,7 +179,10 @@ pub fn join(engine: &Engine, context: &mut Context, request: JoinSplitKeyRequest
     if attributes.cryptographic_usage_mask().is_none() {
         attributes.push(AttributeValue::CryptographicUsageMask(objects[0].usage()));
     }
-    if let (None, Some(algorithm)) = (attributes.cryptographic_algorithm(), part.cryptographic_algorithm()) {
+    if let (None, Some(algorithm)) = (
+        attributes.cryptographic_algorithm(),
+        part.cryptographic_algorithm(),
+    ) {
         attributes.push(AttributeValue::CryptographicAlgorithm(*algorithm));
     }
     if attributes.cryptographic_length().is_none() {
@@ -132,11 +192,16 @@ pub fn join(engine: &Engine, context: &mut Context, request: JoinSplitKeyRequest
     let value = match request.object_type {
         ObjectType::SYMMETRIC_KEY => Value::Key(Material::Symmetric(joined), KeyFormatType::RAW),
         ObjectType::SECRET_DATA => {
-            let data_type = request.secret_data_type.ok_or_else(|| invalid("Secret Data Type is missing"))?;
+            let data_type = request
+                .secret_data_type
+                .ok_or_else(|| invalid("Secret Data Type is missing"))?;
             Value::Secret(data_type, Material::Unknown(joined), KeyFormatType::OPAQUE)
         }
         other => return Err(invalid(format!("no {other} is made of parts"))),
     };
     let object = Object::new(&context.caller, request.object_type, value, attributes);
-    Ok(JoinSplitKeyResponse { unique_identifier: keep(engine, context, object)?, template_attribute: None })
+    Ok(JoinSplitKeyResponse {
+        unique_identifier: keep(engine, context, object)?,
+        template_attribute: None,
+    })
 }

@@ -6,7 +6,11 @@ use super::objects::{Object, Outcome, Refusal, Search, Value};
 use crate::kmip::*;
 
 /// The attributes that a request gives: those of the templates that it names, then its own, which win.
-pub fn given(engine: &Engine, context: &Context, wanted: Option<TemplateAttribute>) -> Outcome<Attributes> {
+pub fn given(
+    engine: &Engine,
+    context: &Context,
+    wanted: Option<TemplateAttribute>,
+) -> Outcome<Attributes> {
     let wanted = wanted.unwrap_or_default();
     if wanted.templates.is_empty() {
         return Ok(wanted.attributes);
@@ -16,11 +20,16 @@ pub fn given(engine: &Engine, context: &Context, wanted: Option<TemplateAttribut
         let template = find(engine, context, name)?;
         if let Value::Template(attributes) = &template.value {
             // The template's own name is not the object's.
-            let theirs = attributes.iter().filter(|value| !matches!(value, AttributeValue::Name(_)));
+            let theirs = attributes
+                .iter()
+                .filter(|value| !matches!(value, AttributeValue::Name(_)));
             theirs.for_each(|value| take(&mut all, value));
         }
     }
-    wanted.attributes.iter().for_each(|value| take(&mut all, value));
+    wanted
+        .attributes
+        .iter()
+        .for_each(|value| take(&mut all, value));
     Ok(all)
 }
 
@@ -33,17 +42,31 @@ fn take(all: &mut Attributes, value: &AttributeValue) {
 }
 
 fn find(engine: &Engine, context: &Context, name: &Name) -> Outcome<std::sync::Arc<Object>> {
-    let exact = vec![AttributeValue::ObjectType(ObjectType::TEMPLATE), AttributeValue::Name(name.clone())];
-    let search = Search { exact, most: 1, ..Search::default() };
+    let exact = vec![
+        AttributeValue::ObjectType(ObjectType::TEMPLATE),
+        AttributeValue::Name(name.clone()),
+    ];
+    let search = Search {
+        exact,
+        most: 1,
+        ..Search::default()
+    };
     match engine.objects.find(&context.caller, search)?.1.first() {
         Some(uid) => engine.objects.get(uid, &context.caller),
-        None => Err(Refusal::item(ResultReason::ITEM_NOT_FOUND, format!("there is no template '{}'", name.name_value))),
+        None => Err(Refusal::item(
+            ResultReason::ITEM_NOT_FOUND,
+            format!("there is no template '{}'", name.name_value),
+        )),
     }
 }
 
 /// A template as it is registered. Its names may stand in its content: it is found by them all the same.
 pub fn registered(content: &Attributes, own: &mut Attributes) -> Value {
-    let names: Vec<_> = content.iter().filter(|value| matches!(value, AttributeValue::Name(_))).cloned().collect();
+    let names: Vec<_> = content
+        .iter()
+        .filter(|value| matches!(value, AttributeValue::Name(_)))
+        .cloned()
+        .collect();
     for name in names {
         if !own.iter().any(|other| *other == name) {
             own.push(name);

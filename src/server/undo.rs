@@ -22,7 +22,12 @@ struct Changed {
 
 impl Undo {
     /// Notes what is about to be written.
-    pub(super) fn note(&self, objects: &Objects, held: &Held<Object>, entries: &[Entry]) -> Result<()> {
+    pub(super) fn note(
+        &self,
+        objects: &Objects,
+        held: &Held<Object>,
+        entries: &[Entry],
+    ) -> Result<()> {
         let mut changes = self.0.borrow_mut();
         for Entry { uid, put } in entries {
             let left = put.as_ref().map(|(about, _)| about.clone());
@@ -64,18 +69,31 @@ mod tests {
     fn what_others_changed_since_stays() {
         let folder = tempfile::tempdir().unwrap();
         let objects = Objects::open(&folder.path().join("served"), &[7; 32]).unwrap();
-        let caller = Caller { name: "client".into(), groups: Vec::new() };
+        let caller = Caller {
+            name: "client".into(),
+            groups: Vec::new(),
+        };
         let change = |undo: Option<&Undo>, uid: &str, at: i64| {
             objects.change(&caller, undo, |transaction| {
-                let mut object = transaction
-                    .get(uid)
-                    .unwrap_or_else(|_| Object::new(&caller, ObjectType::SYMMETRIC_KEY, Value::Gone, Attributes::new()));
+                let mut object = transaction.get(uid).unwrap_or_else(|_| {
+                    Object::new(
+                        &caller,
+                        ObjectType::SYMMETRIC_KEY,
+                        Value::Gone,
+                        Attributes::new(),
+                    )
+                });
                 object.uid = uid.to_owned();
                 object.dates.activation = Some(at);
                 transaction.put(&object)
             })
         };
-        let activation = |uid: &str| objects.get(uid, &caller).ok().map(|object| object.dates.activation.unwrap());
+        let activation = |uid: &str| {
+            objects
+                .get(uid, &caller)
+                .ok()
+                .map(|object| object.dates.activation.unwrap())
+        };
         for uid in ["mine", "shared"] {
             change(None, uid, 1).unwrap_or_else(|_| panic!());
         }
@@ -85,6 +103,9 @@ mod tests {
         }
         change(None, "shared", 3).unwrap_or_else(|_| panic!());
         undo.put_back(&objects).unwrap();
-        assert_eq!(["mine", "shared", "new"].map(activation), [Some(1), Some(3), None]);
+        assert_eq!(
+            ["mine", "shared", "new"].map(activation),
+            [Some(1), Some(3), None]
+        );
     }
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Class, Correlation, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec,
-    State, Uid, Wrapping,
+    Ability, Algorithm, Changes, Cipher, Class, Correlation, Filter, KeyStore, Mac, Message, Meta,
+    Revocation, Signing, Spec, State, Uid, Wrapping,
 };
 use crate::ck::{CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
 use crate::error::{Error, Result};
@@ -38,7 +38,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<S: KeyStore> Cached<S> {
     /// Remembers values for `age`, and longer where the store says that they are still good; zero remembers nothing.
     pub fn new(store: S, age: Duration) -> Cached<S> {
-        Cached { store, age, values: Mutex::default() }
+        Cached {
+            store,
+            age,
+            values: Mutex::default(),
+        }
     }
 
     /// The value of an object.
@@ -72,7 +76,11 @@ impl<S: KeyStore> Cached<S> {
         let mut values = lock(&self.values);
         if values.len() >= ROOM {
             // A slot that somebody holds is in use, and its lock may be held: it stays.
-            let over = |slot: &Slot| lock(slot).as_ref().is_none_or(|(checked, _)| checked.elapsed() >= self.age);
+            let over = |slot: &Slot| {
+                lock(slot)
+                    .as_ref()
+                    .is_none_or(|(checked, _)| checked.elapsed() >= self.age)
+            };
             values.retain(|_, slot| Arc::strong_count(slot) > 1 || !over(slot));
             if values.len() >= ROOM {
                 values.clear();
@@ -87,7 +95,10 @@ impl<S: KeyStore> Cached<S> {
 
     /// Forgets a value whose object the store says is gone.
     fn note(&self, uid: &Uid, error: &Error) {
-        if matches!(error.rv(), CKR_OBJECT_HANDLE_INVALID | CKR_KEY_HANDLE_INVALID) {
+        if matches!(
+            error.rv(),
+            CKR_OBJECT_HANDLE_INVALID | CKR_KEY_HANDLE_INVALID
+        ) {
             self.forget(uid);
         }
     }
@@ -126,7 +137,11 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        if self.age.is_zero() { self.store.fetch(uid) } else { self.value(uid) }
+        if self.age.is_zero() {
+            self.store.fetch(uid)
+        } else {
+            self.value(uid)
+        }
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
@@ -145,16 +160,34 @@ impl<S: KeyStore> KeyStore for Cached<S> {
         self.changing(uid, || self.store.destroy(uid))
     }
 
-    fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
-        self.store.encrypt(uid, algorithm, cipher, data).inspect_err(|e| self.note(uid, e))
+    fn encrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        self.store
+            .encrypt(uid, algorithm, cipher, data)
+            .inspect_err(|e| self.note(uid, e))
     }
 
-    fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
-        self.store.decrypt(uid, algorithm, cipher, data).inspect_err(|e| self.note(uid, e))
+    fn decrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret> {
+        self.store
+            .decrypt(uid, algorithm, cipher, data)
+            .inspect_err(|e| self.note(uid, e))
     }
 
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
-        self.store.sign(uid, signing, message).inspect_err(|e| self.note(uid, e))
+        self.store
+            .sign(uid, signing, message)
+            .inspect_err(|e| self.note(uid, e))
     }
 
     fn sign_otherwise(&self, signing: Signing, message: Message<'_>) -> bool {
@@ -170,22 +203,40 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
-        self.store.mac(uid, mac, data).inspect_err(|e| self.note(uid, e))
+        self.store
+            .mac(uid, mac, data)
+            .inspect_err(|e| self.note(uid, e))
     }
 
-    fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
-        self.store.mac_part(uid, mac, before, part).inspect_err(|e| self.note(uid, e))
+    fn mac_part(
+        &self,
+        uid: &Uid,
+        mac: Mac,
+        before: Option<&Correlation>,
+        part: &[u8],
+    ) -> Result<Correlation> {
+        self.store
+            .mac_part(uid, mac, before, part)
+            .inspect_err(|e| self.note(uid, e))
     }
 
     fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
-        self.store.mac_last(uid, mac, before, part).inspect_err(|e| self.note(uid, e))
+        self.store
+            .mac_last(uid, mac, before, part)
+            .inspect_err(|e| self.note(uid, e))
     }
 
     fn wrap(&self, kek: &Uid, wrapping: Wrapping, key: &Uid, class: Class) -> Result<Vec<u8>> {
         self.store.wrap(kek, wrapping, key, class)
     }
 
-    fn register_wrapped(&self, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Uid> {
+    fn register_wrapped(
+        &self,
+        spec: &Spec,
+        kek: &Uid,
+        wrapping: Wrapping,
+        wrapped: &[u8],
+    ) -> Result<Uid> {
         self.store.register_wrapped(spec, kek, wrapping, wrapped)
     }
 
@@ -246,7 +297,11 @@ mod tests {
                 pair: None,
                 properties: BTreeMap::new(),
             };
-            Ok(if *lock(&self.gone) { Vec::new() } else { uids.iter().map(meta).collect() })
+            Ok(if *lock(&self.gone) {
+                Vec::new()
+            } else {
+                uids.iter().map(meta).collect()
+            })
         }
 
         fn fetch(&self, uid: &Uid) -> Result<Secret> {
@@ -313,7 +368,13 @@ mod tests {
 
     #[test]
     fn a_value_is_fetched_once_however_many_ask() {
-        let cache = Cached::new(Slow { delay: Duration::from_millis(50), ..Slow::default() }, LONG);
+        let cache = Cached::new(
+            Slow {
+                delay: Duration::from_millis(50),
+                ..Slow::default()
+            },
+            LONG,
+        );
         let start = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -322,7 +383,10 @@ mod tests {
             }
         });
         assert_eq!(cache.store.counts(), (0, 2));
-        assert!(start.elapsed() < Duration::from_millis(400), "one waits for another's value");
+        assert!(
+            start.elapsed() < Duration::from_millis(400),
+            "one waits for another's value"
+        );
     }
 
     #[test]
@@ -339,7 +403,10 @@ mod tests {
         assert_eq!(cache.store.counts(), (2, 2));
         *lock(&cache.store.gone) = true;
         std::thread::sleep(2 * SHORT);
-        assert_eq!(cache.fetch(&uid("a")).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+        assert_eq!(
+            cache.fetch(&uid("a")).unwrap_err().rv(),
+            CKR_OBJECT_HANDLE_INVALID
+        );
     }
 
     #[test]

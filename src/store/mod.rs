@@ -141,7 +141,10 @@ impl State {
 
     /// Decrypt, verify, unwrap: also a Deactivated or Compromised key.
     pub fn may_process(self) -> bool {
-        matches!(self, State::Active | State::Deactivated | State::Compromised)
+        matches!(
+            self,
+            State::Active | State::Deactivated | State::Compromised
+        )
     }
 }
 
@@ -423,10 +426,22 @@ pub trait KeyStore: Send + Sync {
     fn destroy(&self, uid: &Uid) -> Result<()>;
 
     /// Encrypts with a key that stays in the store.
-    fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>>;
+    fn encrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>>;
 
     /// Decrypts with a key that stays in the store.
-    fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret>;
+    fn decrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret>;
 
     /// Signs with a key that stays in the store.
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>>;
@@ -450,12 +465,24 @@ pub trait KeyStore: Send + Sync {
 
     /// Takes the next part of a message to authenticate; `None` where it is the first. `CKR_MECHANISM_INVALID`, at the first part only,
     /// when the store wants messages whole.
-    fn mac_part(&self, _uid: &Uid, _mac: Mac, _before: Option<&Correlation>, _part: &[u8]) -> Result<Correlation> {
+    fn mac_part(
+        &self,
+        _uid: &Uid,
+        _mac: Mac,
+        _before: Option<&Correlation>,
+        _part: &[u8],
+    ) -> Result<Correlation> {
         Err(CKR_MECHANISM_INVALID.into())
     }
 
     /// Takes the last part, and authenticates all of them.
-    fn mac_last(&self, _uid: &Uid, _mac: Mac, _before: &Correlation, _part: &[u8]) -> Result<Vec<u8>> {
+    fn mac_last(
+        &self,
+        _uid: &Uid,
+        _mac: Mac,
+        _before: &Correlation,
+        _part: &[u8],
+    ) -> Result<Vec<u8>> {
         Err(CKR_MECHANISM_INVALID.into())
     }
 
@@ -467,7 +494,13 @@ pub trait KeyStore: Send + Sync {
 
     /// Stores and activates a secret key that comes wrapped under another; neither leaves the store. `CKR_MECHANISM_INVALID` when it does
     /// not unwrap so, `CKR_WRAPPED_KEY_INVALID` when it was wrapped under another key or changed since.
-    fn register_wrapped(&self, _spec: &Spec, _kek: &Uid, _wrapping: Wrapping, _wrapped: &[u8]) -> Result<Uid> {
+    fn register_wrapped(
+        &self,
+        _spec: &Spec,
+        _kek: &Uid,
+        _wrapping: Wrapping,
+        _wrapped: &[u8],
+    ) -> Result<Uid> {
         Err(CKR_MECHANISM_INVALID.into())
     }
 

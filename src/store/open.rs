@@ -30,18 +30,32 @@ pub struct Access {
 pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
     let settings = &token.settings;
     if settings.hosts.is_empty() {
-        return Err(Error::input(format!("token '{}' has no hosts yet: mrhsm set -ip HOST", token.label))
-            .with_rv(crate::ck::CKR_DEVICE_ERROR));
+        return Err(Error::input(format!(
+            "token '{}' has no hosts yet: mrhsm set -ip HOST",
+            token.label
+        ))
+        .with_rv(crate::ck::CKR_DEVICE_ERROR));
     }
     let client = match (&access.certificate, &access.key) {
-        (Some(certificate), Some(key)) => Some(net::Identity::from_pem(certificate, key.expose(), None)?),
+        (Some(certificate), Some(key)) => {
+            Some(net::Identity::from_pem(certificate, key.expose(), None)?)
+        }
         _ => None,
     };
     let trust = access.ca.map_or(net::Trust::System, net::Trust::Pem);
     let tls = net::Tls::new(client.as_ref(), &trust, settings.server_name.as_deref())?;
-    let hosts = settings.addresses().map(|(name, port)| net::Host { name: name.into(), port }).collect();
+    let hosts = settings
+        .addresses()
+        .map(|(name, port)| net::Host {
+            name: name.into(),
+            port,
+        })
+        .collect();
     let password = access.password;
-    let credential = token.username.clone().map(|username| net::Credential { username, password: password.unwrap_or_default() });
+    let credential = token.username.clone().map(|username| net::Credential {
+        username,
+        password: password.unwrap_or_default(),
+    });
     Ok(net::Config {
         version: settings.kmip_version,
         credential,
@@ -69,7 +83,10 @@ pub fn open(
         StoreKind::File => Arc::new(FileStore::open(objects, seal.expose())?),
         StoreKind::Kmip => {
             let age = Duration::from_millis(token.settings.key_cache_millis);
-            Arc::new(Cached::new(KmipStore::open(network(token, access)?)?.remembering(memory), age))
+            Arc::new(Cached::new(
+                KmipStore::open(network(token, access)?)?.remembering(memory),
+                age,
+            ))
         }
     })
 }

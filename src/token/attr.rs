@@ -199,12 +199,35 @@ pub mod vendor {
     pub const KEPT: CK_ATTRIBUTE_TYPE = BASE | 8;
 }
 
-const fn row(kind: CK_ATTRIBUTE_TYPE, form: Form, classes: Classes, given: Given, change: Change, preset: Preset) -> Rule {
-    Rule { kind, form, classes, family: Family::Any, given, change, secret: false, preset }
+const fn row(
+    kind: CK_ATTRIBUTE_TYPE,
+    form: Form,
+    classes: Classes,
+    given: Given,
+    change: Change,
+    preset: Preset,
+) -> Rule {
+    Rule {
+        kind,
+        form,
+        classes,
+        family: Family::Any,
+        given,
+        change,
+        secret: false,
+        preset,
+    }
 }
 
 const fn usage(kind: CK_ATTRIBUTE_TYPE, classes: Classes) -> Rule {
-    row(kind, Form::Flag, classes, ANYWHERE, Change::Free, Preset::Usable)
+    row(
+        kind,
+        Form::Flag,
+        classes,
+        ANYWHERE,
+        Change::Free,
+        Preset::Usable,
+    )
 }
 
 const fn family(family: Family, mut rule: Rule) -> Rule {
@@ -218,11 +241,28 @@ const fn secret(mut rule: Rule) -> Rule {
 }
 
 const fn rsa_secret(kind: CK_ATTRIBUTE_TYPE) -> Rule {
-    secret(family(Family::Rsa, row(kind, Form::Bytes, Classes::PRIVATE, CREATE, Change::Never, Preset::None)))
+    secret(family(
+        Family::Rsa,
+        row(
+            kind,
+            Form::Bytes,
+            Classes::PRIVATE,
+            CREATE,
+            Change::Never,
+            Preset::None,
+        ),
+    ))
 }
 
 const fn fact(kind: CK_ATTRIBUTE_TYPE, form: Form) -> Rule {
-    row(kind, form, Classes::ALL, READ_ONLY, Change::Never, Preset::None)
+    row(
+        kind,
+        form,
+        Classes::ALL,
+        READ_ONLY,
+        Change::Never,
+        Preset::None,
+    )
 }
 
 use Change::{Free, InCopy, Never, ToFalse, ToTrue};
@@ -309,14 +349,19 @@ pub static RULES: &[Rule] = &[
 
 /// The rule of an attribute; `None` when no object has it.
 pub fn rule(kind: CK_ATTRIBUTE_TYPE) -> Option<&'static Rule> {
-    RULES.binary_search_by_key(&kind, |rule| rule.kind).ok().map(|i| &RULES[i])
+    RULES
+        .binary_search_by_key(&kind, |rule| rule.kind)
+        .ok()
+        .map(|i| &RULES[i])
 }
 
 /// Whether keys of this class and type can be used as the usage flag `kind` says: the value of a flag that a template leaves out.
 pub fn usable(kind: CK_ATTRIBUTE_TYPE, class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE) -> bool {
     match (class, key_type) {
         (CKO_SECRET_KEY, CKK_AES | CKK_DES3) => kind != CKA_DERIVE,
-        (CKO_SECRET_KEY, CKK_AES_XTS | CKK_CHACHA20) => matches!(kind, CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP),
+        (CKO_SECRET_KEY, CKK_AES_XTS | CKK_CHACHA20) => {
+            matches!(kind, CKA_ENCRYPT | CKA_DECRYPT | CKA_WRAP | CKA_UNWRAP)
+        }
         (CKO_SECRET_KEY, CKK_HKDF) => kind == CKA_DERIVE,
         (CKO_SECRET_KEY, _) => matches!(kind, CKA_SIGN | CKA_VERIFY),
         (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, CKK_RSA) => kind != CKA_DERIVE,
@@ -351,7 +396,11 @@ mod tests {
                 Preset::Number(_) => r.form == Form::Number,
             };
             assert!(fits, "{:#x}", r.kind);
-            assert!(!r.secret || r.change == Change::Never, "{:#x}: a secret part never changes", r.kind);
+            assert!(
+                !r.secret || r.change == Change::Never,
+                "{:#x}: a secret part never changes",
+                r.kind
+            );
         }
     }
 

@@ -13,7 +13,8 @@ use crate::crypto::{hash, mac, rng};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{
-    Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
+    Ability, Algorithm, Changes, Cipher, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing,
+    Spec, State, Uid,
 };
 
 /// The store.
@@ -55,7 +56,9 @@ impl Double {
 
     /// Changes every object behind everybody's back.
     pub fn tamper(&self, change: impl Fn(&mut Meta)) {
-        lock(&self.objects).values_mut().for_each(|(meta, _)| change(meta));
+        lock(&self.objects)
+            .values_mut()
+            .for_each(|(meta, _)| change(meta));
     }
 
     /// Another client's object.
@@ -72,7 +75,11 @@ impl Double {
         let delay = *lock(&self.delay);
         std::thread::sleep(delay);
         match self.away.load(Ordering::Relaxed) {
-            true => Err(Error::new(Kind::Unreachable, CKR_DEVICE_ERROR, "the double is away")),
+            true => Err(Error::new(
+                Kind::Unreachable,
+                CKR_DEVICE_ERROR,
+                "the double is away",
+            )),
             false => Ok(()),
         }
     }
@@ -87,8 +94,16 @@ impl Double {
         uid
     }
 
-    fn with<T>(&self, uid: &Uid, work: impl FnOnce(&mut (Meta, Vec<u8>)) -> Result<T>) -> Result<T> {
-        work(lock(&self.objects).get_mut(uid).ok_or(CKR_OBJECT_HANDLE_INVALID)?)
+    fn with<T>(
+        &self,
+        uid: &Uid,
+        work: impl FnOnce(&mut (Meta, Vec<u8>)) -> Result<T>,
+    ) -> Result<T> {
+        work(
+            lock(&self.objects)
+                .get_mut(uid)
+                .ok_or(CKR_OBJECT_HANDLE_INVALID)?,
+        )
     }
 
     fn value(&self, uid: &Uid) -> Result<Vec<u8>> {
@@ -99,24 +114,52 @@ impl Double {
         self.with(uid, |(_, value)| Ok(value.clone()))
     }
 
-    fn run(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, direction: Direction, data: &[u8]) -> Result<Vec<u8>> {
+    fn run(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        direction: Direction,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
         let value = self.value(uid)?;
         let mode = match cipher {
             Cipher::Ecb => Mode::Ecb,
             Cipher::Cbc { iv } => Mode::Cbc { iv },
             Cipher::CbcPad { iv } => Mode::CbcPad { iv },
             Cipher::Ctr { counter } => Mode::Ctr { counter, bits: 128 },
-            Cipher::Gcm { iv, aad, tag_len } => Mode::Gcm { iv, aad, tag_len: *tag_len },
+            Cipher::Gcm { iv, aad, tag_len } => Mode::Gcm {
+                iv,
+                aad,
+                tag_len: *tag_len,
+            },
             Cipher::RsaPkcs1 => return rsa(&value, Padding::Pkcs1, data),
-            Cipher::RsaOaep { hash, mgf, label } => return rsa(&value, Padding::Oaep { hash: *hash, mgf: *mgf, label }, data),
+            Cipher::RsaOaep { hash, mgf, label } => {
+                return rsa(
+                    &value,
+                    Padding::Oaep {
+                        hash: *hash,
+                        mgf: *mgf,
+                        label,
+                    },
+                    data,
+                );
+            }
         };
-        let key = if algorithm == Algorithm::TripleDes { Key::TripleDes(&value) } else { Key::Aes(&value) };
+        let key = if algorithm == Algorithm::TripleDes {
+            Key::TripleDes(&value)
+        } else {
+            Key::Aes(&value)
+        };
         LocalCipher::new(direction, key, mode)?.run(data)
     }
 }
 
 fn rsa(value: &[u8], padding: Padding<'_>, data: &[u8]) -> Result<Vec<u8>> {
-    Ok(PrivateKey::from_pkcs8(value)?.decrypt(padding, data)?.expose().to_vec())
+    Ok(PrivateKey::from_pkcs8(value)?
+        .decrypt(padding, data)?
+        .expose()
+        .to_vec())
 }
 
 fn meta(uid: Uid, spec: &Spec, pair: Option<Uid>) -> Meta {
@@ -153,17 +196,32 @@ impl KeyStore for Double {
         let objects = lock(&self.objects);
         let fits = |m: &Meta| {
             filter.class.is_none_or(|c| c == m.class)
-                && filter.label.as_ref().is_none_or(|l| m.label.as_ref() == Some(l))
+                && filter
+                    .label
+                    .as_ref()
+                    .is_none_or(|l| m.label.as_ref() == Some(l))
                 && filter.id.as_ref().is_none_or(|i| m.id.as_ref() == Some(i))
         };
-        let found: Vec<Uid> = objects.values().filter(|(m, _)| fits(m)).map(|(m, _)| m.uid.clone()).collect();
-        Ok(if found.is_empty() { objects.keys().cloned().collect() } else { found })
+        let found: Vec<Uid> = objects
+            .values()
+            .filter(|(m, _)| fits(m))
+            .map(|(m, _)| m.uid.clone())
+            .collect();
+        Ok(if found.is_empty() {
+            objects.keys().cloned().collect()
+        } else {
+            found
+        })
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
         self.request()?;
         let objects = lock(&self.objects);
-        Ok(uids.iter().filter_map(|uid| objects.get(uid)).map(|(meta, _)| meta.clone()).collect())
+        Ok(uids
+            .iter()
+            .filter_map(|uid| objects.get(uid))
+            .map(|(meta, _)| meta.clone())
+            .collect())
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
@@ -179,8 +237,18 @@ impl KeyStore for Double {
             _ => return Err(CKR_FUNCTION_NOT_SUPPORTED.into()),
         };
         let uids = (self.uid(), self.uid());
-        self.put(uids.0.clone(), public, key.public()?.to_spki()?, Some(uids.1.clone()));
-        self.put(uids.1.clone(), private, key.to_pkcs8()?.expose().to_vec(), Some(uids.0.clone()));
+        self.put(
+            uids.0.clone(),
+            public,
+            key.public()?.to_spki()?,
+            Some(uids.1.clone()),
+        );
+        self.put(
+            uids.1.clone(),
+            private,
+            key.to_pkcs8()?.expose().to_vec(),
+            Some(uids.0.clone()),
+        );
         Ok(uids)
     }
 
@@ -226,16 +294,33 @@ impl KeyStore for Double {
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
         self.request()?;
-        let destroyed = lock(&self.objects).remove(uid).filter(|_| !self.late.load(Ordering::Relaxed));
-        destroyed.map(|_| ()).ok_or(CKR_OBJECT_HANDLE_INVALID.into())
+        let destroyed = lock(&self.objects)
+            .remove(uid)
+            .filter(|_| !self.late.load(Ordering::Relaxed));
+        destroyed
+            .map(|_| ())
+            .ok_or(CKR_OBJECT_HANDLE_INVALID.into())
     }
 
-    fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
+    fn encrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
         self.run(uid, algorithm, cipher, Direction::Encrypt, data)
     }
 
-    fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
-        self.run(uid, algorithm, cipher, Direction::Decrypt, data).map(Secret::new)
+    fn decrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret> {
+        self.run(uid, algorithm, cipher, Direction::Decrypt, data)
+            .map(Secret::new)
     }
 
     fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
@@ -245,7 +330,18 @@ impl KeyStore for Double {
         }
         let (scheme, hash) = match signing {
             Signing::RsaPkcs1(hash) => (Scheme::RsaPkcs1(hash), Some(hash)),
-            Signing::RsaPss { hash, mgf, salt_len } => (Scheme::RsaPss { hash, mgf, salt_len }, Some(hash)),
+            Signing::RsaPss {
+                hash,
+                mgf,
+                salt_len,
+            } => (
+                Scheme::RsaPss {
+                    hash,
+                    mgf,
+                    salt_len,
+                },
+                Some(hash),
+            ),
             Signing::Ecdsa(hash) => (Scheme::Ecdsa, Some(hash)),
             Signing::EdDsa => (Scheme::EdDsa, None),
         };

@@ -56,7 +56,10 @@ pub struct TokenDir {
 impl TokenDir {
     /// The token directory at `path`; nothing is read yet.
     pub fn at(path: impl Into<PathBuf>) -> TokenDir {
-        TokenDir { path: path.into(), patience: Duration::from_secs(10) }
+        TokenDir {
+            path: path.into(),
+            patience: Duration::from_secs(10),
+        }
     }
 
     /// The same directory, waiting at most this long for another writer (10 s otherwise).
@@ -80,9 +83,15 @@ impl TokenDir {
     /// Errors: unsafe modes or owners, an unreadable file, bad content.
     pub fn load(&self) -> Result<Config> {
         let path = self.config_path();
-        let Some(bytes) = self.read_file(&path)? else { return Ok(Config::default()) };
-        let text = std::str::from_utf8(bytes.expose())
-            .map_err(|_| Error::input(format!("{} is not UTF-8 text; restore it from a backup", path.display())))?;
+        let Some(bytes) = self.read_file(&path)? else {
+            return Ok(Config::default());
+        };
+        let text = std::str::from_utf8(bytes.expose()).map_err(|_| {
+            Error::input(format!(
+                "{} is not UTF-8 text; restore it from a backup",
+                path.display()
+            ))
+        })?;
         Config::parse(text, &path)
     }
 
@@ -107,8 +116,15 @@ impl TokenDir {
     /// Takes the lock that writers need, making the directory when it is missing.
     pub fn lock(&self) -> Result<Writer<'_>> {
         fault::step("make directory").map_err(|e| cannot_write(&self.path, e))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|e| cannot_write(&self.path, e))?;
-        let owner = self.check_dir(&self.path)?.map(|m| (m.uid(), m.gid())).unwrap_or_default();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|e| cannot_write(&self.path, e))?;
+        let owner = self
+            .check_dir(&self.path)?
+            .map(|m| (m.uid(), m.gid()))
+            .unwrap_or_default();
         let path = self.path.join(LOCK);
         let lock = File::options()
             .read(true)
@@ -123,12 +139,20 @@ impl TokenDir {
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if start.elapsed() < self.patience => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::WouldBlock) if start.elapsed() < self.patience => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
                 Err(TryLockError::WouldBlock) => return Err(self.busy(&lock)),
-                Err(TryLockError::Error(e)) => return Err(Error::file(format!("cannot lock {}", path.display()), e)),
+                Err(TryLockError::Error(e)) => {
+                    return Err(Error::file(format!("cannot lock {}", path.display()), e));
+                }
             }
         }
-        let writer = Writer { dir: self, lock, owner };
+        let writer = Writer {
+            dir: self,
+            lock,
+            owner,
+        };
         writer.give_to_owner(&writer.lock);
         writer.sign();
         writer.sweep();
@@ -138,7 +162,11 @@ impl TokenDir {
     fn busy(&self, mut lock: &File) -> Error {
         let mut pid = String::new();
         let _ = lock.read_to_string(&mut pid);
-        let who = pid.trim().parse::<u32>().map(|p| format!(" (process {p})")).unwrap_or_default();
+        let who = pid
+            .trim()
+            .parse::<u32>()
+            .map(|p| format!(" (process {p})"))
+            .unwrap_or_default();
         Error::new(
             Kind::File,
             CKR_DEVICE_ERROR,
@@ -159,7 +187,9 @@ impl TokenDir {
     }
 
     fn read_file(&self, path: &Path) -> Result<Option<Secret>> {
-        let Some(dir) = self.check_dir(&self.path)? else { return Ok(None) };
+        let Some(dir) = self.check_dir(&self.path)? else {
+            return Ok(None);
+        };
         let folder = path.parent().unwrap_or(&self.path);
         if folder != self.path && self.check_dir(folder)?.is_none() {
             return Ok(None);
@@ -171,13 +201,19 @@ impl TokenDir {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {
-                return Err(refused(format!("{} is a symbolic link; put the file itself there", path.display())));
+                return Err(refused(format!(
+                    "{} is a symbolic link; put the file itself there",
+                    path.display()
+                )));
             }
             Err(e) => return Err(cannot(e)),
         };
         let meta = file.metadata().map_err(cannot)?;
         if !meta.is_file() {
-            return Err(refused(format!("{} is not a regular file; restore it from a backup", path.display())));
+            return Err(refused(format!(
+                "{} is not a regular file; restore it from a backup",
+                path.display()
+            )));
         }
         check_owner(path, &meta, dir.uid())?;
         if meta.mode() & 0o077 != 0 {
@@ -206,14 +242,21 @@ impl TokenDir {
     /// Refuses a directory that others may enter; `None` when it does not exist.
     fn check_dir(&self, path: &Path) -> Result<Option<Metadata>> {
         // The token directory itself may be a link to where it really is; the folders in it may not.
-        let meta = if path == self.path { fs::metadata(path) } else { fs::symlink_metadata(path) };
+        let meta = if path == self.path {
+            fs::metadata(path)
+        } else {
+            fs::symlink_metadata(path)
+        };
         let meta = match meta {
             Ok(meta) => meta,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::file(format!("cannot read {}", path.display()), e)),
         };
         if !meta.is_dir() {
-            return Err(refused(format!("{} is not a directory; move it away", path.display())));
+            return Err(refused(format!(
+                "{} is not a directory; move it away",
+                path.display()
+            )));
         }
         check_owner(path, &meta, meta.uid())?;
         if meta.mode() & 0o077 != 0 {
@@ -246,7 +289,10 @@ impl Writer<'_> {
         // What cannot be read again is not written.
         let text = config.to_text();
         Config::parse(&text, &self.dir.config_path())?;
-        self.replace(&self.dir.path, &[(config::FILE_NAME, Some(text.as_bytes()))])
+        self.replace(
+            &self.dir.path,
+            &[(config::FILE_NAME, Some(text.as_bytes()))],
+        )
     }
 
     /// Replaces or removes (`None`) files of a token's folder. All are on disk before the first takes its name, so that a
@@ -284,12 +330,16 @@ impl Writer<'_> {
     pub fn remove_folder(&self, uuid: &str) -> Result<()> {
         let folder = self.dir.folder(uuid)?;
         let old = self.dir.path.join(format!("{OLD}{uuid}"));
-        let moved = fault::step("rename folder").and_then(|()| fs::rename(&folder, &old)).and_then(|()| sync_dir(&self.dir.path));
+        let moved = fault::step("rename folder")
+            .and_then(|()| fs::rename(&folder, &old))
+            .and_then(|()| sync_dir(&self.dir.path));
         match moved {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| cannot_write(&folder, e))?,
         }
-        fault::step("remove folder").and_then(|()| fs::remove_dir_all(&old)).map_err(|e| cannot_write(&old, e))
+        fault::step("remove folder")
+            .and_then(|()| fs::remove_dir_all(&old))
+            .map_err(|e| cannot_write(&old, e))
     }
 
     fn replace(&self, folder: &Path, files: &[(&str, Option<&[u8]>)]) -> Result<()> {
@@ -320,7 +370,12 @@ impl Writer<'_> {
 
     fn write_synced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fault::step("create file")?;
-        let mut file = File::options().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
         fault::step("write file")?;
         file.write_all(bytes)?;
         self.give_to_owner(&file);
@@ -336,7 +391,10 @@ impl Writer<'_> {
 
     /// Leaves our process number in the lock file, for the message of whoever waits. Not worth an error.
     fn sign(&self) {
-        let _ = self.lock.set_len(0).and_then(|()| writeln!(&self.lock, "{}", std::process::id()));
+        let _ = self
+            .lock
+            .set_len(0)
+            .and_then(|()| writeln!(&self.lock, "{}", std::process::id()));
     }
 
     /// Removes what killed writers left. Not worth an error: nothing reads these names.
@@ -348,10 +406,15 @@ impl Writer<'_> {
             let path = entry.path();
             if name.starts_with(TMP) {
                 let _ = fs::remove_file(path);
-            } else if [NEW, OLD].iter().any(|p| name.strip_prefix(p).is_some_and(|rest| config::serial_of(rest).is_some())) {
+            } else if [NEW, OLD].iter().any(|p| {
+                name.strip_prefix(p)
+                    .is_some_and(|rest| config::serial_of(rest).is_some())
+            }) {
                 let _ = fs::remove_dir_all(path);
             } else if config::serial_of(name).is_some() {
-                for inner in entries(&path).filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(TMP))) {
+                for inner in entries(&path)
+                    .filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(TMP)))
+                {
                     let _ = fs::remove_file(inner.path());
                 }
             }
@@ -394,7 +457,9 @@ fn check_owner(path: &Path, meta: &Metadata, dir_owner: u32) -> Result<()> {
 
 fn cannot_write(path: &Path, e: io::Error) -> Error {
     let mend = match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => "make room on its disk and try again",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "make room on its disk and try again"
+        }
         ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only",
         ErrorKind::PermissionDenied => "run mrhsm as the owner of the directory",
         ErrorKind::NotADirectory => "a part of its path is not a directory",
@@ -407,5 +472,9 @@ fn cannot_write(path: &Path, e: io::Error) -> Error {
 fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,=:@%".contains(&b);
-    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.bytes().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

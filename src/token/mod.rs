@@ -138,14 +138,22 @@ impl Token {
     /// What a session may do that is read/write or not.
     pub fn rights(&self, write: bool) -> Rights {
         let login = self.login_state();
-        Rights { write, user: login == Login::User, so: login == Login::So }
+        Rights {
+            write,
+            user: login == Login::User,
+            so: login == Login::So,
+        }
     }
 
     /// Checks a PIN and logs its owner in (`C_Login`).
     ///
     /// `CKR_USER_ALREADY_LOGGED_IN`, `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`.
     pub fn login(&self, who: Who, pin: &[u8]) -> Result<()> {
-        let wanted = if who == Who::So { Login::So } else { Login::User };
+        let wanted = if who == Who::So {
+            Login::So
+        } else {
+            Login::User
+        };
         let check = |login| match login {
             Login::Public => Ok(()),
             same if same == wanted => Err(CKR_USER_ALREADY_LOGGED_IN),
@@ -182,7 +190,10 @@ impl Token {
 
     /// The token key, while somebody is logged in.
     pub fn key(&self) -> Result<Arc<TokenKey>> {
-        Ok(lock(&self.access).key.clone().ok_or(CKR_USER_NOT_LOGGED_IN)?)
+        Ok(lock(&self.access)
+            .key
+            .clone()
+            .ok_or(CKR_USER_NOT_LOGGED_IN)?)
     }
 
     /// The store, opened when it is first needed: with the token key of who is logged in, or with the user PIN where that is kept for
@@ -201,7 +212,10 @@ impl Token {
         let key = match &logged_in {
             Some(key) => key.clone(),
             None => {
-                let pin = self.files().kept_user_pin()?.ok_or(CKR_USER_NOT_LOGGED_IN)?;
+                let pin = self
+                    .files()
+                    .kept_user_pin()?
+                    .ok_or(CKR_USER_NOT_LOGGED_IN)?;
                 Arc::new(self.files().unlock(Who::User, pin.expose())?)
             }
         };
@@ -276,18 +290,36 @@ impl Token {
 }
 
 /// Opens the store of a token with its key. Sends nothing.
-pub fn open_store(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+pub fn open_store(
+    dir: &TokenDir,
+    config: &TokenConfig,
+    key: &TokenKey,
+) -> Result<Arc<dyn KeyStore>> {
     let memory = Arc::new(TokenFiles::of(dir, &config.uuid));
-    store::open(config, access(dir, config, key)?, &objects_path(dir, config), &objects_key(key)?, memory)
+    store::open(
+        config,
+        access(dir, config, key)?,
+        &objects_path(dir, config),
+        &objects_key(key)?,
+        memory,
+    )
 }
 
 /// The hosts of a token, whoever holds its keys now. Sends nothing.
-pub fn open_hosts(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+pub fn open_hosts(
+    dir: &TokenDir,
+    config: &TokenConfig,
+    key: &TokenKey,
+) -> Result<Arc<dyn KeyStore>> {
     store::hosts(config, access(dir, config, key)?)
 }
 
 /// The objects that the token directory holds; `None` where it never held any.
-pub fn open_files(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<Option<FileStore>> {
+pub fn open_files(
+    dir: &TokenDir,
+    config: &TokenConfig,
+    key: &TokenKey,
+) -> Result<Option<FileStore>> {
     let path = objects_path(dir, config);
     match path.exists() {
         true => FileStore::open(&path, objects_key(key)?.expose()).map(Some),
@@ -297,7 +329,12 @@ pub fn open_files(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Resul
 
 fn access(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<store::Access> {
     let identity = TokenFiles::of(dir, &config.uuid).identity(key)?;
-    Ok(store::Access { certificate: identity.certificate, key: identity.key, ca: identity.ca, password: identity.password })
+    Ok(store::Access {
+        certificate: identity.certificate,
+        key: identity.key,
+        ca: identity.ca,
+        password: identity.password,
+    })
 }
 
 fn objects_path(dir: &TokenDir, config: &TokenConfig) -> PathBuf {

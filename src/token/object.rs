@@ -27,7 +27,8 @@ impl Attributes {
 
     /// A flag; one that is absent is false.
     pub fn flag(&self, kind: CK_ATTRIBUTE_TYPE) -> bool {
-        self.bytes(kind).is_some_and(|v| v.iter().any(|&b| b != CK_FALSE))
+        self.bytes(kind)
+            .is_some_and(|v| v.iter().any(|&b| b != CK_FALSE))
     }
 
     /// A number.
@@ -58,7 +59,11 @@ impl Attributes {
     /// Changes what is different between `old` and `new`, and nothing else.
     pub fn take_over(&mut self, old: &Attributes, new: &Attributes) {
         self.0.retain(|kind, _| new.has(*kind) || !old.has(*kind));
-        for (kind, value) in new.0.iter().filter(|(kind, value)| old.bytes(**kind) != Some(value)) {
+        for (kind, value) in new
+            .0
+            .iter()
+            .filter(|(kind, value)| old.bytes(**kind) != Some(value))
+        {
             self.0.insert(*kind, value.clone());
         }
     }
@@ -85,7 +90,8 @@ impl Attributes {
 
     /// `CKA_ALLOWED_MECHANISMS`, if the object has the restriction.
     pub fn allows(&self, mechanism: CK_MECHANISM_TYPE) -> bool {
-        self.bytes(CKA_ALLOWED_MECHANISMS).is_none_or(|list| list.chunks_exact(8).any(|m| m == mechanism.to_ne_bytes()))
+        self.bytes(CKA_ALLOWED_MECHANISMS)
+            .is_none_or(|list| list.chunks_exact(8).any(|m| m == mechanism.to_ne_bytes()))
     }
 }
 
@@ -94,7 +100,11 @@ pub fn flatten(template: &Template) -> Vec<u8> {
     let mut flat = Vec::new();
     for attribute in &template.0 {
         // A template within a template has no meaning anywhere in the standard; it is kept as an empty value.
-        let value: &[u8] = if let Value::Bytes(bytes) = &attribute.value { bytes.expose() } else { &[] };
+        let value: &[u8] = if let Value::Bytes(bytes) = &attribute.value {
+            bytes.expose()
+        } else {
+            &[]
+        };
         flat.extend_from_slice(&attribute.kind.to_ne_bytes());
         flat.extend_from_slice(&(value.len() as u64).to_ne_bytes());
         flat.extend_from_slice(value);
@@ -106,12 +116,20 @@ pub fn flatten(template: &Template) -> Vec<u8> {
 pub fn unflatten(mut flat: &[u8]) -> Template {
     let mut template = Template::default();
     while let Some((kind, rest)) = flat.split_first_chunk::<8>() {
-        let Some((len, rest)) = rest.split_first_chunk::<8>() else { break };
-        let Some((value, rest)) = usize::try_from(u64::from_ne_bytes(*len)).ok().and_then(|n| rest.split_at_checked(n)) else {
+        let Some((len, rest)) = rest.split_first_chunk::<8>() else {
+            break;
+        };
+        let Some((value, rest)) = usize::try_from(u64::from_ne_bytes(*len))
+            .ok()
+            .and_then(|n| rest.split_at_checked(n))
+        else {
             break;
         };
         let value = Value::Bytes(Secret::new(value.to_vec()));
-        template.0.push(Attribute { kind: CK_ATTRIBUTE_TYPE::from_ne_bytes(*kind), value });
+        template.0.push(Attribute {
+            kind: CK_ATTRIBUTE_TYPE::from_ne_bytes(*kind),
+            value,
+        });
         flat = rest;
     }
     template
@@ -207,7 +225,10 @@ impl ObjectTable {
 
     /// The object of an identifier, if it was read no longer than `age` ago.
     pub fn fresh(&self, uid: &Uid, age: Duration) -> Option<Arc<Object>> {
-        self.by_uid.get(uid).and_then(|h| self.get(*h)).filter(|o| o.read_at.elapsed() < age)
+        self.by_uid
+            .get(uid)
+            .and_then(|h| self.get(*h))
+            .filter(|o| o.read_at.elapsed() < age)
     }
 
     /// The handle that an identifier has, or what `new` gives.
@@ -219,8 +240,12 @@ impl ObjectTable {
     pub fn put(&mut self, object: Object) -> Arc<Object> {
         let object = Arc::new(object);
         match &object.home {
-            Home::Store { uid, .. } => drop(self.by_uid.insert(uid.clone(), object.handle)),
-            Home::Session { session, .. } => drop(self.by_session.insert((*session, object.handle))),
+            Home::Store { uid, .. } => {
+                self.by_uid.insert(uid.clone(), object.handle);
+            }
+            Home::Session { session, .. } => {
+                self.by_session.insert((*session, object.handle));
+            }
         }
         self.objects.insert(object.handle, object.clone());
         object
@@ -229,8 +254,12 @@ impl ObjectTable {
     /// Forgets a handle.
     pub fn remove(&mut self, handle: CK_OBJECT_HANDLE) {
         match self.objects.remove(&handle).as_ref().map(|o| &o.home) {
-            Some(Home::Store { uid, .. }) => drop(self.by_uid.remove(uid)),
-            Some(Home::Session { session, .. }) => drop(self.by_session.remove(&(*session, handle))),
+            Some(Home::Store { uid, .. }) => {
+                self.by_uid.remove(uid);
+            }
+            Some(Home::Session { session, .. }) => {
+                self.by_session.remove(&(*session, handle));
+            }
             None => {}
         }
     }
@@ -238,7 +267,11 @@ impl ObjectTable {
     /// Forgets the objects of a session.
     pub fn close_session(&mut self, session: CK_SESSION_HANDLE) {
         let all = (session, CK_OBJECT_HANDLE::MIN)..=(session, CK_OBJECT_HANDLE::MAX);
-        let handles: Vec<_> = self.by_session.range(all).map(|(_, handle)| *handle).collect();
+        let handles: Vec<_> = self
+            .by_session
+            .range(all)
+            .map(|(_, handle)| *handle)
+            .collect();
         handles.into_iter().for_each(|handle| self.remove(handle));
     }
 
@@ -247,12 +280,16 @@ impl ObjectTable {
         self.objects.retain(|_, object| keep(object));
         let objects = &self.objects;
         self.by_uid.retain(|_, handle| objects.contains_key(handle));
-        self.by_session.retain(|(_, handle)| objects.contains_key(handle));
+        self.by_session
+            .retain(|(_, handle)| objects.contains_key(handle));
     }
 
     /// The session objects.
     pub fn session_objects(&self) -> Vec<Arc<Object>> {
-        self.by_session.iter().filter_map(|(_, handle)| self.get(*handle)).collect()
+        self.by_session
+            .iter()
+            .filter_map(|(_, handle)| self.get(*handle))
+            .collect()
     }
 }
 
@@ -261,12 +298,28 @@ mod tests {
     use super::*;
 
     fn object(handle: CK_OBJECT_HANDLE, uid: &str) -> Object {
-        let home = Home::Store { uid: Uid(uid.into()), state: None, pair: None };
-        Object { handle, attributes: Attributes::default(), home, read_at: Instant::now(), known: Known::default() }
+        let home = Home::Store {
+            uid: Uid(uid.into()),
+            state: None,
+            pair: None,
+        };
+        Object {
+            handle,
+            attributes: Attributes::default(),
+            home,
+            read_at: Instant::now(),
+            known: Known::default(),
+        }
     }
 
     fn session_object(handle: CK_OBJECT_HANDLE, session: CK_SESSION_HANDLE) -> Object {
-        Object { home: Home::Session { session, value: Arc::default() }, ..object(handle, "") }
+        Object {
+            home: Home::Session {
+                session,
+                value: Arc::default(),
+            },
+            ..object(handle, "")
+        }
     }
 
     #[test]
@@ -276,7 +329,11 @@ mod tests {
         assert_eq!(table.handle_of(&Uid("a".into()), || 8), 7);
         assert_eq!(table.handle_of(&Uid("b".into()), || 8), 8);
         table.put(object(7, "a"));
-        assert!(table.fresh(&Uid("a".into()), Duration::from_secs(60)).is_some());
+        assert!(
+            table
+                .fresh(&Uid("a".into()), Duration::from_secs(60))
+                .is_some()
+        );
         assert!(table.fresh(&Uid("a".into()), Duration::ZERO).is_none());
         table.remove(7);
         assert!(table.get(7).is_none());
@@ -317,8 +374,16 @@ mod tests {
     #[test]
     fn templates_survive_flattening_and_cut_ones_do_not_panic() {
         let bytes = |v: &[u8]| Value::Bytes(Secret::new(v.to_vec()));
-        let template =
-            Template(vec![Attribute { kind: CKA_LABEL, value: bytes(b"x") }, Attribute { kind: CKA_ID, value: bytes(b"") }]);
+        let template = Template(vec![
+            Attribute {
+                kind: CKA_LABEL,
+                value: bytes(b"x"),
+            },
+            Attribute {
+                kind: CKA_ID,
+                value: bytes(b""),
+            },
+        ]);
         let flat = flatten(&template);
         assert_eq!(format!("{:?}", unflatten(&flat)), format!("{template:?}"));
         for cut in 0..flat.len() {

@@ -78,16 +78,22 @@ impl Token {
 
     /// The object of a handle, as `rights` see it. `CKR_OBJECT_HANDLE_INVALID` when there is none.
     pub fn object(&self, handle: CK_OBJECT_HANDLE, rights: Rights) -> Result<Arc<Object>> {
-        let object = lock(&self.objects).get(handle).filter(|o| !o.is_private() || rights.user);
+        let object = lock(&self.objects)
+            .get(handle)
+            .filter(|o| !o.is_private() || rights.user);
         let object = object.ok_or(CKR_OBJECT_HANDLE_INVALID)?;
         match object.uid() {
             Some(uid) if object.read_at.elapsed() >= self.key_age().max(SHOW_AGE) => {
-                let found = self.store().and_then(|store| self.read(store.as_ref(), std::slice::from_ref(uid), Duration::ZERO));
+                let found = self.store().and_then(|store| {
+                    self.read(store.as_ref(), std::slice::from_ref(uid), Duration::ZERO)
+                });
                 let found = found.map_err(|e| unseen(&object, e))?.pop();
-                Ok(found.filter(|o| !o.is_private() || rights.user).ok_or_else(|| {
-                    lock(&self.objects).remove(handle);
-                    CKR_OBJECT_HANDLE_INVALID
-                })?)
+                Ok(found
+                    .filter(|o| !o.is_private() || rights.user)
+                    .ok_or_else(|| {
+                        lock(&self.objects).remove(handle);
+                        CKR_OBJECT_HANDLE_INVALID
+                    })?)
             }
             _ => Ok(object),
         }
@@ -119,7 +125,11 @@ impl Token {
             Err(e) if e.rv() == CKR_USER_NOT_LOGGED_IN => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
-        let text = |kind| template.bytes(kind).and_then(|v| std::str::from_utf8(v).ok());
+        let text = |kind| {
+            template
+                .bytes(kind)
+                .and_then(|v| std::str::from_utf8(v).ok())
+        };
         if let Some(uid) = text(CKA_UNIQUE_ID).or_else(|| text(vendor::UID)) {
             return self.read(store.as_ref(), &[Uid(uid.into())], SHOW_AGE);
         }
@@ -132,7 +142,9 @@ impl Token {
         let key = format!("{filter:?}");
         let changes = {
             let mut found = lock(&self.found);
-            found.answers.retain(|_, (when, _)| when.elapsed() < FIND_AGE);
+            found
+                .answers
+                .retain(|_, (when, _)| when.elapsed() < FIND_AGE);
             if let Some((_, uids)) = found.answers.get(&key) {
                 return Ok(uids.clone());
             }
@@ -172,11 +184,25 @@ impl Token {
             let metas = store.meta(batch)?;
             let mut table = lock(&self.objects);
             for meta in &metas {
-                let Some(attributes) = shown(meta, &cluster) else { continue };
+                let Some(attributes) = shown(meta, &cluster) else {
+                    continue;
+                };
                 let handle = table.handle_of(&meta.uid, || self.handles.next());
-                let home = Home::Store { uid: meta.uid.clone(), state: meta.state, pair: meta.pair.clone() };
-                let known = table.get(handle).map_or_else(Known::default, |old| old.known.clone());
-                objects.push(table.put(Object { handle, attributes, home, read_at: Instant::now(), known }));
+                let home = Home::Store {
+                    uid: meta.uid.clone(),
+                    state: meta.state,
+                    pair: meta.pair.clone(),
+                };
+                let known = table
+                    .get(handle)
+                    .map_or_else(Known::default, |old| old.known.clone());
+                objects.push(table.put(Object {
+                    handle,
+                    attributes,
+                    home,
+                    read_at: Instant::now(),
+                    known,
+                }));
             }
         }
         Ok(objects)
@@ -185,7 +211,12 @@ impl Token {
     /// True when an object matches a template. What costs a request is compared last, and only when all else matches.
     fn matches(&self, object: &Object, template: &Template) -> Result<bool> {
         let has = |a: &&Attribute| object.attributes.has(a.kind);
-        if !template.0.iter().filter(has).all(|a| a.matches(object.attributes.bytes(a.kind))) {
+        if !template
+            .0
+            .iter()
+            .filter(has)
+            .all(|a| a.matches(object.attributes.bytes(a.kind)))
+        {
             return Ok(false);
         }
         for wanted in template.0.iter().filter(|a| !has(a)) {
@@ -209,7 +240,9 @@ impl Token {
     pub fn attribute(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
         match self.answer(object, kind) {
             // What the store does not give out, or does not have, is said of that attribute alone (5.7.5).
-            Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) => Ok(Answer::Sensitive),
+            Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) => {
+                Ok(Answer::Sensitive)
+            }
             Err(e) if e.rv() == CKR_ATTRIBUTE_TYPE_INVALID => Ok(Answer::Unknown),
             answer => answer.map_err(|e| unseen(object, self.gone(object, e))),
         }
@@ -218,11 +251,17 @@ impl Token {
     fn answer(&self, object: &Object, kind: CK_ATTRIBUTE_TYPE) -> Result<Answer> {
         let attributes = &object.attributes;
         let (class, key_type) = (attributes.class(), attributes.key_type());
-        let Some(rule) = rule(kind).filter(|r| r.applies(class, key_type)) else { return Ok(Answer::Unknown) };
+        let Some(rule) = rule(kind).filter(|r| r.applies(class, key_type)) else {
+            return Ok(Answer::Unknown);
+        };
         if rule.secret {
             return match class {
                 _ if object.is_hidden() => Ok(Answer::Sensitive),
-                CKO_SECRET_KEY | CKO_PRIVATE_KEY => Ok(Answer::Value(value::part(attributes, &*self.value(object)?, kind)?)),
+                CKO_SECRET_KEY | CKO_PRIVATE_KEY => Ok(Answer::Value(value::part(
+                    attributes,
+                    &*self.value(object)?,
+                    kind,
+                )?)),
                 _ => Ok(Answer::Value(self.value(object)?.duplicate())),
             };
         }
@@ -238,7 +277,12 @@ impl Token {
         if rule.is_read_only() {
             return Ok(Answer::Unknown);
         }
-        Ok(self.derived(object)?.bytes(kind).map_or(Answer::Unknown, |bytes| Answer::Value(Secret::new(bytes.to_vec()))))
+        Ok(self
+            .derived(object)?
+            .bytes(kind)
+            .map_or(Answer::Unknown, |bytes| {
+                Answer::Value(Secret::new(bytes.to_vec()))
+            }))
     }
 
     /// The attributes that follow from an object's value, read once. None where the store does not let them be had; where they cannot
@@ -252,7 +296,12 @@ impl Token {
             Ok(derived) => Ok(known.get_or_init(|| derived)),
             Err(e) if passes(&e) => Err(e),
             Err(e) => {
-                crate::log!(Warn, "token {}: attributes of object {}: {e}", self.uuid(), object.handle);
+                crate::log!(
+                    Warn,
+                    "token {}: attributes of object {}: {e}",
+                    self.uuid(),
+                    object.handle
+                );
                 static NONE: Attributes = Attributes::none();
                 Ok(&NONE)
             }
@@ -303,9 +352,16 @@ impl Token {
         } else if object.is_token() && object.is_hidden() && self.policy() == CryptoPolicy::Server {
             return Err(CKR_KEY_UNEXTRACTABLE.into());
         } else {
-            (self.private_key(object, &*self.value(object)?)?.public()?, true)
+            (
+                self.private_key(object, &*self.value(object)?)?.public()?,
+                true,
+            )
         };
-        Ok(if certain { object.known.public.get_or_init(|| key).clone() } else { key })
+        Ok(if certain {
+            object.known.public.get_or_init(|| key).clone()
+        } else {
+            key
+        })
     }
 
     /// The private key that `value` is. Checking and preparing it costs as much as signing with it, and more: it is done once where the
@@ -317,34 +373,64 @@ impl Token {
         }
         let stays = match &object.home {
             Home::Session { .. } => true,
-            Home::Store { .. } => object.is_private() && lock(&self.config).settings.store == StoreKind::File,
+            Home::Store { .. } => {
+                object.is_private() && lock(&self.config).settings.store == StoreKind::File
+            }
         };
         let key = PrivateKey::from_pkcs8(value.expose())?;
-        Ok(if stays { object.known.private.get_or_init(|| key).clone() } else { key })
+        Ok(if stays {
+            object.known.private.get_or_init(|| key).clone()
+        } else {
+            key
+        })
     }
 
     /// The public half that belongs to a private key, and whether that is certain: one that is only found by its `CKA_ID` may belong
     /// to another. `None` where there is none to be found.
     pub fn public_half(&self, object: &Object) -> Result<Option<(PublicKey, bool)>> {
-        if let Some(spki) = object.attributes.bytes(CKA_PUBLIC_KEY_INFO).filter(|v| !v.is_empty()) {
+        if let Some(spki) = object
+            .attributes
+            .bytes(CKA_PUBLIC_KEY_INFO)
+            .filter(|v| !v.is_empty())
+        {
             return Ok(Some((PublicKey::from_spki(spki)?, true)));
         }
-        if let Home::Store { pair: Some(pair), .. } = &object.home {
-            return Ok(Some((PublicKey::from_spki(self.store()?.fetch(pair)?.expose())?, true)));
+        if let Home::Store {
+            pair: Some(pair), ..
+        } = &object.home
+        {
+            return Ok(Some((
+                PublicKey::from_spki(self.store()?.fetch(pair)?.expose())?,
+                true,
+            )));
         }
         if object.is_token() {
-            let id = object.attributes.bytes(CKA_ID).filter(|id| !id.is_empty()).map(<[u8]>::to_vec);
+            let id = object
+                .attributes
+                .bytes(CKA_ID)
+                .filter(|id| !id.is_empty())
+                .map(<[u8]>::to_vec);
             if id.is_some() {
-                let filter = Filter { class: Some(Class::PublicKey), id: id.clone(), ..Filter::default() };
+                let filter = Filter {
+                    class: Some(Class::PublicKey),
+                    id: id.clone(),
+                    ..Filter::default()
+                };
                 let store = self.store()?;
                 let uids = self.locate(store.as_ref(), &filter)?;
-                let twin = self.read(store.as_ref(), &uids, SHOW_AGE)?.into_iter().find(|o| {
-                    o.attributes.class() == CKO_PUBLIC_KEY
-                        && o.attributes.key_type() == object.attributes.key_type()
-                        && o.attributes.bytes(CKA_ID) == id.as_deref()
-                });
+                let twin = self
+                    .read(store.as_ref(), &uids, SHOW_AGE)?
+                    .into_iter()
+                    .find(|o| {
+                        o.attributes.class() == CKO_PUBLIC_KEY
+                            && o.attributes.key_type() == object.attributes.key_type()
+                            && o.attributes.bytes(CKA_ID) == id.as_deref()
+                    });
                 if let Some(twin) = twin {
-                    return Ok(Some((PublicKey::from_spki(self.value(&twin)?.expose())?, false)));
+                    return Ok(Some((
+                        PublicKey::from_spki(self.value(&twin)?.expose())?,
+                        false,
+                    )));
                 }
             }
         }
@@ -362,7 +448,8 @@ impl Token {
         match &object.home {
             Home::Session { value, .. } => Ok(value.clone()),
             Home::Store { uid, .. } if self.keeps(object) => {
-                Err(Error::from(CKR_KEY_UNEXTRACTABLE).context(format_args!("the key {uid} is kept by its server")))
+                Err(Error::from(CKR_KEY_UNEXTRACTABLE)
+                    .context(format_args!("the key {uid} is kept by its server")))
             }
             Home::Store { uid, .. } => Ok(Arc::new(self.store()?.fetch(uid)?)),
         }
@@ -371,7 +458,9 @@ impl Token {
     /// Where a key is used, by the token's policy (`ARCHITECTURE.md`, decision 9). `ability` is what the store would have to do, `None`
     /// where no store can.
     pub fn material(&self, object: &Object, ability: Option<Ability>) -> Result<Material> {
-        let Home::Store { uid, .. } = &object.home else { return Ok(Material::Local(self.value(object)?)) };
+        let Home::Store { uid, .. } = &object.home else {
+            return Ok(Material::Local(self.value(object)?));
+        };
         let private = matches!(object.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY);
         let store = self.store()?;
         let remote = || ability.map_or(Ok(false), |ability| store.can(ability));
@@ -380,7 +469,11 @@ impl Token {
             _ if !private => {}
             CryptoPolicy::Local => {}
             policy if policy == CryptoPolicy::Server || self.keeps(object) => {
-                return if remote()? { there() } else { Err(CKR_MECHANISM_INVALID.into()) };
+                return if remote()? {
+                    there()
+                } else {
+                    Err(CKR_MECHANISM_INVALID.into())
+                };
             }
             _ if !object.attributes.flag(CKA_EXTRACTABLE) => {
                 if remote()? {
@@ -390,7 +483,12 @@ impl Token {
             _ => {
                 return match self.value(object) {
                     // Another client's key may be extractable and still not for us.
-                    Err(e) if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE) && remote()? => there(),
+                    Err(e)
+                        if matches!(e.rv(), CKR_ATTRIBUTE_SENSITIVE | CKR_KEY_UNEXTRACTABLE)
+                            && remote()? =>
+                    {
+                        there()
+                    }
                     value => Ok(Material::Local(value?)),
                 };
             }
@@ -399,8 +497,14 @@ impl Token {
     }
 
     /// Makes an object: in the store when it is a token object, else in this process for as long as `session` lives.
-    pub fn add(&self, mut attributes: Attributes, source: Source, session: CK_SESSION_HANDLE) -> Result<Arc<Object>> {
-        let made_there = matches!(source, Source::Made(_) | Source::Wrapped { .. }) && attributes.flag(CKA_TOKEN);
+    pub fn add(
+        &self,
+        mut attributes: Attributes,
+        source: Source,
+        session: CK_SESSION_HANDLE,
+    ) -> Result<Arc<Object>> {
+        let made_there = matches!(source, Source::Made(_) | Source::Wrapped { .. })
+            && attributes.flag(CKA_TOKEN);
         if attributes.flag(vendor::KEPT) && !(made_there && self.can_work(&attributes)?) {
             attributes.set_flag(vendor::KEPT, false);
         }
@@ -408,14 +512,21 @@ impl Token {
             let bits = match &source {
                 Source::Given(value) => value::bits(&attributes, value)?,
                 Source::Made(bits) => *bits,
-                Source::Wrapped { len, .. } => 8 * u32::try_from(*len).map_err(|_| CKR_WRAPPED_KEY_LEN_RANGE)?,
+                Source::Wrapped { len, .. } => {
+                    8 * u32::try_from(*len).map_err(|_| CKR_WRAPPED_KEY_LEN_RANGE)?
+                }
             };
             let spec = self.spec(&attributes, bits)?;
             let store = self.store()?;
             let uid = match source {
                 Source::Given(value) => store.register(&spec, value.expose())?,
                 Source::Made(_) => store.create(&spec)?,
-                Source::Wrapped { kek, wrapping, wrapped, .. } => store.register_wrapped(&spec, &kek, wrapping, &wrapped)?,
+                Source::Wrapped {
+                    kek,
+                    wrapping,
+                    wrapped,
+                    ..
+                } => store.register_wrapped(&spec, &kek, wrapping, &wrapped)?,
             };
             return Ok(self.adopt(attributes, uid, None));
         }
@@ -427,13 +538,27 @@ impl Token {
         value::adopt(&mut attributes, &value)?;
         let handle = self.handles.next();
         attributes.set(CKA_UNIQUE_ID, format!("session-{handle}"));
-        let home = Home::Session { session, value: Arc::new(value) };
-        let object = Object { handle, attributes, home, read_at: Instant::now(), known: Known::default() };
+        let home = Home::Session {
+            session,
+            value: Arc::new(value),
+        };
+        let object = Object {
+            handle,
+            attributes,
+            home,
+            read_at: Instant::now(),
+            known: Known::default(),
+        };
         Ok(lock(&self.objects).put(object))
     }
 
     /// Makes a key pair in the store: (public, private).
-    pub fn add_pair(&self, public: Attributes, mut private: Attributes, bits: u32) -> Result<(Arc<Object>, Arc<Object>)> {
+    pub fn add_pair(
+        &self,
+        public: Attributes,
+        mut private: Attributes,
+        bits: u32,
+    ) -> Result<(Arc<Object>, Arc<Object>)> {
         if private.flag(vendor::KEPT) && !self.can_work(&private)? {
             private.set_flag(vendor::KEPT, false);
         }
@@ -453,14 +578,19 @@ impl Token {
         let can = |usage, ability| Ok::<_, Error>(attributes.flag(usage) && store.can(ability)?);
         match spec::algorithm(attributes)? {
             A::Aes | A::TripleDes => {
-                let encrypts = can(CKA_ENCRYPT, Ability::Encrypt)? || can(CKA_WRAP, Ability::Encrypt)?;
-                let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
+                let encrypts =
+                    can(CKA_ENCRYPT, Ability::Encrypt)? || can(CKA_WRAP, Ability::Encrypt)?;
+                let decrypts =
+                    can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
                 Ok(encrypts || decrypts || can(CKA_SIGN, Ability::Mac)?)
             }
             A::Hmac(hash) if Mac::hmac(hash).is_none() => Ok(false),
-            A::GenericSecret | A::Hmac(_) => Ok(can(CKA_SIGN, Ability::Mac)? || can(CKA_VERIFY, Ability::Mac)?),
+            A::GenericSecret | A::Hmac(_) => {
+                Ok(can(CKA_SIGN, Ability::Mac)? || can(CKA_VERIFY, Ability::Mac)?)
+            }
             A::Rsa => {
-                let decrypts = can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
+                let decrypts =
+                    can(CKA_DECRYPT, Ability::Decrypt)? || can(CKA_UNWRAP, Ability::Decrypt)?;
                 Ok(decrypts || can(CKA_SIGN, Ability::Sign)?)
             }
             A::Ec(curve) => Ok(curve != Curve::X25519 && can(CKA_SIGN, Ability::Sign)?),
@@ -482,17 +612,29 @@ impl Token {
         if is_key {
             attributes.set_number(vendor::STATE, State::Active as CK_ULONG + 1);
         }
-        let home = Home::Store { uid, state: is_key.then_some(State::Active), pair };
+        let home = Home::Store {
+            uid,
+            state: is_key.then_some(State::Active),
+            pair,
+        };
         let handle = self.handles.next();
         self.forget_finds();
-        lock(&self.objects).put(Object { handle, attributes, home, read_at: Instant::now(), known: Known::default() })
+        lock(&self.objects).put(Object {
+            handle,
+            attributes,
+            home,
+            read_at: Instant::now(),
+            known: Known::default(),
+        })
     }
 
     /// Gives an object new attributes.
     pub fn change(&self, object: &Object, new: Attributes) -> Result<()> {
         if let Some(uid) = object.uid() {
             let store = self.store().map_err(|e| unseen(object, e))?;
-            store.update(uid, &spec::changes(&object.attributes, &new)).map_err(|e| self.gone(object, e))?;
+            store
+                .update(uid, &spec::changes(&object.attributes, &new))
+                .map_err(|e| self.gone(object, e))?;
             self.forget_finds();
         }
         let mut table = lock(&self.objects);
@@ -505,7 +647,13 @@ impl Token {
         let mut attributes = now.attributes.clone();
         attributes.take_over(&object.attributes, &new);
         let (handle, home, known) = (now.handle, now.home.clone(), now.known.clone());
-        table.put(Object { handle, attributes, home, read_at: now.read_at, known });
+        table.put(Object {
+            handle,
+            attributes,
+            home,
+            read_at: now.read_at,
+            known,
+        });
         Ok(())
     }
 
@@ -527,7 +675,9 @@ impl Token {
         let uids = store.locate(&Filter::default())?;
         for batch in uids.chunks(META_BATCH) {
             for meta in store.meta(batch)? {
-                if meta.properties.get(MADE_BY) == Some(&serial) && !meta.properties.contains_key(spec::ROLE) {
+                if meta.properties.get(MADE_BY) == Some(&serial)
+                    && !meta.properties.contains_key(spec::ROLE)
+                {
                     match store.destroy(&meta.uid) {
                         // Somebody else was faster.
                         Err(e) if e.rv() == CKR_OBJECT_HANDLE_INVALID => {}
@@ -553,7 +703,11 @@ impl Token {
 
 /// An error in a call about an object: who has logged out meanwhile does not see a private one any more.
 fn unseen(object: &Object, error: Error) -> Error {
-    if object.is_private() && is_logged_out(&error) { error.with_rv(CKR_OBJECT_HANDLE_INVALID) } else { error }
+    if object.is_private() && is_logged_out(&error) {
+        error.with_rv(CKR_OBJECT_HANDLE_INVALID)
+    } else {
+        error
+    }
 }
 
 /// Whether nobody is logged in here; servers have reasons of their own to say so.
@@ -578,11 +732,22 @@ fn filter(template: &Template) -> Filter {
         Some(CKO_DATA) => Some(Class::Data),
         _ => None,
     };
-    let given = |kind| template.bytes(kind).filter(|v| !v.is_empty()).map(<[u8]>::to_vec);
+    let given = |kind| {
+        template
+            .bytes(kind)
+            .filter(|v| !v.is_empty())
+            .map(<[u8]>::to_vec)
+    };
     // The cluster's keys are shown under titles that their store knows nothing of.
-    let label = given(CKA_LABEL).filter(|label| !Role::ALL.iter().any(|r| r.label().as_bytes() == label));
+    let label =
+        given(CKA_LABEL).filter(|label| !Role::ALL.iter().any(|r| r.label().as_bytes() == label));
     let id = given(CKA_ID).filter(|id| !Role::ALL.iter().any(|r| r.word().as_bytes() == id));
-    Filter { class, label, id, ..Filter::default() }
+    Filter {
+        class,
+        label,
+        id,
+        ..Filter::default()
+    }
 }
 
 /// The attributes of a stored object, if it is to be shown. `cluster` are the keys that the token uses of its cluster.
@@ -591,7 +756,10 @@ fn shown(meta: &Meta, cluster: &ClusterKeys) -> Option<Attributes> {
         return None;
     }
     let mut attributes = spec::attributes(meta)?;
-    if meta.properties.contains_key(spec::ROLE) && !Role::ALL.iter().any(|r| cluster.get(*r).is_some_and(|k| k.uid == meta.uid.0))
+    if meta.properties.contains_key(spec::ROLE)
+        && !Role::ALL
+            .iter()
+            .any(|r| cluster.get(*r).is_some_and(|k| k.uid == meta.uid.0))
     {
         spec::show_elsewhere(&mut attributes, meta);
     }

@@ -9,7 +9,9 @@ use std::path::Path;
 use argon2::{Algorithm, Argon2, Params};
 use serde::{Deserialize, Serialize};
 
-use crate::ck::{CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED};
+use crate::ck::{
+    CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED,
+};
 use crate::config::{from_hex, to_hex};
 use crate::crypto::kw::{self, Wrapping};
 use crate::crypto::rng;
@@ -56,7 +58,10 @@ pub fn check_pin(pin: &[u8]) -> Result<()> {
     Err(Error::new(
         Kind::Input,
         CKR_PIN_LEN_RANGE,
-        format!("a PIN has {PIN_MIN} to {PIN_MAX} characters, this one {}", pin.len()),
+        format!(
+            "a PIN has {PIN_MIN} to {PIN_MAX} characters, this one {}",
+            pin.len()
+        ),
     ))
 }
 
@@ -84,10 +89,13 @@ impl TokenKey {
 
     /// Opens what [`TokenKey::seal`] made.
     pub fn open(&self, uuid: &str, name: &str, sealed: &[u8]) -> Result<Secret> {
-        let damaged =
-            format!("{uuid}/{name} is damaged or of another token; set it again with mrhsm set, or restore it from a backup");
+        let damaged = format!(
+            "{uuid}/{name} is damaged or of another token; set it again with mrhsm set, or restore it from a backup"
+        );
         match sealed.strip_prefix(SEALED) {
-            Some(body) => Sealer::new(self.expose())?.open(place(uuid, name).as_bytes(), body).map_err(|_| general(damaged)),
+            Some(body) => Sealer::new(self.expose())?
+                .open(place(uuid, name).as_bytes(), body)
+                .map_err(|_| general(damaged)),
             None => Err(general(damaged)),
         }
     }
@@ -142,14 +150,25 @@ const PASSES_MAX: u32 = 32;
 impl PinFile {
     /// Wraps `key` under a new SO PIN; there is no user PIN yet.
     pub fn new(key: &TokenKey, so_pin: &[u8]) -> Result<PinFile> {
-        Ok(PinFile { version: 1, so: Wrapped::new(key, so_pin)?, user: None })
+        Ok(PinFile {
+            version: 1,
+            so: Wrapped::new(key, so_pin)?,
+            user: None,
+        })
     }
 
     /// Reads the content of the file at `path` (the path is for messages only).
     pub fn parse(content: &[u8], path: &Path) -> Result<PinFile> {
-        let damaged = |why: String| general(format!("{} is damaged ({why}): restore it from a backup", path.display()));
+        let damaged = |why: String| {
+            general(format!(
+                "{} is damaged ({why}): restore it from a backup",
+                path.display()
+            ))
+        };
         let text = std::str::from_utf8(content).map_err(|_| damaged("it is not text".into()))?;
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| damaged(e.message().into()))?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| damaged(e.message().into()))?;
         match table.get("version").and_then(toml::Value::as_integer) {
             Some(1) => {}
             Some(v) => {
@@ -160,21 +179,35 @@ impl PinFile {
             }
             None => return Err(damaged("it has no version".into())),
         }
-        table.try_into().map_err(|e: toml::de::Error| damaged(e.message().into()))
+        table
+            .try_into()
+            .map_err(|e: toml::de::Error| damaged(e.message().into()))
     }
 
     /// The text of the file.
     pub fn to_text(&self) -> Result<String> {
-        let body = toml::to_string(self).map_err(|e| general("token.key cannot be written").because(e))?;
-        Ok(format!("# The token key, wrapped under the SO PIN and the user PIN. Written by mrhsm.\n{body}"))
+        let body =
+            toml::to_string(self).map_err(|e| general("token.key cannot be written").because(e))?;
+        Ok(format!(
+            "# The token key, wrapped under the SO PIN and the user PIN. Written by mrhsm.\n{body}"
+        ))
     }
 
     /// What is in the file, a line each, without anything that helps to guess a PIN's key.
     pub fn describe(&self) -> Vec<String> {
         let entry = |who: Who, w: &Wrapped| {
-            format!("token key wrapped under the {}: {:?}, {} KiB, {} passes", who.name(), w.kdf, w.memory_kib, w.passes)
+            format!(
+                "token key wrapped under the {}: {:?}, {} KiB, {} passes",
+                who.name(),
+                w.kdf,
+                w.memory_kib,
+                w.passes
+            )
         };
-        let user = self.user.as_ref().map_or_else(|| "no user PIN".into(), |w| entry(Who::User, w));
+        let user = self
+            .user
+            .as_ref()
+            .map_or_else(|| "no user PIN".into(), |w| entry(Who::User, w));
         vec![entry(Who::So, &self.so), user]
     }
 
@@ -231,13 +264,30 @@ impl Wrapped {
 
     fn open(&self, pin: &[u8], who: Who) -> Result<TokenKey> {
         let Kdf::Argon2id = self.kdf;
-        let damaged = || general(format!("token.key is damaged (the {}'s entry): restore it from a backup", who.name()));
-        if !(8..=MEMORY_KIB_MAX).contains(&self.memory_kib) || !(1..=PASSES_MAX).contains(&self.passes) {
+        let damaged = || {
+            general(format!(
+                "token.key is damaged (the {}'s entry): restore it from a backup",
+                who.name()
+            ))
+        };
+        if !(8..=MEMORY_KIB_MAX).contains(&self.memory_kib)
+            || !(1..=PASSES_MAX).contains(&self.passes)
+        {
             return Err(damaged());
         }
-        let salt = from_hex(&self.salt).filter(|s| s.len() == SALT_LEN).ok_or_else(damaged)?;
-        let sealed = from_hex(&self.key).filter(|k| k.len() == KEY_LEN + 8).ok_or_else(damaged)?;
-        let wrong = || Error::new(Kind::Input, CKR_PIN_INCORRECT, format!("the {} is wrong", who.name()));
+        let salt = from_hex(&self.salt)
+            .filter(|s| s.len() == SALT_LEN)
+            .ok_or_else(damaged)?;
+        let sealed = from_hex(&self.key)
+            .filter(|k| k.len() == KEY_LEN + 8)
+            .ok_or_else(damaged)?;
+        let wrong = || {
+            Error::new(
+                Kind::Input,
+                CKR_PIN_INCORRECT,
+                format!("the {} is wrong", who.name()),
+            )
+        };
         if pin.len() > PIN_MAX {
             return Err(wrong());
         }
@@ -253,7 +303,8 @@ fn derive(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secre
     let bad = |_| general("the PIN cannot be stretched");
     let params = Params::new(memory_kib, passes, 1, Some(KEY_LEN)).map_err(bad)?;
     let mut out = vec![0; KEY_LEN];
-    let done = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params).hash_password_into(pin, salt, &mut out);
+    let done = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(pin, salt, &mut out);
     let key = Secret::new(out);
     done.map_err(bad)?;
     Ok(key)

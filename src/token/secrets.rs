@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::files::{CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN, Writer};
+use super::files::{
+    CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN, Writer,
+};
 use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::{CKR_PIN_INCORRECT, CKR_TOKEN_NOT_PRESENT, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::{self, Settings, TokenConfig};
@@ -101,7 +103,11 @@ pub fn create_token(dir: &TokenDir, new: &NewToken<'_>) -> Result<TokenConfig> {
     let identity = sealed(&key, &token.uuid, &new.identity)?;
     let mut files: Vec<(&str, &[u8])> = vec![(TOKEN_KEY, pins.as_bytes())];
     files.extend(kept.as_ref().map(|pin| (USER_PIN, pin.expose())));
-    files.extend(identity.iter().filter_map(|(name, content)| content.as_deref().map(|c| (*name, c))));
+    files.extend(
+        identity
+            .iter()
+            .filter_map(|(name, content)| content.as_deref().map(|c| (*name, c))),
+    );
     writer.make_folder(&token.uuid, &files)?;
     config.tokens.push(token.clone());
     writer.save(&config)?;
@@ -118,7 +124,10 @@ pub struct TokenFiles {
 impl TokenFiles {
     /// The folder of the token with this uuid.
     pub fn of(dir: &TokenDir, uuid: &str) -> TokenFiles {
-        TokenFiles { dir: dir.clone(), uuid: uuid.into() }
+        TokenFiles {
+            dir: dir.clone(),
+            uuid: uuid.into(),
+        }
     }
 
     /// The token key, opened with a PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
@@ -197,7 +206,13 @@ impl TokenFiles {
 
     /// The client's identity, opened.
     pub fn identity(&self, key: &TokenKey) -> Result<Identity> {
-        let plain = |name| Ok::<_, Error>(self.dir.read(&self.uuid, name)?.map(|s| s.expose().to_vec()));
+        let plain = |name| {
+            Ok::<_, Error>(
+                self.dir
+                    .read(&self.uuid, name)?
+                    .map(|s| s.expose().to_vec()),
+            )
+        };
         let open = |name| match self.dir.read(&self.uuid, name)? {
             Some(sealed) => key.open(&self.uuid, name, sealed.expose()).map(Some),
             None => Ok(None),
@@ -212,7 +227,13 @@ impl TokenFiles {
 
     /// The parts of the identity that anyone who reads the folder sees without a PIN: certificates, and whether there is a key.
     pub fn public_identity(&self) -> Result<PublicIdentity> {
-        let plain = |name| Ok::<_, Error>(self.dir.read(&self.uuid, name)?.map(|s| s.expose().to_vec()));
+        let plain = |name| {
+            Ok::<_, Error>(
+                self.dir
+                    .read(&self.uuid, name)?
+                    .map(|s| s.expose().to_vec()),
+            )
+        };
         Ok(PublicIdentity {
             certificate: plain(CLIENT_CERT)?,
             has_key: self.dir.read(&self.uuid, CLIENT_KEY)?.is_some(),
@@ -222,38 +243,80 @@ impl TokenFiles {
     }
 
     /// Changes the identity under a lock the caller holds, because settings in `mrhsm.conf` often change with it.
-    pub fn change_identity(&self, writer: &Writer<'_>, key: &TokenKey, change: &IdentityChange<'_>) -> Result<()> {
+    pub fn change_identity(
+        &self,
+        writer: &Writer<'_>,
+        key: &TokenKey,
+        change: &IdentityChange<'_>,
+    ) -> Result<()> {
         let files = sealed(key, &self.uuid, change)?;
-        let files: Vec<(&str, Option<&[u8]>)> = files.iter().map(|(name, content)| (*name, content.as_deref())).collect();
-        if files.is_empty() { Ok(()) } else { writer.write(&self.uuid, &files) }
+        let files: Vec<(&str, Option<&[u8]>)> = files
+            .iter()
+            .map(|(name, content)| (*name, content.as_deref()))
+            .collect();
+        if files.is_empty() {
+            Ok(())
+        } else {
+            writer.write(&self.uuid, &files)
+        }
     }
 
     fn pins(&self) -> Result<PinFile> {
-        let content = self.dir.read(&self.uuid, TOKEN_KEY)?.ok_or_else(|| self.gone())?;
-        PinFile::parse(content.expose(), &self.dir.path().join(&self.uuid).join(TOKEN_KEY))
+        let content = self
+            .dir
+            .read(&self.uuid, TOKEN_KEY)?
+            .ok_or_else(|| self.gone())?;
+        PinFile::parse(
+            content.expose(),
+            &self.dir.path().join(&self.uuid).join(TOKEN_KEY),
+        )
     }
 
-    fn write_user(&self, writer: &Writer<'_>, mut pins: PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<()> {
+    fn write_user(
+        &self,
+        writer: &Writer<'_>,
+        mut pins: PinFile,
+        key: &TokenKey,
+        new: UserPin<'_>,
+    ) -> Result<()> {
         let kept = set_user(&mut pins, key, new)?;
         self.write_user_files(writer, &pins, kept.as_ref())
     }
 
-    fn write_user_files(&self, writer: &Writer<'_>, pins: &PinFile, kept: Option<&Secret>) -> Result<()> {
+    fn write_user_files(
+        &self,
+        writer: &Writer<'_>,
+        pins: &PinFile,
+        kept: Option<&Secret>,
+    ) -> Result<()> {
         let text = pins.to_text()?;
-        writer.write(&self.uuid, &[(TOKEN_KEY, Some(text.as_bytes())), (USER_PIN, kept.map(Secret::expose))])
+        writer.write(
+            &self.uuid,
+            &[
+                (TOKEN_KEY, Some(text.as_bytes())),
+                (USER_PIN, kept.map(Secret::expose)),
+            ],
+        )
     }
 
     fn gone(&self) -> Error {
         let path = self.dir.path().join(&self.uuid).join(TOKEN_KEY);
-        let message = format!("{} is missing: copy the whole token directory, or restore it from a backup", path.display());
+        let message = format!(
+            "{} is missing: copy the whole token directory, or restore it from a backup",
+            path.display()
+        );
         Error::new(Kind::File, CKR_TOKEN_NOT_PRESENT, message)
     }
 }
 
 impl Memory for TokenFiles {
     fn recall(&self) -> Option<String> {
-        let read = self.dir.read(&self.uuid, SERVER).inspect_err(|e| crate::log!(Info, "{e}"));
-        read.ok()?.and_then(|text| String::from_utf8(text.expose().to_vec()).ok())
+        let read = self
+            .dir
+            .read(&self.uuid, SERVER)
+            .inspect_err(|e| crate::log!(Info, "{e}"));
+        read.ok()?
+            .and_then(|text| String::from_utf8(text.expose().to_vec()).ok())
     }
 
     fn keep(&self, text: &str) {
@@ -262,8 +325,12 @@ impl Memory for TokenFiles {
         }
         // Nobody waits for another writer here: what is not written now is written the next time, or learnt again.
         let dir = self.dir.clone().with_patience(Duration::ZERO);
-        let written = dir.lock().and_then(|writer| writer.write(&self.uuid, &[(SERVER, Some(text.as_bytes()))]));
-        written.unwrap_or_else(|e| crate::log!(Info, "what was learnt of the server is not kept: {e}"));
+        let written = dir
+            .lock()
+            .and_then(|writer| writer.write(&self.uuid, &[(SERVER, Some(text.as_bytes()))]));
+        written.unwrap_or_else(|e| {
+            crate::log!(Info, "what was learnt of the server is not kept: {e}")
+        });
     }
 }
 
@@ -310,7 +377,9 @@ fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) -> Result<Fil
         match part {
             Part::Keep => {}
             Part::Remove => files.push((name, None)),
-            Part::Set(content) if secret => files.push((name, Some(key.seal(uuid, name, content)?))),
+            Part::Set(content) if secret => {
+                files.push((name, Some(key.seal(uuid, name, content)?)))
+            }
             Part::Set(content) => files.push((name, Some(content.to_vec()))),
         }
     }
@@ -324,5 +393,12 @@ fn random_uuid() -> Result<String> {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = config::to_hex(&bytes).to_lowercase();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Ok([
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-"))
 }

@@ -105,7 +105,10 @@ pub fn key_type_of(curve: Curve) -> CK_KEY_TYPE {
 
 /// The hash that an HMAC key type is for.
 pub fn hmac_hash(key_type: CK_KEY_TYPE) -> Option<Hash> {
-    HMACS.iter().find(|(kind, _)| *kind == key_type).map(|(_, hash)| *hash)
+    HMACS
+        .iter()
+        .find(|(kind, _)| *kind == key_type)
+        .map(|(_, hash)| *hash)
 }
 
 /// The algorithm of a key with these attributes. `CKR_ATTRIBUTE_VALUE_INVALID` for a key type this token does not know,
@@ -120,7 +123,9 @@ pub fn algorithm(attributes: &Attributes) -> Result<Algorithm> {
         Some(CKK_GENERIC_SECRET | CKK_HKDF | CKK_AES_XTS) => Algorithm::GenericSecret,
         Some(CKK_RSA) => Algorithm::Rsa,
         Some(key_type @ (CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY)) => {
-            let params = attributes.bytes(CKA_EC_PARAMS).ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+            let params = attributes
+                .bytes(CKA_EC_PARAMS)
+                .ok_or(CKR_TEMPLATE_INCOMPLETE)?;
             let curve = Curve::from_params(params).ok_or(CKR_CURVE_NOT_SUPPORTED)?;
             if key_type_of(curve) != key_type {
                 return Err(CKR_TEMPLATE_INCONSISTENT.into());
@@ -162,7 +167,8 @@ pub fn spec(attributes: &Attributes, bits: u32) -> Result<Spec> {
         label: attributes.bytes(CKA_LABEL).unwrap_or_default().to_vec(),
         id: attributes.bytes(CKA_ID).unwrap_or_default().to_vec(),
         sensitive: withheld(attributes),
-        extractable: !matches!(class, Class::SecretKey | Class::PrivateKey) || attributes.flag(CKA_EXTRACTABLE),
+        extractable: !matches!(class, Class::SecretKey | Class::PrivateKey)
+            || attributes.flag(CKA_EXTRACTABLE),
         properties: properties(attributes, usage),
     })
 }
@@ -170,7 +176,9 @@ pub fn spec(attributes: &Attributes, bits: u32) -> Result<Spec> {
 /// Whether the server is told to keep the value to itself. KMIP's Sensitive means "never in the clear, to nobody", and a key that
 /// may be wrapped here, or used here for what the server cannot do, must come here; of such a key the module alone keeps the secret.
 fn withheld(attributes: &Attributes) -> bool {
-    attributes.flag(CKA_SENSITIVE) && !attributes.flag(CKA_EXTRACTABLE) && attributes.flag(vendor::KEPT)
+    attributes.flag(CKA_SENSITIVE)
+        && !attributes.flag(CKA_EXTRACTABLE)
+        && attributes.flag(vendor::KEPT)
 }
 
 /// The properties of an object with these attributes, of which the server is told `usage`.
@@ -210,9 +218,17 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
     }
     // A store may keep one type of key as another: a generic secret as an HMAC key, one HMAC's key as another's. One mask bit stands
     // for two flags.
-    const KEPT_AS_OTHERS: [CK_KEY_TYPE; 5] =
-        [CKK_GENERIC_SECRET, CKK_HKDF, CKK_AES_XTS, CKK_SHA512_224_HMAC, CKK_SHA512_256_HMAC];
-    if let Some(key_type) = attributes.key_type().filter(|key_type| KEPT_AS_OTHERS.contains(key_type)) {
+    const KEPT_AS_OTHERS: [CK_KEY_TYPE; 5] = [
+        CKK_GENERIC_SECRET,
+        CKK_HKDF,
+        CKK_AES_XTS,
+        CKK_SHA512_224_HMAC,
+        CKK_SHA512_256_HMAC,
+    ];
+    if let Some(key_type) = attributes
+        .key_type()
+        .filter(|key_type| KEPT_AS_OTHERS.contains(key_type))
+    {
         keep("kt", format!("{key_type:x}"));
     }
     let flags = usage_flags(attributes);
@@ -228,22 +244,39 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
 
 /// The usage flags as one number, bit by bit in the order of [`USAGES`].
 fn usage_flags(attributes: &Attributes) -> u32 {
-    USAGES.iter().enumerate().filter(|(_, (kind, _))| attributes.flag(*kind)).fold(0, |bits, (i, _)| bits | 1 << i)
+    USAGES
+        .iter()
+        .enumerate()
+        .filter(|(_, (kind, _))| attributes.flag(*kind))
+        .fold(0, |bits, (i, _)| bits | 1 << i)
 }
 
 /// Sets the usage flags that follow from a server's usage mask.
-fn show_usage(attributes: &mut Attributes, class: CK_OBJECT_CLASS, key_type: Option<CK_KEY_TYPE>, usage: Usage) {
+fn show_usage(
+    attributes: &mut Attributes,
+    class: CK_OBJECT_CLASS,
+    key_type: Option<CK_KEY_TYPE>,
+    usage: Usage,
+) {
     for (kind, bit) in USAGES {
-        let Some(rule) = super::attr::rule(*kind) else { continue };
+        let Some(rule) = super::attr::rule(*kind) else {
+            continue;
+        };
         if !rule.applies(class, key_type) {
             continue;
         }
         let value = match *kind {
-            CKA_SIGN if class == CKO_SECRET_KEY => usage.contains(Usage::MAC_GENERATE) || usage.contains(Usage::SIGN),
-            CKA_VERIFY if class == CKO_SECRET_KEY => usage.contains(Usage::MAC_VERIFY) || usage.contains(Usage::VERIFY),
+            CKA_SIGN if class == CKO_SECRET_KEY => {
+                usage.contains(Usage::MAC_GENERATE) || usage.contains(Usage::SIGN)
+            }
+            CKA_VERIFY if class == CKO_SECRET_KEY => {
+                usage.contains(Usage::MAC_VERIFY) || usage.contains(Usage::VERIFY)
+            }
             CKA_DERIVE => usage.contains(Usage::DERIVE) || usage.contains(Usage::KEY_AGREEMENT),
             // Only RSA recovers.
-            CKA_SIGN_RECOVER | CKA_VERIFY_RECOVER => key_type == Some(CKK_RSA) && usage.contains(*bit),
+            CKA_SIGN_RECOVER | CKA_VERIFY_RECOVER => {
+                key_type == Some(CKK_RSA) && usage.contains(*bit)
+            }
             _ => usage.contains(*bit),
         };
         attributes.set_flag(*kind, value);
@@ -279,9 +312,18 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
         a.set_number(CKA_KEY_TYPE, number("kt").unwrap_or(key_type));
     }
     a.set_flag(CKA_TOKEN, true);
-    a.set_flag(CKA_PRIVATE, property("priv").map_or(private_by_default(class), |v| v == "1"));
+    a.set_flag(
+        CKA_PRIVATE,
+        property("priv").map_or(private_by_default(class), |v| v == "1"),
+    );
     a.set(CKA_UNIQUE_ID, meta.uid.0.as_bytes());
-    a.set(CKA_LABEL, meta.label.clone().or_else(|| meta.names.first().map(|n| n.clone().into_bytes())).unwrap_or_default());
+    a.set(
+        CKA_LABEL,
+        meta.label
+            .clone()
+            .or_else(|| meta.names.first().map(|n| n.clone().into_bytes()))
+            .unwrap_or_default(),
+    );
     if class != CKO_DATA {
         a.set(CKA_ID, meta.id.clone().unwrap_or_else(|| made_up_id(meta)));
     }
@@ -295,10 +337,20 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
             Some(value) => a.set(*kind, value),
             None if *kind == CKA_CHECK_VALUE && property(key) == Some(NO_CHECK) => a.set(*kind, []),
             // Certificates say most of these themselves; a restriction that was not set does not exist.
-            None if matches!(*kind, CKA_START_DATE | CKA_END_DATE | CKA_APPLICATION | CKA_OBJECT_ID | CKA_URL) => {
+            None if matches!(
+                *kind,
+                CKA_START_DATE | CKA_END_DATE | CKA_APPLICATION | CKA_OBJECT_ID | CKA_URL
+            ) =>
+            {
                 a.set(*kind, [])
             }
-            None if matches!(*kind, CKA_HASH_OF_SUBJECT_PUBLIC_KEY | CKA_HASH_OF_ISSUER_PUBLIC_KEY) => a.set(*kind, []),
+            None if matches!(
+                *kind,
+                CKA_HASH_OF_SUBJECT_PUBLIC_KEY | CKA_HASH_OF_ISSUER_PUBLIC_KEY
+            ) =>
+            {
+                a.set(*kind, [])
+            }
             None if *kind == CKA_SUBJECT && class != CKO_CERTIFICATE => a.set(*kind, []),
             None => {}
         }
@@ -323,9 +375,15 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
     }
     match (class, meta.algorithm) {
         (CKO_SECRET_KEY, Algorithm::TripleDes) => a.set_number(CKA_VALUE_LEN, 24),
-        (CKO_SECRET_KEY, _) if meta.bits > 0 => a.set_number(CKA_VALUE_LEN, u64::from(meta.bits).div_ceil(8)),
-        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Rsa) if meta.bits > 0 => a.set_number(CKA_MODULUS_BITS, meta.bits.into()),
-        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Ec(curve)) => a.set(CKA_EC_PARAMS, curve.params()),
+        (CKO_SECRET_KEY, _) if meta.bits > 0 => {
+            a.set_number(CKA_VALUE_LEN, u64::from(meta.bits).div_ceil(8))
+        }
+        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Rsa) if meta.bits > 0 => {
+            a.set_number(CKA_MODULUS_BITS, meta.bits.into())
+        }
+        (CKO_PUBLIC_KEY | CKO_PRIVATE_KEY, Algorithm::Ec(curve)) => {
+            a.set(CKA_EC_PARAMS, curve.params())
+        }
         _ => {}
     }
     show_vendor(&mut a, meta);
@@ -349,7 +407,10 @@ fn show_vendor(a: &mut Attributes, meta: &Meta) {
             a.set_number(kind, date);
         }
     }
-    for (kind, text) in [(vendor::GROUP, meta.groups.first()), (vendor::NAME, meta.names.first())] {
+    for (kind, text) in [
+        (vendor::GROUP, meta.groups.first()),
+        (vendor::NAME, meta.names.first()),
+    ] {
         if let Some(text) = text {
             a.set(kind, text.as_bytes());
         }
@@ -420,7 +481,10 @@ fn private_by_default(class: CK_OBJECT_CLASS) -> bool {
 
 /// An identifier for an object that nobody gave one: the same for both halves of a pair, the same every time.
 fn made_up_id(meta: &Meta) -> Vec<u8> {
-    let uid = meta.pair.as_ref().map_or(&meta.uid, |pair| pair.min(&meta.uid));
+    let uid = meta
+        .pair
+        .as_ref()
+        .map_or(&meta.uid, |pair| pair.min(&meta.uid));
     let mut id = digest(Hash::Sha256, uid.0.as_bytes()).unwrap_or_default();
     id.truncate(20);
     id
@@ -440,11 +504,24 @@ mod tests {
 
     type Rows<'a> = &'a [(CK_ATTRIBUTE_TYPE, &'a [u8])];
 
-    const ALL: Rights = Rights { write: true, user: true, so: true };
+    const ALL: Rights = Rights {
+        write: true,
+        user: true,
+        so: true,
+    };
 
-    fn drafted(class: CK_OBJECT_CLASS, key_type: Option<CK_KEY_TYPE>, rows: Rows<'_>) -> Attributes {
-        let rows = rows.iter().map(|(kind, v)| Attribute { kind: *kind, value: Value::Bytes(Secret::new(v.to_vec())) });
-        let mut draft = Template(rows.collect()).draft(Purpose::Create, Some(class), key_type, ALL).unwrap();
+    fn drafted(
+        class: CK_OBJECT_CLASS,
+        key_type: Option<CK_KEY_TYPE>,
+        rows: Rows<'_>,
+    ) -> Attributes {
+        let rows = rows.iter().map(|(kind, v)| Attribute {
+            kind: *kind,
+            value: Value::Bytes(Secret::new(v.to_vec())),
+        });
+        let mut draft = Template(rows.collect())
+            .draft(Purpose::Create, Some(class), key_type, ALL)
+            .unwrap();
         draft.complete();
         draft.attributes
     }
@@ -480,26 +557,59 @@ mod tests {
             (
                 CKO_SECRET_KEY,
                 Some(CKK_AES),
-                &[(CKA_LABEL, "k\u{e9}".as_bytes()), (CKA_ID, b"\x00\xff"), (CKA_PRIVATE, no), (CKA_WRAP, no)],
+                &[
+                    (CKA_LABEL, "k\u{e9}".as_bytes()),
+                    (CKA_ID, b"\x00\xff"),
+                    (CKA_PRIVATE, no),
+                    (CKA_WRAP, no),
+                ],
             ),
-            (CKO_SECRET_KEY, Some(CKK_GENERIC_SECRET), &[(CKA_EXTRACTABLE, yes), (CKA_SENSITIVE, no), (CKA_DESTROYABLE, no)]),
+            (
+                CKO_SECRET_KEY,
+                Some(CKK_GENERIC_SECRET),
+                &[
+                    (CKA_EXTRACTABLE, yes),
+                    (CKA_SENSITIVE, no),
+                    (CKA_DESTROYABLE, no),
+                ],
+            ),
             (
                 CKO_SECRET_KEY,
                 Some(CKK_SHA384_HMAC),
-                &[(CKA_START_DATE, b"20240102"), (CKA_ALLOWED_MECHANISMS, &CKM_SHA384_HMAC.to_ne_bytes())],
+                &[
+                    (CKA_START_DATE, b"20240102"),
+                    (CKA_ALLOWED_MECHANISMS, &CKM_SHA384_HMAC.to_ne_bytes()),
+                ],
             ),
             (
                 CKO_PRIVATE_KEY,
                 Some(CKK_RSA),
-                &[(CKA_EXTRACTABLE, yes), (CKA_SIGN_RECOVER, no), (CKA_ALWAYS_AUTHENTICATE, yes), (CKA_SUBJECT, b"0")],
+                &[
+                    (CKA_EXTRACTABLE, yes),
+                    (CKA_SIGN_RECOVER, no),
+                    (CKA_ALWAYS_AUTHENTICATE, yes),
+                    (CKA_SUBJECT, b"0"),
+                ],
             ),
-            (CKO_PUBLIC_KEY, Some(CKK_RSA), &[(CKA_VERIFY, no), (CKA_TRUSTED, yes)]),
+            (
+                CKO_PUBLIC_KEY,
+                Some(CKK_RSA),
+                &[(CKA_VERIFY, no), (CKA_TRUSTED, yes)],
+            ),
             (
                 CKO_PRIVATE_KEY,
                 Some(CKK_EC),
-                &[(CKA_EC_PARAMS, Curve::P384.params()), (CKA_WRAP_WITH_TRUSTED, yes), (CKA_MODIFIABLE, no)],
+                &[
+                    (CKA_EC_PARAMS, Curve::P384.params()),
+                    (CKA_WRAP_WITH_TRUSTED, yes),
+                    (CKA_MODIFIABLE, no),
+                ],
             ),
-            (CKO_DATA, None, &[(CKA_APPLICATION, b"app"), (CKA_OBJECT_ID, b"\x06\x01\x01")]),
+            (
+                CKO_DATA,
+                None,
+                &[(CKA_APPLICATION, b"app"), (CKA_OBJECT_ID, b"\x06\x01\x01")],
+            ),
             (
                 CKO_CERTIFICATE,
                 None,
@@ -519,7 +629,11 @@ mod tests {
                 if *class == CKO_CERTIFICATE && value.is_empty() && !after.has(kind) {
                     continue;
                 }
-                assert_eq!(after.bytes(kind), Some(expected), "class {class} attribute {kind:#x}");
+                assert_eq!(
+                    after.bytes(kind),
+                    Some(expected),
+                    "class {class} attribute {kind:#x}"
+                );
             }
         }
     }
@@ -538,13 +652,21 @@ mod tests {
         let a = attributes(&meta).unwrap();
         assert_eq!(a.bytes(CKA_LABEL), Some(&b"n"[..]));
         assert_eq!(a.bytes(CKA_ID).map(<[u8]>::len), Some(20));
-        assert!(a.flag(CKA_SENSITIVE) && a.flag(CKA_EXTRACTABLE) && a.flag(CKA_PRIVATE) && !a.flag(CKA_LOCAL));
+        assert!(
+            a.flag(CKA_SENSITIVE)
+                && a.flag(CKA_EXTRACTABLE)
+                && a.flag(CKA_PRIVATE)
+                && !a.flag(CKA_LOCAL)
+        );
         assert_eq!(a.number(CKA_VALUE_LEN), Some(16));
         assert_eq!(a.number(vendor::STATE), Some(2));
         meta.pair = Some(Uid("t9".into()));
         let mut other = meta.clone();
         (other.uid, other.pair) = (Uid("t9".into()), Some(Uid("u1".into())));
-        assert_eq!(attributes(&meta).unwrap().bytes(CKA_ID), attributes(&other).unwrap().bytes(CKA_ID));
+        assert_eq!(
+            attributes(&meta).unwrap().bytes(CKA_ID),
+            attributes(&other).unwrap().bytes(CKA_ID)
+        );
         meta.class = Class::PublicKey;
         meta.algorithm = Algorithm::Other(5);
         assert!(attributes(&meta).is_none());
@@ -552,12 +674,30 @@ mod tests {
 
     #[test]
     fn cluster_keys_are_locked_down() {
-        let mut meta = stored(spec(&drafted(CKO_SECRET_KEY, Some(CKK_AES), &[(CKA_EXTRACTABLE, &[CK_TRUE])]), 256).unwrap());
+        let mut meta = stored(
+            spec(
+                &drafted(
+                    CKO_SECRET_KEY,
+                    Some(CKK_AES),
+                    &[(CKA_EXTRACTABLE, &[CK_TRUE])],
+                ),
+                256,
+            )
+            .unwrap(),
+        );
         meta.properties.insert(ROLE.into(), "core".into());
         let a = attributes(&meta).unwrap();
-        assert_eq!((a.bytes(CKA_LABEL), a.bytes(CKA_ID)), (Some(&b"Core KEK"[..]), Some(&b"core"[..])));
+        assert_eq!(
+            (a.bytes(CKA_LABEL), a.bytes(CKA_ID)),
+            (Some(&b"Core KEK"[..]), Some(&b"core"[..]))
+        );
         assert!(a.flag(CKA_SENSITIVE) && a.flag(CKA_PRIVATE));
-        for kind in [CKA_EXTRACTABLE, CKA_MODIFIABLE, CKA_DESTROYABLE, CKA_COPYABLE] {
+        for kind in [
+            CKA_EXTRACTABLE,
+            CKA_MODIFIABLE,
+            CKA_DESTROYABLE,
+            CKA_COPYABLE,
+        ] {
             assert!(!a.flag(kind), "{kind:#x}");
         }
         let mut a = a;
@@ -575,7 +715,10 @@ mod tests {
         new.set_flag(CKA_DESTROYABLE, false);
         new.set_flag(CKA_ENCRYPT, false);
         let delta = changes(&old, &new);
-        assert_eq!((delta.label.as_deref(), delta.id, delta.sensitive), (Some(&b"b"[..]), None, None));
+        assert_eq!(
+            (delta.label.as_deref(), delta.id, delta.sensitive),
+            (Some(&b"b"[..]), None, None)
+        );
         let mut meta = stored(spec(&old, 128).unwrap());
         meta.properties.extend(delta.properties);
         let read = attributes(&meta).unwrap();

@@ -104,10 +104,13 @@ pub struct Draft {
 impl Template {
     /// The value of the first attribute of a kind, if it is bytes.
     pub fn bytes(&self, kind: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
-        self.0.iter().find(|a| a.kind == kind).and_then(|a| match &a.value {
-            Value::Bytes(bytes) => Some(bytes.expose()),
-            Value::Nested(_) => None,
-        })
+        self.0
+            .iter()
+            .find(|a| a.kind == kind)
+            .and_then(|a| match &a.value {
+                Value::Bytes(bytes) => Some(bytes.expose()),
+                Value::Nested(_) => None,
+            })
     }
 
     /// The value of the first attribute of a kind, if it is a number.
@@ -125,12 +128,16 @@ impl Template {
         rights: Rights,
     ) -> Result<Draft> {
         let mut draft = Draft::default();
-        let class = self.settle(CKA_CLASS, class)?.ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+        let class = self
+            .settle(CKA_CLASS, class)?
+            .ok_or(CKR_TEMPLATE_INCOMPLETE)?;
         draft.attributes.set_number(CKA_CLASS, class);
         let mut key = None;
         match class {
             CKO_SECRET_KEY | CKO_PUBLIC_KEY | CKO_PRIVATE_KEY => {
-                let key_type = self.settle(CKA_KEY_TYPE, key_type)?.ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+                let key_type = self
+                    .settle(CKA_KEY_TYPE, key_type)?
+                    .ok_or(CKR_TEMPLATE_INCOMPLETE)?;
                 if class == CKO_SECRET_KEY {
                     check_secret(key_type)?;
                 }
@@ -145,7 +152,12 @@ impl Template {
             attribute.check_form(rule)?;
             if rule.is_read_only() {
                 // An identifier can be neither given nor changed: templates of new objects do not have it at all.
-                return Err(if rule.kind == CKA_UNIQUE_ID { CKR_ATTRIBUTE_TYPE_INVALID } else { CKR_ATTRIBUTE_READ_ONLY }.into());
+                return Err(if rule.kind == CKA_UNIQUE_ID {
+                    CKR_ATTRIBUTE_TYPE_INVALID
+                } else {
+                    CKR_ATTRIBUTE_READ_ONLY
+                }
+                .into());
             }
             if !rule.applies(class, key) || !rule.may_be_given(purpose) {
                 return Err(CKR_TEMPLATE_INCONSISTENT.into());
@@ -159,11 +171,17 @@ impl Template {
     }
 
     /// Checks a template of `C_SetAttributeValue` or `C_CopyObject` against the object it changes, and gives its attributes as they become.
-    pub fn changes(&self, purpose: Purpose, old: &Attributes, rights: Rights) -> Result<Attributes> {
+    pub fn changes(
+        &self,
+        purpose: Purpose,
+        old: &Attributes,
+        rights: Rights,
+    ) -> Result<Attributes> {
         let mut new = old.clone();
         for attribute in &self.0 {
-            let rule =
-                rule(attribute.kind).filter(|r| r.applies(old.class(), old.key_type())).ok_or(CKR_ATTRIBUTE_TYPE_INVALID)?;
+            let rule = rule(attribute.kind)
+                .filter(|r| r.applies(old.class(), old.key_type()))
+                .ok_or(CKR_ATTRIBUTE_TYPE_INVALID)?;
             attribute.check_form(rule)?;
             let value = attribute.flat();
             if !rule.secret && !rule.is_read_only() && old.bytes(rule.kind) == Some(&value) {
@@ -193,13 +211,19 @@ impl Template {
     }
 
     /// The class or key type that a template and a function agree on.
-    fn settle(&self, kind: CK_ATTRIBUTE_TYPE, decided: Option<CK_ULONG>) -> Result<Option<CK_ULONG>> {
+    fn settle(
+        &self,
+        kind: CK_ATTRIBUTE_TYPE,
+        decided: Option<CK_ULONG>,
+    ) -> Result<Option<CK_ULONG>> {
         let given = match self.0.iter().find(|a| a.kind == kind) {
             Some(_) => Some(self.number(kind).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?),
             None => None,
         };
         match (given, decided) {
-            (Some(given), Some(decided)) if given != decided => Err(CKR_TEMPLATE_INCONSISTENT.into()),
+            (Some(given), Some(decided)) if given != decided => {
+                Err(CKR_TEMPLATE_INCONSISTENT.into())
+            }
             _ => Ok(given.or(decided)),
         }
     }
@@ -211,7 +235,9 @@ impl Attribute {
         let Some(value) = value else { return false };
         let wanted = self.flat();
         match rule(self.kind).map(|r| r.form) {
-            Some(Form::Flag) => wanted.len() == 1 && (wanted[0] != CK_FALSE) == value.iter().any(|&b| b != CK_FALSE),
+            Some(Form::Flag) => {
+                wanted.len() == 1 && (wanted[0] != CK_FALSE) == value.iter().any(|&b| b != CK_FALSE)
+            }
             _ => value == wanted,
         }
     }
@@ -220,7 +246,9 @@ impl Attribute {
     fn flat(&self) -> Vec<u8> {
         match &self.value {
             Value::Nested(template) => flatten(template),
-            Value::Bytes(bytes) if rule(self.kind).is_some_and(|r| r.form == Form::Flag) && bytes.len() == 1 => {
+            Value::Bytes(bytes)
+                if rule(self.kind).is_some_and(|r| r.form == Form::Flag) && bytes.len() == 1 =>
+            {
                 vec![if self.is_true() { CK_TRUE } else { CK_FALSE }]
             }
             Value::Bytes(bytes) => bytes.expose().to_vec(),
@@ -242,19 +270,34 @@ impl Attribute {
             Value::Nested(inner) => {
                 rule.form == Form::Template
                     && inner.0.iter().all(|a| {
-                        matches!(a.value, Value::Bytes(_)) && self::rule(a.kind).is_some_and(|r| a.check_form(r).is_ok())
+                        matches!(a.value, Value::Bytes(_))
+                            && self::rule(a.kind).is_some_and(|r| a.check_form(r).is_ok())
                     })
             }
             Value::Bytes(bytes) => match rule.form {
                 Form::Flag => bytes.len() == size_of::<CK_BBOOL>(),
                 Form::Number => bytes.len() == size_of::<CK_ULONG>(),
-                Form::Bytes => bytes.len() <= if rule.kind == CKA_VALUE { VALUE_MAX } else { ATTRIBUTE_MAX },
+                Form::Bytes => {
+                    bytes.len()
+                        <= if rule.kind == CKA_VALUE {
+                            VALUE_MAX
+                        } else {
+                            ATTRIBUTE_MAX
+                        }
+                }
                 Form::Date => bytes.is_empty() || is_date(bytes.expose()),
-                Form::Mechanisms => bytes.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>()) && bytes.len() <= ATTRIBUTE_MAX,
+                Form::Mechanisms => {
+                    bytes.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>())
+                        && bytes.len() <= ATTRIBUTE_MAX
+                }
                 Form::Template => bytes.is_empty(),
             },
         };
-        if fits { Ok(()) } else { Err(CKR_ATTRIBUTE_VALUE_INVALID.into()) }
+        if fits {
+            Ok(())
+        } else {
+            Err(CKR_ATTRIBUTE_VALUE_INVALID.into())
+        }
     }
 }
 
@@ -263,7 +306,9 @@ fn check_secret(key_type: CK_KEY_TYPE) -> Result<()> {
     match key_type {
         CKK_AES | CKK_AES_XTS | CKK_DES3 | CKK_CHACHA20 | CKK_GENERIC_SECRET | CKK_HKDF => Ok(()),
         _ if hmac_hash(key_type).is_some() => Ok(()),
-        CKK_RSA | CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY => Err(CKR_TEMPLATE_INCONSISTENT.into()),
+        CKK_RSA | CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY => {
+            Err(CKR_TEMPLATE_INCONSISTENT.into())
+        }
         _ => Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
     }
 }
@@ -322,12 +367,19 @@ impl Draft {
                 // What a certificate says itself needs no saying.
                 Preset::Empty if rule.kind == CKA_SUBJECT && class == CKO_CERTIFICATE => {}
                 Preset::Flag(value) => self.attributes.set_flag(rule.kind, value),
-                Preset::Usable => {
-                    self.attributes.set_flag(rule.kind, usable(rule.kind, class, key_type.unwrap_or(CK_UNAVAILABLE_INFORMATION)))
-                }
+                Preset::Usable => self.attributes.set_flag(
+                    rule.kind,
+                    usable(
+                        rule.kind,
+                        class,
+                        key_type.unwrap_or(CK_UNAVAILABLE_INFORMATION),
+                    ),
+                ),
                 Preset::Empty => self.attributes.set(rule.kind, []),
                 Preset::Number(value) => self.attributes.set_number(rule.kind, value),
-                Preset::Confidential => self.attributes.set_flag(rule.kind, matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY)),
+                Preset::Confidential => self
+                    .attributes
+                    .set_flag(rule.kind, matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY)),
             }
         }
     }
@@ -337,10 +389,21 @@ impl Draft {
 mod tests {
     use super::*;
 
-    const ALL: Rights = Rights { write: true, user: true, so: false };
+    const ALL: Rights = Rights {
+        write: true,
+        user: true,
+        so: false,
+    };
 
     fn template(rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Template {
-        Template(rows.iter().map(|(kind, v)| Attribute { kind: *kind, value: Value::Bytes(Secret::new(v.to_vec())) }).collect())
+        Template(
+            rows.iter()
+                .map(|(kind, v)| Attribute {
+                    kind: *kind,
+                    value: Value::Bytes(Secret::new(v.to_vec())),
+                })
+                .collect(),
+        )
     }
 
     const SECRET: &[u8] = &CKO_SECRET_KEY.to_ne_bytes();
@@ -351,50 +414,140 @@ mod tests {
         let t = CK_TRUE;
         type Row<'a> = (CK_ATTRIBUTE_TYPE, &'a [u8]);
         let cases: &[(&str, Purpose, &[Row<'_>], CK_RV)] = &[
-            ("no class", Purpose::Create, &[(CKA_LABEL, b"x")], CKR_TEMPLATE_INCOMPLETE),
-            ("no key type", Purpose::Create, &[(CKA_CLASS, SECRET)], CKR_TEMPLATE_INCOMPLETE),
-            ("short class", Purpose::Create, &[(CKA_CLASS, &[4])], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("odd class", Purpose::Create, &[(CKA_CLASS, &CKO_HW_FEATURE.to_ne_bytes())], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("unknown", Purpose::Create, &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (0x7777, b"")], CKR_ATTRIBUTE_TYPE_INVALID),
+            (
+                "no class",
+                Purpose::Create,
+                &[(CKA_LABEL, b"x")],
+                CKR_TEMPLATE_INCOMPLETE,
+            ),
+            (
+                "no key type",
+                Purpose::Create,
+                &[(CKA_CLASS, SECRET)],
+                CKR_TEMPLATE_INCOMPLETE,
+            ),
+            (
+                "short class",
+                Purpose::Create,
+                &[(CKA_CLASS, &[4])],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "odd class",
+                Purpose::Create,
+                &[(CKA_CLASS, &CKO_HW_FEATURE.to_ne_bytes())],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "unknown",
+                Purpose::Create,
+                &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (0x7777, b"")],
+                CKR_ATTRIBUTE_TYPE_INVALID,
+            ),
             (
                 "read-only",
                 Purpose::Create,
                 &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (CKA_LOCAL, &[t])],
                 CKR_ATTRIBUTE_READ_ONLY,
             ),
-            ("identifier", Purpose::Generate, &[(CKA_UNIQUE_ID, b"1")], CKR_ATTRIBUTE_TYPE_INVALID),
+            (
+                "identifier",
+                Purpose::Generate,
+                &[(CKA_UNIQUE_ID, b"1")],
+                CKR_ATTRIBUTE_TYPE_INVALID,
+            ),
             (
                 "wide flag",
                 Purpose::Create,
-                &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (CKA_TOKEN, &[t, 0])],
+                &[
+                    (CKA_CLASS, SECRET),
+                    (CKA_KEY_TYPE, AES),
+                    (CKA_TOKEN, &[t, 0]),
+                ],
                 CKR_ATTRIBUTE_VALUE_INVALID,
             ),
             (
                 "another class's",
                 Purpose::Create,
-                &[(CKA_CLASS, SECRET), (CKA_KEY_TYPE, AES), (CKA_MODULUS, b"1")],
+                &[
+                    (CKA_CLASS, SECRET),
+                    (CKA_KEY_TYPE, AES),
+                    (CKA_MODULUS, b"1"),
+                ],
                 CKR_TEMPLATE_INCONSISTENT,
             ),
-            ("value generated", Purpose::Generate, &[(CKA_VALUE, b"1234")], CKR_TEMPLATE_INCONSISTENT),
-            ("wrong class generated", Purpose::Generate, &[(CKA_CLASS, &CKO_DATA.to_ne_bytes())], CKR_TEMPLATE_INCONSISTENT),
-            ("two labels", Purpose::Generate, &[(CKA_LABEL, b"a"), (CKA_LABEL, b"b")], CKR_TEMPLATE_INCONSISTENT),
-            ("trusted", Purpose::Generate, &[(CKA_TRUSTED, &[t])], CKR_ATTRIBUTE_READ_ONLY),
-            ("half a date", Purpose::Generate, &[(CKA_START_DATE, b"2024")], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("month 13", Purpose::Generate, &[(CKA_START_DATE, b"20241301")], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("half a mechanism", Purpose::Generate, &[(CKA_ALLOWED_MECHANISMS, b"1234")], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("oversized", Purpose::Generate, &[(CKA_ID, &[0; ATTRIBUTE_MAX + 1])], CKR_ATTRIBUTE_VALUE_INVALID),
+            (
+                "value generated",
+                Purpose::Generate,
+                &[(CKA_VALUE, b"1234")],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "wrong class generated",
+                Purpose::Generate,
+                &[(CKA_CLASS, &CKO_DATA.to_ne_bytes())],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "two labels",
+                Purpose::Generate,
+                &[(CKA_LABEL, b"a"), (CKA_LABEL, b"b")],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "trusted",
+                Purpose::Generate,
+                &[(CKA_TRUSTED, &[t])],
+                CKR_ATTRIBUTE_READ_ONLY,
+            ),
+            (
+                "half a date",
+                Purpose::Generate,
+                &[(CKA_START_DATE, b"2024")],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "month 13",
+                Purpose::Generate,
+                &[(CKA_START_DATE, b"20241301")],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "half a mechanism",
+                Purpose::Generate,
+                &[(CKA_ALLOWED_MECHANISMS, b"1234")],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "oversized",
+                Purpose::Generate,
+                &[(CKA_ID, &[0; ATTRIBUTE_MAX + 1])],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
         ];
         for (name, purpose, rows, rv) in cases {
-            let made = if *purpose == Purpose::Generate { (Some(CKO_SECRET_KEY), Some(CKK_AES)) } else { (None, None) };
-            let got = template(rows).draft(*purpose, made.0, made.1, ALL).map_err(|e| e.rv());
+            let made = if *purpose == Purpose::Generate {
+                (Some(CKO_SECRET_KEY), Some(CKK_AES))
+            } else {
+                (None, None)
+            };
+            let got = template(rows)
+                .draft(*purpose, made.0, made.1, ALL)
+                .map_err(|e| e.rv());
             assert_eq!(got.err(), Some(*rv), "{name}");
         }
     }
 
     #[test]
     fn what_a_template_leaves_out_is_preset() {
-        let rows: &[(CK_ATTRIBUTE_TYPE, &[u8])] = &[(CKA_LABEL, b"k"), (CKA_LABEL, b"k"), (CKA_SIGN, &[CK_FALSE])];
-        let mut draft = template(rows).draft(Purpose::Generate, Some(CKO_SECRET_KEY), Some(CKK_AES), ALL).unwrap();
+        let rows: &[(CK_ATTRIBUTE_TYPE, &[u8])] = &[
+            (CKA_LABEL, b"k"),
+            (CKA_LABEL, b"k"),
+            (CKA_SIGN, &[CK_FALSE]),
+        ];
+        let mut draft = template(rows)
+            .draft(Purpose::Generate, Some(CKO_SECRET_KEY), Some(CKK_AES), ALL)
+            .unwrap();
         draft.complete();
         let a = &draft.attributes;
         for kind in [
@@ -411,7 +564,13 @@ mod tests {
         ] {
             assert!(a.flag(kind), "{kind:#x}");
         }
-        for kind in [CKA_TOKEN, CKA_EXTRACTABLE, CKA_SIGN, CKA_DERIVE, CKA_TRUSTED] {
+        for kind in [
+            CKA_TOKEN,
+            CKA_EXTRACTABLE,
+            CKA_SIGN,
+            CKA_DERIVE,
+            CKA_TRUSTED,
+        ] {
             assert!(a.has(kind) && !a.flag(kind), "{kind:#x}");
         }
         assert_eq!(a.bytes(CKA_LABEL), Some(&b"k"[..]));
@@ -428,22 +587,53 @@ mod tests {
         }
         old.set_flag(CKA_EXTRACTABLE, false);
         old.set_flag(CKA_TOKEN, false);
-        let change =
-            |purpose, kind, value: &[u8]| template(&[(kind, value)]).changes(purpose, &old, ALL).map(|_| ()).map_err(|e| e.rv());
+        let change = |purpose, kind, value: &[u8]| {
+            template(&[(kind, value)])
+                .changes(purpose, &old, ALL)
+                .map(|_| ())
+                .map_err(|e| e.rv())
+        };
         let (yes, no): (&[u8], &[u8]) = (&[CK_TRUE], &[CK_FALSE]);
         assert_eq!(change(Purpose::Set, CKA_LABEL, b"new"), Ok(()));
-        assert_eq!(change(Purpose::Set, CKA_SENSITIVE, no), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            change(Purpose::Set, CKA_SENSITIVE, no),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         assert_eq!(change(Purpose::Set, CKA_SENSITIVE, yes), Ok(()));
-        assert_eq!(change(Purpose::Set, CKA_EXTRACTABLE, yes), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            change(Purpose::Set, CKA_EXTRACTABLE, yes),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         assert_eq!(change(Purpose::Set, CKA_COPYABLE, no), Ok(()));
-        assert_eq!(change(Purpose::Set, CKA_TOKEN, yes), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            change(Purpose::Set, CKA_TOKEN, yes),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         assert_eq!(change(Purpose::Copy, CKA_TOKEN, yes), Ok(()));
-        assert_eq!(change(Purpose::Copy, CKA_PRIVATE, no), Err(CKR_TEMPLATE_INCONSISTENT));
-        assert_eq!(change(Purpose::Set, CKA_KEY_TYPE, &CKK_DES3.to_ne_bytes()), Err(CKR_ATTRIBUTE_READ_ONLY));
-        assert_eq!(change(Purpose::Set, CKA_MODULUS, b"1"), Err(CKR_ATTRIBUTE_TYPE_INVALID));
-        assert_eq!(change(Purpose::Set, CKA_TRUSTED, yes), Err(CKR_ATTRIBUTE_READ_ONLY));
-        assert_eq!(change(Purpose::Set, CKA_VALUE, b"1"), Err(CKR_ATTRIBUTE_READ_ONLY));
-        assert_eq!(change(Purpose::Set, CKA_CHECK_VALUE, b"123"), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            change(Purpose::Copy, CKA_PRIVATE, no),
+            Err(CKR_TEMPLATE_INCONSISTENT)
+        );
+        assert_eq!(
+            change(Purpose::Set, CKA_KEY_TYPE, &CKK_DES3.to_ne_bytes()),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
+        assert_eq!(
+            change(Purpose::Set, CKA_MODULUS, b"1"),
+            Err(CKR_ATTRIBUTE_TYPE_INVALID)
+        );
+        assert_eq!(
+            change(Purpose::Set, CKA_TRUSTED, yes),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
+        assert_eq!(
+            change(Purpose::Set, CKA_VALUE, b"1"),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
+        assert_eq!(
+            change(Purpose::Set, CKA_CHECK_VALUE, b"123"),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         assert_eq!(change(Purpose::Set, CKA_CHECK_VALUE, b""), Ok(()));
         assert_eq!(change(Purpose::Copy, CKA_CHECK_VALUE, b""), Ok(()));
     }
@@ -453,7 +643,15 @@ mod tests {
         let mut a = Attributes::default();
         a.set_flag(CKA_TOKEN, true);
         a.set_flag(CKA_PRIVATE, true);
-        let check = |write, user| Rights { write, user, so: false }.check(&a).map_err(|e| e.rv());
+        let check = |write, user| {
+            Rights {
+                write,
+                user,
+                so: false,
+            }
+            .check(&a)
+            .map_err(|e| e.rv())
+        };
         assert_eq!(check(false, true), Err(CKR_SESSION_READ_ONLY));
         assert_eq!(check(true, false), Err(CKR_USER_NOT_LOGGED_IN));
         assert_eq!(check(true, true), Ok(()));
@@ -464,7 +662,12 @@ mod tests {
         let mut a = Attributes::default();
         a.set(CKA_LABEL, *b"x");
         a.set_flag(CKA_TOKEN, true);
-        let matches = |rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]| template(rows).0.iter().all(|row| row.matches(a.bytes(row.kind)));
+        let matches = |rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]| {
+            template(rows)
+                .0
+                .iter()
+                .all(|row| row.matches(a.bytes(row.kind)))
+        };
         assert!(matches(&[]));
         assert!(matches(&[(CKA_LABEL, b"x"), (CKA_TOKEN, &[7])]));
         assert!(!matches(&[(CKA_LABEL, b"xy")]));
@@ -474,6 +677,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_values() {
-        assert_eq!(format!("{:?}", template(&[(CKA_VALUE, b"hunter2")])), "[0x11: <7 bytes>]");
+        assert_eq!(
+            format!("{:?}", template(&[(CKA_VALUE, b"hunter2")])),
+            "[0x11: <7 bytes>]"
+        );
     }
 }

@@ -37,7 +37,11 @@ pub fn is_key_length(key_type: CK_KEY_TYPE, len: usize) -> bool {
 /// A new secret key of `bits`, of Triple DES with the parity that its bytes must have.
 pub fn random(key_type: Option<CK_KEY_TYPE>, bits: u32) -> Result<Secret> {
     let random = rng::bytes(bits as usize / 8)?;
-    Ok(if key_type == Some(CKK_DES3) { with_parity(random.expose()) } else { random })
+    Ok(if key_type == Some(CKK_DES3) {
+        with_parity(random.expose())
+    } else {
+        random
+    })
 }
 
 /// The same Triple DES key with the parity that its bytes must have.
@@ -53,18 +57,36 @@ pub fn with_parity(key: &[u8]) -> Secret {
 /// `CKR_TEMPLATE_INCONSISTENT` when attributes contradict them.
 pub fn assemble(draft: &mut Draft) -> Result<Secret> {
     let attributes = &draft.attributes;
-    let part = |kind| draft.parts.get(&kind).ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE));
-    let public = |kind| attributes.bytes(kind).ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE));
+    let part = |kind| {
+        draft
+            .parts
+            .get(&kind)
+            .ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE))
+    };
+    let public = |kind| {
+        attributes
+            .bytes(kind)
+            .ok_or(Error::from(CKR_TEMPLATE_INCOMPLETE))
+    };
     let value = match (attributes.class(), attributes.key_type()) {
-        (CKO_DATA, _) => draft.parts.get(&CKA_VALUE).map(Secret::duplicate).unwrap_or_default(),
+        (CKO_DATA, _) => draft
+            .parts
+            .get(&CKA_VALUE)
+            .map(Secret::duplicate)
+            .unwrap_or_default(),
         (CKO_CERTIFICATE, _) => {
-            if attributes.number(CKA_CERTIFICATE_TYPE).ok_or(CKR_TEMPLATE_INCOMPLETE)? != CKC_X_509 {
+            if attributes
+                .number(CKA_CERTIFICATE_TYPE)
+                .ok_or(CKR_TEMPLATE_INCOMPLETE)?
+                != CKC_X_509
+            {
                 return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
             }
             let value = part(CKA_VALUE)?;
             // What cannot be read here is kept as it is, when its template says whose it is.
             if attributes.bytes(CKA_SUBJECT).is_none_or(<[u8]>::is_empty) {
-                X509Certificate::from_der(value.expose()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
+                X509Certificate::from_der(value.expose())
+                    .map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
             }
             value.duplicate()
         }
@@ -75,19 +97,28 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
             }
             value.duplicate()
         }
-        (CKO_PUBLIC_KEY, Some(CKK_RSA)) => {
-            Secret::new(PublicKey::from_rsa(public(CKA_MODULUS)?, public(CKA_PUBLIC_EXPONENT)?)?.to_spki()?)
-        }
+        (CKO_PUBLIC_KEY, Some(CKK_RSA)) => Secret::new(
+            PublicKey::from_rsa(public(CKA_MODULUS)?, public(CKA_PUBLIC_EXPONENT)?)?.to_spki()?,
+        ),
         (CKO_PUBLIC_KEY, _) => {
             let key = public_from_point(curve(attributes)?, public(CKA_EC_POINT)?)?;
             Secret::new(key.to_spki()?)
         }
         (CKO_PRIVATE_KEY, Some(CKK_RSA)) => {
             // Only modulus and private exponent must be given; what else is not, is computed (3.0, 2.1.3).
-            let optional = |kind| draft.parts.get(&kind).map(Secret::duplicate).unwrap_or_default();
+            let optional = |kind| {
+                draft
+                    .parts
+                    .get(&kind)
+                    .map(Secret::duplicate)
+                    .unwrap_or_default()
+            };
             PrivateKey::from_rsa(&RsaParts {
                 modulus: public(CKA_MODULUS)?.to_vec(),
-                public_exponent: attributes.bytes(CKA_PUBLIC_EXPONENT).unwrap_or_default().to_vec(),
+                public_exponent: attributes
+                    .bytes(CKA_PUBLIC_EXPONENT)
+                    .unwrap_or_default()
+                    .to_vec(),
                 private_exponent: part(CKA_PRIVATE_EXPONENT)?.duplicate(),
                 prime_1: optional(CKA_PRIME_1),
                 prime_2: optional(CKA_PRIME_2),
@@ -97,7 +128,9 @@ pub fn assemble(draft: &mut Draft) -> Result<Secret> {
             })?
             .to_pkcs8()?
         }
-        (CKO_PRIVATE_KEY, _) => PrivateKey::from_scalar(curve(attributes)?, part(CKA_VALUE)?.expose())?.to_pkcs8()?,
+        (CKO_PRIVATE_KEY, _) => {
+            PrivateKey::from_scalar(curve(attributes)?, part(CKA_VALUE)?.expose())?.to_pkcs8()?
+        }
         _ => return Err(CKR_ATTRIBUTE_VALUE_INVALID.into()),
     };
     adopt(&mut draft.attributes, &value)?;
@@ -127,7 +160,8 @@ pub fn adopt(attributes: &mut Attributes, value: &Secret) -> Result<()> {
             (CKO_CERTIFICATE, ..) => continue,
             // Equal as numbers and points, not always as bytes: ours are the canonical ones.
             (_, CKA_MODULUS | CKA_PUBLIC_EXPONENT, Some(given)) if unpadded(given) == fact => {}
-            (_, CKA_EC_PARAMS, Some(given)) if Curve::from_params(given).is_some_and(|curve| curve.params() == fact) => {}
+            (_, CKA_EC_PARAMS, Some(given))
+                if Curve::from_params(given).is_some_and(|curve| curve.params() == fact) => {}
             (_, CKA_EC_POINT, Some(given)) if same_point(&facts, given) => {}
             (_, _, Some(_)) => return Err(CKR_TEMPLATE_INCONSISTENT.into()),
             (_, _, None) => {}
@@ -139,7 +173,9 @@ pub fn adopt(attributes: &mut Attributes, value: &Secret) -> Result<()> {
 
 /// Whether both are SubjectPublicKeyInfo of one key.
 fn same_key(given: &[u8], fact: &[u8]) -> bool {
-    PublicKey::from_spki(given).and_then(|key| key.to_spki()).is_ok_and(|spki| spki == fact)
+    PublicKey::from_spki(given)
+        .and_then(|key| key.to_spki())
+        .is_ok_and(|spki| spki == fact)
 }
 
 /// Whether `given` is the point of the key with these facts.
@@ -207,11 +243,16 @@ pub fn public_facts(key: &PublicKey) -> Result<Attributes> {
 fn certificate_facts(der: &[u8]) -> Result<Attributes> {
     let mut facts = Attributes::default();
     facts.set(CKA_CHECK_VALUE, &digest(Hash::Sha1, der)?[..3]);
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Ok(facts) };
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Ok(facts);
+    };
     facts.set(CKA_SUBJECT, certificate.subject().as_raw());
     facts.set(CKA_ISSUER, certificate.issuer().as_raw());
     let serial = certificate.raw_serial();
-    let mut number = vec![0x02, u8::try_from(serial.len()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?];
+    let mut number = vec![
+        0x02,
+        u8::try_from(serial.len()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?,
+    ];
     number.extend_from_slice(serial);
     facts.set(CKA_SERIAL_NUMBER, number);
     facts.set(CKA_PUBLIC_KEY_INFO, certificate.public_key().raw);
@@ -241,7 +282,8 @@ pub fn part(attributes: &Attributes, value: &Secret, kind: CK_ATTRIBUTE_TYPE) ->
 
 /// The key check value (4.10.2): of a cipher's key the start of an encrypted block of zeros, of another secret the start of its hash.
 fn check_value(key_type: Option<CK_KEY_TYPE>, key: &[u8]) -> Result<Vec<u8>> {
-    let encrypted = |key, mode, block: &[u8]| Cipher::new(Direction::Encrypt, key, mode)?.run(block);
+    let encrypted =
+        |key, mode, block: &[u8]| Cipher::new(Direction::Encrypt, key, mode)?.run(block);
     let mut check = match key_type {
         Some(CKK_AES) => encrypted(Key::Aes(key), Mode::Ecb, &[0; 16])?,
         Some(CKK_AES_XTS) => encrypted(Key::AesXts(key), Mode::Xts { unit: &[0; 16] }, &[0; 16])?,
@@ -262,7 +304,9 @@ pub fn curve(attributes: &Attributes) -> Result<Curve> {
 
 /// A public key from `CKA_EC_POINT`: the standard wants the point in an OCTET STRING, and some applications give it bare.
 pub fn public_from_point(curve: Curve, point: &[u8]) -> Result<PublicKey> {
-    if let Some(key) = unwrap_octet_string(point).and_then(|inner| PublicKey::from_point(curve, inner).ok()) {
+    if let Some(key) =
+        unwrap_octet_string(point).and_then(|inner| PublicKey::from_point(curve, inner).ok())
+    {
         return Ok(key);
     }
     PublicKey::from_point(curve, point)
@@ -282,7 +326,9 @@ fn octet_string(content: &[u8]) -> Vec<u8> {
 fn unwrap_octet_string(der: &[u8]) -> Option<&[u8]> {
     match der {
         [0x04, len @ 0..=127, content @ ..] if content.len() == usize::from(*len) => Some(content),
-        [0x04, 0x81, len @ 128..=255, content @ ..] if content.len() == usize::from(*len) => Some(content),
+        [0x04, 0x81, len @ 128..=255, content @ ..] if content.len() == usize::from(*len) => {
+            Some(content)
+        }
         _ => None,
     }
 }
@@ -294,8 +340,14 @@ mod tests {
     #[test]
     fn check_values_of_known_keys() {
         // AES-128 of the zero key over a zero block is 66e94bd4...
-        assert_eq!(check_value(Some(CKK_AES), &[0; 16]).unwrap(), [0x66, 0xe9, 0x4b]);
-        assert_eq!(check_value(Some(CKK_GENERIC_SECRET), b"abc").unwrap(), [0xa9, 0x99, 0x3e]);
+        assert_eq!(
+            check_value(Some(CKK_AES), &[0; 16]).unwrap(),
+            [0x66, 0xe9, 0x4b]
+        );
+        assert_eq!(
+            check_value(Some(CKK_GENERIC_SECRET), b"abc").unwrap(),
+            [0xa9, 0x99, 0x3e]
+        );
     }
 
     #[test]
@@ -305,15 +357,28 @@ mod tests {
             let point = key.point().unwrap();
             let wrapped = octet_string(&point);
             assert_eq!(unwrap_octet_string(&wrapped), Some(&point[..]), "{curve:?}");
-            assert_eq!(public_from_point(curve, &wrapped).unwrap().to_spki().unwrap(), key.to_spki().unwrap());
-            assert_eq!(public_from_point(curve, &point).unwrap().to_spki().unwrap(), key.to_spki().unwrap());
+            assert_eq!(
+                public_from_point(curve, &wrapped)
+                    .unwrap()
+                    .to_spki()
+                    .unwrap(),
+                key.to_spki().unwrap()
+            );
+            assert_eq!(
+                public_from_point(curve, &point).unwrap().to_spki().unwrap(),
+                key.to_spki().unwrap()
+            );
             assert!(public_from_point(curve, &wrapped[..wrapped.len() - 1]).is_err());
         }
     }
 
     #[test]
     fn key_lengths_by_type() {
-        assert!(is_key_length(CKK_AES, 24) && !is_key_length(CKK_AES, 20) && !is_key_length(CKK_AES, 40));
+        assert!(
+            is_key_length(CKK_AES, 24)
+                && !is_key_length(CKK_AES, 20)
+                && !is_key_length(CKK_AES, 40)
+        );
         assert!(is_key_length(CKK_GENERIC_SECRET, 1) && !is_key_length(CKK_GENERIC_SECRET, 0));
     }
 
@@ -326,9 +391,15 @@ mod tests {
         draft.attributes.set(CKA_EC_PARAMS, Curve::P256.params());
         draft.parts.insert(CKA_VALUE, key.scalar().unwrap());
         let value = assemble(&mut draft).unwrap();
-        assert_eq!(part(&draft.attributes, &value, CKA_VALUE).unwrap(), key.scalar().unwrap());
+        assert_eq!(
+            part(&draft.attributes, &value, CKA_VALUE).unwrap(),
+            key.scalar().unwrap()
+        );
         assert!(part(&draft.attributes, &value, CKA_PRIME_1).is_err());
-        assert_eq!(draft.attributes.bytes(CKA_PUBLIC_KEY_INFO), Some(&key.public().unwrap().to_spki().unwrap()[..]));
+        assert_eq!(
+            draft.attributes.bytes(CKA_PUBLIC_KEY_INFO),
+            Some(&key.public().unwrap().to_spki().unwrap()[..])
+        );
         assert_eq!(bits(&draft.attributes, &value).unwrap(), 256);
     }
 }

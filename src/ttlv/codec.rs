@@ -177,10 +177,17 @@ impl Encode for Version {
 impl Decode for Version {
     fn decode(item: &Item<'_>) -> Result<Self> {
         let part = |tag| {
-            let number = item.find(tag)?.ok_or_else(|| item.error(format_args!("without {tag}")))?.integer()?;
-            u16::try_from(number).map_err(|_| item.error(format_args!("{tag} {number} is no version number")))
+            let number = item
+                .find(tag)?
+                .ok_or_else(|| item.error(format_args!("without {tag}")))?
+                .integer()?;
+            u16::try_from(number)
+                .map_err(|_| item.error(format_args!("{tag} {number} is no version number")))
         };
-        Ok(Version { major: part(Tag::PROTOCOL_VERSION_MAJOR)?, minor: part(Tag::PROTOCOL_VERSION_MINOR)? })
+        Ok(Version {
+            major: part(Tag::PROTOCOL_VERSION_MAJOR)?,
+            minor: part(Tag::PROTOCOL_VERSION_MINOR)?,
+        })
     }
 }
 
@@ -233,7 +240,9 @@ impl Decode for BigInteger {
     fn decode(item: &Item<'_>) -> Result<Self> {
         match item.byte_string() {
             Ok(unsigned) => Ok(BigInteger::from_unsigned(unsigned)),
-            Err(_) => item.big_integer().map(|bytes| BigInteger(Secret::new(bytes.to_vec()))),
+            Err(_) => item
+                .big_integer()
+                .map(|bytes| BigInteger(Secret::new(bytes.to_vec()))),
         }
     }
 }

@@ -27,7 +27,13 @@ pub fn dump_with(bytes: &[u8], names: Names) -> String {
     out
 }
 
-fn lines(mut items: Reader<'_>, depth: usize, hide: bool, names: Names, out: &mut String) -> Result<()> {
+fn lines(
+    mut items: Reader<'_>,
+    depth: usize,
+    hide: bool,
+    names: Names,
+    out: &mut String,
+) -> Result<()> {
     while let Some(item) = items.next()? {
         // Whatever is inside something secret is secret: a transparent key's numbers, the fields of a credential.
         let hide = hide || is_secret(item.tag);
@@ -61,7 +67,11 @@ fn shown(item: &Item<'_>, hide: bool, names: Names) -> Result<String> {
         ItemType::TEXT_STRING => {
             let text = item.text()?;
             let cut: String = text.chars().take(LONGEST_TEXT).collect();
-            if cut.len() < text.len() { format!("{cut:?}… ({} bytes)", text.len()) } else { format!("{cut:?}") }
+            if cut.len() < text.len() {
+                format!("{cut:?}… ({} bytes)", text.len())
+            } else {
+                format!("{cut:?}")
+            }
         }
         ItemType::DATE_TIME => format!("{} s since 1970", item.date_time()?),
         ItemType::DATE_TIME_EXTENDED => format!("{} µs since 1970", item.date_time_extended()?),

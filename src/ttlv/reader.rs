@@ -33,48 +33,78 @@ pub struct Reader<'a> {
 pub fn frame_length(header: &[u8; HEADER_LEN], limit: usize) -> Result<usize> {
     let [t0, t1, t2, kind, length @ ..] = *header;
     let tag = Tag(u32::from_be_bytes([0, t0, t1, t2]));
-    if ItemType(kind) != ItemType::STRUCTURE || !matches!(tag, Tag::REQUEST_MESSAGE | Tag::RESPONSE_MESSAGE) {
-        return Err(Error::protocol("this is not a KMIP message: it starts with neither a request nor a response"));
+    if ItemType(kind) != ItemType::STRUCTURE
+        || !matches!(tag, Tag::REQUEST_MESSAGE | Tag::RESPONSE_MESSAGE)
+    {
+        return Err(Error::protocol(
+            "this is not a KMIP message: it starts with neither a request nor a response",
+        ));
     }
     let length = u32::from_be_bytes(length) as usize;
     match length.checked_add(HEADER_LEN) {
         Some(total) if total <= limit && length.is_multiple_of(8) => Ok(total),
-        Some(total) if total <= limit => Err(Error::protocol(format!("a KMIP message of {total} bytes is not a multiple of 8"))),
-        _ => Err(Error::protocol(format!("a KMIP message of {length} bytes is longer than the {limit} allowed"))),
+        Some(total) if total <= limit => Err(Error::protocol(format!(
+            "a KMIP message of {total} bytes is not a multiple of 8"
+        ))),
+        _ => Err(Error::protocol(format!(
+            "a KMIP message of {length} bytes is longer than the {limit} allowed"
+        ))),
     }
 }
 
 impl<'a> Reader<'a> {
     /// The items of `bytes`, which is not inside any structure.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes, offset: 0, depth: 0 }
+        Reader {
+            rest: bytes,
+            offset: 0,
+            depth: 0,
+        }
     }
 
     /// The next item, or `None` at the end.
-    #[allow(clippy::should_implement_trait, reason = "it can fail, and `Result<Option<..>>` is what `?` wants")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it can fail, and `Result<Option<..>>` is what `?` wants"
+    )]
     pub fn next(&mut self) -> Result<Option<Item<'a>>> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let offset = self.offset;
         let Some((header, body)) = self.rest.split_first_chunk::<HEADER_LEN>() else {
-            return Err(Error::protocol(format!("cut short at byte {offset}: {} bytes are no item", self.rest.len())));
+            return Err(Error::protocol(format!(
+                "cut short at byte {offset}: {} bytes are no item",
+                self.rest.len()
+            )));
         };
         let [t0, t1, t2, kind, length @ ..] = *header;
         let tag = Tag(u32::from_be_bytes([0, t0, t1, t2]));
         let kind = ItemType(kind);
         let length = u32::from_be_bytes(length) as usize;
         if !kind.allows(length) {
-            return Err(Error::protocol(format!("{tag} at byte {offset}: {kind} cannot be {length} bytes long")));
+            return Err(Error::protocol(format!(
+                "{tag} at byte {offset}: {kind} cannot be {length} bytes long"
+            )));
         }
-        let padded = length.checked_next_multiple_of(8).filter(|padded| *padded <= body.len());
+        let padded = length
+            .checked_next_multiple_of(8)
+            .filter(|padded| *padded <= body.len());
         let (Some(padded), Some(value)) = (padded, body.get(..length)) else {
             let left = body.len();
-            return Err(Error::protocol(format!("{tag} at byte {offset}: {length} bytes announced, {left} left")));
+            return Err(Error::protocol(format!(
+                "{tag} at byte {offset}: {length} bytes announced, {left} left"
+            )));
         };
         self.rest = &body[padded..];
         self.offset += HEADER_LEN + padded;
-        Ok(Some(Item { tag, kind, value, offset, depth: self.depth }))
+        Ok(Some(Item {
+            tag,
+            kind,
+            value,
+            offset,
+            depth: self.depth,
+        }))
     }
 
     /// Bytes not read yet.
@@ -86,7 +116,13 @@ impl<'a> Reader<'a> {
 impl fmt::Debug for Item<'_> {
     /// The value may be secret: its length only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {} bytes)", self.tag, self.kind, self.value.len())
+        write!(
+            f,
+            "{} ({}, {} bytes)",
+            self.tag,
+            self.kind,
+            self.value.len()
+        )
     }
 }
 
@@ -94,7 +130,9 @@ impl<'a> Item<'a> {
     /// The single item that `bytes` is.
     pub fn parse(bytes: &'a [u8]) -> Result<Item<'a>> {
         let mut reader = Reader::new(bytes);
-        let item = reader.next()?.ok_or_else(|| Error::protocol("an empty message"))?;
+        let item = reader
+            .next()?
+            .ok_or_else(|| Error::protocol("an empty message"))?;
         match reader.remaining() {
             0 => Ok(item),
             extra => Err(Error::protocol(format!("{extra} bytes follow the message"))),
@@ -113,16 +151,26 @@ impl<'a> Item<'a> {
 
     /// Refuses the item unless it has this tag.
     pub fn expect(&self, tag: Tag) -> Result<()> {
-        if self.tag == tag { Ok(()) } else { Err(self.error(format_args!("{tag} expected"))) }
+        if self.tag == tag {
+            Ok(())
+        } else {
+            Err(self.error(format_args!("{tag} expected")))
+        }
     }
 
     /// The items of a structure.
     pub fn items(&self) -> Result<Reader<'a>> {
         self.typed(ItemType::STRUCTURE)?;
         if self.depth >= MAX_DEPTH {
-            return Err(self.error(format_args!("more than {MAX_DEPTH} structures inside each other")));
+            return Err(self.error(format_args!(
+                "more than {MAX_DEPTH} structures inside each other"
+            )));
         }
-        Ok(Reader { rest: self.value, offset: self.offset + HEADER_LEN, depth: self.depth + 1 })
+        Ok(Reader {
+            rest: self.value,
+            offset: self.offset + HEADER_LEN,
+            depth: self.depth + 1,
+        })
     }
 
     /// The first item of a structure with this tag.
@@ -203,11 +251,17 @@ impl<'a> Item<'a> {
     }
 
     fn typed(&self, kind: ItemType) -> Result<()> {
-        if self.kind == kind { Ok(()) } else { Err(self.error(format_args!("{} where {kind} belongs", self.kind))) }
+        if self.kind == kind {
+            Ok(())
+        } else {
+            Err(self.error(format_args!("{} where {kind} belongs", self.kind)))
+        }
     }
 
     fn array<const N: usize>(&self) -> Result<[u8; N]> {
         // `ItemType::allows` has checked the length already; this is the proof without a panic.
-        self.value.try_into().map_err(|_| self.error("wrong length"))
+        self.value
+            .try_into()
+            .map_err(|_| self.error("wrong length"))
     }
 }

@@ -42,7 +42,10 @@ impl ItemType {
     pub(super) fn allows(self, len: usize) -> bool {
         match self {
             ItemType::INTEGER | ItemType::ENUMERATION | ItemType::INTERVAL => len == 4,
-            ItemType::LONG_INTEGER | ItemType::BOOLEAN | ItemType::DATE_TIME | ItemType::DATE_TIME_EXTENDED => len == 8,
+            ItemType::LONG_INTEGER
+            | ItemType::BOOLEAN
+            | ItemType::DATE_TIME
+            | ItemType::DATE_TIME_EXTENDED => len == 8,
             ItemType::STRUCTURE => len.is_multiple_of(8),
             ItemType::BIG_INTEGER => len > 0 && len.is_multiple_of(8),
             _ => true,

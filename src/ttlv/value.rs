@@ -75,7 +75,9 @@ impl Default for Value {
 impl Encode for Value {
     fn encode(&self, tag: Tag, writer: &mut Writer) {
         match self {
-            Value::Structure(fields) => writer.structure(tag, |w| fields.iter().for_each(|f| f.value.encode(f.tag, w))),
+            Value::Structure(fields) => writer.structure(tag, |w| {
+                fields.iter().for_each(|f| f.value.encode(f.tag, w))
+            }),
             Value::Integer(value) => writer.integer(tag, *value),
             Value::LongInteger(value) => writer.long_integer(tag, *value),
             Value::BigInteger(value) => writer.big_integer(tag, value),
@@ -97,7 +99,10 @@ impl Decode for Value {
             ItemType::STRUCTURE => {
                 let (mut items, mut fields) = (item.items()?, Vec::new());
                 while let Some(item) = items.next()? {
-                    fields.push(Field { tag: item.tag, value: Value::decode(&item)? });
+                    fields.push(Field {
+                        tag: item.tag,
+                        value: Value::decode(&item)?,
+                    });
                 }
                 Value::Structure(fields)
             }
@@ -129,7 +134,9 @@ impl fmt::Debug for Value {
             Value::DateTime(value) => write!(f, "{value} s"),
             Value::Interval(value) => write!(f, "{value} s"),
             Value::DateTimeExtended(value) => write!(f, "{value} µs"),
-            Value::BigInteger(bytes) | Value::Bytes(bytes) | Value::Other(_, bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Value::BigInteger(bytes) | Value::Bytes(bytes) | Value::Other(_, bytes) => {
+                write!(f, "<{} bytes>", bytes.len())
+            }
         }
     }
 }

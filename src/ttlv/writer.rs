@@ -28,7 +28,11 @@ impl Writer {
 
     /// A writer for `version` with room for `capacity` bytes.
     pub fn with_capacity(version: Version, capacity: usize) -> Writer {
-        Writer { buffer: Zeroizing::new(Vec::with_capacity(capacity)), version, refused: None }
+        Writer {
+            buffer: Zeroizing::new(Vec::with_capacity(capacity)),
+            version,
+            refused: None,
+        }
     }
 
     /// The version that decides the dialect.
@@ -96,8 +100,14 @@ impl Writer {
 
     /// A Big Integer: two's complement, most significant byte first, sign-extended here to a multiple of 8 bytes.
     pub fn big_integer(&mut self, tag: Tag, value: &[u8]) {
-        let missing = if value.is_empty() { 8 } else { value.len().next_multiple_of(8) - value.len() };
-        let Ok(length) = u32::try_from(missing + value.len()) else { return self.fail(|| too_long(tag)) };
+        let missing = if value.is_empty() {
+            8
+        } else {
+            value.len().next_multiple_of(8) - value.len()
+        };
+        let Ok(length) = u32::try_from(missing + value.len()) else {
+            return self.fail(|| too_long(tag));
+        };
         self.header(tag, ItemType::BIG_INTEGER, length);
         let negative = value.first().is_some_and(|byte| byte & 0x80 != 0);
         self.append(&[if negative { 0xFF } else { 0 }; 8][..missing]);
@@ -141,7 +151,9 @@ impl Writer {
 
     /// An item of any type, its value encoded already, without padding.
     pub fn value(&mut self, tag: Tag, kind: ItemType, value: &[u8]) {
-        let Ok(length) = u32::try_from(value.len()) else { return self.fail(|| too_long(tag)) };
+        let Ok(length) = u32::try_from(value.len()) else {
+            return self.fail(|| too_long(tag));
+        };
         self.reserve(HEADER_LEN + value.len() + 7);
         self.header(tag, kind, length);
         self.append(value);
@@ -186,5 +198,9 @@ impl Writer {
 }
 
 fn too_long(what: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Input, ck::CKR_DATA_LEN_RANGE, format!("{what} is longer than KMIP can say"))
+    Error::new(
+        Kind::Input,
+        ck::CKR_DATA_LEN_RANGE,
+        format!("{what} is longer than KMIP can say"),
+    )
 }

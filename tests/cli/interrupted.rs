@@ -1,7 +1,10 @@
 //! Commands that are killed: before every change they make to a file, and at every request. Whatever was written can be
 //! read, and the next run completes the work.
 
-#![allow(unsafe_code, reason = "a process is killed at a chosen system call by tracing it")]
+#![allow(
+    unsafe_code,
+    reason = "a process is killed at a chosen system call by tracing it"
+)]
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -54,7 +57,11 @@ fn killed_at_change(mut command: Command, n: usize) -> bool {
         // SAFETY: our own child; the status is ours.
         assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
         if libc::WIFEXITED(status) {
-            assert_eq!(libc::WEXITSTATUS(status), 0, "without being killed it succeeds");
+            assert_eq!(
+                libc::WEXITSTATUS(status),
+                0,
+                "without being killed it succeeds"
+            );
             return false;
         }
         assert!(libc::WIFSTOPPED(status), "{status:#x}");
@@ -63,13 +70,18 @@ fn killed_at_change(mut command: Command, n: usize) -> bool {
         unsafe {
             if !resumed {
                 let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
-                assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options as libc::c_long), 0);
+                assert_eq!(
+                    libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options as libc::c_long),
+                    0
+                );
                 (resumed, signal) = (true, 0);
             } else if signal == libc::SIGTRAP | 0x80 {
                 let mut info: libc::ptrace_syscall_info = std::mem::zeroed();
                 let size = size_of_val(&info);
                 assert!(libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) > 0);
-                changes += usize::from(info.op == libc::PTRACE_SYSCALL_INFO_ENTRY && changes_files(&info.u.entry));
+                changes += usize::from(
+                    info.op == libc::PTRACE_SYSCALL_INFO_ENTRY && changes_files(&info.u.entry),
+                );
                 if changes == n {
                     libc::kill(pid, libc::SIGKILL);
                     child.wait().unwrap();
@@ -77,13 +89,20 @@ fn killed_at_change(mut command: Command, n: usize) -> bool {
                 }
                 signal = 0;
             }
-            assert_eq!(libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal as libc::c_long), 0);
+            assert_eq!(
+                libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal as libc::c_long),
+                0
+            );
         }
     }
 }
 
 /// For every change that `command` makes: sets up anew, kills it there, and checks. Some at a time.
-fn at_every_change<S>(setup: impl Fn() -> S + Sync, command: impl Fn(&S) -> Command + Sync, check: impl Fn(S, usize) + Sync) {
+fn at_every_change<S>(
+    setup: impl Fn() -> S + Sync,
+    command: impl Fn(&S) -> Command + Sync,
+    check: impl Fn(S, usize) + Sync,
+) {
     const AT_ONCE: usize = 6;
     for first in (1..).step_by(AT_ONCE) {
         let ended = std::thread::scope(|scope| {
@@ -96,11 +115,18 @@ fn at_every_change<S>(setup: impl Fn() -> S + Sync, command: impl Fn(&S) -> Comm
                     !killed
                 }
             };
-            let runs: Vec<_> = (first..first + AT_ONCE).map(|n| scope.spawn(run(n))).collect();
-            runs.into_iter().map(|run| run.join().unwrap()).fold(false, |any, ended| any | ended)
+            let runs: Vec<_> = (first..first + AT_ONCE)
+                .map(|n| scope.spawn(run(n)))
+                .collect();
+            runs.into_iter()
+                .map(|run| run.join().unwrap())
+                .fold(false, |any, ended| any | ended)
         });
         if ended {
-            assert!(first > 1, "the command changes files in few steps, or none was seen");
+            assert!(
+                first > 1,
+                "the command changes files in few steps, or none was seen"
+            );
             return;
         }
     }
@@ -110,9 +136,15 @@ fn at_every_change<S>(setup: impl Fn() -> S + Sync, command: impl Fn(&S) -> Comm
 #[track_caller]
 fn names(server: &Server) -> Vec<String> {
     let objects = server.objects();
-    assert!(objects.iter().all(|o| o.state == State::ACTIVE), "{objects:#?}");
-    let mut names: Vec<_> =
-        objects.iter().flat_map(|o| &o.names).map(|n| n.trim_start_matches("mrhsm:my.cluster.com:").to_owned()).collect();
+    assert!(
+        objects.iter().all(|o| o.state == State::ACTIVE),
+        "{objects:#?}"
+    );
+    let mut names: Vec<_> = objects
+        .iter()
+        .flat_map(|o| &o.names)
+        .map(|n| n.trim_start_matches("mrhsm:my.cluster.com:").to_owned())
+        .collect();
     names.sort();
     names
 }
@@ -121,7 +153,10 @@ fn names(server: &Server) -> Vec<String> {
 #[track_caller]
 fn unwraps(home: &Home) {
     let enabled = home.mrhsm(ENABLE).done();
-    assert!(enabled.out.contains("nothing is changed") && !enabled.err.contains("damaged"), "{enabled:#?}");
+    assert!(
+        enabled.out.contains("nothing is changed") && !enabled.err.contains("damaged"),
+        "{enabled:#?}"
+    );
 }
 
 #[test]
@@ -133,14 +168,21 @@ fn killed_at_any_write_init_and_set_are_completed_by_the_next() {
         |home, n| {
             home.mrhsm(["dump"]);
             let slots = home.mrhsm(["info", "-slots", "-json"]).done().json();
-            let made = slots["slots"][0]["token_present"] == true && slots["slots"][0]["initialized"] == true;
+            let made = slots["slots"][0]["token_present"] == true
+                && slots["slots"][0]["initialized"] == true;
             let again = home.mrhsm(init);
             assert_eq!(again.code == 0, !made, "change {n}: {again:#?}");
             home.mrhsm(["set", "-port", "5700"]).done();
         },
     );
     let server = server();
-    let set = || ["set"].map(String::from).into_iter().chain(options(&server)).collect::<Vec<_>>();
+    let set = || {
+        ["set"]
+            .map(String::from)
+            .into_iter()
+            .chain(options(&server))
+            .collect::<Vec<_>>()
+    };
     at_every_change(
         Home::with_token,
         |home| home.command(set()),
@@ -193,9 +235,17 @@ fn rekey_can_be_completed((home, server, before): (Home, Server, serde_json::Val
     unwraps(&home);
     assert_ne!(wrapped(&home), old, "{n}");
     let after = keys(&home);
-    assert_eq!((&before["cldb"], &before["dare"], &before["common"]), (&after["cldb"], &after["dare"], &after["common"]), "{n}");
+    assert_eq!(
+        (&before["cldb"], &before["dare"], &before["common"]),
+        (&after["cldb"], &after["dare"], &after["common"]),
+        "{n}"
+    );
     assert_eq!(generation(&home), reached + 1, "{n}");
-    let mut expected = vec!["cldb:1".to_owned(), "common:1".to_owned(), "dare:1".to_owned()];
+    let mut expected = vec![
+        "cldb:1".to_owned(),
+        "common:1".to_owned(),
+        "dare:1".to_owned(),
+    ];
     expected.extend((1..=reached + 1).map(|generation| format!("core:{generation}")));
     expected.sort();
     assert_eq!(names(&server), expected, "{n}");
@@ -203,7 +253,11 @@ fn rekey_can_be_completed((home, server, before): (Home, Server, serde_json::Val
 
 #[test]
 fn killed_at_any_write_rekey_leaves_a_file_that_unwraps() {
-    at_every_change(enabled, |(home, ..)| home.command(REKEY), rekey_can_be_completed);
+    at_every_change(
+        enabled,
+        |(home, ..)| home.command(REKEY),
+        rekey_can_be_completed,
+    );
 }
 
 #[test]
@@ -215,27 +269,33 @@ fn killed_at_any_request_rekey_leaves_a_file_that_unwraps() {
         server.count()
     };
     // Once the command dies, once the server does.
-    for_each((1..=requests).flat_map(|n| [(n, true), (n, false)]), |(n, command_dies)| {
-        let (home, server, before) = enabled();
-        if command_dies {
-            let asked = server.count();
-            server.script(Script::none().at(n, Fault::Silence));
-            let mut child = quietly(home.command(REKEY)).spawn().unwrap();
-            let start = Instant::now();
-            while server.count() < asked + n {
-                assert!(start.elapsed() < Duration::from_secs(30), "request {n} never came");
-                std::thread::sleep(Duration::from_millis(5));
+    for_each(
+        (1..=requests).flat_map(|n| [(n, true), (n, false)]),
+        |(n, command_dies)| {
+            let (home, server, before) = enabled();
+            if command_dies {
+                let asked = server.count();
+                server.script(Script::none().at(n, Fault::Silence));
+                let mut child = quietly(home.command(REKEY)).spawn().unwrap();
+                let start = Instant::now();
+                while server.count() < asked + n {
+                    assert!(
+                        start.elapsed() < Duration::from_secs(30),
+                        "request {n} never came"
+                    );
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                child.kill().unwrap();
+                child.wait().unwrap();
+                server.script(Script::none());
+            } else {
+                let files = home.snapshot();
+                server.script(Script::none().at(n, Fault::Kill));
+                home.mrhsm(REKEY).failed(4, "127.0.0.1");
+                assert_eq!(home.snapshot(), files, "request {n}");
+                server.restart();
             }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            server.script(Script::none());
-        } else {
-            let files = home.snapshot();
-            server.script(Script::none().at(n, Fault::Kill));
-            home.mrhsm(REKEY).failed(4, "127.0.0.1");
-            assert_eq!(home.snapshot(), files, "request {n}");
-            server.restart();
-        }
-        rekey_can_be_completed((home, server, before), n);
-    });
+            rekey_can_be_completed((home, server, before), n);
+        },
+    );
 }

@@ -44,18 +44,34 @@ fn a_slot_has_the_last_digits_of_its_token_s_serial_number() {
     let id = u32::from_str_radix(&serial[8..], 16).unwrap() & 0x7fff_ffff;
     assert_eq!(slot["id"], id);
     assert_eq!(slot["description"], format!("mrhsm slot ID {id:#x}"));
-    assert_eq!((slot["manufacturer"].as_str(), slot["model"].as_str()), (Some("mrhsm"), Some("KMIP token")));
+    assert_eq!(
+        (slot["manufacturer"].as_str(), slot["model"].as_str()),
+        (Some("mrhsm"), Some("KMIP token"))
+    );
     let text = home.mrhsm(["info", "-slots"]).done().out;
     assert!(text.contains(&format!("Slot {id}\n")), "{text}");
-    assert!(text.contains(&format!("        Label:                {:32}\n", "demo")), "{text}");
+    assert!(
+        text.contains(&format!("        Label:                {:32}\n", "demo")),
+        "{text}"
+    );
 }
 
 #[test]
 fn the_configuration_is_shown_with_its_certificates() {
     let home = Home::with_token();
     Authority::new("Test CA").issue_to(&home);
-    home.mrhsm(["set", "-cacert", "ca.pem", "-clientcert", "client.pem", "-clientkey", "client.key", "-kmipversion", "1.2"])
-        .done();
+    home.mrhsm([
+        "set",
+        "-cacert",
+        "ca.pem",
+        "-clientcert",
+        "client.pem",
+        "-clientkey",
+        "client.key",
+        "-kmipversion",
+        "1.2",
+    ])
+    .done();
     let text = home.mrhsm(["info", "-config"]).done().out;
     for lines in [
         "Displaying information for KMIP token with serial ",
@@ -66,10 +82,17 @@ fn the_configuration_is_shown_with_its_certificates() {
     ] {
         assert!(text.contains(lines), "{lines:?} is not in {text}");
     }
-    home.mrhsm(["remove", "-kmipversion", "-clientkey", "-cacert"]).done();
+    home.mrhsm(["remove", "-kmipversion", "-clientkey", "-cacert"])
+        .done();
     let text = home.mrhsm(["info", "-config"]).done().out;
-    assert!(text.contains("KMIP Version           : auto\nKMIP Client Key        : Not configured\n"), "{text}");
-    assert!(text.contains("KMIP CA Certificate    : The system's CA certificates\n"), "{text}");
+    assert!(
+        text.contains("KMIP Version           : auto\nKMIP Client Key        : Not configured\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("KMIP CA Certificate    : The system's CA certificates\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -101,7 +124,12 @@ fn settings_are_kept_and_removed_one_by_one() {
     ])
     .done();
     let config = &home.mrhsm(["info", "-config", "-json"]).done().json()["config"];
-    let hosts: Vec<_> = config["hosts"].as_array().unwrap().iter().map(|h| h["host"].as_str().unwrap()).collect();
+    let hosts: Vec<_> = config["hosts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| h["host"].as_str().unwrap())
+        .collect();
     assert_eq!(hosts, ["kms1", "[fd00::1]:5697"]);
     let expected = serde_json::json!({
         "port": 5700, "server_name": "kms.example", "kmip_version": "2.1", "connect_millis": 900, "deadline_millis": 60000,
@@ -112,25 +140,44 @@ fn settings_are_kept_and_removed_one_by_one() {
     }
     // Nothing to do: said so, and nothing is written.
     let before = home.snapshot();
-    assert_eq!(home.mrhsm(["set", "-port", "5700", "-json"]).done().json()["changed"], false);
+    assert_eq!(
+        home.mrhsm(["set", "-port", "5700", "-json"]).done().json()["changed"],
+        false
+    );
     assert_eq!(home.snapshot(), before);
-    for option in
-        ["-ip", "-port", "-servername", "-kmipversion", "-username", "-connecttimeout", "-timeout", "-crypto", "-keycache"]
-    {
+    for option in [
+        "-ip",
+        "-port",
+        "-servername",
+        "-kmipversion",
+        "-username",
+        "-connecttimeout",
+        "-timeout",
+        "-crypto",
+        "-keycache",
+    ] {
         home.mrhsm(["remove", option]).done();
     }
-    assert_eq!(home.mrhsm(["info", "-config", "-json"]).done().json(), unset);
+    assert_eq!(
+        home.mrhsm(["info", "-config", "-json"]).done().json(),
+        unset
+    );
 }
 
 #[test]
 fn a_token_directory_copied_elsewhere_is_the_same() {
     let home = Home::with_token();
     home.mrhsm(["set", "-port", "5700"]).done();
-    let copied = Command::new("cp").args(["-a", "tokens", "elsewhere"]).current_dir(home.path("")).status().unwrap();
+    let copied = Command::new("cp")
+        .args(["-a", "tokens", "elsewhere"])
+        .current_dir(home.path(""))
+        .status()
+        .unwrap();
     assert!(copied.success());
     let shown = |dir: &str| home.mrhsm(["info", "-json", "-tokendir", dir]).done().out;
     assert_eq!(shown("tokens"), shown("elsewhere"));
-    home.mrhsm(["set", "-port", "5701", "-tokendir", "elsewhere"]).done();
+    home.mrhsm(["set", "-port", "5701", "-tokendir", "elsewhere"])
+        .done();
     assert!(shown("elsewhere").contains("5701") && shown("tokens").contains("5700"));
 }
 
@@ -138,26 +185,52 @@ fn a_token_directory_copied_elsewhere_is_the_same() {
 fn nobody_reads_on() {
     let home = Home::with_token();
     let mut command = home.command(["dump"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
 
     let mut command = home.command(["dump"]);
-    let output = command.stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
+    let output = command
+        .stdout(File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the result to standard output"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("cannot write the result to standard output")
+    );
 }
 
 #[test]
 fn help_and_version_succeed_and_show_one_dash() {
     let home = Home::new();
-    for args in [&["-help"][..], &["--help"], &["-h"], &["help"], &["help", "set"], &["set", "-help"]] {
+    for args in [
+        &["-help"][..],
+        &["--help"],
+        &["-h"],
+        &["help"],
+        &["help", "set"],
+        &["set", "-help"],
+    ] {
         let help = home.mrhsm(args).done();
-        assert!(help.err.is_empty() && help.out.contains("\nUsage: mrhsm"), "{help:#?}");
+        assert!(
+            help.err.is_empty() && help.out.contains("\nUsage: mrhsm"),
+            "{help:#?}"
+        );
         assert!(!help.out.contains("--"), "{}", help.out);
     }
-    assert_eq!(home.mrhsm(["-version"]).done().out, format!("mrhsm {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        home.mrhsm(["-version"]).done().out,
+        format!("mrhsm {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -179,21 +252,52 @@ fn completions_are_scripts_that_complete() {
 fn a_dump_tells_what_is_there_and_what_is_wrong() {
     let home = Home::with_token();
     let entries = home.mrhsm(["dump", "-json"]).done().json();
-    let names: Vec<_> = entries["entries"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap().to_string()).collect();
+    let names: Vec<_> = entries["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["path"].as_str().unwrap().to_string())
+        .collect();
     assert!(names.iter().any(|n| n.ends_with("/token.key")), "{names:?}");
-    assert!(entries["entries"].as_array().unwrap().iter().all(|e| e["faults"].as_array().unwrap().is_empty()), "{entries}");
+    assert!(
+        entries["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|e| e["faults"].as_array().unwrap().is_empty()),
+        "{entries}"
+    );
 
-    let folder = home.path("tokens").join(entries["entries"][0]["path"].as_str().unwrap()).clone();
-    let token = names.iter().find(|n| n.ends_with("/token.key")).unwrap().trim_end_matches("/token.key");
+    let folder = home
+        .path("tokens")
+        .join(entries["entries"][0]["path"].as_str().unwrap())
+        .clone();
+    let token = names
+        .iter()
+        .find(|n| n.ends_with("/token.key"))
+        .unwrap()
+        .trim_end_matches("/token.key");
     assert!(token.starts_with(folder.to_str().unwrap()));
     std::fs::write(format!("{token}/token.key"), "version = 1\n").unwrap();
-    std::fs::write(format!("{token}/client.key"), "-----BEGIN PRIVATE KEY-----\nsecret\n").unwrap();
+    std::fs::write(
+        format!("{token}/client.key"),
+        "-----BEGIN PRIVATE KEY-----\nsecret\n",
+    )
+    .unwrap();
     std::os::unix::fs::symlink("/etc/passwd", format!("{token}/ca.pem")).unwrap();
     let dump = home.mrhsm(["dump", "-token", "demo"]).done().out;
-    for line in ["FAULT: ", "token.key is damaged", "not sealed by mrhsm", "neither a file nor a folder"] {
+    for line in [
+        "FAULT: ",
+        "token.key is damaged",
+        "not sealed by mrhsm",
+        "neither a file nor a folder",
+    ] {
         assert!(dump.contains(line), "'{line}' is not in {dump}");
     }
-    assert!(!dump.contains("root:") && !dump.contains("secret\n"), "{dump}");
+    assert!(
+        !dump.contains("root:") && !dump.contains("secret\n"),
+        "{dump}"
+    );
     home.refuses(["dump", "-path", "nosuch"], 1, "cannot read nosuch");
 }
 
@@ -204,7 +308,15 @@ fn a_full_or_a_read_only_disk_changes_nothing() {
     let before = home.snapshot();
     for args in [
         &["set", "-port", "5700"][..],
-        &["set", "-cacert", "ca.pem", "-clientcert", "client.pem", "-clientkey", "client.key"],
+        &[
+            "set",
+            "-cacert",
+            "ca.pem",
+            "-clientcert",
+            "client.pem",
+            "-clientkey",
+            "client.key",
+        ],
         &["remove", "-kmipversion", "-port", "-cacert"],
         &["sopin", "-newsopin", "env:HOME"],
         &["init", "-label", "second"],
@@ -212,7 +324,8 @@ fn a_full_or_a_read_only_disk_changes_nothing() {
         let refused = run(Home::without_room(home.command(args))).failed(1, "File too large");
         assert!(refused.err.contains("cannot write"), "{refused:#?}");
         assert_eq!(home.snapshot(), before, "{args:?}");
-        home.read_only(home.command(args)).failed(1, "run mrhsm as the owner of the directory");
+        home.read_only(home.command(args))
+            .failed(1, "run mrhsm as the owner of the directory");
         assert_eq!(home.snapshot(), before, "{args:?}");
     }
     home.mrhsm(["set", "-port", "5700"]).done();

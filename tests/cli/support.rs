@@ -1,6 +1,9 @@
 //! A token directory of its own, the built `mrhsm` command, certificates, and a terminal.
 
-#![allow(unsafe_code, reason = "a terminal for a child process needs openpty, setsid and TIOCSCTTY")]
+#![allow(
+    unsafe_code,
+    reason = "a terminal for a child process needs openpty, setsid and TIOCSCTTY"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -16,7 +19,9 @@ use std::ptr::null_mut;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
 /// The SO PIN of every token here.
 pub const SO_PIN: &str = "so-1234";
@@ -36,14 +41,20 @@ impl Run {
     #[track_caller]
     pub fn failed(self, code: i32, sentence: &str) -> Run {
         assert_eq!(self.code, code, "{self:#?}");
-        assert!(self.err.contains(sentence), "'{sentence}' is not in {self:#?}");
+        assert!(
+            self.err.contains(sentence),
+            "'{sentence}' is not in {self:#?}"
+        );
         self
     }
 
     /// The same, before anything was done.
     #[track_caller]
     pub fn refused(self, code: i32, sentence: &str) -> Run {
-        assert_eq!(self.out, "", "a refused command prints no result: {self:#?}");
+        assert_eq!(
+            self.out, "",
+            "a refused command prints no result: {self:#?}"
+        );
         self.failed(code, sentence)
     }
 
@@ -117,7 +128,10 @@ impl Home {
         // SAFETY: setrlimit and signal are async-signal-safe, and the limit lives until the call returns.
         unsafe {
             command.pre_exec(|| {
-                let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                let none = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
                 match libc::setrlimit(libc::RLIMIT_FSIZE, &none) {
                     0 => Ok(()),
@@ -139,8 +153,16 @@ impl Home {
             });
         }
         let tokens = self.path("tokens");
-        let folders: Vec<_> = self.snapshot().into_keys().filter(|path| path.is_dir() && path.starts_with(&tokens)).collect();
-        let close = |mode| folders.iter().for_each(|f| fs::set_permissions(f, fs::Permissions::from_mode(mode)).unwrap());
+        let folders: Vec<_> = self
+            .snapshot()
+            .into_keys()
+            .filter(|path| path.is_dir() && path.starts_with(&tokens))
+            .collect();
+        let close = |mode| {
+            folders
+                .iter()
+                .for_each(|f| fs::set_permissions(f, fs::Permissions::from_mode(mode)).unwrap())
+        };
         close(0o500);
         let run = run(command);
         close(0o700);
@@ -163,7 +185,11 @@ impl Home {
                     todo.push(path.clone());
                 }
                 if path.file_name() != Some(OsStr::new(".lock")) {
-                    let content = if meta.is_file() { read_any(&path) } else { Vec::new() };
+                    let content = if meta.is_file() {
+                        read_any(&path)
+                    } else {
+                        Vec::new()
+                    };
                     all.insert(path, (meta.mode(), content));
                 }
             }
@@ -173,7 +199,12 @@ impl Home {
 
     /// Runs a command that must fail and must change nothing.
     #[track_caller]
-    pub fn refuses<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, code: i32, sentence: &str) -> Run {
+    pub fn refuses<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        code: i32,
+        sentence: &str,
+    ) -> Run {
         let run = self.refuses_after_output(args, code, sentence);
         assert_eq!(run.out, "", "a refused command prints no result: {run:#?}");
         run
@@ -181,13 +212,28 @@ impl Home {
 
     /// The same for a command that tells what it does while it does it.
     #[track_caller]
-    pub fn refuses_after_output<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, code: i32, sentence: &str) -> Run {
+    pub fn refuses_after_output<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        code: i32,
+        sentence: &str,
+    ) -> Run {
         let before = self.snapshot();
         let run = self.mrhsm(args).failed(code, sentence);
         let after = self.snapshot();
-        let changed: Vec<_> = before.iter().filter(|(k, v)| after.get(*k) != Some(*v)).map(|(k, _)| k).collect();
-        let added: Vec<_> = after.keys().filter(|k| !before.contains_key(*k) && !k.ends_with("tokens")).collect();
-        assert!(changed.is_empty() && added.is_empty(), "changed: {changed:?}, added: {added:?}");
+        let changed: Vec<_> = before
+            .iter()
+            .filter(|(k, v)| after.get(*k) != Some(*v))
+            .map(|(k, _)| k)
+            .collect();
+        let added: Vec<_> = after
+            .keys()
+            .filter(|k| !before.contains_key(*k) && !k.ends_with("tokens"))
+            .collect();
+        assert!(
+            changed.is_empty() && added.is_empty(),
+            "changed: {changed:?}, added: {added:?}"
+        );
         run
     }
 }
@@ -207,7 +253,10 @@ pub fn run(mut command: Command) -> Run {
         });
     }
     command.stdin(Stdio::null());
-    let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap();
+    let output = assert_cmd::Command::from_std(command)
+        .timeout(PATIENCE)
+        .output()
+        .unwrap();
     Run {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -241,7 +290,10 @@ impl Authority {
 
     /// A certificate that expires in so many days and a half, and its key.
     pub fn client_for_days(&self, name: &str, days: u64) -> (String, String) {
-        self.sign(name, |params| params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400 + 43_200)).into())
+        self.sign(name, |params| {
+            params.not_after =
+                (SystemTime::now() + Duration::from_secs(days * 86_400 + 43_200)).into()
+        })
     }
 
     fn sign(&self, name: &str, dates: impl FnOnce(&mut CertificateParams)) -> (String, String) {
@@ -249,7 +301,10 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         dates(&mut params);
         let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+        (
+            params.signed_by(&key, &self.0).unwrap().pem(),
+            key.serialize_pem(),
+        )
     }
 
     /// Writes `ca.pem`, `client.pem` and `client.key` into `home`.
@@ -303,7 +358,10 @@ impl Terminal {
         let (mut master, mut slave) = (0, 0);
         // SAFETY: openpty writes two descriptors into the two integers; name, settings and size may be NULL.
         let (master, slave) = unsafe {
-            assert_eq!(libc::openpty(&mut master, &mut slave, null_mut(), null_mut(), null_mut()), 0);
+            assert_eq!(
+                libc::openpty(&mut master, &mut slave, null_mut(), null_mut(), null_mut()),
+                0
+            );
             (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
         };
         let stdio = || Stdio::from(slave.try_clone().unwrap());
@@ -321,14 +379,21 @@ impl Terminal {
                 }
             });
         }
-        Terminal { child: command.spawn().unwrap(), master, slave, seen: String::new() }
+        Terminal {
+            child: command.spawn().unwrap(),
+            master,
+            slave,
+            seen: String::new(),
+        }
     }
 
     fn read(&mut self) {
         let mut buffer = [0; 1024];
         match self.master.read(&mut buffer) {
             Ok(n) => self.seen.push_str(&String::from_utf8_lossy(&buffer[..n])),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             // EIO: the other end is closed.
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -343,7 +408,11 @@ impl Terminal {
                 self.seen.drain(..at + text.len());
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "waited for '{text}', saw '{}'", self.seen);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited for '{text}', saw '{}'",
+                self.seen
+            );
             self.read();
         }
     }
@@ -357,7 +426,11 @@ impl Terminal {
     pub fn expect_no_echo(&mut self) {
         let start = Instant::now();
         while self.echoes() {
-            assert!(start.elapsed() < PATIENCE, "the terminal still echoes: '{}'", self.seen);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the terminal still echoes: '{}'",
+                self.seen
+            );
             self.read();
         }
     }
@@ -381,7 +454,11 @@ impl Terminal {
                 self.read();
                 return (status.code().unwrap_or(-1), self.seen.clone());
             }
-            assert!(start.elapsed() < PATIENCE, "the command does not end; saw '{}'", self.seen);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the command does not end; saw '{}'",
+                self.seen
+            );
         }
     }
 }

@@ -31,9 +31,11 @@ fn a_new_pin_is_asked_for_twice_and_echoed_as_stars() {
 fn a_short_pin_and_a_mismatch_are_asked_for_again() {
     let home = Home::new();
     let mut terminal = init(&home);
-    for (typed, again, answer) in
-        [("abc", None, "out of range"), ("abcd", Some("abce"), "do not match"), ("abcd", Some("abcd"), "")]
-    {
+    for (typed, again, answer) in [
+        ("abc", None, "out of range"),
+        ("abcd", Some("abce"), "do not match"),
+        ("abcd", Some("abcd"), ""),
+    ] {
         terminal.expect("Enter SO PIN (4-255 characters): ");
         terminal.expect_no_echo();
         terminal.send(&format!("{typed}\r"));
@@ -116,7 +118,8 @@ fn sopin_asks_for_old_and_new() {
     }
     terminal.expect("New SO PIN is set successfully");
     assert_eq!(terminal.end().0, 0);
-    home.mrhsm(["set", "-port", "5697"]).refused(3, "the SO PIN is wrong");
+    home.mrhsm(["set", "-port", "5697"])
+        .refused(3, "the SO PIN is wrong");
     home.write("so.pin", b"new-5678", 0o600);
     home.mrhsm(["set", "-port", "5697"]).done();
 }

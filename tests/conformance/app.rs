@@ -76,24 +76,43 @@ pub struct Mech {
 impl Mech {
     /// Without a parameter.
     pub fn bare(kind: CK_MECHANISM_TYPE) -> Mech {
-        Mech { kind, parameter: Vec::new() }
+        Mech {
+            kind,
+            parameter: Vec::new(),
+        }
     }
 
     /// With bytes, an IV mostly.
     pub fn iv(kind: CK_MECHANISM_TYPE, iv: &[u8]) -> Mech {
-        Mech { kind, parameter: iv.to_vec() }
+        Mech {
+            kind,
+            parameter: iv.to_vec(),
+        }
     }
 
     /// With a structure. What it points to must outlive the mechanism: constants do.
     pub fn with<T: Copy>(kind: CK_MECHANISM_TYPE, parameter: T) -> Mech {
         // SAFETY: a structure of the standard, read as the bytes it has.
-        let bytes = unsafe { std::slice::from_raw_parts((&raw const parameter).cast::<u8>(), size_of::<T>()) };
-        Mech { kind, parameter: bytes.to_vec() }
+        let bytes = unsafe {
+            std::slice::from_raw_parts((&raw const parameter).cast::<u8>(), size_of::<T>())
+        };
+        Mech {
+            kind,
+            parameter: bytes.to_vec(),
+        }
     }
 
     pub fn raw(&self) -> CK_MECHANISM {
-        let at = if self.parameter.is_empty() { null_mut() } else { self.parameter.as_ptr().cast_mut().cast::<c_void>() };
-        CK_MECHANISM { mechanism: self.kind, pParameter: at, ulParameterLen: self.parameter.len() as CK_ULONG }
+        let at = if self.parameter.is_empty() {
+            null_mut()
+        } else {
+            self.parameter.as_ptr().cast_mut().cast::<c_void>()
+        };
+        CK_MECHANISM {
+            mechanism: self.kind,
+            pParameter: at,
+            ulParameterLen: self.parameter.len() as CK_ULONG,
+        }
     }
 }
 
@@ -123,7 +142,14 @@ fn attributes(rows: &Rows) -> Vec<CK_ATTRIBUTE> {
 
 /// Data by pointer and length; nothing is NULL and 0.
 pub fn input(data: &[u8]) -> (*mut CK_BYTE, CK_ULONG) {
-    (if data.is_empty() { null_mut() } else { data.as_ptr().cast_mut() }, data.len() as CK_ULONG)
+    (
+        if data.is_empty() {
+            null_mut()
+        } else {
+            data.as_ptr().cast_mut()
+        },
+        data.len() as CK_ULONG,
+    )
 }
 
 /// Output by the two-call convention: the length is asked for, the bytes must not be more, and nothing is written behind them.
@@ -133,8 +159,14 @@ pub fn output(mut call: impl FnMut(*mut CK_BYTE, *mut CK_ULONG) -> CK_RV) -> Rv<
     let most = len as usize;
     let mut bytes = vec![0xa5; most + 16];
     result(call(bytes.as_mut_ptr(), &mut len))?;
-    assert!(len as usize <= most, "{len} bytes where {most} were announced");
-    assert!(bytes[most..].iter().all(|b| *b == 0xa5), "written behind the buffer");
+    assert!(
+        len as usize <= most,
+        "{len} bytes where {most} were announced"
+    );
+    assert!(
+        bytes[most..].iter().all(|b| *b == 0xa5),
+        "written behind the buffer"
+    );
     bytes.truncate(len as usize);
     Ok(bytes)
 }
@@ -151,14 +183,25 @@ impl<'a> App<'a> {
         let rows = lasting(rows);
         let (host, mut t, mut object) = (self.host, attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_CreateObject(self.session, t.as_mut_ptr(), n, &mut object)))?;
+        result(ck!(host.C_CreateObject(
+            self.session,
+            t.as_mut_ptr(),
+            n,
+            &mut object
+        )))?;
         Ok(object)
     }
 
     pub fn copy(&self, object: CK_OBJECT_HANDLE, rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
         let (host, mut t, mut copy) = (self.host, attributes(rows), 0);
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_CopyObject(self.session, object, t.as_mut_ptr(), n, &mut copy)))?;
+        result(ck!(host.C_CopyObject(
+            self.session,
+            object,
+            t.as_mut_ptr(),
+            n,
+            &mut copy
+        )))?;
         Ok(copy)
     }
 
@@ -170,7 +213,12 @@ impl<'a> App<'a> {
     pub fn set(&self, object: CK_OBJECT_HANDLE, rows: &Rows) -> Rv<()> {
         let (host, mut t) = (self.host, attributes(rows));
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_SetAttributeValue(self.session, object, t.as_mut_ptr(), n)))
+        result(ck!(host.C_SetAttributeValue(
+            self.session,
+            object,
+            t.as_mut_ptr(),
+            n
+        )))
     }
 
     pub fn get(&self, object: CK_OBJECT_HANDLE, kind: CK_ATTRIBUTE_TYPE) -> Rv<Vec<u8>> {
@@ -178,7 +226,11 @@ impl<'a> App<'a> {
         output(|at, len| {
             // SAFETY: `output`'s own variable.
             let len = unsafe { &mut *len };
-            let mut row = CK_ATTRIBUTE { type_: kind, pValue: at.cast(), ulValueLen: if at.is_null() { 0 } else { *len } };
+            let mut row = CK_ATTRIBUTE {
+                type_: kind,
+                pValue: at.cast(),
+                ulValueLen: if at.is_null() { 0 } else { *len },
+            };
             let rv = ck!(host.C_GetAttributeValue(self.session, object, &mut row, 1));
             *len = row.ulValueLen;
             rv
@@ -204,7 +256,12 @@ impl<'a> App<'a> {
         loop {
             // Few at a time, so that there are several calls.
             let (mut some, mut count) = ([0; 3], 0);
-            result(ck!(host.C_FindObjects(self.session, some.as_mut_ptr(), 3, &mut count)))?;
+            result(ck!(host.C_FindObjects(
+                self.session,
+                some.as_mut_ptr(),
+                3,
+                &mut count
+            )))?;
             if count == 0 {
                 break;
             }
@@ -218,26 +275,54 @@ impl<'a> App<'a> {
         let rows = lasting(rows);
         let (host, m, mut t, mut key) = (self.host, m.into(), attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_GenerateKey(self.session, &mut m.raw(), t.as_mut_ptr(), n, &mut key)))?;
+        result(ck!(host.C_GenerateKey(
+            self.session,
+            &mut m.raw(),
+            t.as_mut_ptr(),
+            n,
+            &mut key
+        )))?;
         Ok(key)
     }
 
     /// (public, private)
-    pub fn pair(&self, m: impl Into<Mech>, public: &Rows, private: &Rows) -> Rv<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
+    pub fn pair(
+        &self,
+        m: impl Into<Mech>,
+        public: &Rows,
+        private: &Rows,
+    ) -> Rv<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
         let (host, m, mut keys) = (self.host, m.into(), (0, 0));
         let (public, private) = (lasting(public), lasting(private));
         let (mut a, mut b) = (attributes(&public), attributes(&private));
-        let (at, n, bt, k) = (a.as_mut_ptr(), a.len() as CK_ULONG, b.as_mut_ptr(), b.len() as CK_ULONG);
-        result(ck!(host.C_GenerateKeyPair(self.session, &mut m.raw(), at, n, bt, k, &mut keys.0, &mut keys.1)))?;
+        let (at, n, bt, k) = (
+            a.as_mut_ptr(),
+            a.len() as CK_ULONG,
+            b.as_mut_ptr(),
+            b.len() as CK_ULONG,
+        );
+        result(ck!(host.C_GenerateKeyPair(
+            self.session,
+            &mut m.raw(),
+            at,
+            n,
+            bt,
+            k,
+            &mut keys.0,
+            &mut keys.1
+        )))?;
         Ok(keys)
     }
 
     /// A session key of random bytes, open to look at.
     pub fn secret(&self, key_type: CK_KEY_TYPE, value: &[u8]) -> CK_OBJECT_HANDLE {
         let flags = rows![CKA_SENSITIVE: false, CKA_EXTRACTABLE: true, CKA_DERIVE: true];
-        let mut rows = rows![; flags, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: key_type, CKA_VALUE: value];
+        let mut rows =
+            rows![; flags, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: key_type, CKA_VALUE: value];
         if matches!(key_type, CKK_AES | CKK_AES_XTS | CKK_DES3 | CKK_CHACHA20) {
-            rows.extend(rows![CKA_ENCRYPT: true, CKA_DECRYPT: true, CKA_WRAP: true, CKA_UNWRAP: true]);
+            rows.extend(
+                rows![CKA_ENCRYPT: true, CKA_DECRYPT: true, CKA_WRAP: true, CKA_UNWRAP: true],
+            );
         }
         self.create(&rows).unwrap()
     }
@@ -301,7 +386,13 @@ impl<'a> App<'a> {
         output(|out, len| ck!(host.C_Sign(self.session, at, n, out, len)))
     }
 
-    pub fn verify(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, data: &[u8], signature: &[u8]) -> Rv<()> {
+    pub fn verify(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        signature: &[u8],
+    ) -> Rv<()> {
         self.verify_init(m, key)?;
         let (host, (at, n), (sig, len)) = (self.host, input(data), input(signature));
         result(ck!(host.C_Verify(self.session, at, n, sig, len)))
@@ -314,30 +405,56 @@ impl<'a> App<'a> {
     }
 
     /// Encrypts in parts of `size` bytes.
-    pub fn encrypt_parts(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, data: &[u8], size: usize) -> Rv<Vec<u8>> {
+    pub fn encrypt_parts(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        size: usize,
+    ) -> Rv<Vec<u8>> {
         self.encrypt_init(m, key)?;
         let (host, mut all) = (self.host, Vec::new());
         for part in data.chunks(size) {
             let (at, n) = input(part);
-            all.extend(output(|out, len| ck!(host.C_EncryptUpdate(self.session, at, n, out, len)))?);
+            all.extend(output(|out, len| {
+                ck!(host.C_EncryptUpdate(self.session, at, n, out, len))
+            })?);
         }
-        all.extend(output(|out, len| ck!(host.C_EncryptFinal(self.session, out, len)))?);
+        all.extend(output(|out, len| {
+            ck!(host.C_EncryptFinal(self.session, out, len))
+        })?);
         Ok(all)
     }
 
     /// Decrypts in parts of `size` bytes.
-    pub fn decrypt_parts(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, data: &[u8], size: usize) -> Rv<Vec<u8>> {
+    pub fn decrypt_parts(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        size: usize,
+    ) -> Rv<Vec<u8>> {
         self.decrypt_init(m, key)?;
         let (host, mut all) = (self.host, Vec::new());
         for part in data.chunks(size) {
             let (at, n) = input(part);
-            all.extend(output(|out, len| ck!(host.C_DecryptUpdate(self.session, at, n, out, len)))?);
+            all.extend(output(|out, len| {
+                ck!(host.C_DecryptUpdate(self.session, at, n, out, len))
+            })?);
         }
-        all.extend(output(|out, len| ck!(host.C_DecryptFinal(self.session, out, len)))?);
+        all.extend(output(|out, len| {
+            ck!(host.C_DecryptFinal(self.session, out, len))
+        })?);
         Ok(all)
     }
 
-    pub fn sign_parts(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, data: &[u8], size: usize) -> Rv<Vec<u8>> {
+    pub fn sign_parts(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        size: usize,
+    ) -> Rv<Vec<u8>> {
         self.sign_init(m, key)?;
         let host = self.host;
         for part in data.chunks(size) {
@@ -347,7 +464,14 @@ impl<'a> App<'a> {
         output(|out, len| ck!(host.C_SignFinal(self.session, out, len)))
     }
 
-    pub fn verify_parts(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, data: &[u8], signature: &[u8], size: usize) -> Rv<()> {
+    pub fn verify_parts(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        signature: &[u8],
+        size: usize,
+    ) -> Rv<()> {
         self.verify_init(m, key)?;
         let host = self.host;
         for part in data.chunks(size) {
@@ -358,24 +482,57 @@ impl<'a> App<'a> {
         result(ck!(host.C_VerifyFinal(self.session, at, n)))
     }
 
-    pub fn wrap(&self, m: impl Into<Mech>, wrapping: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE) -> Rv<Vec<u8>> {
+    pub fn wrap(
+        &self,
+        m: impl Into<Mech>,
+        wrapping: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Rv<Vec<u8>> {
         let (host, m) = (self.host, m.into());
         output(|out, len| ck!(host.C_WrapKey(self.session, &mut m.raw(), wrapping, key, out, len)))
     }
 
-    pub fn unwrap(&self, m: impl Into<Mech>, key: CK_OBJECT_HANDLE, wrapped: &[u8], rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
+    pub fn unwrap(
+        &self,
+        m: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        wrapped: &[u8],
+        rows: &Rows,
+    ) -> Rv<CK_OBJECT_HANDLE> {
         let rows = lasting(rows);
-        let (host, m, mut t, mut new, (at, len)) = (self.host, m.into(), attributes(&rows), 0, input(wrapped));
+        let (host, m, mut t, mut new, (at, len)) =
+            (self.host, m.into(), attributes(&rows), 0, input(wrapped));
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_UnwrapKey(self.session, &mut m.raw(), key, at, len, t.as_mut_ptr(), n, &mut new)))?;
+        result(ck!(host.C_UnwrapKey(
+            self.session,
+            &mut m.raw(),
+            key,
+            at,
+            len,
+            t.as_mut_ptr(),
+            n,
+            &mut new
+        )))?;
         Ok(new)
     }
 
-    pub fn derive(&self, m: impl Into<Mech>, base: CK_OBJECT_HANDLE, rows: &Rows) -> Rv<CK_OBJECT_HANDLE> {
+    pub fn derive(
+        &self,
+        m: impl Into<Mech>,
+        base: CK_OBJECT_HANDLE,
+        rows: &Rows,
+    ) -> Rv<CK_OBJECT_HANDLE> {
         let rows = lasting(rows);
         let (host, m, mut t, mut new) = (self.host, m.into(), attributes(&rows), 0);
         let n = t.len() as CK_ULONG;
-        result(ck!(host.C_DeriveKey(self.session, &mut m.raw(), base, t.as_mut_ptr(), n, &mut new)))?;
+        result(ck!(host.C_DeriveKey(
+            self.session,
+            &mut m.raw(),
+            base,
+            t.as_mut_ptr(),
+            n,
+            &mut new
+        )))?;
         Ok(new)
     }
 
@@ -412,8 +569,17 @@ impl<'a> App<'a> {
 
 /// Opens a session.
 pub fn open(host: &Host, slot: CK_SLOT_ID, write: bool) -> Rv<App<'_>> {
-    let (mut session, flags) = (0, CKF_SERIAL_SESSION | if write { CKF_RW_SESSION } else { 0 });
-    result(ck!(host.C_OpenSession(slot, flags, null_mut(), None, &mut session)))?;
+    let (mut session, flags) = (
+        0,
+        CKF_SERIAL_SESSION | if write { CKF_RW_SESSION } else { 0 },
+    );
+    result(ck!(host.C_OpenSession(
+        slot,
+        flags,
+        null_mut(),
+        None,
+        &mut session
+    )))?;
     Ok(App { host, session })
 }
 
@@ -442,7 +608,10 @@ pub fn user(host: &Host) -> (CK_SLOT_ID, App<'_>) {
         let (slot, session) = host.logged_in();
         return (slot, App { host, session });
     };
-    let personality = Personality::all().into_iter().find(|p| p.name == name).expect("a personality");
+    let personality = Personality::all()
+        .into_iter()
+        .find(|p| p.name == name)
+        .expect("a personality");
     // It ends with the process.
     let (server, slot, app) = served(host, personality);
     Box::leak(Box::new(server));
@@ -452,5 +621,9 @@ pub fn user(host: &Host) -> (CK_SLOT_ID, App<'_>) {
 /// The template of a new object: of the token's, where it does not say and the tests are about servers.
 fn lasting(rows: &Rows) -> Rows {
     let said = rows.iter().any(|row| row.0 == CKA_TOKEN) || std::env::var_os(SERVER).is_none();
-    if said { rows.clone() } else { rows![; rows, CKA_TOKEN: true] }
+    if said {
+        rows.clone()
+    } else {
+        rows![; rows, CKA_TOKEN: true]
+    }
 }

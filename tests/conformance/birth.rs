@@ -19,11 +19,21 @@ struct Birth {
 const NONE: CK_MECHANISM_TYPE = CK_UNAVAILABLE_INFORMATION;
 
 fn made(mechanism: CK_MECHANISM_TYPE, always_sensitive: bool, never_extractable: bool) -> Birth {
-    Birth { local: true, mechanism, always_sensitive, never_extractable }
+    Birth {
+        local: true,
+        mechanism,
+        always_sensitive,
+        never_extractable,
+    }
 }
 
 fn come(always_sensitive: bool, never_extractable: bool) -> Birth {
-    Birth { local: false, mechanism: NONE, always_sensitive, never_extractable }
+    Birth {
+        local: false,
+        mechanism: NONE,
+        always_sensitive,
+        never_extractable,
+    }
 }
 
 fn birth(app: App<'_>, key: CK_OBJECT_HANDLE) -> Birth {
@@ -50,7 +60,11 @@ fn ways<'a>(app: App<'a>, keys: &Keys, sensitive: bool, extractable: bool) -> Ve
     let guard = guard(sensitive, extractable);
     let mut ways: Vec<Way<'a>> = Vec::new();
     let mut way = |name: &str, make: Make<'a>, birth| {
-        ways.push((format!("{name}, sensitive {sensitive}, extractable {extractable}"), make, birth));
+        ways.push((
+            format!("{name}, sensitive {sensitive}, extractable {extractable}"),
+            make,
+            birth,
+        ));
     };
     let (always, never) = (sensitive, !extractable);
     let with = |extra: &Rows| {
@@ -59,24 +73,46 @@ fn ways<'a>(app: App<'a>, keys: &Keys, sensitive: bool, extractable: bool) -> Ve
     };
 
     let length = with(&rows![CKA_VALUE_LEN: 16]);
-    for kind in [CKM_AES_KEY_GEN, CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_KEY_GEN, CKM_PKCS5_PBKD2] {
+    for kind in [
+        CKM_AES_KEY_GEN,
+        CKM_GENERIC_SECRET_KEY_GEN,
+        CKM_SHA256_KEY_GEN,
+        CKM_PKCS5_PBKD2,
+    ] {
         let (m, length) = (usual(kind, keys), length.clone());
-        way("generate", Box::new(move |rows| app.generate(m.clone(), &length(rows))), made(kind, always, never));
+        way(
+            "generate",
+            Box::new(move |rows| app.generate(m.clone(), &length(rows))),
+            made(kind, always, never),
+        );
     }
-    for (kind, public) in
-        [(CKM_EC_KEY_PAIR_GEN, rows![CKA_EC_PARAMS: P256]), (CKM_RSA_PKCS_KEY_PAIR_GEN, rows![CKA_MODULUS_BITS: 1024])]
-    {
+    for (kind, public) in [
+        (CKM_EC_KEY_PAIR_GEN, rows![CKA_EC_PARAMS: P256]),
+        (CKM_RSA_PKCS_KEY_PAIR_GEN, rows![CKA_MODULUS_BITS: 1024]),
+    ] {
         let (private, half) = (with(&rows![]), public.clone());
         let make = move |rows: &Rows| Ok(app.pair(kind, &half, &private(rows))?.1);
         way("private half", Box::new(make), made(kind, always, never));
-        let make = move |rows: &Rows| Ok(app.pair(kind, &[public.clone(), rows.clone()].concat(), &rows![])?.0);
+        let make = move |rows: &Rows| {
+            Ok(app
+                .pair(kind, &[public.clone(), rows.clone()].concat(), &rows![])?
+                .0)
+        };
         way("public half", Box::new(make), made(kind, false, false));
     }
 
-    let secret = with(&rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES, CKA_VALUE: &[9; 16]]);
-    way("create", Box::new(move |rows| app.create(&secret(rows))), come(false, false));
+    let secret =
+        with(&rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES, CKA_VALUE: &[9; 16]]);
+    way(
+        "create",
+        Box::new(move |rows| app.create(&secret(rows))),
+        come(false, false),
+    );
     let typed = with(&rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES]);
-    let (kek, wrapped) = (keys.aes, app.wrap(CKM_AES_KEY_WRAP, keys.aes, keys.aes).unwrap());
+    let (kek, wrapped) = (
+        keys.aes,
+        app.wrap(CKM_AES_KEY_WRAP, keys.aes, keys.aes).unwrap(),
+    );
     let make = move |rows: &Rows| app.unwrap(CKM_AES_KEY_WRAP, kek, &wrapped, &typed(rows));
     way("unwrap", Box::new(make), come(false, false));
 
@@ -85,25 +121,55 @@ fn ways<'a>(app: App<'a>, keys: &Keys, sensitive: bool, extractable: bool) -> Ve
         CKM_GENERIC_SECRET_KEY_GEN,
         &rows![CKA_VALUE_LEN: 32, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false, CKA_DERIVE: true],
     );
-    for (name, base, spotless) in [("closed", closed.unwrap(), true), ("open", keys.generic, false)] {
-        for kind in [CKM_HKDF_DERIVE, CKM_SP800_108_COUNTER_KDF, CKM_SHA256_KEY_DERIVATION] {
+    for (name, base, spotless) in [
+        ("closed", closed.unwrap(), true),
+        ("open", keys.generic, false),
+    ] {
+        for kind in [
+            CKM_HKDF_DERIVE,
+            CKM_SP800_108_COUNTER_KDF,
+            CKM_SHA256_KEY_DERIVATION,
+        ] {
             let (m, length) = (usual(kind, keys), length.clone());
             let make = move |rows: &Rows| app.derive(m.clone(), base, &length(rows));
-            way(&format!("derive from {name}"), Box::new(make), come(spotless && always, spotless && never));
+            way(
+                &format!("derive from {name}"),
+                Box::new(make),
+                come(spotless && always, spotless && never),
+            );
         }
     }
     // A piece of a key is as guarded as the key; only from the open one all is allowed.
     if !sensitive && extractable {
-        let (m, length, base) = (Mech::with::<CK_ULONG>(CKM_EXTRACT_KEY_FROM_KEY, 0), length.clone(), keys.generic);
-        way("extract", Box::new(move |rows| app.derive(m.clone(), base, &length(rows))), come(false, false));
+        let (m, length, base) = (
+            Mech::with::<CK_ULONG>(CKM_EXTRACT_KEY_FROM_KEY, 0),
+            length.clone(),
+            keys.generic,
+        );
+        way(
+            "extract",
+            Box::new(move |rows| app.derive(m.clone(), base, &length(rows))),
+            come(false, false),
+        );
     }
 
     // A copy is what it was copied from, whatever it is guarded by from now on.
     for (born_sensitive, born_extractable) in [(false, true), (sensitive, extractable)] {
-        let born = [rows![CKA_VALUE_LEN: 16], self::guard(born_sensitive, born_extractable)].concat();
-        let (source, stricter) = (app.generate(CKM_AES_KEY_GEN, &born).unwrap(), with(&rows![]));
+        let born = [
+            rows![CKA_VALUE_LEN: 16],
+            self::guard(born_sensitive, born_extractable),
+        ]
+        .concat();
+        let (source, stricter) = (
+            app.generate(CKM_AES_KEY_GEN, &born).unwrap(),
+            with(&rows![]),
+        );
         let make = move |rows: &Rows| app.copy(source, &stricter(rows));
-        way("copy", Box::new(make), made(CKM_AES_KEY_GEN, born_sensitive, !born_extractable));
+        way(
+            "copy",
+            Box::new(make),
+            made(CKM_AES_KEY_GEN, born_sensitive, !born_extractable),
+        );
     }
     ways
 }
@@ -114,7 +180,8 @@ fn a_key_says_how_it_was_born() {
         let (_, app) = user(host);
         let keys = Keys::new(app);
         let mut stored = Vec::new();
-        for (sensitive, extractable) in [(false, true), (true, true), (true, false), (false, false)] {
+        for (sensitive, extractable) in [(false, true), (true, true), (true, false), (false, false)]
+        {
             for (name, make, wanted) in ways(app, &keys, sensitive, extractable) {
                 let label = format!("{} {name}", stored.len());
                 for rows in [rows![], rows![CKA_TOKEN: true, CKA_LABEL: label.as_bytes()]] {
@@ -140,7 +207,12 @@ fn a_key_says_how_it_was_born() {
 fn nobody_says_of_a_key_how_it_was_born() {
     alone(|host| {
         let (_, app) = user(host);
-        let key = app.generate(CKM_AES_KEY_GEN, &[rows![CKA_VALUE_LEN: 16], guard(false, true)].concat()).unwrap();
+        let key = app
+            .generate(
+                CKM_AES_KEY_GEN,
+                &[rows![CKA_VALUE_LEN: 16], guard(false, true)].concat(),
+            )
+            .unwrap();
         // What it does not say, and what nobody may say for it.
         for other in [
             rows![CKA_LOCAL: false],
@@ -149,7 +221,10 @@ fn nobody_says_of_a_key_how_it_was_born() {
             rows![CKA_KEY_GEN_MECHANISM: CKM_DES3_KEY_GEN],
         ] {
             let rows = [rows![CKA_VALUE_LEN: 16], other.clone()].concat();
-            assert_eq!(app.generate(CKM_AES_KEY_GEN, &rows), Err(CKR_ATTRIBUTE_READ_ONLY));
+            assert_eq!(
+                app.generate(CKM_AES_KEY_GEN, &rows),
+                Err(CKR_ATTRIBUTE_READ_ONLY)
+            );
             assert_eq!(app.set(key, &other), Err(CKR_ATTRIBUTE_READ_ONLY));
             assert_eq!(app.copy(key, &other), Err(CKR_ATTRIBUTE_READ_ONLY));
         }
@@ -165,30 +240,60 @@ fn allowed_mechanisms_bind_every_key() {
     alone(|host| {
         let (_, app) = user(host);
         let keys = Keys::new(app);
-        let only = [CKM_AES_ECB.to_ne_bytes(), CKM_AES_CMAC.to_ne_bytes(), CKM_SHA256_KEY_DERIVATION.to_ne_bytes()].concat();
+        let only = [
+            CKM_AES_ECB.to_ne_bytes(),
+            CKM_AES_CMAC.to_ne_bytes(),
+            CKM_SHA256_KEY_DERIVATION.to_ne_bytes(),
+        ]
+        .concat();
         for token in [false, true] {
             let bound = rows![CKA_ALLOWED_MECHANISMS: &only[..], CKA_TOKEN: token, CKA_DERIVE: true, CKA_EXTRACTABLE: true];
             let typed = rows![; bound, CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES];
             let wrapped = app.wrap(CKM_AES_KEY_WRAP, keys.aes, keys.aes).unwrap();
             let created = app.create(&rows![; typed, CKA_VALUE: &[4; 16]]).unwrap();
             let births = [
-                app.generate(CKM_AES_KEY_GEN, &rows![; bound, CKA_VALUE_LEN: 16]).unwrap(),
+                app.generate(CKM_AES_KEY_GEN, &rows![; bound, CKA_VALUE_LEN: 16])
+                    .unwrap(),
                 created,
-                app.unwrap(CKM_AES_KEY_WRAP, keys.aes, &wrapped, &typed).unwrap(),
-                app.derive(CKM_SHA256_KEY_DERIVATION, keys.generic, &rows![; typed, CKA_VALUE_LEN: 16]).unwrap(),
+                app.unwrap(CKM_AES_KEY_WRAP, keys.aes, &wrapped, &typed)
+                    .unwrap(),
+                app.derive(
+                    CKM_SHA256_KEY_DERIVATION,
+                    keys.generic,
+                    &rows![; typed, CKA_VALUE_LEN: 16],
+                )
+                .unwrap(),
                 app.copy(created, &rows![CKA_TOKEN: !token]).unwrap(),
             ];
             for key in births {
-                assert_eq!(app.get(key, CKA_ALLOWED_MECHANISMS).as_deref(), Ok(&only[..]));
-                assert!(app.encrypt(CKM_AES_ECB, key, &[0; 16]).is_ok() && app.sign(CKM_AES_CMAC, key, b"x").is_ok());
+                assert_eq!(
+                    app.get(key, CKA_ALLOWED_MECHANISMS).as_deref(),
+                    Ok(&only[..])
+                );
+                assert!(
+                    app.encrypt(CKM_AES_ECB, key, &[0; 16]).is_ok()
+                        && app.sign(CKM_AES_CMAC, key, b"x").is_ok()
+                );
                 let generic = rows![CKA_CLASS: CKO_SECRET_KEY, CKA_VALUE_LEN: 16];
                 assert!(app.derive(CKM_SHA256_KEY_DERIVATION, key, &generic).is_ok());
                 let iv = Mech::iv(CKM_AES_CBC, &[0; 16]);
-                assert_eq!(app.encrypt_init(iv.clone(), key), Err(CKR_MECHANISM_INVALID));
+                assert_eq!(
+                    app.encrypt_init(iv.clone(), key),
+                    Err(CKR_MECHANISM_INVALID)
+                );
                 assert_eq!(app.decrypt_init(iv, key), Err(CKR_MECHANISM_INVALID));
-                assert_eq!(app.sign_init(Mech::with::<CK_ULONG>(CKM_AES_CMAC_GENERAL, 8), key), Err(CKR_MECHANISM_INVALID));
-                assert_eq!(app.wrap(CKM_AES_KEY_WRAP, key, keys.aes), Err(CKR_MECHANISM_INVALID));
-                assert_eq!(app.derive(CKM_SHA512_KEY_DERIVATION, key, &generic), Err(CKR_MECHANISM_INVALID));
+                assert_eq!(
+                    app.sign_init(Mech::with::<CK_ULONG>(CKM_AES_CMAC_GENERAL, 8), key),
+                    Err(CKR_MECHANISM_INVALID)
+                );
+                assert_eq!(
+                    app.wrap(CKM_AES_KEY_WRAP, key, keys.aes),
+                    Err(CKR_MECHANISM_INVALID)
+                );
+                assert_eq!(
+                    app.derive(CKM_SHA512_KEY_DERIVATION, key, &generic),
+                    Err(CKR_MECHANISM_INVALID)
+                );
             }
         }
         host.finalize();

@@ -55,18 +55,56 @@ fn templates_that_cannot_be() {
     alone(|host| {
         let (_, app) = user(host);
         for (name, good) in every_class() {
-            let made = app.create(&good).unwrap_or_else(|rv| panic!("{name}: {rv:#x}"));
+            let made = app
+                .create(&good)
+                .unwrap_or_else(|rv| panic!("{name}: {rv:#x}"));
             app.destroy(made).unwrap();
             let cases: Vec<(&str, Rows, &[CK_RV])> = vec![
-                ("unknown", vec![(0x7777, vec![1])], &[CKR_ATTRIBUTE_TYPE_INVALID]),
-                ("unknown, vendor's", vec![(CKA_VENDOR_DEFINED | 0x77, vec![1])], &[CKR_ATTRIBUTE_TYPE_INVALID]),
-                ("another class", rows![CKA_CLASS: CKO_HW_FEATURE], &[CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_VALUE_INVALID]),
-                ("wide flag", vec![(CKA_TOKEN, vec![0, 0, 0, 0])], &[CKR_ATTRIBUTE_VALUE_INVALID]),
-                ("no flag", vec![(CKA_TOKEN, vec![])], &[CKR_ATTRIBUTE_VALUE_INVALID]),
-                ("narrow class", vec![(CKA_CLASS, vec![0])], &[CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_VALUE_INVALID]),
-                ("unique id", rows![CKA_UNIQUE_ID: b"mine"], &[CKR_ATTRIBUTE_TYPE_INVALID]),
-                ("two labels", rows![CKA_LABEL: b"a", CKA_LABEL: b"b"], &[CKR_TEMPLATE_INCONSISTENT]),
-                ("oversized", rows![CKA_LABEL: vec![b'x'; 1 << 20]], &[CKR_ATTRIBUTE_VALUE_INVALID]),
+                (
+                    "unknown",
+                    vec![(0x7777, vec![1])],
+                    &[CKR_ATTRIBUTE_TYPE_INVALID],
+                ),
+                (
+                    "unknown, vendor's",
+                    vec![(CKA_VENDOR_DEFINED | 0x77, vec![1])],
+                    &[CKR_ATTRIBUTE_TYPE_INVALID],
+                ),
+                (
+                    "another class",
+                    rows![CKA_CLASS: CKO_HW_FEATURE],
+                    &[CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_VALUE_INVALID],
+                ),
+                (
+                    "wide flag",
+                    vec![(CKA_TOKEN, vec![0, 0, 0, 0])],
+                    &[CKR_ATTRIBUTE_VALUE_INVALID],
+                ),
+                (
+                    "no flag",
+                    vec![(CKA_TOKEN, vec![])],
+                    &[CKR_ATTRIBUTE_VALUE_INVALID],
+                ),
+                (
+                    "narrow class",
+                    vec![(CKA_CLASS, vec![0])],
+                    &[CKR_TEMPLATE_INCONSISTENT, CKR_ATTRIBUTE_VALUE_INVALID],
+                ),
+                (
+                    "unique id",
+                    rows![CKA_UNIQUE_ID: b"mine"],
+                    &[CKR_ATTRIBUTE_TYPE_INVALID],
+                ),
+                (
+                    "two labels",
+                    rows![CKA_LABEL: b"a", CKA_LABEL: b"b"],
+                    &[CKR_TEMPLATE_INCONSISTENT],
+                ),
+                (
+                    "oversized",
+                    rows![CKA_LABEL: vec![b'x'; 1 << 20]],
+                    &[CKR_ATTRIBUTE_VALUE_INVALID],
+                ),
             ];
             for (fault, rows, rvs) in cases {
                 let mut bad = good.clone();
@@ -74,15 +112,26 @@ fn templates_that_cannot_be() {
                 let rv = app.create(&bad).expect_err(name);
                 assert!(rvs.contains(&rv), "{name}, {fault}: {rv:#x}");
             }
-            assert!(app.create(&rows![; good, CKA_LABEL: b"twice", CKA_LABEL: b"twice"]).is_ok(), "{name}: the same twice");
+            assert!(
+                app.create(&rows![; good, CKA_LABEL: b"twice", CKA_LABEL: b"twice"])
+                    .is_ok(),
+                "{name}: the same twice"
+            );
             if good.iter().any(|row| row.0 == CKA_KEY_TYPE) {
                 for (kind, value) in [
                     (CKA_LOCAL, true.then_some(vec![CK_TRUE]).unwrap()),
-                    (CKA_KEY_GEN_MECHANISM, CKM_AES_KEY_GEN.to_ne_bytes().to_vec()),
+                    (
+                        CKA_KEY_GEN_MECHANISM,
+                        CKM_AES_KEY_GEN.to_ne_bytes().to_vec(),
+                    ),
                 ] {
                     let mut bad = good.clone();
                     bad.push((kind, value));
-                    assert_eq!(app.create(&bad), Err(CKR_ATTRIBUTE_READ_ONLY), "{name}: {kind:#x}");
+                    assert_eq!(
+                        app.create(&bad),
+                        Err(CKR_ATTRIBUTE_READ_ONLY),
+                        "{name}: {kind:#x}"
+                    );
                 }
             }
             // Every row is needed, but for what a data object may leave out.
@@ -92,21 +141,48 @@ fn templates_that_cannot_be() {
                 let optional = good[0].1 == CKO_DATA.to_ne_bytes() && kind != CKA_CLASS;
                 match app.create(&bad) {
                     Ok(_) => assert!(optional, "{name} without {kind:#x}"),
-                    Err(rv) => assert!(!optional && rv == CKR_TEMPLATE_INCOMPLETE, "{name} without {kind:#x}: {rv:#x}"),
+                    Err(rv) => assert!(
+                        !optional && rv == CKR_TEMPLATE_INCOMPLETE,
+                        "{name} without {kind:#x}: {rv:#x}"
+                    ),
                 }
             }
         }
         assert_eq!(app.create(&rows![]), Err(CKR_TEMPLATE_INCOMPLETE));
         // Values that are no keys.
-        let aes_of = |n| app.create(&rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES, CKA_VALUE: vec![1; n]]);
+        let aes_of = |n| {
+            app.create(
+                &rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_AES, CKA_VALUE: vec![1; n]],
+            )
+        };
         for n in [0, 1, 15, 17, 31, 33, 64] {
-            assert_eq!(aes_of(n), Err(CKR_ATTRIBUTE_VALUE_INVALID), "AES of {n} bytes");
+            assert_eq!(
+                aes_of(n),
+                Err(CKR_ATTRIBUTE_VALUE_INVALID),
+                "AES of {n} bytes"
+            );
         }
         let with = |base: Rows, kind, value: &[u8]| {
-            let changed = base.into_iter().map(|(k, v)| if k == kind { (k, value.to_vec()) } else { (k, v) }).collect();
-            app.create(&changed).err().unwrap_or_else(|| panic!("{kind:#x} of {value:x?} is taken for a key"))
+            let changed = base
+                .into_iter()
+                .map(|(k, v)| {
+                    if k == kind {
+                        (k, value.to_vec())
+                    } else {
+                        (k, v)
+                    }
+                })
+                .collect();
+            app.create(&changed)
+                .err()
+                .unwrap_or_else(|| panic!("{kind:#x} of {value:x?} is taken for a key"))
         };
-        let bad_value = |rv| assert!([CKR_ATTRIBUTE_VALUE_INVALID, CKR_TEMPLATE_INCONSISTENT].contains(&rv), "{rv:#x}");
+        let bad_value = |rv| {
+            assert!(
+                [CKR_ATTRIBUTE_VALUE_INVALID, CKR_TEMPLATE_INCONSISTENT].contains(&rv),
+                "{rv:#x}"
+            )
+        };
         for point in [&b""[..], &POINT[..40], &[4; 67], &[0; 65]] {
             bad_value(with(ec_public(), CKA_EC_POINT, point));
         }
@@ -115,7 +191,15 @@ fn templates_that_cannot_be() {
         }
         for params in [&b""[..], b"\x06\x03\x2a\x03\x04", b"garbage"] {
             let rv = with(ec_public(), CKA_EC_PARAMS, params);
-            assert!([CKR_CURVE_NOT_SUPPORTED, CKR_DOMAIN_PARAMS_INVALID, CKR_ATTRIBUTE_VALUE_INVALID].contains(&rv), "{rv:#x}");
+            assert!(
+                [
+                    CKR_CURVE_NOT_SUPPORTED,
+                    CKR_DOMAIN_PARAMS_INVALID,
+                    CKR_ATTRIBUTE_VALUE_INVALID
+                ]
+                .contains(&rv),
+                "{rv:#x}"
+            );
         }
         for modulus in [&b""[..], &[0; 256], b"\x03"] {
             bad_value(with(rsa_public(), CKA_MODULUS, modulus));
@@ -124,10 +208,15 @@ fn templates_that_cannot_be() {
             bad_value(with(rsa_public(), CKA_PUBLIC_EXPONENT, exponent));
         }
         let certificate = rows![CKA_CLASS: CKO_CERTIFICATE, CKA_CERTIFICATE_TYPE: CKC_X_509, CKA_VALUE: b"no DER"];
-        assert_eq!(app.create(&rows![; certificate, CKA_SUBJECT: b""]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+        assert_eq!(
+            app.create(&rows![; certificate, CKA_SUBJECT: b""]),
+            Err(CKR_ATTRIBUTE_VALUE_INVALID)
+        );
         // A token keeps what it cannot read, when it is told whose it is.
         for kept in [true, false] {
-            let named = app.create(&rows![; certificate, CKA_SUBJECT: b"0\0", CKA_TOKEN: kept]).unwrap();
+            let named = app
+                .create(&rows![; certificate, CKA_SUBJECT: b"0\0", CKA_TOKEN: kept])
+                .unwrap();
             assert_eq!(app.get(named, CKA_VALUE).unwrap(), b"no DER");
             assert_eq!(app.get(named, CKA_SUBJECT).unwrap(), b"0\0");
         }
@@ -141,44 +230,147 @@ fn templates_of_generated_keys_that_cannot_be() {
         let (_, app) = user(host);
         let cases: Vec<(&str, Rows, CK_RV)> = vec![
             ("no length", rows![], CKR_TEMPLATE_INCOMPLETE),
-            ("another class", rows![CKA_VALUE_LEN: 16, CKA_CLASS: CKO_DATA], CKR_TEMPLATE_INCONSISTENT),
-            ("another type", rows![CKA_VALUE_LEN: 16, CKA_KEY_TYPE: CKK_DES3], CKR_TEMPLATE_INCONSISTENT),
-            ("a value", rows![CKA_VALUE_LEN: 16, CKA_VALUE: &[0; 16]], CKR_TEMPLATE_INCONSISTENT),
-            ("a length of 0", rows![CKA_VALUE_LEN: 0], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("a length of 17", rows![CKA_VALUE_LEN: 17], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("a length in bits", rows![CKA_VALUE_LEN: 256], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("a huge length", rows![CKA_VALUE_LEN: CK_ULONG::MAX], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("half a length", vec![(CKA_VALUE_LEN, vec![16, 0, 0, 0])], CKR_ATTRIBUTE_VALUE_INVALID),
-            ("a modulus", rows![CKA_VALUE_LEN: 16, CKA_MODULUS: b"1"], CKR_TEMPLATE_INCONSISTENT),
-            ("local", rows![CKA_VALUE_LEN: 16, CKA_LOCAL: true], CKR_ATTRIBUTE_READ_ONLY),
-            ("always sensitive", rows![CKA_VALUE_LEN: 16, CKA_ALWAYS_SENSITIVE: true], CKR_ATTRIBUTE_READ_ONLY),
-            ("never extractable", rows![CKA_VALUE_LEN: 16, CKA_NEVER_EXTRACTABLE: true], CKR_ATTRIBUTE_READ_ONLY),
-            ("trusted by a user", rows![CKA_VALUE_LEN: 16, CKA_TRUSTED: true], CKR_ATTRIBUTE_READ_ONLY),
+            (
+                "another class",
+                rows![CKA_VALUE_LEN: 16, CKA_CLASS: CKO_DATA],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "another type",
+                rows![CKA_VALUE_LEN: 16, CKA_KEY_TYPE: CKK_DES3],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "a value",
+                rows![CKA_VALUE_LEN: 16, CKA_VALUE: &[0; 16]],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "a length of 0",
+                rows![CKA_VALUE_LEN: 0],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "a length of 17",
+                rows![CKA_VALUE_LEN: 17],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "a length in bits",
+                rows![CKA_VALUE_LEN: 256],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "a huge length",
+                rows![CKA_VALUE_LEN: CK_ULONG::MAX],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "half a length",
+                vec![(CKA_VALUE_LEN, vec![16, 0, 0, 0])],
+                CKR_ATTRIBUTE_VALUE_INVALID,
+            ),
+            (
+                "a modulus",
+                rows![CKA_VALUE_LEN: 16, CKA_MODULUS: b"1"],
+                CKR_TEMPLATE_INCONSISTENT,
+            ),
+            (
+                "local",
+                rows![CKA_VALUE_LEN: 16, CKA_LOCAL: true],
+                CKR_ATTRIBUTE_READ_ONLY,
+            ),
+            (
+                "always sensitive",
+                rows![CKA_VALUE_LEN: 16, CKA_ALWAYS_SENSITIVE: true],
+                CKR_ATTRIBUTE_READ_ONLY,
+            ),
+            (
+                "never extractable",
+                rows![CKA_VALUE_LEN: 16, CKA_NEVER_EXTRACTABLE: true],
+                CKR_ATTRIBUTE_READ_ONLY,
+            ),
+            (
+                "trusted by a user",
+                rows![CKA_VALUE_LEN: 16, CKA_TRUSTED: true],
+                CKR_ATTRIBUTE_READ_ONLY,
+            ),
         ];
         for (name, rows, rv) in cases {
             assert_eq!(app.generate(CKM_AES_KEY_GEN, &rows), Err(rv), "{name}");
         }
         for bits in [0, 1, 512, 1 << 20, CK_ULONG::MAX] {
-            let rv = app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![CKA_MODULUS_BITS: bits], &rows![]).unwrap_err();
+            let rv = app
+                .pair(
+                    CKM_RSA_PKCS_KEY_PAIR_GEN,
+                    &rows![CKA_MODULUS_BITS: bits],
+                    &rows![],
+                )
+                .unwrap_err();
             assert_eq!(rv, CKR_ATTRIBUTE_VALUE_INVALID, "RSA of {bits} bits");
         }
-        let pair = |kind, public: &Rows, private: &Rows| app.pair(kind, public, private).unwrap_err();
+        let pair =
+            |kind, public: &Rows, private: &Rows| app.pair(kind, public, private).unwrap_err();
         let bits = rows![CKA_MODULUS_BITS: 2048];
-        assert_eq!(pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![], &rows![]), CKR_TEMPLATE_INCOMPLETE);
-        for exponent in [&b""[..], b"\x00", b"\x01", b"\x02", b"\x01\x00\x00", &[0xff; 64]] {
-            let rv = pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![; bits, CKA_PUBLIC_EXPONENT: exponent], &rows![]);
+        assert_eq!(
+            pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![], &rows![]),
+            CKR_TEMPLATE_INCOMPLETE
+        );
+        for exponent in [
+            &b""[..],
+            b"\x00",
+            b"\x01",
+            b"\x02",
+            b"\x01\x00\x00",
+            &[0xff; 64],
+        ] {
+            let rv = pair(
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                &rows![; bits, CKA_PUBLIC_EXPONENT: exponent],
+                &rows![],
+            );
             assert_eq!(rv, CKR_ATTRIBUTE_VALUE_INVALID, "{exponent:?}");
         }
-        assert_eq!(pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &bits, &rows![CKA_MODULUS_BITS: 2048]), CKR_TEMPLATE_INCONSISTENT);
-        assert_eq!(pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &bits, &rows![CKA_CLASS: CKO_PUBLIC_KEY]), CKR_TEMPLATE_INCONSISTENT);
-        assert_eq!(pair(CKM_EC_KEY_PAIR_GEN, &rows![], &rows![]), CKR_TEMPLATE_INCOMPLETE);
-        for params in [&b""[..], b"\x06\x03\x2a\x03\x04", b"garbage", b"\x06\x03\x2b\x65\x70"] {
+        assert_eq!(
+            pair(
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                &bits,
+                &rows![CKA_MODULUS_BITS: 2048]
+            ),
+            CKR_TEMPLATE_INCONSISTENT
+        );
+        assert_eq!(
+            pair(
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                &bits,
+                &rows![CKA_CLASS: CKO_PUBLIC_KEY]
+            ),
+            CKR_TEMPLATE_INCONSISTENT
+        );
+        assert_eq!(
+            pair(CKM_EC_KEY_PAIR_GEN, &rows![], &rows![]),
+            CKR_TEMPLATE_INCOMPLETE
+        );
+        for params in [
+            &b""[..],
+            b"\x06\x03\x2a\x03\x04",
+            b"garbage",
+            b"\x06\x03\x2b\x65\x70",
+        ] {
             let rv = pair(CKM_EC_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: params], &rows![]);
-            let known =
-                [CKR_CURVE_NOT_SUPPORTED, CKR_DOMAIN_PARAMS_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CKR_TEMPLATE_INCONSISTENT];
+            let known = [
+                CKR_CURVE_NOT_SUPPORTED,
+                CKR_DOMAIN_PARAMS_INVALID,
+                CKR_ATTRIBUTE_VALUE_INVALID,
+                CKR_TEMPLATE_INCONSISTENT,
+            ];
             assert!(known.contains(&rv), "{params:?}: {rv:#x}");
         }
-        assert_eq!(app.find(&rows![]), Ok(vec![]), "nothing is left of all that");
+        assert_eq!(
+            app.find(&rows![]),
+            Ok(vec![]),
+            "nothing is left of all that"
+        );
         host.finalize();
     });
 }
@@ -188,20 +380,52 @@ fn what_a_made_key_says_of_itself() {
     alone(|host| {
         let (_, app) = user(host);
         for token in [false, true] {
-            let made = app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 32, CKA_TOKEN: token]).unwrap();
+            let made = app
+                .generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 32, CKA_TOKEN: token])
+                .unwrap();
             let open = rows![CKA_VALUE_LEN: 32, CKA_TOKEN: token, CKA_SENSITIVE: false, CKA_EXTRACTABLE: true];
             let opened = app.generate(CKM_AES_KEY_GEN, &open).unwrap();
-            let given = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false]).unwrap();
+            let given = app
+                .create(
+                    &rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false],
+                )
+                .unwrap();
             let brought = app.create(&rows![; aes(), CKA_TOKEN: token]).unwrap();
-            let closed = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true]).unwrap();
+            let closed = app
+                .create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: true])
+                .unwrap();
             // (object, local, sensitive, always, extractable, never, made by)
             for (key, local, sensitive, always, extractable, never, by) in [
                 (made, true, true, true, false, true, CKM_AES_KEY_GEN),
                 (opened, true, false, false, true, false, CKM_AES_KEY_GEN),
-                (given, false, true, false, false, false, CK_UNAVAILABLE_INFORMATION),
+                (
+                    given,
+                    false,
+                    true,
+                    false,
+                    false,
+                    false,
+                    CK_UNAVAILABLE_INFORMATION,
+                ),
                 // Of what was brought for this session no secret is made, unless the template says so.
-                (brought, false, token, false, !token, false, CK_UNAVAILABLE_INFORMATION),
-                (closed, false, true, false, false, false, CK_UNAVAILABLE_INFORMATION),
+                (
+                    brought,
+                    false,
+                    token,
+                    false,
+                    !token,
+                    false,
+                    CK_UNAVAILABLE_INFORMATION,
+                ),
+                (
+                    closed,
+                    false,
+                    true,
+                    false,
+                    false,
+                    false,
+                    CK_UNAVAILABLE_INFORMATION,
+                ),
             ] {
                 assert_eq!(app.flag(key, CKA_TOKEN), token);
                 assert!(app.flag(key, CKA_PRIVATE));
@@ -216,11 +440,21 @@ fn what_a_made_key_says_of_itself() {
                 assert!(value.is_ok() || value == Err(CKR_ATTRIBUTE_SENSITIVE));
             }
             // Every attribute of its class is there.
-            for kind in [CKA_LABEL, CKA_ID, CKA_START_DATE, CKA_END_DATE, CKA_CHECK_VALUE, CKA_UNIQUE_ID] {
+            for kind in [
+                CKA_LABEL,
+                CKA_ID,
+                CKA_START_DATE,
+                CKA_END_DATE,
+                CKA_CHECK_VALUE,
+                CKA_UNIQUE_ID,
+            ] {
                 assert!(app.get(made, kind).is_ok(), "{kind:#x}");
             }
             // An empty list would say that nothing is allowed.
-            assert_eq!(app.get(made, CKA_ALLOWED_MECHANISMS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
+            assert_eq!(
+                app.get(made, CKA_ALLOWED_MECHANISMS),
+                Err(CKR_ATTRIBUTE_TYPE_INVALID)
+            );
             assert_eq!(app.number(made, CKA_VALUE_LEN), 32);
             assert_eq!(app.get(made, CKA_MODULUS), Err(CKR_ATTRIBUTE_TYPE_INVALID));
             assert_eq!(app.get(made, 0x7777), Err(CKR_ATTRIBUTE_TYPE_INVALID));
@@ -238,15 +472,34 @@ fn check_values() {
             let zero = rows![; zero, CKA_TOKEN: token];
             let key = app.create(&zero).unwrap();
             assert_eq!(app.get(key, CKA_CHECK_VALUE).unwrap(), [0x66, 0xe9, 0x4b]);
-            assert!(app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9\x4b"]).is_ok());
-            assert_eq!(app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9\x4c"]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
-            assert_eq!(app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9"]), Err(CKR_ATTRIBUTE_VALUE_INVALID));
+            assert!(
+                app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9\x4b"])
+                    .is_ok()
+            );
+            assert_eq!(
+                app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9\x4c"]),
+                Err(CKR_ATTRIBUTE_VALUE_INVALID)
+            );
+            assert_eq!(
+                app.create(&rows![; zero, CKA_CHECK_VALUE: b"\x66\xe9"]),
+                Err(CKR_ATTRIBUTE_VALUE_INVALID)
+            );
             let none = app.create(&rows![; zero, CKA_CHECK_VALUE: b""]).unwrap();
-            assert_eq!(app.get(none, CKA_CHECK_VALUE).unwrap(), b"", "the standard's way to have none");
+            assert_eq!(
+                app.get(none, CKA_CHECK_VALUE).unwrap(),
+                b"",
+                "the standard's way to have none"
+            );
             let generic = app
                 .create(&rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_GENERIC_SECRET, CKA_VALUE: b"abc", CKA_TOKEN: token]);
-            assert_eq!(app.get(generic.unwrap(), CKA_CHECK_VALUE).unwrap(), [0xa9, 0x99, 0x3e]);
-            assert_eq!(app.set(key, &rows![CKA_CHECK_VALUE: b"abc"]), Err(CKR_ATTRIBUTE_READ_ONLY));
+            assert_eq!(
+                app.get(generic.unwrap(), CKA_CHECK_VALUE).unwrap(),
+                [0xa9, 0x99, 0x3e]
+            );
+            assert_eq!(
+                app.set(key, &rows![CKA_CHECK_VALUE: b"abc"]),
+                Err(CKR_ATTRIBUTE_READ_ONLY)
+            );
         }
         host.finalize();
     });
@@ -259,58 +512,171 @@ fn attributes_change_as_the_table_says() {
         let (_, app) = user(host);
         let open = rows![CKA_SENSITIVE: false, CKA_EXTRACTABLE: true];
         for token in [false, true] {
-            let make = || app.create(&rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: false, CKA_EXTRACTABLE: true]).unwrap();
+            let make = || {
+                app.create(
+                    &rows![; aes(), CKA_TOKEN: token, CKA_SENSITIVE: false, CKA_EXTRACTABLE: true],
+                )
+                .unwrap()
+            };
             let key = make();
             let cases: Vec<(&str, Rows, Result<(), CK_RV>)> = vec![
                 ("label", rows![CKA_LABEL: b"new"], Ok(())),
                 ("id", rows![CKA_ID: b"\x00\xff"], Ok(())),
                 ("usage off", rows![CKA_ENCRYPT: false], Ok(())),
                 ("usage on", rows![CKA_ENCRYPT: true], Ok(())),
-                ("dates", rows![CKA_START_DATE: b"20240229", CKA_END_DATE: b"20251231"], Ok(())),
+                (
+                    "dates",
+                    rows![CKA_START_DATE: b"20240229", CKA_END_DATE: b"20251231"],
+                    Ok(()),
+                ),
                 ("no date", rows![CKA_START_DATE: b""], Ok(())),
-                ("odd date", rows![CKA_START_DATE: b"2024-2-3"], Err(CKR_ATTRIBUTE_VALUE_INVALID)),
+                (
+                    "odd date",
+                    rows![CKA_START_DATE: b"2024-2-3"],
+                    Err(CKR_ATTRIBUTE_VALUE_INVALID),
+                ),
                 ("what it is already", open.clone(), Ok(())),
-                ("class", rows![CKA_CLASS: CKO_DATA], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("type", rows![CKA_KEY_TYPE: CKK_DES3], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("value", rows![CKA_VALUE: &[1; 16]], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("length", rows![CKA_VALUE_LEN: 32], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("token", rows![CKA_TOKEN: !token], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("private", rows![CKA_PRIVATE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("modifiable", rows![CKA_MODIFIABLE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("local", rows![CKA_LOCAL: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("not local, as it is", rows![CKA_LOCAL: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("unique id", rows![CKA_UNIQUE_ID: b"x"], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("trusted", rows![CKA_TRUSTED: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("another type's", rows![CKA_MODULUS: b"1"], Err(CKR_ATTRIBUTE_TYPE_INVALID)),
-                ("unknown", vec![(0x7777, vec![1])], Err(CKR_ATTRIBUTE_TYPE_INVALID)),
-                ("wide flag", vec![(CKA_ENCRYPT, vec![1, 0])], Err(CKR_ATTRIBUTE_VALUE_INVALID)),
+                (
+                    "class",
+                    rows![CKA_CLASS: CKO_DATA],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "type",
+                    rows![CKA_KEY_TYPE: CKK_DES3],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "value",
+                    rows![CKA_VALUE: &[1; 16]],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "length",
+                    rows![CKA_VALUE_LEN: 32],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "token",
+                    rows![CKA_TOKEN: !token],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "private",
+                    rows![CKA_PRIVATE: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "modifiable",
+                    rows![CKA_MODIFIABLE: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "local",
+                    rows![CKA_LOCAL: true],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "not local, as it is",
+                    rows![CKA_LOCAL: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "unique id",
+                    rows![CKA_UNIQUE_ID: b"x"],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "trusted",
+                    rows![CKA_TRUSTED: true],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "another type's",
+                    rows![CKA_MODULUS: b"1"],
+                    Err(CKR_ATTRIBUTE_TYPE_INVALID),
+                ),
+                (
+                    "unknown",
+                    vec![(0x7777, vec![1])],
+                    Err(CKR_ATTRIBUTE_TYPE_INVALID),
+                ),
+                (
+                    "wide flag",
+                    vec![(CKA_ENCRYPT, vec![1, 0])],
+                    Err(CKR_ATTRIBUTE_VALUE_INVALID),
+                ),
                 ("sensitive", rows![CKA_SENSITIVE: true], Ok(())),
-                ("not sensitive", rows![CKA_SENSITIVE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
+                (
+                    "not sensitive",
+                    rows![CKA_SENSITIVE: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
                 ("not extractable", rows![CKA_EXTRACTABLE: false], Ok(())),
-                ("extractable", rows![CKA_EXTRACTABLE: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("wrap with trusted", rows![CKA_WRAP_WITH_TRUSTED: true], Ok(())),
-                ("wrap with any", rows![CKA_WRAP_WITH_TRUSTED: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
+                (
+                    "extractable",
+                    rows![CKA_EXTRACTABLE: true],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "wrap with trusted",
+                    rows![CKA_WRAP_WITH_TRUSTED: true],
+                    Ok(()),
+                ),
+                (
+                    "wrap with any",
+                    rows![CKA_WRAP_WITH_TRUSTED: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
                 ("not copyable", rows![CKA_COPYABLE: false], Ok(())),
-                ("copyable", rows![CKA_COPYABLE: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
-                ("not destroyable", rows![CKA_DESTROYABLE: false], Err(CKR_ATTRIBUTE_READ_ONLY)),
+                (
+                    "copyable",
+                    rows![CKA_COPYABLE: true],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
+                (
+                    "not destroyable",
+                    rows![CKA_DESTROYABLE: false],
+                    Err(CKR_ATTRIBUTE_READ_ONLY),
+                ),
                 ("nothing", rows![], Ok(())),
             ];
             for (name, rows, wanted) in cases {
                 assert_eq!(app.set(key, &rows), wanted, "{name}, token {token}");
             }
             assert!(app.flag(key, CKA_SENSITIVE) && !app.flag(key, CKA_EXTRACTABLE));
-            assert!(!app.flag(key, CKA_ALWAYS_SENSITIVE) && !app.flag(key, CKA_NEVER_EXTRACTABLE), "as it was once open");
+            assert!(
+                !app.flag(key, CKA_ALWAYS_SENSITIVE) && !app.flag(key, CKA_NEVER_EXTRACTABLE),
+                "as it was once open"
+            );
             assert_eq!(app.get(key, CKA_VALUE), Err(CKR_ATTRIBUTE_SENSITIVE));
             // All or nothing.
             let other = make();
-            assert!(app.set(other, &rows![CKA_LABEL: b"changed", CKA_TOKEN: !token]).is_err());
+            assert!(
+                app.set(other, &rows![CKA_LABEL: b"changed", CKA_TOKEN: !token])
+                    .is_err()
+            );
             assert_eq!(app.get(other, CKA_LABEL).unwrap(), b"");
-            let fixed = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_MODIFIABLE: false]).unwrap();
-            assert_eq!(app.set(fixed, &rows![CKA_LABEL: b"x"]), Err(CKR_ACTION_PROHIBITED));
-            let kept = app.create(&rows![; aes(), CKA_TOKEN: token, CKA_DESTROYABLE: false]).unwrap();
+            let fixed = app
+                .create(&rows![; aes(), CKA_TOKEN: token, CKA_MODIFIABLE: false])
+                .unwrap();
+            assert_eq!(
+                app.set(fixed, &rows![CKA_LABEL: b"x"]),
+                Err(CKR_ACTION_PROHIBITED)
+            );
+            let kept = app
+                .create(&rows![; aes(), CKA_TOKEN: token, CKA_DESTROYABLE: false])
+                .unwrap();
             assert_eq!(app.destroy(kept), Err(CKR_ACTION_PROHIBITED));
-            assert_eq!(app.set(kept, &rows![CKA_DESTROYABLE: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
-            assert_eq!(app.copy(kept, &rows![CKA_DESTROYABLE: true]).and_then(|copy| app.destroy(copy)), Ok(()));
+            assert_eq!(
+                app.set(kept, &rows![CKA_DESTROYABLE: true]),
+                Err(CKR_ATTRIBUTE_READ_ONLY)
+            );
+            assert_eq!(
+                app.copy(kept, &rows![CKA_DESTROYABLE: true])
+                    .and_then(|copy| app.destroy(copy)),
+                Ok(())
+            );
             assert_eq!(app.number(kept, CKA_KEY_TYPE), CKK_AES);
         }
         host.finalize();
@@ -321,42 +687,93 @@ fn attributes_change_as_the_table_says() {
 fn copies() {
     alone(|host| {
         let (_, app) = user(host);
-        let key = app.create(&rows![; aes(), CKA_LABEL: b"first", CKA_SENSITIVE: false, CKA_EXTRACTABLE: true]).unwrap();
+        let key = app
+            .create(
+                &rows![; aes(), CKA_LABEL: b"first", CKA_SENSITIVE: false, CKA_EXTRACTABLE: true],
+            )
+            .unwrap();
         let cases: Vec<(&str, Rows, Result<(), CK_RV>)> = vec![
             ("as it is", rows![], Ok(())),
             ("another label", rows![CKA_LABEL: b"second"], Ok(())),
             ("on the token", rows![CKA_TOKEN: true], Ok(())),
             ("fixed", rows![CKA_MODIFIABLE: false], Ok(())),
-            ("more guarded", rows![CKA_SENSITIVE: true, CKA_EXTRACTABLE: false], Ok(())),
-            ("public", rows![CKA_PRIVATE: false], Err(CKR_TEMPLATE_INCONSISTENT)),
-            ("another class", rows![CKA_CLASS: CKO_DATA], Err(CKR_ATTRIBUTE_READ_ONLY)),
-            ("another value", rows![CKA_VALUE: &[9; 16]], Err(CKR_ATTRIBUTE_READ_ONLY)),
-            ("local", rows![CKA_LOCAL: true], Err(CKR_ATTRIBUTE_READ_ONLY)),
-            ("unknown", vec![(0x7777, vec![1])], Err(CKR_ATTRIBUTE_TYPE_INVALID)),
+            (
+                "more guarded",
+                rows![CKA_SENSITIVE: true, CKA_EXTRACTABLE: false],
+                Ok(()),
+            ),
+            (
+                "public",
+                rows![CKA_PRIVATE: false],
+                Err(CKR_TEMPLATE_INCONSISTENT),
+            ),
+            (
+                "another class",
+                rows![CKA_CLASS: CKO_DATA],
+                Err(CKR_ATTRIBUTE_READ_ONLY),
+            ),
+            (
+                "another value",
+                rows![CKA_VALUE: &[9; 16]],
+                Err(CKR_ATTRIBUTE_READ_ONLY),
+            ),
+            (
+                "local",
+                rows![CKA_LOCAL: true],
+                Err(CKR_ATTRIBUTE_READ_ONLY),
+            ),
+            (
+                "unknown",
+                vec![(0x7777, vec![1])],
+                Err(CKR_ATTRIBUTE_TYPE_INVALID),
+            ),
         ];
         for (name, rows, wanted) in cases {
             let copied = app.copy(key, &rows);
             assert_eq!(copied.map(|_| ()), wanted, "{name}");
             let Ok(copy) = copied else { continue };
-            assert_ne!(app.get(copy, CKA_UNIQUE_ID), app.get(key, CKA_UNIQUE_ID), "{name}");
-            assert_eq!(app.encrypt(CKM_AES_ECB, copy, &[0; 16]), app.encrypt(CKM_AES_ECB, key, &[0; 16]), "{name}");
+            assert_ne!(
+                app.get(copy, CKA_UNIQUE_ID),
+                app.get(key, CKA_UNIQUE_ID),
+                "{name}"
+            );
+            assert_eq!(
+                app.encrypt(CKM_AES_ECB, copy, &[0; 16]),
+                app.encrypt(CKM_AES_ECB, key, &[0; 16]),
+                "{name}"
+            );
         }
         assert_eq!(app.get(key, CKA_LABEL).unwrap(), b"first");
         let hidden = app.copy(key, &rows![CKA_SENSITIVE: true]).unwrap();
-        assert_eq!(app.copy(hidden, &rows![CKA_SENSITIVE: false]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            app.copy(hidden, &rows![CKA_SENSITIVE: false]),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         // A closed key is copied, too, to the token and to a session (OpenSSL's pkcs11-provider does that), and stays closed.
         let closed = rows![; aes(), CKA_TOKEN: true, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false];
         let closed = app.create(&closed).unwrap();
         for token in [true, false] {
             let copy = app.copy(closed, &rows![CKA_TOKEN: token]).unwrap();
-            assert_eq!(app.encrypt(CKM_AES_ECB, copy, &[0; 16]), app.encrypt(CKM_AES_ECB, closed, &[0; 16]));
-            assert_eq!((app.flag(copy, CKA_TOKEN), app.get(copy, CKA_VALUE)), (token, Err(CKR_ATTRIBUTE_SENSITIVE)));
-            assert_eq!(app.copy(copy, &rows![CKA_EXTRACTABLE: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
+            assert_eq!(
+                app.encrypt(CKM_AES_ECB, copy, &[0; 16]),
+                app.encrypt(CKM_AES_ECB, closed, &[0; 16])
+            );
+            assert_eq!(
+                (app.flag(copy, CKA_TOKEN), app.get(copy, CKA_VALUE)),
+                (token, Err(CKR_ATTRIBUTE_SENSITIVE))
+            );
+            assert_eq!(
+                app.copy(copy, &rows![CKA_EXTRACTABLE: true]),
+                Err(CKR_ATTRIBUTE_READ_ONLY)
+            );
         }
         let single = app.copy(key, &rows![CKA_COPYABLE: false]).unwrap();
         assert_eq!(app.copy(single, &rows![]), Err(CKR_ACTION_PROHIBITED));
         let public = app.create(&data()).unwrap();
-        assert!(app.flag(app.copy(public, &rows![CKA_PRIVATE: true]).unwrap(), CKA_PRIVATE));
+        assert!(app.flag(
+            app.copy(public, &rows![CKA_PRIVATE: true]).unwrap(),
+            CKA_PRIVATE
+        ));
         assert_eq!(app.copy(4711, &rows![]), Err(CKR_OBJECT_HANDLE_INVALID));
         host.finalize();
     });
@@ -367,7 +784,12 @@ fn copies() {
 fn rows_of_a_reading_do_not_disturb_each_other() {
     alone(|host| {
         let (_, app) = user(host);
-        let key = app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 16, CKA_LABEL: b"a label"]).unwrap();
+        let key = app
+            .generate(
+                CKM_AES_KEY_GEN,
+                &rows![CKA_VALUE_LEN: 16, CKA_LABEL: b"a label"],
+            )
+            .unwrap();
         // (attribute, room (None: NULL), length told, result that the row alone has)
         type Case = (CK_ATTRIBUTE_TYPE, Option<usize>, CK_ULONG, CK_RV);
         let no = CK_UNAVAILABLE_INFORMATION;
@@ -392,8 +814,19 @@ fn rows_of_a_reading_do_not_disturb_each_other() {
                 })
                 .collect();
             let rv = ck!(host.C_GetAttributeValue(app.session, key, rows.as_mut_ptr(), 3));
-            let faults: Vec<_> = asked.iter().map(|case| case.3).filter(|rv| *rv != CKR_OK).collect();
-            assert!(if faults.is_empty() { rv == CKR_OK } else { faults.contains(&rv) }, "{asked:x?}: {rv:#x}");
+            let faults: Vec<_> = asked
+                .iter()
+                .map(|case| case.3)
+                .filter(|rv| *rv != CKR_OK)
+                .collect();
+            assert!(
+                if faults.is_empty() {
+                    rv == CKR_OK
+                } else {
+                    faults.contains(&rv)
+                },
+                "{asked:x?}: {rv:#x}"
+            );
             for ((row, case), buffer) in rows.iter().zip(asked).zip(buffers) {
                 assert_eq!(row.ulValueLen, case.2, "{asked:x?}");
                 let written = case.3 == CKR_OK && case.1.is_some();
@@ -401,8 +834,14 @@ fn rows_of_a_reading_do_not_disturb_each_other() {
                 assert!(buffer[7..].iter().all(|b| *b == 0xa5));
             }
         }
-        assert_eq!(ck!(host.C_GetAttributeValue(app.session, key, null_mut(), 0)), CKR_OK);
-        assert_eq!(ck!(host.C_GetAttributeValue(app.session, key, null_mut(), 1)), CKR_ARGUMENTS_BAD);
+        assert_eq!(
+            ck!(host.C_GetAttributeValue(app.session, key, null_mut(), 0)),
+            CKR_OK
+        );
+        assert_eq!(
+            ck!(host.C_GetAttributeValue(app.session, key, null_mut(), 1)),
+            CKR_ARGUMENTS_BAD
+        );
         host.finalize();
     });
 }
@@ -412,7 +851,8 @@ fn objects_are_found_by_every_attribute() {
     alone(|host| {
         let (_, app) = user(host);
         for token in [false, true] {
-            let marks = |n: u8| rows![CKA_TOKEN: token, CKA_LABEL: vec![b'l', n], CKA_PRIVATE: true];
+            let marks =
+                |n: u8| rows![CKA_TOKEN: token, CKA_LABEL: vec![b'l', n], CKA_PRIVATE: true];
             let mut made = Vec::new();
             for (n, (name, template)) in every_class().into_iter().enumerate() {
                 let mut rows = template;
@@ -434,7 +874,11 @@ fn objects_are_found_by_every_attribute() {
                         .unwrap();
                     let hidden = app.get(*object, *kind) == Err(CKR_ATTRIBUTE_SENSITIVE);
                     // The bare form of a number or point is accepted when it is made, and another form kept.
-                    assert_eq!(found.contains(object), !hidden, "{name} by {kind:#x}, token {token}");
+                    assert_eq!(
+                        found.contains(object),
+                        !hidden,
+                        "{name} by {kind:#x}, token {token}"
+                    );
                     let mut longer = value.clone();
                     longer.push(0);
                     assert!(
@@ -453,11 +897,18 @@ fn objects_are_found_by_every_attribute() {
                     given.iter().all(|row| app.get(*object, row.0).is_ok())
                 );
                 let id = app.get(*object, CKA_UNIQUE_ID).unwrap();
-                assert_eq!(app.find(&rows![CKA_UNIQUE_ID: id]), Ok(vec![*object]), "{name}");
+                assert_eq!(
+                    app.find(&rows![CKA_UNIQUE_ID: id]),
+                    Ok(vec![*object]),
+                    "{name}"
+                );
             }
             let all = app.find(&rows![CKA_TOKEN: token]).unwrap();
             assert_eq!(all.len(), made.len());
-            assert_eq!(app.find(&rows![CKA_TOKEN: token, CKA_LABEL: b"none such"]), Ok(vec![]));
+            assert_eq!(
+                app.find(&rows![CKA_TOKEN: token, CKA_LABEL: b"none such"]),
+                Ok(vec![])
+            );
             assert_eq!(app.find(&vec![(0x7777, vec![1])]), Ok(vec![]));
             assert_eq!(app.find(&vec![(CKA_CLASS, vec![1])]), Ok(vec![]));
         }
@@ -470,19 +921,47 @@ fn objects_are_found_by_every_attribute() {
 fn searches_begin_go_on_and_end() {
     alone(|host| {
         let (slot, app) = user(host);
-        let keys: Vec<_> = (0..5).map(|_| app.create(&rows![; aes(), CKA_TOKEN: true]).unwrap()).collect();
+        let keys: Vec<_> = (0..5)
+            .map(|_| app.create(&rows![; aes(), CKA_TOKEN: true]).unwrap())
+            .collect();
         let (mut found, mut count) = ([0; 8], 0);
         let next = |app: App<'_>, found: &mut [CK_OBJECT_HANDLE], count: &mut CK_ULONG| {
             let host = app.host;
-            ck!(host.C_FindObjects(app.session, found.as_mut_ptr(), found.len() as CK_ULONG, count))
+            ck!(host.C_FindObjects(
+                app.session,
+                found.as_mut_ptr(),
+                found.len() as CK_ULONG,
+                count
+            ))
         };
-        assert_eq!(next(app, &mut found, &mut count), CKR_OPERATION_NOT_INITIALIZED);
-        assert_eq!(ck!(host.C_FindObjectsFinal(app.session)), CKR_OPERATION_NOT_INITIALIZED);
-        assert_eq!(ck!(host.C_FindObjectsInit(app.session, null_mut(), 1)), CKR_ARGUMENTS_BAD);
-        assert_eq!(ck!(host.C_FindObjectsInit(app.session, null_mut(), 0)), CKR_OK);
-        assert_eq!(ck!(host.C_FindObjectsInit(app.session, null_mut(), 0)), CKR_OPERATION_ACTIVE);
-        assert_eq!(ck!(host.C_FindObjects(app.session, null_mut(), 1, &mut count)), CKR_ARGUMENTS_BAD);
-        assert_eq!(ck!(host.C_FindObjects(app.session, found.as_mut_ptr(), 1, null_mut())), CKR_ARGUMENTS_BAD);
+        assert_eq!(
+            next(app, &mut found, &mut count),
+            CKR_OPERATION_NOT_INITIALIZED
+        );
+        assert_eq!(
+            ck!(host.C_FindObjectsFinal(app.session)),
+            CKR_OPERATION_NOT_INITIALIZED
+        );
+        assert_eq!(
+            ck!(host.C_FindObjectsInit(app.session, null_mut(), 1)),
+            CKR_ARGUMENTS_BAD
+        );
+        assert_eq!(
+            ck!(host.C_FindObjectsInit(app.session, null_mut(), 0)),
+            CKR_OK
+        );
+        assert_eq!(
+            ck!(host.C_FindObjectsInit(app.session, null_mut(), 0)),
+            CKR_OPERATION_ACTIVE
+        );
+        assert_eq!(
+            ck!(host.C_FindObjects(app.session, null_mut(), 1, &mut count)),
+            CKR_ARGUMENTS_BAD
+        );
+        assert_eq!(
+            ck!(host.C_FindObjects(app.session, found.as_mut_ptr(), 1, null_mut())),
+            CKR_ARGUMENTS_BAD
+        );
         assert_eq!((next(app, &mut found[..2], &mut count), count), (CKR_OK, 2));
         // What changes meanwhile harms nothing, and a search does not keep others from theirs.
         let other = open(host, slot, true).unwrap();
@@ -491,12 +970,19 @@ fn searches_begin_go_on_and_end() {
         assert_eq!(other.find(&rows![CKA_TOKEN: true]).unwrap().len(), 5);
         assert_eq!(next(app, &mut found[2..], &mut count), CKR_OK);
         assert!((2..=4).contains(&count));
-        assert_eq!((next(app, &mut found, &mut count), count), (CKR_OK, 0), "again and again");
+        assert_eq!(
+            (next(app, &mut found, &mut count), count),
+            (CKR_OK, 0),
+            "again and again"
+        );
         assert_eq!((next(app, &mut found, &mut count), count), (CKR_OK, 0));
         // Other operations go on beside it.
         assert!(app.encrypt(CKM_AES_ECB, keys[0], &[0; 16]).is_ok());
         assert_eq!(ck!(host.C_FindObjectsFinal(app.session)), CKR_OK);
-        assert_eq!(ck!(host.C_FindObjectsFinal(app.session)), CKR_OPERATION_NOT_INITIALIZED);
+        assert_eq!(
+            ck!(host.C_FindObjectsFinal(app.session)),
+            CKR_OPERATION_NOT_INITIALIZED
+        );
         assert!(app.find(&rows![]).unwrap().contains(&late));
         host.finalize();
     });
@@ -508,8 +994,14 @@ fn only_the_so_trusts() {
         let (_, app) = user(host);
         let public = rows![; aes(), CKA_PRIVATE: false, CKA_TOKEN: true];
         let key = app.create(&public).unwrap();
-        assert_eq!(app.set(key, &rows![CKA_TRUSTED: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
-        assert_eq!(app.create(&rows![; public, CKA_TRUSTED: true]), Err(CKR_ATTRIBUTE_READ_ONLY));
+        assert_eq!(
+            app.set(key, &rows![CKA_TRUSTED: true]),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
+        assert_eq!(
+            app.create(&rows![; public, CKA_TRUSTED: true]),
+            Err(CKR_ATTRIBUTE_READ_ONLY)
+        );
         assert!(app.create(&rows![; public, CKA_TRUSTED: false]).is_ok());
         app.logout().unwrap();
         app.login(CKU_SO, SO_PIN).unwrap();
@@ -529,16 +1021,34 @@ fn a_size_counts_the_value() {
         let (_, app) = user(host);
         let size = |object| {
             let mut size = 0;
-            assert_eq!(ck!(host.C_GetObjectSize(app.session, object, &mut size)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_GetObjectSize(app.session, object, &mut size)),
+                CKR_OK
+            );
             size
         };
-        let data = |len| app.create(&rows![CKA_CLASS: CKO_DATA, CKA_VALUE: &vec![7; len][..]]).unwrap();
+        let data = |len| {
+            app.create(&rows![CKA_CLASS: CKO_DATA, CKA_VALUE: &vec![7; len][..]])
+                .unwrap()
+        };
         assert_eq!(size(data(10_000)) - size(data(100)), 9_900);
-        let secret = |len: CK_ULONG| app.generate(CKM_GENERIC_SECRET_KEY_GEN, &rows![CKA_VALUE_LEN: len]).unwrap();
-        let pair = |bits: CK_ULONG| app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![CKA_MODULUS_BITS: bits], &rows![]).unwrap();
+        let secret = |len: CK_ULONG| {
+            app.generate(CKM_GENERIC_SECRET_KEY_GEN, &rows![CKA_VALUE_LEN: len])
+                .unwrap()
+        };
+        let pair = |bits: CK_ULONG| {
+            app.pair(
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                &rows![CKA_MODULUS_BITS: bits],
+                &rows![],
+            )
+            .unwrap()
+        };
         let ((public, private), (long_public, long_private)) = (pair(1024), pair(2048));
         assert!(size(secret(16)) < size(secret(64)));
-        assert!(size(public) + 128 <= size(long_public) && size(private) + 128 <= size(long_private));
+        assert!(
+            size(public) + 128 <= size(long_public) && size(private) + 128 <= size(long_private)
+        );
         host.finalize();
     });
 }
@@ -552,14 +1062,26 @@ fn sizes_handles_and_what_is_gone() {
             let object = app.create(&template).unwrap();
             assert!(seen.insert(object), "{name}: a handle was used before");
             let mut size = 0;
-            assert_eq!(ck!(host.C_GetObjectSize(app.session, object, &mut size)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_GetObjectSize(app.session, object, &mut size)),
+                CKR_OK
+            );
             assert!(size > 0 && size < 1 << 16, "{name}: {size}");
-            assert_eq!(ck!(host.C_GetObjectSize(app.session, object, null_mut())), CKR_ARGUMENTS_BAD);
+            assert_eq!(
+                ck!(host.C_GetObjectSize(app.session, object, null_mut())),
+                CKR_ARGUMENTS_BAD
+            );
             app.destroy(object).unwrap();
             assert_eq!(app.destroy(object), Err(CKR_OBJECT_HANDLE_INVALID));
             assert_eq!(app.get(object, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
-            assert_eq!(ck!(host.C_GetObjectSize(app.session, object, &mut size)), CKR_OBJECT_HANDLE_INVALID);
-            assert_eq!(app.encrypt_init(Mech::bare(CKM_AES_ECB), object), Err(CKR_KEY_HANDLE_INVALID));
+            assert_eq!(
+                ck!(host.C_GetObjectSize(app.session, object, &mut size)),
+                CKR_OBJECT_HANDLE_INVALID
+            );
+            assert_eq!(
+                app.encrypt_init(Mech::bare(CKM_AES_ECB), object),
+                Err(CKR_KEY_HANDLE_INVALID)
+            );
         }
         host.finalize();
     });
@@ -570,7 +1092,9 @@ fn sizes_handles_and_what_is_gone() {
 fn changes_survive() {
     alone(|host| {
         let (slot, app) = user(host);
-        let key = app.create(&rows![; aes(), CKA_TOKEN: true, CKA_LABEL: b"before", CKA_ID: b"1"]).unwrap();
+        let key = app
+            .create(&rows![; aes(), CKA_TOKEN: true, CKA_LABEL: b"before", CKA_ID: b"1"])
+            .unwrap();
         let changes = rows![
             CKA_LABEL: "n\u{e4}chste".as_bytes(), CKA_ID: b"\x00\x01\xff", CKA_ENCRYPT: false, CKA_WRAP_WITH_TRUSTED: true,
             CKA_START_DATE: b"20240101", CKA_COPYABLE: false

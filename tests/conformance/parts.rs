@@ -11,7 +11,9 @@ use super::usual::{Keys, usual};
 use crate::ffi::host::{alone, ck};
 
 /// Around the blocks of all ciphers and hashes, and more than any of them.
-const LENGTHS: [usize; 19] = [0, 1, 7, 8, 9, 15, 16, 17, 20, 31, 32, 33, 47, 48, 63, 64, 65, 245, 1000];
+const LENGTHS: [usize; 19] = [
+    0, 1, 7, 8, 9, 15, 16, 17, 20, 31, 32, 33, 47, 48, 63, 64, 65, 245, 1000,
+];
 
 /// How data are cut: sizes taken in turn. A part may be empty.
 const CUTS: [&[usize]; 4] = [&[1], &[0, 3, 16, 1], &[17, 0, 15], &[64, 5]];
@@ -59,7 +61,14 @@ impl App<'_> {
         })
     }
 
-    fn in_parts(&self, way: Way, m: &Mech, key: CK_OBJECT_HANDLE, data: &[u8], cut: &[usize]) -> Rv<Vec<u8>> {
+    fn in_parts(
+        &self,
+        way: Way,
+        m: &Mech,
+        key: CK_OBJECT_HANDLE,
+        data: &[u8],
+        cut: &[usize],
+    ) -> Rv<Vec<u8>> {
         self.begin(way, m, key)?;
         let (host, s, mut all) = (self.host, self.session, Vec::new());
         for part in parts(data, cut) {
@@ -95,7 +104,10 @@ impl App<'_> {
 
     fn cancel(&self) {
         let host = self.host;
-        assert_eq!(ck!(host.C_SessionCancel(self.session, CK_FLAGS::MAX)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_SessionCancel(self.session, CK_FLAGS::MAX)),
+            CKR_OK
+        );
     }
 }
 
@@ -107,7 +119,11 @@ fn is_random(kind: CK_MECHANISM_TYPE, way: Way) -> bool {
             matches!(kind, CKM_ECDSA..=CKM_ECDSA_SHA512 | CKM_ECDSA_SHA3_224..=CKM_ECDSA_SHA3_512 | CKM_RSA_PKCS_PSS)
                 || matches!(kind, CKM_SHA1_RSA_PKCS_PSS | CKM_SHA224_RSA_PKCS_PSS)
                 || matches!(kind, CKM_SHA256_RSA_PKCS_PSS..=CKM_SHA512_RSA_PKCS_PSS)
-                || matches!(kind, CKM_SHA3_256_RSA_PKCS_PSS..=CKM_SHA3_512_RSA_PKCS_PSS | CKM_SHA3_224_RSA_PKCS_PSS)
+                || matches!(
+                    kind,
+                    CKM_SHA3_256_RSA_PKCS_PSS
+                        ..=CKM_SHA3_512_RSA_PKCS_PSS | CKM_SHA3_224_RSA_PKCS_PSS
+                )
         }
         _ => false,
     }
@@ -121,8 +137,16 @@ fn parts_of_any_size_make_the_same() {
         let data: Vec<u8> = (0..1000u32).map(|i| (i * 7 + i / 256) as u8).collect();
         let mut wrong = Vec::new();
         for kind in mechanisms(app, slot) {
-            let (flags, m, (protect, process)) = (info(app, slot, kind).flags, usual(kind, &keys), keys.of(kind));
-            let ways = [(CKF_ENCRYPT, Way::Encrypt, protect), (CKF_SIGN, Way::Sign, process), (CKF_DIGEST, Way::Digest, 0)];
+            let (flags, m, (protect, process)) = (
+                info(app, slot, kind).flags,
+                usual(kind, &keys),
+                keys.of(kind),
+            );
+            let ways = [
+                (CKF_ENCRYPT, Way::Encrypt, protect),
+                (CKF_SIGN, Way::Sign, process),
+                (CKF_DIGEST, Way::Digest, 0),
+            ];
             for (_, way, key) in ways.into_iter().filter(|(flag, ..)| flags & flag != 0) {
                 for len in LENGTHS {
                     let data = &data[..len];
@@ -130,7 +154,9 @@ fn parts_of_any_size_make_the_same() {
                     app.cancel();
                     let mut see = |what: &str, got: &Rv<Vec<u8>>, wanted: &Rv<Vec<u8>>| {
                         if got != wanted {
-                            wrong.push(format!("{kind:#x}, {len} bytes, {what}: {got:x?} instead of {wanted:x?}"));
+                            wrong.push(format!(
+                                "{kind:#x}, {len} bytes, {what}: {got:x?} instead of {wanted:x?}"
+                            ));
                         }
                     };
                     for cut in CUTS {
@@ -140,25 +166,41 @@ fn parts_of_any_size_make_the_same() {
                             (Ok(made), Ok(whole)) if is_random(kind, way) => {
                                 assert_eq!(made.len(), whole.len(), "{kind:#x}");
                                 if way == Way::Sign {
-                                    let verified = app.verify_parts(m.clone(), protect, data, whole, 7).map(|()| Vec::new());
+                                    let verified = app
+                                        .verify_parts(m.clone(), protect, data, whole, 7)
+                                        .map(|()| Vec::new());
                                     see("verified in parts", &verified, &Ok(Vec::new()));
-                                    let verified = app.verify(m.clone(), protect, data, made).map(|()| Vec::new());
+                                    let verified = app
+                                        .verify(m.clone(), protect, data, made)
+                                        .map(|()| Vec::new());
                                     see("verified", &verified, &Ok(Vec::new()));
                                 } else {
-                                    see("opened", &app.decrypt(m.clone(), process, made), &Ok(data.to_vec()));
+                                    see(
+                                        "opened",
+                                        &app.decrypt(m.clone(), process, made),
+                                        &Ok(data.to_vec()),
+                                    );
                                 }
                             }
                             _ => see("in parts", &made, &whole),
                         }
                         if let (Way::Encrypt, Ok(secret)) = (way, &whole) {
                             let at_once = app.whole(Way::Decrypt, &m, process, secret);
-                            see("opened in parts", &app.in_parts(Way::Decrypt, &m, process, secret, cut), &at_once);
+                            see(
+                                "opened in parts",
+                                &app.in_parts(Way::Decrypt, &m, process, secret, cut),
+                                &at_once,
+                            );
                             app.cancel();
                             // A part that is missing is missed, and with the same words.
                             let cut_off = &secret[..secret.len().saturating_sub(1)];
                             let at_once = app.whole(Way::Decrypt, &m, process, cut_off);
                             app.cancel();
-                            see("cut off", &app.in_parts(Way::Decrypt, &m, process, cut_off, cut), &at_once);
+                            see(
+                                "cut off",
+                                &app.in_parts(Way::Decrypt, &m, process, cut_off, cut),
+                                &at_once,
+                            );
                             app.cancel();
                         }
                     }
@@ -169,7 +211,12 @@ fn parts_of_any_size_make_the_same() {
                 }
             }
         }
-        assert!(wrong.is_empty(), "{} of them: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+        assert!(
+            wrong.is_empty(),
+            "{} of them: {:#?}",
+            wrong.len(),
+            &wrong[..wrong.len().min(20)]
+        );
         host.finalize();
     });
 }
@@ -186,17 +233,26 @@ fn announced_lengths_are_true() {
             if info(app, slot, kind).flags & CKF_ENCRYPT == 0 {
                 continue;
             }
-            let Ok(whole) = app.encrypt(m.clone(), protect, &data) else { panic!("{kind:#x}") };
+            let Ok(whole) = app.encrypt(m.clone(), protect, &data) else {
+                panic!("{kind:#x}")
+            };
             app.encrypt_init(m.clone(), protect).unwrap();
             let mut len = 0;
             let at = data.as_ptr().cast_mut();
-            assert_eq!(ck!(host.C_Encrypt(app.session, at, 48, null_mut(), &mut len)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_Encrypt(app.session, at, 48, null_mut(), &mut len)),
+                CKR_OK
+            );
             assert_eq!(len as usize, whole.len(), "{kind:#x}");
             // Nothing is taken by asking, and nothing by a buffer that is one byte too short.
             let mut short = vec![0xa5; whole.len()];
             len -= 1;
             let rv = ck!(host.C_Encrypt(app.session, at, 48, short.as_mut_ptr(), &mut len));
-            assert_eq!((rv, len as usize), (CKR_BUFFER_TOO_SMALL, whole.len()), "{kind:#x}");
+            assert_eq!(
+                (rv, len as usize),
+                (CKR_BUFFER_TOO_SMALL, whole.len()),
+                "{kind:#x}"
+            );
             assert_eq!(short.last(), Some(&0xa5), "{kind:#x}");
             let again = app.encrypt_now(&data).unwrap();
             assert_eq!(again.len(), whole.len());

@@ -35,35 +35,77 @@ pub const OAEP: CK_RSA_PKCS_OAEP_PARAMS = CK_RSA_PKCS_OAEP_PARAMS {
 
 /// The mechanism with a parameter that is right for it.
 pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
-    let text = CK_KEY_DERIVATION_STRING_DATA { pData: at(TEXT), ulLen: 32 };
+    let text = CK_KEY_DERIVATION_STRING_DATA {
+        pData: at(TEXT),
+        ulLen: 32,
+    };
     match kind {
-        CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_OFB | CKM_AES_CFB64..=CKM_AES_CFB1 | CKM_AES_CTS | CKM_AES_XTS => {
-            Mech::iv(kind, &[1; 16])
-        }
+        CKM_AES_CBC
+        | CKM_AES_CBC_PAD
+        | CKM_AES_OFB
+        | CKM_AES_CFB64..=CKM_AES_CFB1
+        | CKM_AES_CTS
+        | CKM_AES_XTS => Mech::iv(kind, &[1; 16]),
         CKM_DES3_CBC | CKM_DES3_CBC_PAD => Mech::iv(kind, &[1; 8]),
-        CKM_AES_CTR => Mech::with(kind, CK_AES_CTR_PARAMS { ulCounterBits: 32, cb: [9; 16] }),
+        CKM_AES_CTR => Mech::with(
+            kind,
+            CK_AES_CTR_PARAMS {
+                ulCounterBits: 32,
+                cb: [9; 16],
+            },
+        ),
         CKM_AES_GCM => Mech::with(
             kind,
-            CK_GCM_PARAMS { pIv: at(TEXT), ulIvLen: 12, ulIvBits: 96, pAAD: at(TEXT), ulAADLen: 20, ulTagBits: 128 },
+            CK_GCM_PARAMS {
+                pIv: at(TEXT),
+                ulIvLen: 12,
+                ulIvBits: 96,
+                pAAD: at(TEXT),
+                ulAADLen: 20,
+                ulTagBits: 128,
+            },
         ),
         CKM_AES_CCM => Mech::with(
             kind,
-            CK_CCM_PARAMS { ulDataLen: 48, pNonce: at(TEXT), ulNonceLen: 12, pAAD: at(TEXT), ulAADLen: 20, ulMACLen: 16 },
+            CK_CCM_PARAMS {
+                ulDataLen: 48,
+                pNonce: at(TEXT),
+                ulNonceLen: 12,
+                pAAD: at(TEXT),
+                ulAADLen: 20,
+                ulMACLen: 16,
+            },
         ),
         CKM_CHACHA20 => Mech::with(
             kind,
-            CK_CHACHA20_PARAMS { pBlockCounter: at(b"\x01\0\0\0"), blockCounterBits: 32, pNonce: at(TEXT), ulNonceBits: 96 },
+            CK_CHACHA20_PARAMS {
+                pBlockCounter: at(b"\x01\0\0\0"),
+                blockCounterBits: 32,
+                pNonce: at(TEXT),
+                ulNonceBits: 96,
+            },
         ),
         CKM_CHACHA20_POLY1305 => Mech::with(
             kind,
-            CK_SALSA20_CHACHA20_POLY1305_PARAMS { pNonce: at(TEXT), ulNonceLen: 12, pAAD: at(TEXT), ulAADLen: 20 },
+            CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+                pNonce: at(TEXT),
+                ulNonceLen: 12,
+                pAAD: at(TEXT),
+                ulAADLen: 20,
+            },
         ),
         CKM_AES_GMAC => Mech::iv(kind, &[3; 12]),
         CKM_RSA_PKCS_OAEP => Mech::with(kind, OAEP),
         CKM_RSA_AES_KEY_WRAP => {
             let oaep: &'static CK_RSA_PKCS_OAEP_PARAMS = Box::leak(Box::new(OAEP));
             let inner = std::ptr::from_ref(oaep).cast_mut();
-            Mech::with(kind, CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: 256, pOAEPParams: inner })
+            Mech::with(
+                kind,
+                CK_RSA_AES_KEY_WRAP_PARAMS {
+                    ulAESKeyBits: 256,
+                    pOAEPParams: inner,
+                },
+            )
         }
         CKM_RSA_PKCS_PSS
         | CKM_SHA1_RSA_PKCS_PSS
@@ -76,7 +118,14 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
         | CKM_SHA3_384_RSA_PKCS_PSS
         | CKM_SHA3_512_RSA_PKCS_PSS => {
             let (hash, mgf, len) = hash(kind);
-            Mech::with(kind, CK_RSA_PKCS_PSS_PARAMS { hashAlg: hash, mgf, sLen: len as CK_ULONG })
+            Mech::with(
+                kind,
+                CK_RSA_PKCS_PSS_PARAMS {
+                    hashAlg: hash,
+                    mgf,
+                    sLen: len as CK_ULONG,
+                },
+            )
         }
         CKM_AES_CMAC_GENERAL
         | CKM_DES3_CMAC_GENERAL
@@ -116,8 +165,13 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
                 ulInfoLen: 10,
             },
         ),
-        CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_FEEDBACK_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
-            let counter = Box::leak(Box::new(CK_SP800_108_COUNTER_FORMAT { bLittleEndian: CK_FALSE, ulWidthInBits: 32 }));
+        CKM_SP800_108_COUNTER_KDF
+        | CKM_SP800_108_FEEDBACK_KDF
+        | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
+            let counter = Box::leak(Box::new(CK_SP800_108_COUNTER_FORMAT {
+                bLittleEndian: CK_FALSE,
+                ulWidthInBits: 32,
+            }));
             let part = CK_PRF_DATA_PARAM {
                 type_: CK_SP800_108_ITERATION_VARIABLE,
                 pValue: std::ptr::from_mut(counter).cast(),
@@ -166,8 +220,22 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
         | CKM_XOR_BASE_AND_DATA
         | CKM_AES_ECB_ENCRYPT_DATA
         | CKM_DES3_ECB_ENCRYPT_DATA => Mech::with(kind, text),
-        CKM_AES_CBC_ENCRYPT_DATA => Mech::with(kind, CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 16], pData: at(TEXT), length: 32 }),
-        CKM_DES3_CBC_ENCRYPT_DATA => Mech::with(kind, CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv: [4; 8], pData: at(TEXT), length: 32 }),
+        CKM_AES_CBC_ENCRYPT_DATA => Mech::with(
+            kind,
+            CK_AES_CBC_ENCRYPT_DATA_PARAMS {
+                iv: [4; 16],
+                pData: at(TEXT),
+                length: 32,
+            },
+        ),
+        CKM_DES3_CBC_ENCRYPT_DATA => Mech::with(
+            kind,
+            CK_DES_CBC_ENCRYPT_DATA_PARAMS {
+                iv: [4; 8],
+                pData: at(TEXT),
+                length: 32,
+            },
+        ),
         CKM_CONCATENATE_BASE_AND_KEY => Mech::with::<CK_OBJECT_HANDLE>(kind, keys.generic),
         _ => Mech::bare(kind),
     }
@@ -190,9 +258,27 @@ pub struct Keys {
 impl Keys {
     pub fn new(app: App<'_>) -> Keys {
         let all = rows![CKA_SIGN: true, CKA_SIGN_RECOVER: true, CKA_DECRYPT: true, CKA_UNWRAP: true, CKA_EXTRACTABLE: true];
-        let rsa = app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rows![CKA_MODULUS_BITS: 2048], &all).unwrap();
-        let ec = app.pair(CKM_EC_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: P256], &rows![CKA_DERIVE: true, CKA_SIGN: true]).unwrap();
-        let ed = app.pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &rows![CKA_EC_PARAMS: ED25519], &rows![]).unwrap();
+        let rsa = app
+            .pair(
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                &rows![CKA_MODULUS_BITS: 2048],
+                &all,
+            )
+            .unwrap();
+        let ec = app
+            .pair(
+                CKM_EC_KEY_PAIR_GEN,
+                &rows![CKA_EC_PARAMS: P256],
+                &rows![CKA_DERIVE: true, CKA_SIGN: true],
+            )
+            .unwrap();
+        let ed = app
+            .pair(
+                CKM_EC_EDWARDS_KEY_PAIR_GEN,
+                &rows![CKA_EC_PARAMS: ED25519],
+                &rows![],
+            )
+            .unwrap();
         Keys {
             aes: app.aes(),
             xts: app.secret(CKK_AES_XTS, &[&[1; 32][..], &[2; 32]].concat()),

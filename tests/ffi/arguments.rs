@@ -12,10 +12,15 @@ use super::host::{alone, attribute, ck, mechanism};
 fn a_bad_session_comes_before_bad_arguments() {
     alone(|host| {
         host.initialize();
-        for function in FUNCTIONS.iter().filter(|function| function.arguments.first() == Some(&("session", "CK_SESSION_HANDLE")))
-        {
+        for function in FUNCTIONS.iter().filter(|function| {
+            function.arguments.first() == Some(&("session", "CK_SESSION_HANDLE"))
+        }) {
             let parallel = matches!(function.name, "C_GetFunctionStatus" | "C_CancelFunction");
-            let expected = if parallel { CKR_FUNCTION_NOT_PARALLEL } else { CKR_SESSION_HANDLE_INVALID };
+            let expected = if parallel {
+                CKR_FUNCTION_NOT_PARALLEL
+            } else {
+                CKR_SESSION_HANDLE_INVALID
+            };
             assert_eq!(host.call(function, &[4711]), expected, "{}", function.name);
         }
         host.finalize();
@@ -30,19 +35,28 @@ fn functions_are_declined_as_the_list_says() {
         let (_, session) = host.logged_in();
         let is_declined = |function: &Function| {
             let mut zeros = vec![0u8; 1 << 16];
-            [0, zeros.as_mut_ptr() as usize]
-                .into_iter()
-                .any(|pointer| host.call(function, &arguments(function, session, pointer, 0)) == CKR_FUNCTION_NOT_SUPPORTED)
+            [0, zeros.as_mut_ptr() as usize].into_iter().any(|pointer| {
+                host.call(function, &arguments(function, session, pointer, 0))
+                    == CKR_FUNCTION_NOT_SUPPORTED
+            })
         };
         let called = FUNCTIONS.iter().filter(|function| !is_state(function));
-        let wrong: Vec<_> = called.filter(|f| is_declined(f) != f.declined.is_some()).map(|f| f.name).collect();
+        let wrong: Vec<_> = called
+            .filter(|f| is_declined(f) != f.declined.is_some())
+            .map(|f| f.name)
+            .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         host.finalize();
     });
 }
 
 /// Arguments for `function`: `session` where it takes one, pointers from `pointer`, lengths and counts from `length`.
-fn arguments(function: &Function, session: CK_SESSION_HANDLE, pointer: usize, length: usize) -> Vec<usize> {
+fn arguments(
+    function: &Function,
+    session: CK_SESSION_HANDLE,
+    pointer: usize,
+    length: usize,
+) -> Vec<usize> {
     let argument = |(name, kind): &(&str, &str)| match *name {
         "session" if *kind == "CK_SESSION_HANDLE" => session as usize,
         "flags" if function.name == "C_WaitForSlotEvent" => CKF_DONT_BLOCK as usize,
@@ -54,7 +68,14 @@ fn arguments(function: &Function, session: CK_SESSION_HANDLE, pointer: usize, le
 }
 
 fn is_state(function: &Function) -> bool {
-    ["C_Initialize", "C_Finalize", "C_CloseSession", "C_CloseAllSessions", "C_InitToken"].contains(&function.name)
+    [
+        "C_Initialize",
+        "C_Finalize",
+        "C_CloseSession",
+        "C_CloseAllSessions",
+        "C_InitToken",
+    ]
+    .contains(&function.name)
 }
 
 #[test]
@@ -68,15 +89,25 @@ fn null_odd_and_absurd_arguments_harm_no_function() {
             let odd = memory.as_mut_ptr() as usize | 1;
             for function in FUNCTIONS.iter().filter(|function| !is_state(function)) {
                 let most = isize::MAX as usize;
-                for (pointer, length) in
-                    [(0, 0), (0, 1), (0, usize::MAX), (odd, 0), (odd, usize::MAX), (odd, most), (odd, most + 1), (odd, 1 << 48)]
-                {
+                for (pointer, length) in [
+                    (0, 0),
+                    (0, 1),
+                    (0, usize::MAX),
+                    (odd, 0),
+                    (odd, usize::MAX),
+                    (odd, most),
+                    (odd, most + 1),
+                    (odd, 1 << 48),
+                ] {
                     let arguments = arguments(function, session, pointer, length);
                     let rv = host.call(function, &arguments);
                     let shown = format!("{} {arguments:x?} of {fill:#x}", function.name);
                     assert_ne!(rv, CKR_GENERAL_ERROR, "{shown}");
                     let takes_length = arguments.contains(&usize::MAX);
-                    assert!(!takes_length || rv != CKR_OK || function.name == "C_FindObjects", "{shown}");
+                    assert!(
+                        !takes_length || rv != CKR_OK || function.name == "C_FindObjects",
+                        "{shown}"
+                    );
                     memory_again(odd, fill);
                 }
             }
@@ -84,7 +115,10 @@ fn null_odd_and_absurd_arguments_harm_no_function() {
         }
         // And the session is as good as before.
         let mut random = [0u8; 16];
-        assert_eq!(ck!(host.C_GenerateRandom(session, random.as_mut_ptr(), 16)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_GenerateRandom(session, random.as_mut_ptr(), 16)),
+            CKR_OK
+        );
         assert_ne!(random, [0; 16]);
         host.finalize();
     });
@@ -140,15 +174,26 @@ fn a_length_is_asked_for_or_found_too_small_as_often_as_one_likes() {
         assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK);
         let mut memory = [0u8; 33];
         let out = memory.as_mut_ptr().wrapping_add(1);
-        for (room, expected) in [(None, CKR_OK), (Some(31), CKR_BUFFER_TOO_SMALL), (None, CKR_OK), (Some(32), CKR_OK)] {
+        for (room, expected) in [
+            (None, CKR_OK),
+            (Some(31), CKR_BUFFER_TOO_SMALL),
+            (None, CKR_OK),
+            (Some(32), CKR_OK),
+        ] {
             let mut len = room.unwrap_or(0);
             let at = if room.is_some() { out } else { null_mut() };
-            assert_eq!(ck!(host.C_Digest(session, data.as_mut_ptr(), 3, at, &mut len)), expected);
+            assert_eq!(
+                ck!(host.C_Digest(session, data.as_mut_ptr(), 3, at, &mut len)),
+                expected
+            );
             assert_eq!(len, 32);
         }
         assert_eq!(memory[1..5], [0xba, 0x78, 0x16, 0xbf]);
         let mut len = 32;
-        assert_eq!(ck!(host.C_Digest(session, data.as_mut_ptr(), 3, out, &mut len)), CKR_OPERATION_NOT_INITIALIZED);
+        assert_eq!(
+            ck!(host.C_Digest(session, data.as_mut_ptr(), 3, out, &mut len)),
+            CKR_OPERATION_NOT_INITIALIZED
+        );
         host.finalize();
     });
 }
@@ -167,9 +212,19 @@ fn attributes_answer_row_by_row() {
             attribute(CKA_MODULUS, &mut [0u8; 8]),
         ];
         let rv = ck!(host.C_GetAttributeValue(session, key, rows.as_mut_ptr(), 4));
-        assert!([CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL].contains(&rv));
+        assert!(
+            [
+                CKR_ATTRIBUTE_SENSITIVE,
+                CKR_ATTRIBUTE_TYPE_INVALID,
+                CKR_BUFFER_TOO_SMALL
+            ]
+            .contains(&rv)
+        );
         let max = CK_UNAVAILABLE_INFORMATION;
-        assert_eq!(rows.map(|row| row.ulValueLen), [max, size_of::<CK_ULONG>() as CK_ULONG, max, max]);
+        assert_eq!(
+            rows.map(|row| row.ulValueLen),
+            [max, size_of::<CK_ULONG>() as CK_ULONG, max, max]
+        );
         assert_eq!(class, CKO_SECRET_KEY);
         assert_eq!(value, [0; 64]);
         host.finalize();
@@ -184,7 +239,10 @@ fn input_may_be_null_when_it_is_empty() {
         let mut sha256 = mechanism(CKM_SHA256);
         let (mut digest, mut len) = ([0u8; 32], 32);
         assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK);
-        assert_eq!(ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut len)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut len)),
+            CKR_OK
+        );
         assert_eq!(digest[..4], [0xe3, 0xb0, 0xc4, 0x42]);
         host.finalize();
     });
@@ -196,11 +254,22 @@ fn the_parameter_of_a_digest_is_not_looked_at() {
     alone(|host| {
         host.initialize();
         let (_, session) = host.logged_in();
-        for (at, len) in [(null_mut(), 7), (ptr::dangling_mut(), 4096), (usize::MAX as *mut c_void, CK_ULONG::MAX)] {
-            let mut sha256 = CK_MECHANISM { mechanism: CKM_SHA256, pParameter: at, ulParameterLen: len };
+        for (at, len) in [
+            (null_mut(), 7),
+            (ptr::dangling_mut(), 4096),
+            (usize::MAX as *mut c_void, CK_ULONG::MAX),
+        ] {
+            let mut sha256 = CK_MECHANISM {
+                mechanism: CKM_SHA256,
+                pParameter: at,
+                ulParameterLen: len,
+            };
             let (mut digest, mut room) = ([0u8; 32], 32);
             assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK);
-            assert_eq!(ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut room)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_Digest(session, null_mut(), 0, digest.as_mut_ptr(), &mut room)),
+                CKR_OK
+            );
             assert_eq!(digest[..4], [0xe3, 0xb0, 0xc4, 0x42]);
         }
         host.finalize();

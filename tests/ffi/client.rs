@@ -17,11 +17,18 @@ fn pin(bytes: &[u8]) -> AuthPin {
 fn it_makes_a_token_and_a_key_and_uses_it() {
     alone(|_| {
         let pkcs11 = Pkcs11::new(library_path()).unwrap();
-        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+        pkcs11
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+            .unwrap();
         let free = *pkcs11.get_all_slots().unwrap().last().unwrap();
-        pkcs11.init_token(free, &pin(SO_PIN), "by cryptoki").unwrap();
+        pkcs11
+            .init_token(free, &pin(SO_PIN), "by cryptoki")
+            .unwrap();
         let slots = pkcs11.get_slots_with_initialized_token().unwrap();
-        let slot = *slots.iter().find(|slot| pkcs11.get_token_info(**slot).unwrap().label() == "by cryptoki").unwrap();
+        let slot = *slots
+            .iter()
+            .find(|slot| pkcs11.get_token_info(**slot).unwrap().label() == "by cryptoki")
+            .unwrap();
         {
             let session = pkcs11.open_rw_session(slot).unwrap();
             session.login(UserType::So, Some(&pin(SO_PIN))).unwrap();
@@ -37,13 +44,27 @@ fn it_makes_a_token_and_a_key_and_uses_it() {
             Attribute::Encrypt(true),
             Attribute::Decrypt(true),
         ];
-        let key = session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+        let key = session
+            .generate_key(&Mechanism::AesKeyGen, &template)
+            .unwrap();
 
-        let found = session.find_objects(&[label, Attribute::Class(ObjectClass::SECRET_KEY)]).unwrap();
+        let found = session
+            .find_objects(&[label, Attribute::Class(ObjectClass::SECRET_KEY)])
+            .unwrap();
         assert_eq!(found, [key]);
-        let attributes = session.get_attributes(key, &[AttributeType::Sensitive, AttributeType::ValueLen]).unwrap();
-        assert_eq!(attributes, [Attribute::Sensitive(true), Attribute::ValueLen(32.into())]);
-        assert!(session.get_attributes(key, &[AttributeType::Value]).unwrap().is_empty());
+        let attributes = session
+            .get_attributes(key, &[AttributeType::Sensitive, AttributeType::ValueLen])
+            .unwrap();
+        assert_eq!(
+            attributes,
+            [Attribute::Sensitive(true), Attribute::ValueLen(32.into())]
+        );
+        assert!(
+            session
+                .get_attributes(key, &[AttributeType::Value])
+                .unwrap()
+                .is_empty()
+        );
 
         let mut iv = *b"twelve bytes";
         let gcm = Mechanism::AesGcm(GcmParams::new(&mut iv, b"associated", 128.into()).unwrap());

@@ -20,7 +20,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn name(label: &mut str) -> CK_ATTRIBUTE {
     // SAFETY: only read by the module.
     let bytes = unsafe { label.as_bytes_mut() };
-    CK_ATTRIBUTE { type_: CKA_LABEL, pValue: bytes.as_mut_ptr().cast(), ulValueLen: bytes.len() as CK_ULONG }
+    CK_ATTRIBUTE {
+        type_: CKA_LABEL,
+        pValue: bytes.as_mut_ptr().cast(),
+        ulValueLen: bytes.len() as CK_ULONG,
+    }
 }
 
 /// A thread of the crowd: its session, and the one key that it has.
@@ -45,7 +49,12 @@ const CALLS: &[fn(&mut Member<'_>) -> CK_RV] = &[
 
 impl Member<'_> {
     fn new(host: &Host, slot: CK_SLOT_ID, label: String) -> Member<'_> {
-        Member { host, session: host.open(slot), label, key: 0 }
+        Member {
+            host,
+            session: host.open(slot),
+            label,
+            key: 0,
+        }
     }
 
     /// An AES-256 key that stays on the server.
@@ -60,7 +69,13 @@ impl Member<'_> {
             attribute(CKA_EXTRACTABLE, &mut no),
         ];
         let (mut generate, count) = (mechanism(CKM_AES_KEY_GEN), template.len() as CK_ULONG);
-        ck!(host.C_GenerateKey(self.session, &mut generate, template.as_mut_ptr(), count, &mut self.key))
+        ck!(host.C_GenerateKey(
+            self.session,
+            &mut generate,
+            template.as_mut_ptr(),
+            count,
+            &mut self.key
+        ))
     }
 
     fn find(&mut self) -> CK_RV {
@@ -72,18 +87,38 @@ impl Member<'_> {
         let host = self.host;
         let (mut template, mut found, mut count) = ([name(&mut self.label)], [0; 4], 0);
         let good = |rv| if rv == CKR_OK { Ok(()) } else { Err(rv) };
-        good(ck!(host.C_FindObjectsInit(self.session, template.as_mut_ptr(), 1)))?;
-        good(ck!(host.C_FindObjects(self.session, found.as_mut_ptr(), 4, &mut count)))?;
+        good(ck!(host.C_FindObjectsInit(
+            self.session,
+            template.as_mut_ptr(),
+            1
+        )))?;
+        good(ck!(host.C_FindObjects(
+            self.session,
+            found.as_mut_ptr(),
+            4,
+            &mut count
+        )))?;
         good(ck!(host.C_FindObjectsFinal(self.session)))?;
         assert!(count <= 1, "{}: {count} twins", self.label);
         Ok(count)
     }
 
     fn encrypt(&mut self) -> CK_RV {
-        let (host, mut iv, mut text, mut out, mut len) = (self.host, [1u8; 16], [7u8; 32], [0u8; 64], 64);
-        let mut cbc = CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC_PAD) };
+        let (host, mut iv, mut text, mut out, mut len) =
+            (self.host, [1u8; 16], [7u8; 32], [0u8; 64], 64);
+        let mut cbc = CK_MECHANISM {
+            pParameter: iv.as_mut_ptr().cast(),
+            ulParameterLen: 16,
+            ..mechanism(CKM_AES_CBC_PAD)
+        };
         match ck!(host.C_EncryptInit(self.session, &mut cbc, self.key)) {
-            CKR_OK => ck!(host.C_Encrypt(self.session, text.as_mut_ptr(), 32, out.as_mut_ptr(), &mut len)),
+            CKR_OK => ck!(host.C_Encrypt(
+                self.session,
+                text.as_mut_ptr(),
+                32,
+                out.as_mut_ptr(),
+                &mut len
+            )),
             refused => refused,
         }
     }
@@ -91,20 +126,34 @@ impl Member<'_> {
     fn sign(&mut self) -> CK_RV {
         let (host, mut text, mut out, mut len) = (self.host, [7u8; 32], [0u8; 16], 16);
         match ck!(host.C_SignInit(self.session, &mut mechanism(CKM_AES_CMAC), self.key)) {
-            CKR_OK => ck!(host.C_Sign(self.session, text.as_mut_ptr(), 32, out.as_mut_ptr(), &mut len)),
+            CKR_OK => ck!(host.C_Sign(
+                self.session,
+                text.as_mut_ptr(),
+                32,
+                out.as_mut_ptr(),
+                &mut len
+            )),
             refused => refused,
         }
     }
 
     fn attributes(&mut self) -> CK_RV {
         let (host, mut check, mut class) = (self.host, [0u8; 3], 0 as CK_ULONG);
-        let mut rows = [attribute(CKA_CLASS, &mut class), attribute(CKA_CHECK_VALUE, &mut check)];
+        let mut rows = [
+            attribute(CKA_CLASS, &mut class),
+            attribute(CKA_CHECK_VALUE, &mut check),
+        ];
         ck!(host.C_GetAttributeValue(self.session, self.key, rows.as_mut_ptr(), 2))
     }
 
     fn rename(&mut self) -> CK_RV {
         let (host, mut label) = (self.host, format!("{} renamed", self.label));
-        let rv = ck!(host.C_SetAttributeValue(self.session, self.key, [name(&mut label)].as_mut_ptr(), 1));
+        let rv = ck!(host.C_SetAttributeValue(
+            self.session,
+            self.key,
+            [name(&mut label)].as_mut_ptr(),
+            1
+        ));
         if rv == CKR_OK {
             self.label = label;
         }
@@ -123,11 +172,17 @@ fn labels(host: &Host, slot: CK_SLOT_ID) -> HashMap<String, usize> {
     assert_eq!(ck!(host.C_FindObjectsInit(session, null_mut(), 0)), CKR_OK);
     loop {
         let mut count = 0;
-        assert_eq!(ck!(host.C_FindObjects(session, found.as_mut_ptr(), 64, &mut count)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_FindObjects(session, found.as_mut_ptr(), 64, &mut count)),
+            CKR_OK
+        );
         for &object in &found[..count as usize] {
             let mut label = [0u8; 64];
             let mut row = [attribute(CKA_LABEL, &mut label)];
-            assert_eq!(ck!(host.C_GetAttributeValue(session, object, row.as_mut_ptr(), 1)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_GetAttributeValue(session, object, row.as_mut_ptr(), 1)),
+                CKR_OK
+            );
             let label = str::from_utf8(&label[..row[0].ulValueLen as usize]).unwrap();
             *there.entry(label.to_string()).or_default() += 1;
         }
@@ -162,11 +217,16 @@ fn no_call_waits_for_the_answer_to_another_thread() {
         let start = Barrier::new(THREADS);
         for (number, call) in CALLS.iter().enumerate() {
             server.gather(0);
-            let members = (0..THREADS).map(|thread| Member::new(host, slot, format!("key {thread}.{number}")));
+            let members = (0..THREADS)
+                .map(|thread| Member::new(host, slot, format!("key {thread}.{number}")));
             let mut members: Vec<_> = members.collect();
             thread::scope(|scope| {
                 for member in &mut members {
-                    scope.spawn(move || CALLS[..number].iter().for_each(|earlier| assert_eq!(earlier(member), CKR_OK)));
+                    scope.spawn(move || {
+                        CALLS[..number]
+                            .iter()
+                            .for_each(|earlier| assert_eq!(earlier(member), CKR_OK))
+                    });
                 }
             });
             server.clear_log();
@@ -182,7 +242,12 @@ fn no_call_waits_for_the_answer_to_another_thread() {
                 }
             });
             let (requests, took) = (server.count(), started.elapsed());
-            assert_eq!(server.gathered() * THREADS, requests, "call {number}: {took:?} for {:?}", server.operations());
+            assert_eq!(
+                server.gathered() * THREADS,
+                requests,
+                "call {number}: {took:?} for {:?}",
+                server.operations()
+            );
         }
         server.gather(0);
         host.finalize();
@@ -196,7 +261,9 @@ fn sixteen_threads_take_hardly_longer_than_one() {
         let (server, slot) = warm(host, DEADLINE);
         let run = |label: String| {
             let mut member = Member::new(host, slot, label);
-            CALLS.iter().for_each(|call| assert_eq!(call(&mut member), CKR_OK));
+            CALLS
+                .iter()
+                .for_each(|call| assert_eq!(call(&mut member), CKR_OK));
         };
         server.slow_down(WORK);
         let started = Instant::now();
@@ -208,9 +275,16 @@ fn sixteen_threads_take_hardly_longer_than_one() {
             (0..THREADS).for_each(|number| drop(scope.spawn(move || run(format!("key {number}")))));
         });
         let together = started.elapsed();
-        assert!(server.most_at_once() >= THREADS / 2, "{} at once", server.most_at_once());
+        assert!(
+            server.most_at_once() >= THREADS / 2,
+            "{} at once",
+            server.most_at_once()
+        );
         // One after the other they would take sixteen times as long; a busy machine may well take a few times.
-        assert!(together < alone * THREADS as u32 / 2, "{alone:?} alone, {together:?} together");
+        assert!(
+            together < alone * THREADS as u32 / 2,
+            "{alone:?} alone, {together:?} together"
+        );
         server.slow_down(Duration::ZERO);
         host.finalize();
     });
@@ -233,7 +307,11 @@ fn a_host_that_dies_and_comes_back_loses_no_key() {
                 for (index, call) in CALLS[..5].iter().enumerate() {
                     let started = Instant::now();
                     let rv = call(&mut member);
-                    assert!(started.elapsed() < PATIENCE * 3, "call {index} took {:?}", started.elapsed());
+                    assert!(
+                        started.elapsed() < PATIENCE * 3,
+                        "call {index} took {:?}",
+                        started.elapsed()
+                    );
                     let known = [CKR_OK, CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED];
                     assert!(known.contains(&rv), "call {index}: {}", rv_name(rv));
                     match (index, rv) {
@@ -251,7 +329,9 @@ fn a_host_that_dies_and_comes_back_loses_no_key() {
             (kept, failed)
         };
         let done: Vec<(Vec<String>, Vec<String>)> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(move || work(number))).collect();
+            let threads: Vec<_> = (0..THREADS)
+                .map(|number| scope.spawn(move || work(number)))
+                .collect();
             for _ in 0..3 {
                 thread::sleep(Duration::from_millis(300));
                 server.stop();
@@ -260,20 +340,28 @@ fn a_host_that_dies_and_comes_back_loses_no_key() {
             }
             thread::sleep(Duration::from_millis(300));
             stop.store(true, Ordering::Relaxed);
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         let there = labels(host, slot);
         let count = |label: &String| there.get(label).copied().unwrap_or(0);
         for label in done.iter().flat_map(|(kept, _)| kept) {
             assert_eq!(count(label), 1, "{label}");
         }
-        assert!(done.iter().any(|(_, failed)| !failed.is_empty()), "the host died unnoticed");
+        assert!(
+            done.iter().any(|(_, failed)| !failed.is_empty()),
+            "the host died unnoticed"
+        );
         for label in done.iter().flat_map(|(_, failed)| failed) {
             assert!(count(label) <= 1, "{label}");
         }
         // And all is as before.
         let mut member = Member::new(host, slot, "afterwards".into());
-        CALLS.iter().for_each(|call| assert_eq!(call(&mut member), CKR_OK));
+        CALLS
+            .iter()
+            .for_each(|call| assert_eq!(call(&mut member), CKR_OK));
         host.finalize();
     });
 }
@@ -294,9 +382,19 @@ fn others_may_log_out_close_sessions_and_finalize() {
                             break;
                         }
                         let (mut session, flags) = (0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
-                        let rv = ck!(host.C_OpenSession(slot, flags, null_mut(), None, &mut session));
-                        assert!([CKR_OK, CKR_CRYPTOKI_NOT_INITIALIZED].contains(&rv), "{}", rv_name(rv));
-                        let mut member = Member { host, session, label: format!("key {number}.{round}"), key: 0 };
+                        let rv =
+                            ck!(host.C_OpenSession(slot, flags, null_mut(), None, &mut session));
+                        assert!(
+                            [CKR_OK, CKR_CRYPTOKI_NOT_INITIALIZED].contains(&rv),
+                            "{}",
+                            rv_name(rv)
+                        );
+                        let mut member = Member {
+                            host,
+                            session,
+                            label: format!("key {number}.{round}"),
+                            key: 0,
+                        };
                         for call in CALLS {
                             let rv = call(&mut member);
                             let known = [
@@ -316,7 +414,13 @@ fn others_may_log_out_close_sessions_and_finalize() {
             }
             for round in 0..12 {
                 let mut session = 0;
-                let rv = ck!(host.C_OpenSession(slot, CKF_SERIAL_SESSION, null_mut(), None, &mut session));
+                let rv = ck!(host.C_OpenSession(
+                    slot,
+                    CKF_SERIAL_SESSION,
+                    null_mut(),
+                    None,
+                    &mut session
+                ));
                 assert_eq!(rv, CKR_OK);
                 assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
                 thread::sleep(Duration::from_millis(50));

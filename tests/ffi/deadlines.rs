@@ -20,14 +20,24 @@ struct Keys {
 
 fn generate(host: &Host, session: CK_SESSION_HANDLE) -> (CK_RV, CK_OBJECT_HANDLE) {
     let (mut len, mut yes, mut no, mut key) = (32 as CK_ULONG, CK_TRUE, CK_FALSE, 0);
-    let mut template = [attribute(CKA_VALUE_LEN, &mut len), attribute(CKA_TOKEN, &mut yes), attribute(CKA_EXTRACTABLE, &mut no)];
+    let mut template = [
+        attribute(CKA_VALUE_LEN, &mut len),
+        attribute(CKA_TOKEN, &mut yes),
+        attribute(CKA_EXTRACTABLE, &mut no),
+    ];
     let mut generate = mechanism(CKM_AES_KEY_GEN);
-    (ck!(host.C_GenerateKey(session, &mut generate, template.as_mut_ptr(), 3, &mut key)), key)
+    (
+        ck!(host.C_GenerateKey(session, &mut generate, template.as_mut_ptr(), 3, &mut key)),
+        key,
+    )
 }
 
 fn generate_pair(host: &Host, session: CK_SESSION_HANDLE) -> (CK_RV, CK_OBJECT_HANDLE) {
     let (mut bits, mut yes, mut public, mut private) = (2048 as CK_ULONG, CK_TRUE, 0, 0);
-    let mut of_public = [attribute(CKA_MODULUS_BITS, &mut bits), attribute(CKA_TOKEN, &mut yes)];
+    let mut of_public = [
+        attribute(CKA_MODULUS_BITS, &mut bits),
+        attribute(CKA_TOKEN, &mut yes),
+    ];
     let mut of_private = [attribute(CKA_TOKEN, &mut yes.clone())];
     let mut generate = mechanism(CKM_RSA_PKCS_KEY_PAIR_GEN);
     let rv = ck!(host.C_GenerateKeyPair(
@@ -44,7 +54,12 @@ fn generate_pair(host: &Host, session: CK_SESSION_HANDLE) -> (CK_RV, CK_OBJECT_H
 }
 
 /// Every function that may ask the server, and how it went.
-fn calls(host: &Host, slot: CK_SLOT_ID, session: CK_SESSION_HANDLE, keys: &Keys) -> Vec<(&'static str, CK_RV, Duration)> {
+fn calls(
+    host: &Host,
+    slot: CK_SLOT_ID,
+    session: CK_SESSION_HANDLE,
+    keys: &Keys,
+) -> Vec<(&'static str, CK_RV, Duration)> {
     let mut took = Vec::new();
     let mut time = |name, call: &mut dyn FnMut() -> CK_RV| {
         let start = Instant::now();
@@ -54,7 +69,9 @@ fn calls(host: &Host, slot: CK_SLOT_ID, session: CK_SESSION_HANDLE, keys: &Keys)
     let mut text = *b"sixteen bytes...";
     let mut out = [0u8; 512];
     let mut cbc = [1u8; 16];
-    time("C_GetTokenInfo", &mut || ck!(host.C_GetTokenInfo(slot, &mut CK_TOKEN_INFO::default())));
+    time("C_GetTokenInfo", &mut || {
+        ck!(host.C_GetTokenInfo(slot, &mut CK_TOKEN_INFO::default()))
+    });
     time("C_GetMechanismList", &mut || {
         let mut count = 0;
         ck!(host.C_GetMechanismList(slot, null_mut(), &mut count))
@@ -64,22 +81,38 @@ fn calls(host: &Host, slot: CK_SLOT_ID, session: CK_SESSION_HANDLE, keys: &Keys)
         ck!(host.C_OpenSession(slot, CKF_SERIAL_SESSION, null_mut(), None, &mut other))
     });
     for decrypt in [false, true] {
-        let mut mechanism = CK_MECHANISM { pParameter: cbc.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC) };
+        let mut mechanism = CK_MECHANISM {
+            pParameter: cbc.as_mut_ptr().cast(),
+            ulParameterLen: 16,
+            ..mechanism(CKM_AES_CBC)
+        };
         let mut len = out.len() as CK_ULONG;
         if decrypt {
-            time("C_DecryptInit", &mut || ck!(host.C_DecryptInit(session, &mut mechanism, keys.secret)));
-            time("C_Decrypt", &mut || ck!(host.C_Decrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)));
+            time("C_DecryptInit", &mut || {
+                ck!(host.C_DecryptInit(session, &mut mechanism, keys.secret))
+            });
+            time("C_Decrypt", &mut || {
+                ck!(host.C_Decrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len))
+            });
         } else {
-            time("C_EncryptInit", &mut || ck!(host.C_EncryptInit(session, &mut mechanism, keys.secret)));
-            time("C_Encrypt", &mut || ck!(host.C_Encrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)));
+            time("C_EncryptInit", &mut || {
+                ck!(host.C_EncryptInit(session, &mut mechanism, keys.secret))
+            });
+            time("C_Encrypt", &mut || {
+                ck!(host.C_Encrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len))
+            });
         }
     }
-    time("C_SignInit", &mut || ck!(host.C_SignInit(session, &mut mechanism(CKM_SHA256_RSA_PKCS), keys.private)));
+    time("C_SignInit", &mut || {
+        ck!(host.C_SignInit(session, &mut mechanism(CKM_SHA256_RSA_PKCS), keys.private))
+    });
     time("C_Sign", &mut || {
         let mut len = out.len() as CK_ULONG;
         ck!(host.C_Sign(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len))
     });
-    time("C_GenerateRandom", &mut || ck!(host.C_GenerateRandom(session, out.as_mut_ptr(), 32)));
+    time("C_GenerateRandom", &mut || {
+        ck!(host.C_GenerateRandom(session, out.as_mut_ptr(), 32))
+    });
     time("C_GetAttributeValue", &mut || {
         let mut label = [0u8; 64];
         let mut template = [attribute(CKA_LABEL, &mut label)];
@@ -100,7 +133,8 @@ fn calls(host: &Host, slot: CK_SLOT_ID, session: CK_SESSION_HANDLE, keys: &Keys)
         ck!(host.C_CopyObject(session, keys.secret, template.as_mut_ptr(), 1, &mut copy))
     });
     time("C_CreateObject", &mut || {
-        let (mut class, mut kind, mut value, mut yes, mut key) = (CKO_SECRET_KEY, CKK_AES, [7u8; 32], CK_TRUE, 0);
+        let (mut class, mut kind, mut value, mut yes, mut key) =
+            (CKO_SECRET_KEY, CKK_AES, [7u8; 32], CK_TRUE, 0);
         let mut template = [
             attribute(CKA_CLASS, &mut class),
             attribute(CKA_KEY_TYPE, &mut kind),
@@ -118,24 +152,39 @@ fn calls(host: &Host, slot: CK_SLOT_ID, session: CK_SESSION_HANDLE, keys: &Keys)
         let (mut found, mut count) = ([0; 16], 0);
         ck!(host.C_FindObjects(session, found.as_mut_ptr(), 16, &mut count))
     });
-    time("C_FindObjectsFinal", &mut || ck!(host.C_FindObjectsFinal(session)));
+    time("C_FindObjectsFinal", &mut || {
+        ck!(host.C_FindObjectsFinal(session))
+    });
     time("C_GenerateKey", &mut || generate(host, session).0);
     time("C_GenerateKeyPair", &mut || generate_pair(host, session).0);
-    time("C_DestroyObject", &mut || ck!(host.C_DestroyObject(session, keys.secret)));
+    time("C_DestroyObject", &mut || {
+        ck!(host.C_DestroyObject(session, keys.secret))
+    });
     time("C_Logout", &mut || ck!(host.C_Logout(session)));
     time("C_Login", &mut || host.login(session, CKU_USER, USER_PIN));
-    time("C_CloseAllSessions", &mut || ck!(host.C_CloseAllSessions(slot)));
+    time("C_CloseAllSessions", &mut || {
+        ck!(host.C_CloseAllSessions(slot))
+    });
     took
 }
 
 #[test]
 fn no_function_takes_longer_than_the_deadline() {
     alone(|host| {
-        let faults = [Fault::Silence, Fault::HalfFrame, Fault::Delay(DEADLINE * 2 / 5), Fault::Delay(DEADLINE * 4 / 5)];
+        let faults = [
+            Fault::Silence,
+            Fault::HalfFrame,
+            Fault::Delay(DEADLINE * 2 / 5),
+            Fault::Delay(DEADLINE * 4 / 5),
+        ];
         let personalities = [Personality::pykmip_like(), Personality::standard()];
         let cases: Vec<_> = personalities
             .iter()
-            .flat_map(|personality| faults.iter().map(move |fault| (personality.name, personality, fault)))
+            .flat_map(|personality| {
+                faults
+                    .iter()
+                    .map(move |fault| (personality.name, personality, fault))
+            })
             .map(|(name, personality, fault)| {
                 let server = Server::start(personality.clone(), Script::none());
                 (name, fault, kmip_token(server.port(), DEADLINE), server)
@@ -147,14 +196,18 @@ fn no_function_takes_longer_than_the_deadline() {
                 scope.spawn(move || {
                     let session = host.open(*slot);
                     assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
-                    let ((first, secret), (second, private)) = (generate(host, session), generate_pair(host, session));
+                    let ((first, secret), (second, private)) =
+                        (generate(host, session), generate_pair(host, session));
                     assert_eq!((first, second), (CKR_OK, CKR_OK));
                     server.script(Script::none().always((*fault).clone()));
                     let calls = calls(host, *slot, session, &Keys { secret, private });
                     let late: Vec<_> = calls.iter().filter(|(_, _, took)| *took >= LATE).collect();
                     assert!(late.is_empty(), "{name} {fault:?}: {late:?}");
                     let longest = calls.iter().map(|(_, _, took)| *took).max();
-                    assert!(longest >= Some(DEADLINE / 3), "{name} {fault:?}: nothing waited for the server");
+                    assert!(
+                        longest >= Some(DEADLINE / 3),
+                        "{name} {fault:?}: nothing waited for the server"
+                    );
                 });
             }
         });

@@ -12,9 +12,17 @@ use mrhsm_pkcs11::token::attr::vendor;
 fn the_header_has_our_numbers() {
     let mut defined = BTreeMap::new();
     for line in include_str!("../../include/mrhsm.h").lines() {
-        if let Some((name, value)) = line.strip_prefix("#define CKA_").and_then(|rest| rest.split_once(' ')) {
-            let number = value.trim_start_matches("(CKA_VENDOR_DEFINED | 0x").trim_end_matches("UL)");
-            defined.insert(name, CKA_VENDOR_DEFINED | CK_ULONG::from_str_radix(number, 16).unwrap());
+        if let Some((name, value)) = line
+            .strip_prefix("#define CKA_")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            let number = value
+                .trim_start_matches("(CKA_VENDOR_DEFINED | 0x")
+                .trim_end_matches("UL)");
+            defined.insert(
+                name,
+                CKA_VENDOR_DEFINED | CK_ULONG::from_str_radix(number, 16).unwrap(),
+            );
         }
     }
     let ours = BTreeMap::from([
@@ -35,11 +43,21 @@ fn the_document_lists_every_function() {
     let mut table = String::from("| function | since | |\n|---|---|---|\n");
     for function in FUNCTIONS {
         let (major, minor) = (function.since.major, function.since.minor);
-        let answer = function.declined.map_or("yes".into(), |why| format!("no: {why}"));
-        writeln!(table, "| `{}` | {major}.{minor} | {answer} |", function.name).unwrap();
+        let answer = function
+            .declined
+            .map_or("yes".into(), |why| format!("no: {why}"));
+        writeln!(
+            table,
+            "| `{}` | {major}.{minor} | {answer} |",
+            function.name
+        )
+        .unwrap();
     }
     let document = include_str!("../../docs/PKCS11.md");
-    assert!(document.contains(&table), "docs/PKCS11.md shall hold this table:\n{table}");
+    assert!(
+        document.contains(&table),
+        "docs/PKCS11.md shall hold this table:\n{table}"
+    );
 }
 
 /// The functions that a mechanism serves.
@@ -56,7 +74,11 @@ fn uses(entry: &Entry) -> String {
         (CKF_MESSAGE_ENCRYPT, "encrypt messages"),
         (CKF_MESSAGE_SIGN, "sign messages"),
     ];
-    let served: Vec<_> = words.iter().filter(|(flag, _)| entry.flags & flag != 0).map(|(_, word)| *word).collect();
+    let served: Vec<_> = words
+        .iter()
+        .filter(|(flag, _)| entry.flags & flag != 0)
+        .map(|(_, word)| *word)
+        .collect();
     served.join(", ")
 }
 
@@ -66,9 +88,16 @@ fn the_document_lists_every_mechanism() {
     for entry in MECHANISMS {
         let name = mechanism_name(entry.kind);
         assert!(name.starts_with("CKM_"), "{name} has no name");
-        let place = if entry.in_store() { "server or here" } else { "here" };
+        let place = if entry.in_store() {
+            "server or here"
+        } else {
+            "here"
+        };
         writeln!(table, "| `{name}` | {} | {place} |", uses(entry)).unwrap();
     }
     let document = include_str!("../../docs/PKCS11.md");
-    assert!(document.contains(&table), "docs/PKCS11.md shall hold this table:\n{table}");
+    assert!(
+        document.contains(&table),
+        "docs/PKCS11.md shall hold this table:\n{table}"
+    );
 }

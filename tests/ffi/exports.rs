@@ -17,11 +17,17 @@ fn with_library(look: impl FnOnce(&ElfFile64)) {
 #[test]
 fn exports_are_the_list_and_nothing_else() {
     with_library(|library| {
-        let symbols = library.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+        let symbols = library
+            .dynamic_symbols()
+            .filter(|symbol| symbol.is_definition() && symbol.is_global());
         let exported: BTreeSet<&str> = symbols.map(|symbol| symbol.name().unwrap()).collect();
         let listed: BTreeSet<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
         assert_eq!(exported, listed);
-        assert_eq!(listed.len(), 68 + 24, "the functions of 2.40, and those that 3.0 added");
+        assert_eq!(
+            listed.len(),
+            68 + 24,
+            "the functions of 2.40, and those that 3.0 added"
+        );
     });
 }
 
@@ -32,7 +38,10 @@ fn the_tables_point_at_our_functions_whatever_else_is_loaded() {
         for (address, relocation) in library.dynamic_relocations().unwrap() {
             if let RelocationTarget::Symbol(index) = relocation.target() {
                 let name = symbols.symbol_by_index(index).unwrap().name().unwrap();
-                assert!(!name.starts_with("C_"), "{name} at {address:#x} can be replaced by another library's");
+                assert!(
+                    !name.starts_with("C_"),
+                    "{name} at {address:#x} can be replaced by another library's"
+                );
             }
         }
     });
@@ -46,14 +55,34 @@ fn it_is_linked_to_stay_loaded_and_to_fit_into_any_host() {
         let flags = |tag| find(tag).map_or(0, |entry| entry.val);
         assert_ne!(flags(elf::DT_FLAGS) & elf::DF_SYMBOLIC.0, 0, "-Bsymbolic");
         assert_ne!(flags(elf::DT_FLAGS) & elf::DF_BIND_NOW.0, 0, "-z now");
-        assert_eq!(flags(elf::DT_FLAGS) & elf::DF_STATIC_TLS.0, 0, "a host may have no room left for static TLS");
-        assert_ne!(flags(elf::DT_FLAGS_1) & elf::DF_1_NODELETE.0, 0, "-z nodelete");
-        let name = dynamic.string(find(elf::DT_SONAME).expect("a soname")).unwrap();
+        assert_eq!(
+            flags(elf::DT_FLAGS) & elf::DF_STATIC_TLS.0,
+            0,
+            "a host may have no room left for static TLS"
+        );
+        assert_ne!(
+            flags(elf::DT_FLAGS_1) & elf::DF_1_NODELETE.0,
+            0,
+            "-z nodelete"
+        );
+        let name = dynamic
+            .string(find(elf::DT_SONAME).expect("a soname"))
+            .unwrap();
         assert_eq!(name, b"libmrhsm_pkcs11.so");
         for entry in dynamic.iter().filter(|entry| entry.tag == elf::DT_NEEDED) {
             let library = String::from_utf8_lossy(dynamic.string(entry).unwrap()).into_owned();
-            let system = ["libc.so", "libgcc_s.so", "libm.so", "ld-linux", "libpthread.so", "libdl.so"];
-            assert!(system.iter().any(|known| library.starts_with(known)), "{library} is needed");
+            let system = [
+                "libc.so",
+                "libgcc_s.so",
+                "libm.so",
+                "ld-linux",
+                "libpthread.so",
+                "libdl.so",
+            ];
+            assert!(
+                system.iter().any(|known| library.starts_with(known)),
+                "{library} is needed"
+            );
         }
     });
 }

@@ -39,7 +39,10 @@ fn in_child(body: impl FnOnce()) {
 fn begins_anew(host: &Host) {
     let mut info = CK_INFO::default();
     assert_eq!(ck!(host.C_GetInfo(&mut info)), CKR_CRYPTOKI_NOT_INITIALIZED);
-    assert_eq!(ck!(host.C_Finalize(null_mut())), CKR_CRYPTOKI_NOT_INITIALIZED);
+    assert_eq!(
+        ck!(host.C_Finalize(null_mut())),
+        CKR_CRYPTOKI_NOT_INITIALIZED
+    );
     host.initialize();
     assert_eq!(ck!(host.C_GetInfo(&mut info)), CKR_OK);
     assert!(!host.slots().is_empty());
@@ -88,16 +91,25 @@ fn while_a_thread_finds_objects() {
         let find = |session| {
             let (mut object, mut count) = (0, 0);
             assert_eq!(ck!(host.C_FindObjectsInit(session, null_mut(), 0)), CKR_OK);
-            assert_eq!(ck!(host.C_FindObjects(session, &mut object, 1, &mut count)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_FindObjects(session, &mut object, 1, &mut count)),
+                CKR_OK
+            );
             assert_eq!(ck!(host.C_FindObjectsFinal(session)), CKR_OK);
         };
         fork_beside(
             50,
             || find(session),
             || {
-                assert_eq!(ck!(host.C_CloseSession(session)), CKR_CRYPTOKI_NOT_INITIALIZED);
+                assert_eq!(
+                    ck!(host.C_CloseSession(session)),
+                    CKR_CRYPTOKI_NOT_INITIALIZED
+                );
                 host.initialize();
-                assert_eq!(ck!(host.C_CloseSession(session)), CKR_SESSION_HANDLE_INVALID);
+                assert_eq!(
+                    ck!(host.C_CloseSession(session)),
+                    CKR_SESSION_HANDLE_INVALID
+                );
                 let own = host.open(slot);
                 assert_eq!(host.login(own, CKU_USER, USER_PIN), CKR_OK);
                 find(own);
@@ -114,7 +126,10 @@ fn while_a_thread_finds_objects() {
 fn while_a_thread_waits_for_a_silent_host() {
     alone(|host| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let slot = kmip_token(listener.local_addr().unwrap().port(), Duration::from_secs(4));
+        let slot = kmip_token(
+            listener.local_addr().unwrap().port(),
+            Duration::from_secs(4),
+        );
         host.initialize();
         let session = host.open(slot);
         assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
@@ -124,7 +139,10 @@ fn while_a_thread_waits_for_a_silent_host() {
             for _ in 0..10 {
                 in_child(|| begins_anew(host));
             }
-            assert!(!waiting.is_finished(), "the children did not wait, the thread does");
+            assert!(
+                !waiting.is_finished(),
+                "the children did not wait, the thread does"
+            );
             assert_ne!(waiting.join().unwrap(), CKR_OK);
         });
         assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
@@ -156,7 +174,10 @@ fn a_parents_handles_are_none_of_the_childs() {
             host.initialize();
             assert!(host.open(slot) > parents);
             let mut info = CK_SESSION_INFO::default();
-            assert_eq!(ck!(host.C_GetSessionInfo(parents, &mut info)), CKR_SESSION_HANDLE_INVALID);
+            assert_eq!(
+                ck!(host.C_GetSessionInfo(parents, &mut info)),
+                CKR_SESSION_HANDLE_INVALID
+            );
             host.finalize();
         });
         host.finalize();

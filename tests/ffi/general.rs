@@ -9,18 +9,39 @@ use mrhsm_pkcs11::ffi::FUNCTIONS;
 use super::host::{Host, alone, ck};
 
 /// These work without, or make, the initialised state.
-const ALWAYS: [&str; 4] = ["C_Initialize", "C_GetFunctionList", "C_GetInterfaceList", "C_GetInterface"];
+const ALWAYS: [&str; 4] = [
+    "C_Initialize",
+    "C_GetFunctionList",
+    "C_GetInterfaceList",
+    "C_GetInterface",
+];
 
 #[test]
 fn nothing_works_before_initialize_but_the_function_lists() {
     alone(|host| {
-        for function in FUNCTIONS.iter().filter(|function| !ALWAYS.contains(&function.name)) {
-            assert_eq!(host.call(function, &[]), CKR_CRYPTOKI_NOT_INITIALIZED, "{}", function.name);
+        for function in FUNCTIONS
+            .iter()
+            .filter(|function| !ALWAYS.contains(&function.name))
+        {
+            assert_eq!(
+                host.call(function, &[]),
+                CKR_CRYPTOKI_NOT_INITIALIZED,
+                "{}",
+                function.name
+            );
         }
         host.initialize();
         host.finalize();
-        for function in FUNCTIONS.iter().filter(|function| !ALWAYS.contains(&function.name)) {
-            assert_eq!(host.call(function, &[]), CKR_CRYPTOKI_NOT_INITIALIZED, "{} after C_Finalize", function.name);
+        for function in FUNCTIONS
+            .iter()
+            .filter(|function| !ALWAYS.contains(&function.name))
+        {
+            assert_eq!(
+                host.call(function, &[]),
+                CKR_CRYPTOKI_NOT_INITIALIZED,
+                "{} after C_Finalize",
+                function.name
+            );
         }
     });
 }
@@ -47,22 +68,72 @@ fn initialize_looks_at_its_arguments() {
         let none = CK_C_INITIALIZE_ARGS::default();
         let cases = [
             (none, CKR_OK),
-            (CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..none }, CKR_OK),
-            (CK_C_INITIALIZE_ARGS { flags: CKF_LIBRARY_CANT_CREATE_OS_THREADS, ..none }, CKR_OK),
-            (CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..all }, CKR_OK),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    flags: CKF_OS_LOCKING_OK,
+                    ..none
+                },
+                CKR_OK,
+            ),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    flags: CKF_LIBRARY_CANT_CREATE_OS_THREADS,
+                    ..none
+                },
+                CKR_OK,
+            ),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    flags: CKF_OS_LOCKING_OK,
+                    ..all
+                },
+                CKR_OK,
+            ),
             (all, CKR_CANT_LOCK),
-            (CK_C_INITIALIZE_ARGS { CreateMutex: None, flags: CKF_OS_LOCKING_OK, ..all }, CKR_ARGUMENTS_BAD),
-            (CK_C_INITIALIZE_ARGS { LockMutex: Some(use_mutex), ..none }, CKR_ARGUMENTS_BAD),
-            (CK_C_INITIALIZE_ARGS { pReserved: reserved as *mut c_void, ..none }, CKR_ARGUMENTS_BAD),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    CreateMutex: None,
+                    flags: CKF_OS_LOCKING_OK,
+                    ..all
+                },
+                CKR_ARGUMENTS_BAD,
+            ),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    LockMutex: Some(use_mutex),
+                    ..none
+                },
+                CKR_ARGUMENTS_BAD,
+            ),
+            (
+                CK_C_INITIALIZE_ARGS {
+                    pReserved: reserved as *mut c_void,
+                    ..none
+                },
+                CKR_ARGUMENTS_BAD,
+            ),
         ];
         for (mut args, expected) in cases {
-            assert_eq!(ck!(host.C_Initialize((&raw mut args).cast())), expected, "{args:?}");
+            assert_eq!(
+                ck!(host.C_Initialize((&raw mut args).cast())),
+                expected,
+                "{args:?}"
+            );
             if expected == CKR_OK {
-                assert_eq!(ck!(host.C_Initialize(null_mut())), CKR_CRYPTOKI_ALREADY_INITIALIZED);
-                assert_eq!(ck!(host.C_Finalize(reserved as *mut c_void)), CKR_ARGUMENTS_BAD);
+                assert_eq!(
+                    ck!(host.C_Initialize(null_mut())),
+                    CKR_CRYPTOKI_ALREADY_INITIALIZED
+                );
+                assert_eq!(
+                    ck!(host.C_Finalize(reserved as *mut c_void)),
+                    CKR_ARGUMENTS_BAD
+                );
                 host.finalize();
             }
-            assert_eq!(ck!(host.C_Finalize(null_mut())), CKR_CRYPTOKI_NOT_INITIALIZED);
+            assert_eq!(
+                ck!(host.C_Finalize(null_mut())),
+                CKR_CRYPTOKI_NOT_INITIALIZED
+            );
         }
     });
 }
@@ -78,8 +149,14 @@ fn handles_from_before_finalize_are_nobody_elses() {
         host.initialize();
         let mut info = CK_SESSION_INFO::default();
         let sessions = [(); 8].map(|()| host.open(slot));
-        assert!(sessions.iter().all(|session| *session > key && key > stale), "{stale} {key} {sessions:?}");
-        assert_eq!(ck!(host.C_GetSessionInfo(stale, &mut info)), CKR_SESSION_HANDLE_INVALID);
+        assert!(
+            sessions.iter().all(|session| *session > key && key > stale),
+            "{stale} {key} {sessions:?}"
+        );
+        assert_eq!(
+            ck!(host.C_GetSessionInfo(stale, &mut info)),
+            CKR_SESSION_HANDLE_INVALID
+        );
         host.finalize();
     });
 }
@@ -99,15 +176,26 @@ fn interfaces_are_found_by_name_version_and_flags() {
         assert_eq!(count, 2);
         let mut all = [CK_INTERFACE::default(); 2];
         let mut one = 1;
-        assert_eq!(ck!(host.C_GetInterfaceList(all.as_mut_ptr(), &mut one)), CKR_BUFFER_TOO_SMALL);
-        assert_eq!(ck!(host.C_GetInterfaceList(all.as_mut_ptr(), &mut count)), CKR_OK);
-        assert_eq!(ck!(host.C_GetInterfaceList(null_mut(), null_mut())), CKR_ARGUMENTS_BAD);
+        assert_eq!(
+            ck!(host.C_GetInterfaceList(all.as_mut_ptr(), &mut one)),
+            CKR_BUFFER_TOO_SMALL
+        );
+        assert_eq!(
+            ck!(host.C_GetInterfaceList(all.as_mut_ptr(), &mut count)),
+            CKR_OK
+        );
+        assert_eq!(
+            ck!(host.C_GetInterfaceList(null_mut(), null_mut())),
+            CKR_ARGUMENTS_BAD
+        );
 
         let get = |name: Option<&std::ffi::CStr>, version: Option<(u8, u8)>, flags| {
             let mut found = null_mut::<CK_INTERFACE>();
             let mut version = version.map(|(major, minor)| CK_VERSION { major, minor });
             let name = name.map_or(null(), |name| name.as_ptr()).cast_mut().cast();
-            let version = version.as_mut().map_or(null_mut(), |version| &raw mut *version);
+            let version = version
+                .as_mut()
+                .map_or(null_mut(), |version| &raw mut *version);
             match ck!(host.C_GetInterface(name, version, &mut found, flags)) {
                 // SAFETY: the module returned it; each table begins with its version.
                 CKR_OK => Ok(unsafe { (*(*found).pFunctionList.cast::<CK_VERSION>()).minor }),
@@ -127,9 +215,16 @@ fn interfaces_are_found_by_name_version_and_flags() {
             (Some(c""), None, 0, Err(CKR_ARGUMENTS_BAD)),
             (standard, None, 0x80, Err(CKR_ARGUMENTS_BAD)),
         ] {
-            assert_eq!(get(name, version, flags), expected, "{name:?} {version:?} {flags}");
+            assert_eq!(
+                get(name, version, flags),
+                expected,
+                "{name:?} {version:?} {flags}"
+            );
         }
-        assert_eq!(ck!(host.C_GetInterface(null_mut(), null_mut(), null_mut(), 0)), CKR_ARGUMENTS_BAD);
+        assert_eq!(
+            ck!(host.C_GetInterface(null_mut(), null_mut(), null_mut(), 0)),
+            CKR_ARGUMENTS_BAD
+        );
     });
 }
 

@@ -30,7 +30,9 @@ pub const USER_PIN: &[u8] = b"user-pin-5678";
 
 /// The library that cargo built beside the tests.
 pub fn library_path() -> PathBuf {
-    std::env::current_exe().unwrap().with_file_name("libmrhsm_pkcs11.so")
+    std::env::current_exe()
+        .unwrap()
+        .with_file_name("libmrhsm_pkcs11.so")
 }
 
 /// Calls a function of the host's table: `ck!(host.C_Digest(session, ..))`. What it returns must be in its list.
@@ -46,7 +48,11 @@ pub(crate) use ck;
 
 /// What a function returned: a value of its list, and no panic that the module caught.
 pub fn listed(function: &str, rv: CK_RV) -> CK_RV {
-    assert!(may_return(function, rv) && rv != CKR_GENERAL_ERROR, "{function} returned {}", rv_name(rv));
+    assert!(
+        may_return(function, rv) && rv != CKR_GENERAL_ERROR,
+        "{function} returned {}",
+        rv_name(rv)
+    );
     rv
 }
 
@@ -59,7 +65,11 @@ pub fn alone<F: FnOnce(&Host)>(body: F) {
 /// The same, with these variables in its environment.
 pub fn alone_with<F: FnOnce(&Host)>(environment: &[(&str, &OsStr)], body: F) {
     let name = std::any::type_name::<F>();
-    let name = name.split_once("::").unwrap().1.trim_end_matches("::{{closure}}");
+    let name = name
+        .split_once("::")
+        .unwrap()
+        .1
+        .trim_end_matches("::{{closure}}");
     if std::env::var(ALONE).as_deref() == Ok(name) {
         return silently(|| body(&Host::load()));
     }
@@ -68,7 +78,10 @@ pub fn alone_with<F: FnOnce(&Host)>(environment: &[(&str, &OsStr)], body: F) {
 
 /// Runs a test that is the body of [`alone`] in its process, with these variables in its environment.
 pub fn run(name: &str, environment: &[(&str, &OsStr)]) {
-    let directory = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let directory = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap();
     let mut printed = tempfile::tempfile().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--test-threads=1"])
@@ -96,7 +109,10 @@ pub fn run(name: &str, environment: &[(&str, &OsStr)]) {
     let mut text = String::new();
     printed.rewind().unwrap();
     printed.read_to_string(&mut text).unwrap();
-    assert!(text.contains("test result: ok. 1 passed"), "{name}: {status}\n{text}");
+    assert!(
+        text.contains("test result: ok. 1 passed"),
+        "{name}: {status}\n{text}"
+    );
 }
 
 /// Runs `body` with stdout and stderr in a file, which must stay empty.
@@ -135,8 +151,19 @@ impl Host {
         let mut version = CK_VERSION { major: 3, minor: 0 };
         // SAFETY: the function has this type, and an interface of version 3.0 this table.
         let table = unsafe {
-            let get = library.get::<CK_C_GetInterface>(c"C_GetInterface").unwrap().unwrap();
-            assert_eq!(get(c"PKCS 11".as_ptr().cast_mut().cast(), &mut version, &mut interface, 0), CKR_OK);
+            let get = library
+                .get::<CK_C_GetInterface>(c"C_GetInterface")
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                get(
+                    c"PKCS 11".as_ptr().cast_mut().cast(),
+                    &mut version,
+                    &mut interface,
+                    0
+                ),
+                CKR_OK
+            );
             *(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>()
         };
         Host { library, table }
@@ -149,14 +176,27 @@ impl Host {
     /// Calls any function by its name. Integers and pointers take one word each in the C ABI of 64-bit machines, and a
     /// function does not see the words after its last argument.
     pub fn call(&self, function: &Function, arguments: &[usize]) -> CK_RV {
-        type Any = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize, usize, usize) -> CK_RV;
+        type Any = unsafe extern "C" fn(
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+        ) -> CK_RV;
         let name = CString::new(function.name).unwrap();
         let mut a = [0; 9];
         a[..arguments.len()].copy_from_slice(arguments);
         // SAFETY: the symbol is a function of at most nine integers and pointers.
         unsafe {
             let any = self.library.get::<Any>(name.as_c_str()).unwrap();
-            listed(function.name, any(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]))
+            listed(
+                function.name,
+                any(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]),
+            )
         }
     }
 
@@ -170,9 +210,15 @@ impl Host {
 
     pub fn slots(&self) -> Vec<CK_SLOT_ID> {
         let mut count = 0;
-        assert_eq!(ck!(self.C_GetSlotList(CK_FALSE, std::ptr::null_mut(), &mut count)), CKR_OK);
+        assert_eq!(
+            ck!(self.C_GetSlotList(CK_FALSE, std::ptr::null_mut(), &mut count)),
+            CKR_OK
+        );
         let mut slots = vec![0; count as usize];
-        assert_eq!(ck!(self.C_GetSlotList(CK_FALSE, slots.as_mut_ptr(), &mut count)), CKR_OK);
+        assert_eq!(
+            ck!(self.C_GetSlotList(CK_FALSE, slots.as_mut_ptr(), &mut count)),
+            CKR_OK
+        );
         slots.truncate(count as usize);
         slots
     }
@@ -188,8 +234,15 @@ impl Host {
         let free = *self.slots().last().expect("a free slot");
         let mut label = *b"test token                      ";
         let (pin, len) = (SO_PIN.as_ptr().cast_mut(), SO_PIN.len() as CK_ULONG);
-        assert_eq!(ck!(self.C_InitToken(free, pin, len, label.as_mut_ptr())), CKR_OK);
-        let slot = self.slots().into_iter().find(|slot| self.token_info(*slot).label == label).expect("the new token");
+        assert_eq!(
+            ck!(self.C_InitToken(free, pin, len, label.as_mut_ptr())),
+            CKR_OK
+        );
+        let slot = self
+            .slots()
+            .into_iter()
+            .find(|slot| self.token_info(*slot).label == label)
+            .expect("the new token");
         let session = self.open(slot);
         assert_eq!(self.login(session, CKU_SO, SO_PIN), CKR_OK);
         let (pin, len) = (USER_PIN.as_ptr().cast_mut(), USER_PIN.len() as CK_ULONG);
@@ -201,12 +254,20 @@ impl Host {
     /// A read-write session.
     pub fn open(&self, slot: CK_SLOT_ID) -> CK_SESSION_HANDLE {
         let (mut session, flags) = (0, CKF_SERIAL_SESSION | CKF_RW_SESSION);
-        assert_eq!(ck!(self.C_OpenSession(slot, flags, std::ptr::null_mut(), None, &mut session)), CKR_OK);
+        assert_eq!(
+            ck!(self.C_OpenSession(slot, flags, std::ptr::null_mut(), None, &mut session)),
+            CKR_OK
+        );
         session
     }
 
     pub fn login(&self, session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: &[u8]) -> CK_RV {
-        ck!(self.C_Login(session, user, pin.as_ptr().cast_mut(), pin.len() as CK_ULONG))
+        ck!(self.C_Login(
+            session,
+            user,
+            pin.as_ptr().cast_mut(),
+            pin.len() as CK_ULONG
+        ))
     }
 
     /// Makes a token and logs its user in.
@@ -222,7 +283,10 @@ impl Host {
         let (mut len, mut key) = (32 as CK_ULONG, 0);
         let mut template = [attribute(CKA_VALUE_LEN, &mut len)];
         let mut mechanism = mechanism(CKM_AES_KEY_GEN);
-        assert_eq!(ck!(self.C_GenerateKey(session, &mut mechanism, template.as_mut_ptr(), 1, &mut key)), CKR_OK);
+        assert_eq!(
+            ck!(self.C_GenerateKey(session, &mut mechanism, template.as_mut_ptr(), 1, &mut key)),
+            CKR_OK
+        );
         key
     }
 }
@@ -230,10 +294,14 @@ impl Host {
 /// A token whose keys are on a port of 127.0.0.1, made as `mrhsm init` and `mrhsm set` make one. Returns its slot.
 pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
     let pki = Pki::shared();
-    let [certificate, key, ca] = [&pki.client.cert, &pki.client.key, &pki.ca].map(|path| std::fs::read(path).unwrap());
+    let [certificate, key, ca] =
+        [&pki.client.cert, &pki.client.key, &pki.ca].map(|path| std::fs::read(path).unwrap());
     let settings = Settings {
         store: StoreKind::Kmip,
-        hosts: vec![config::Host { name: "127.0.0.1".into(), port: Some(port) }],
+        hosts: vec![config::Host {
+            name: "127.0.0.1".into(),
+            port: Some(port),
+        }],
         deadline_millis: deadline.as_millis() as u64,
         ..Settings::default()
     };
@@ -254,9 +322,17 @@ pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
 }
 
 pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
-    CK_MECHANISM { mechanism: kind, pParameter: std::ptr::null_mut(), ulParameterLen: 0 }
+    CK_MECHANISM {
+        mechanism: kind,
+        pParameter: std::ptr::null_mut(),
+        ulParameterLen: 0,
+    }
 }
 
 pub fn attribute<T>(kind: CK_ATTRIBUTE_TYPE, value: &mut T) -> CK_ATTRIBUTE {
-    CK_ATTRIBUTE { type_: kind, pValue: (&raw mut *value).cast::<c_void>(), ulValueLen: size_of::<T>() as CK_ULONG }
+    CK_ATTRIBUTE {
+        type_: kind,
+        pValue: (&raw mut *value).cast::<c_void>(),
+        ulValueLen: size_of::<T>() as CK_ULONG,
+    }
 }

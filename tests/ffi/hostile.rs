@@ -48,7 +48,9 @@ fn number(values: &'static [CK_ULONG]) -> impl Strategy<Value = Vec<u8>> {
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let kind = prop_oneof![9 => prop::sample::select(KNOWN), 1 => any::<CK_ATTRIBUTE_TYPE>()]
         // Values that are templates themselves would be followed: raw/tests.rs has those.
-        .prop_filter("an array of rows", |kind| kind & CKF_ARRAY_ATTRIBUTE == 0 || *kind == CKA_ALLOWED_MECHANISMS);
+        .prop_filter("an array of rows", |kind| {
+            kind & CKF_ARRAY_ATTRIBUTE == 0 || *kind == CKA_ALLOWED_MECHANISMS
+        });
     let value = prop_oneof![
         1 => Just(None),
         3 => prop::sample::select(vec![vec![0u8], vec![1]]).prop_map(Some),
@@ -60,16 +62,27 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 /// A mechanism: which of the token's, or any other; and a parameter. No structure of the standard has the size of the random
 /// ones, and the others are all zeros: pointers in a parameter cannot be hostile, they can only be wrong.
-fn mechanisms() -> impl Strategy<Value = (prop::sample::Index, Option<CK_MECHANISM_TYPE>, Vec<u8>)> {
+fn mechanisms() -> impl Strategy<Value = (prop::sample::Index, Option<CK_MECHANISM_TYPE>, Vec<u8>)>
+{
     let odd = prop_oneof![1..8usize, 9..16usize].prop_flat_map(|len| vec(any::<u8>(), len));
     let zeros = (0..100usize).prop_map(|len| vec![0; len]);
-    (any::<prop::sample::Index>(), prop::option::weighted(0.1, any::<CK_MECHANISM_TYPE>()), prop_oneof![odd, zeros])
+    (
+        any::<prop::sample::Index>(),
+        prop::option::weighted(0.1, any::<CK_MECHANISM_TYPE>()),
+        prop_oneof![odd, zeros],
+    )
 }
 
 fn attributes(rows: &mut [Row]) -> Vec<CK_ATTRIBUTE> {
     let attribute = |(kind, value): &mut Row| {
-        let (at, len) = value.as_mut().map_or((null_mut(), 9), |value| (value.as_mut_ptr(), value.len()));
-        CK_ATTRIBUTE { type_: *kind, pValue: at.cast(), ulValueLen: len as CK_ULONG }
+        let (at, len) = value
+            .as_mut()
+            .map_or((null_mut(), 9), |value| (value.as_mut_ptr(), value.len()));
+        CK_ATTRIBUTE {
+            type_: *kind,
+            pValue: at.cast(),
+            ulValueLen: len as CK_ULONG,
+        }
     };
     rows.iter_mut().map(attribute).collect()
 }
@@ -82,15 +95,23 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Everything that takes a template or a mechanism, in a session of its own.
-    fn try_all(&self, rows: &mut [Row], kind: CK_MECHANISM_TYPE, parameter: &mut [u8]) -> Result<(), TestCaseError> {
+    fn try_all(
+        &self,
+        rows: &mut [Row],
+        kind: CK_MECHANISM_TYPE,
+        parameter: &mut [u8],
+    ) -> Result<(), TestCaseError> {
         let host = self.host;
         let session = host.open(self.slot);
         let key = host.aes_key(session);
         let mut template = attributes(rows);
         let (at, count) = (template.as_mut_ptr(), template.len() as CK_ULONG);
         let parameter_len = parameter.len() as CK_ULONG;
-        let mut mechanism =
-            CK_MECHANISM { mechanism: kind, pParameter: parameter.as_mut_ptr().cast(), ulParameterLen: parameter_len };
+        let mut mechanism = CK_MECHANISM {
+            mechanism: kind,
+            pParameter: parameter.as_mut_ptr().cast(),
+            ulParameterLen: parameter_len,
+        };
         let m = &raw mut mechanism;
         let (mut one, mut two, mut data, mut out) = (0, 0, [5u8; 40], [0u8; 4096]);
         let room = || 4096 as CK_ULONG;
@@ -106,24 +127,56 @@ impl Bench<'_> {
             ck!(host.C_DeriveKey(session, m, key, at, count, &mut one)),
             ck!(host.C_WrapKey(session, m, key, key, out.as_mut_ptr(), &mut room())),
             ck!(host.C_EncryptInit(session, m, key)),
-            ck!(host.C_Encrypt(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut room())),
+            ck!(host.C_Encrypt(
+                session,
+                data.as_mut_ptr(),
+                40,
+                out.as_mut_ptr(),
+                &mut room()
+            )),
             ck!(host.C_DecryptInit(session, m, key)),
-            ck!(host.C_Decrypt(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut room())),
+            ck!(host.C_Decrypt(
+                session,
+                data.as_mut_ptr(),
+                40,
+                out.as_mut_ptr(),
+                &mut room()
+            )),
             ck!(host.C_SignInit(session, m, key)),
-            ck!(host.C_Sign(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut room())),
+            ck!(host.C_Sign(
+                session,
+                data.as_mut_ptr(),
+                40,
+                out.as_mut_ptr(),
+                &mut room()
+            )),
             ck!(host.C_VerifyInit(session, m, key)),
             ck!(host.C_Verify(session, data.as_mut_ptr(), 40, data.as_mut_ptr(), 40)),
             ck!(host.C_DigestInit(session, m)),
-            ck!(host.C_Digest(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut room())),
+            ck!(host.C_Digest(
+                session,
+                data.as_mut_ptr(),
+                40,
+                out.as_mut_ptr(),
+                &mut room()
+            )),
         ];
         prop_assert!(!results.contains(&CKR_GENERAL_ERROR), "{results:x?}");
         if kind != CKM_RSA_PKCS_KEY_PAIR_GEN {
-            let rv = ck!(host.C_GenerateKeyPair(session, m, at, count, at, count, &mut one, &mut two));
+            let rv =
+                ck!(host.C_GenerateKeyPair(session, m, at, count, at, count, &mut one, &mut two));
             prop_assert_ne!(rv, CKR_GENERAL_ERROR);
         }
         let (mut sha256, mut len) = (self::mechanism(CKM_SHA256), 32);
-        prop_assert_eq!(ck!(host.C_DigestInit(session, &mut sha256)), CKR_OK, "the session is stuck");
-        prop_assert_eq!(ck!(host.C_Digest(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut len)), CKR_OK);
+        prop_assert_eq!(
+            ck!(host.C_DigestInit(session, &mut sha256)),
+            CKR_OK,
+            "the session is stuck"
+        );
+        prop_assert_eq!(
+            ck!(host.C_Digest(session, data.as_mut_ptr(), 40, out.as_mut_ptr(), &mut len)),
+            CKR_OK
+        );
         prop_assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
         Ok(())
     }
@@ -137,16 +190,31 @@ fn senseless_templates_and_mechanisms_are_refused_in_peace() {
         let keeper = host.open(slot);
         assert_eq!(host.login(keeper, CKU_USER, USER_PIN), CKR_OK);
         let mut count = 0;
-        assert_eq!(ck!(host.C_GetMechanismList(slot, null_mut(), &mut count)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_GetMechanismList(slot, null_mut(), &mut count)),
+            CKR_OK
+        );
         let mut mechanisms_of_token = vec![0; count as usize];
-        assert_eq!(ck!(host.C_GetMechanismList(slot, mechanisms_of_token.as_mut_ptr(), &mut count)), CKR_OK);
-        let bench = Bench { host, slot, mechanisms: mechanisms_of_token };
-        let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+        assert_eq!(
+            ck!(host.C_GetMechanismList(slot, mechanisms_of_token.as_mut_ptr(), &mut count)),
+            CKR_OK
+        );
+        let bench = Bench {
+            host,
+            slot,
+            mechanisms: mechanisms_of_token,
+        };
+        let config = Config {
+            cases: 300,
+            failure_persistence: None,
+            ..Config::default()
+        };
         let strategy = (rows(), mechanisms());
-        let result = TestRunner::new(config).run(&strategy, |(mut rows, (index, other, mut parameter))| {
-            let kind = other.unwrap_or_else(|| *index.get(&bench.mechanisms));
-            bench.try_all(&mut rows, kind, &mut parameter)
-        });
+        let result =
+            TestRunner::new(config).run(&strategy, |(mut rows, (index, other, mut parameter))| {
+                let kind = other.unwrap_or_else(|| *index.get(&bench.mechanisms));
+                bench.try_all(&mut rows, kind, &mut parameter)
+            });
         result.unwrap_or_else(|error| panic!("{error}"));
         host.finalize();
     });

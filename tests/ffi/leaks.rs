@@ -32,14 +32,33 @@ fn stays_flat(each: usize, warm: usize, times: usize, mut cycle: impl FnMut(usiz
     let before = memory();
     (warm..warm + times).for_each(cycle);
     let grown = memory().saturating_sub(before);
-    assert!(grown < each * times, "{grown} bytes more after {times} times: {} each", grown / times);
+    assert!(
+        grown < each * times,
+        "{grown} bytes more after {times} times: {} each",
+        grown / times
+    );
 }
 
 /// A key in this process, or on the token.
-fn make(host: &Host, session: CK_SESSION_HANDLE, token: CK_BBOOL, number: usize) -> CK_OBJECT_HANDLE {
+fn make(
+    host: &Host,
+    session: CK_SESSION_HANDLE,
+    token: CK_BBOOL,
+    number: usize,
+) -> CK_OBJECT_HANDLE {
     let (mut len, mut token, mut id, mut key) = (32 as CK_ULONG, token, number, 0);
-    let mut template = [attribute(CKA_VALUE_LEN, &mut len), attribute(CKA_TOKEN, &mut token), attribute(CKA_ID, &mut id)];
-    let rv = ck!(host.C_GenerateKey(session, &mut mechanism(CKM_AES_KEY_GEN), template.as_mut_ptr(), 3, &mut key));
+    let mut template = [
+        attribute(CKA_VALUE_LEN, &mut len),
+        attribute(CKA_TOKEN, &mut token),
+        attribute(CKA_ID, &mut id),
+    ];
+    let rv = ck!(host.C_GenerateKey(
+        session,
+        &mut mechanism(CKM_AES_KEY_GEN),
+        template.as_mut_ptr(),
+        3,
+        &mut key
+    ));
     assert_eq!(rv, CKR_OK);
     key
 }
@@ -47,15 +66,47 @@ fn make(host: &Host, session: CK_SESSION_HANDLE, token: CK_BBOOL, number: usize)
 /// Finds by an attribute, begins operations of all kinds, fails, and leaves everything as it is.
 fn use_and_leave(host: &Host, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, number: usize) {
     let (mut id, mut text, mut out, mut len) = (number, [7u8; 32], [0u8; 64], 64);
-    assert_eq!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_ID, &mut id)].as_mut_ptr(), 1)), CKR_OK);
-    assert_eq!(ck!(host.C_EncryptInit(session, &mut mechanism(CKM_AES_ECB), key)), CKR_OK);
-    assert_eq!(ck!(host.C_Encrypt(session, text.as_mut_ptr(), 32, out.as_mut_ptr(), &mut len)), CKR_OK);
-    assert_eq!(ck!(host.C_EncryptInit(session, &mut mechanism(CKM_AES_ECB), key)), CKR_OK);
-    assert_eq!(ck!(host.C_SignInit(session, &mut mechanism(CKM_AES_CMAC), key)), CKR_OK);
-    assert_eq!(ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))), CKR_OK);
-    assert_eq!(ck!(host.C_DigestUpdate(session, text.as_mut_ptr(), 32)), CKR_OK);
-    assert_ne!(ck!(host.C_VerifyInit(session, &mut mechanism(CKM_AES_GCM), key)), CKR_OK);
-    assert_ne!(ck!(host.C_CreateObject(session, [attribute(CKA_ID, &mut id)].as_mut_ptr(), 1, &mut 0)), CKR_OK);
+    assert_eq!(
+        ck!(host.C_FindObjectsInit(session, [attribute(CKA_ID, &mut id)].as_mut_ptr(), 1)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_EncryptInit(session, &mut mechanism(CKM_AES_ECB), key)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_Encrypt(session, text.as_mut_ptr(), 32, out.as_mut_ptr(), &mut len)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_EncryptInit(session, &mut mechanism(CKM_AES_ECB), key)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_SignInit(session, &mut mechanism(CKM_AES_CMAC), key)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_DigestUpdate(session, text.as_mut_ptr(), 32)),
+        CKR_OK
+    );
+    assert_ne!(
+        ck!(host.C_VerifyInit(session, &mut mechanism(CKM_AES_GCM), key)),
+        CKR_OK
+    );
+    assert_ne!(
+        ck!(host.C_CreateObject(
+            session,
+            [attribute(CKA_ID, &mut id)].as_mut_ptr(),
+            1,
+            &mut 0
+        )),
+        CKR_OK
+    );
 }
 
 #[test]
@@ -76,13 +127,21 @@ fn finalize_gives_everything_back() {
                 assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
                 let key = make(host, session, CK_TRUE, number);
                 use_and_leave(host, session, key, number);
-                use_and_leave(host, host.open(slot), make(host, session, CK_FALSE, number), number);
+                use_and_leave(
+                    host,
+                    host.open(slot),
+                    make(host, session, CK_FALSE, number),
+                    number,
+                );
                 assert_eq!(ck!(host.C_DestroyObject(session, key)), CKR_OK);
             }
             // The host is gone, and its token is asked all the same.
             server.stop();
             let (session, mut id) = (host.open(slots[1]), number + 1);
-            assert_ne!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_ID, &mut id)].as_mut_ptr(), 1)), CKR_OK);
+            assert_ne!(
+                ck!(host.C_FindObjectsInit(session, [attribute(CKA_ID, &mut id)].as_mut_ptr(), 1)),
+                CKR_OK
+            );
             host.finalize();
         };
         cycle(0);
@@ -96,7 +155,10 @@ fn finalize_gives_everything_back() {
             std::thread::sleep(Duration::from_millis(50));
         }
         let now = held();
-        assert!(within(now), "file descriptors and threads: {now:?} after twenty cycles, {bound:?} after one");
+        assert!(
+            within(now),
+            "file descriptors and threads: {now:?} after twenty cycles, {bound:?} after one"
+        );
     });
 }
 
@@ -109,8 +171,14 @@ fn memory_does_not_grow_with_initialize_and_finalize() {
         stays_flat(1024, 200, 2000, |_| {
             host.initialize();
             let session = host.open(slot);
-            assert_eq!(ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))), CKR_OK);
-            assert_ne!(ck!(host.C_FindObjects(session, null_mut(), 0, &mut 0)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))),
+                CKR_OK
+            );
+            assert_ne!(
+                ck!(host.C_FindObjects(session, null_mut(), 0, &mut 0)),
+                CKR_OK
+            );
             host.finalize();
         });
     });

@@ -12,17 +12,30 @@ use crate::kmip_server::{Personality, Script, Server};
 fn a_log_of_everything_holds_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
-    let environment = [("MRHSM_LOG", "debug".as_ref()), ("MRHSM_LOG_FILE", path.as_os_str())];
+    let environment = [
+        ("MRHSM_LOG", "debug".as_ref()),
+        ("MRHSM_LOG_FILE", path.as_os_str()),
+    ];
     alone_with(&environment, |host| {
         host.initialize();
         let (_, session) = host.logged_in();
-        assert_eq!(host.login(session, CKU_USER, b"wrong-pin-9"), CKR_USER_ALREADY_LOGGED_IN);
+        assert_eq!(
+            host.login(session, CKU_USER, b"wrong-pin-9"),
+            CKR_USER_ALREADY_LOGGED_IN
+        );
         let key = host.aes_key(session);
         let (mut iv, mut text) = (*b"initial vector 1", *b"the text that nobody shall read");
-        let mut cbc = CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC_PAD) };
+        let mut cbc = CK_MECHANISM {
+            pParameter: iv.as_mut_ptr().cast(),
+            ulParameterLen: 16,
+            ..mechanism(CKM_AES_CBC_PAD)
+        };
         let (mut out, mut len) = ([0u8; 48], 48);
         assert_eq!(ck!(host.C_EncryptInit(session, &mut cbc, key)), CKR_OK);
-        assert_eq!(ck!(host.C_Encrypt(session, text.as_mut_ptr(), 31, out.as_mut_ptr(), &mut len)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_Encrypt(session, text.as_mut_ptr(), 31, out.as_mut_ptr(), &mut len)),
+            CKR_OK
+        );
         assert_eq!(
             ck!(host.C_Encrypt(session, text.as_mut_ptr(), 31, out.as_mut_ptr(), &mut len)),
             CKR_OPERATION_NOT_INITIALIZED
@@ -41,7 +54,10 @@ fn a_log_of_everything_holds_no_secret() {
 fn messages_to_a_server_are_logged_without_what_is_secret() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
-    let environment = [("MRHSM_LOG", "debug".as_ref()), ("MRHSM_LOG_FILE", path.as_os_str())];
+    let environment = [
+        ("MRHSM_LOG", "debug".as_ref()),
+        ("MRHSM_LOG_FILE", path.as_os_str()),
+    ];
     alone_with(&environment, |host| {
         let server = Server::start(Personality::standard(), Script::none());
         let slot = kmip_token(server.port(), Duration::from_secs(10));
@@ -52,32 +68,65 @@ fn messages_to_a_server_are_logged_without_what_is_secret() {
         let mut fetched = *b"the value of a key that may go..";
         let (mut text, mut iv) = (*b"the text that nobody shall read", *b"initial vector 1");
         for (value, extractable) in [(&mut value[..], CK_FALSE), (&mut fetched[..], CK_TRUE)] {
-            let (mut class, mut kind, mut yes, mut extractable) = (CKO_SECRET_KEY, CKK_AES, CK_TRUE, extractable);
+            let (mut class, mut kind, mut yes, mut extractable) =
+                (CKO_SECRET_KEY, CKK_AES, CK_TRUE, extractable);
             let mut template = [
                 attribute(CKA_CLASS, &mut class),
                 attribute(CKA_KEY_TYPE, &mut kind),
                 attribute(CKA_TOKEN, &mut yes),
                 attribute(CKA_EXTRACTABLE, &mut extractable),
-                CK_ATTRIBUTE { type_: CKA_VALUE, pValue: value.as_mut_ptr().cast(), ulValueLen: 32 },
+                CK_ATTRIBUTE {
+                    type_: CKA_VALUE,
+                    pValue: value.as_mut_ptr().cast(),
+                    ulValueLen: 32,
+                },
             ];
             let mut key = 0;
-            assert_eq!(ck!(host.C_CreateObject(session, template.as_mut_ptr(), 5, &mut key)), CKR_OK);
-            let mut cbc = CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC_PAD) };
+            assert_eq!(
+                ck!(host.C_CreateObject(session, template.as_mut_ptr(), 5, &mut key)),
+                CKR_OK
+            );
+            let mut cbc = CK_MECHANISM {
+                pParameter: iv.as_mut_ptr().cast(),
+                ulParameterLen: 16,
+                ..mechanism(CKM_AES_CBC_PAD)
+            };
             let (mut out, mut len) = ([0u8; 48], 48);
             assert_eq!(ck!(host.C_EncryptInit(session, &mut cbc, key)), CKR_OK);
-            assert_eq!(ck!(host.C_Encrypt(session, text.as_mut_ptr(), 31, out.as_mut_ptr(), &mut len)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_Encrypt(session, text.as_mut_ptr(), 31, out.as_mut_ptr(), &mut len)),
+                CKR_OK
+            );
             assert_eq!(ck!(host.C_DecryptInit(session, &mut cbc, key)), CKR_OK);
             let (mut back, mut back_len) = ([0u8; 48], 48);
-            assert_eq!(ck!(host.C_Decrypt(session, out.as_mut_ptr(), len, back.as_mut_ptr(), &mut back_len)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_Decrypt(
+                    session,
+                    out.as_mut_ptr(),
+                    len,
+                    back.as_mut_ptr(),
+                    &mut back_len
+                )),
+                CKR_OK
+            );
             assert_eq!(back[..31], text);
         }
         host.finalize();
-        let log = std::fs::read(std::env::var_os("MRHSM_LOG_FILE").unwrap()).unwrap().to_ascii_lowercase();
+        let log = std::fs::read(std::env::var_os("MRHSM_LOG_FILE").unwrap())
+            .unwrap()
+            .to_ascii_lowercase();
         let holds = |bytes: &[u8]| log.windows(bytes.len()).any(|window| window == bytes);
-        assert!(holds(b"operation: encrypt") && holds(b"operation: register"), "messages are logged");
+        assert!(
+            holds(b"operation: encrypt") && holds(b"operation: register"),
+            "messages are logged"
+        );
         for secret in [USER_PIN, &value, &fetched, &text] {
             let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert!(!holds(secret) && !holds(hex.as_bytes()), "{}", String::from_utf8_lossy(secret));
+            assert!(
+                !holds(secret) && !holds(hex.as_bytes()),
+                "{}",
+                String::from_utf8_lossy(secret)
+            );
         }
     });
 }

@@ -22,32 +22,82 @@ fn server_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
         attribute(CKA_EXTRACTABLE, &mut no),
     ];
     let (mut generate, count) = (mechanism(CKM_AES_KEY_GEN), template.len() as CK_ULONG);
-    assert_eq!(ck!(host.C_GenerateKey(session, &mut generate, template.as_mut_ptr(), count, &mut key)), CKR_OK);
+    assert_eq!(
+        ck!(host.C_GenerateKey(
+            session,
+            &mut generate,
+            template.as_mut_ptr(),
+            count,
+            &mut key
+        )),
+        CKR_OK
+    );
     key
 }
 
 /// An AES-256 key of the token, called "the key".
 fn labelled_key(host: &Host, session: CK_SESSION_HANDLE) {
     let (mut len, mut yes, mut label, mut key) = (32 as CK_ULONG, CK_TRUE, *b"the key", 0);
-    let mut template = [attribute(CKA_VALUE_LEN, &mut len), attribute(CKA_TOKEN, &mut yes), attribute(CKA_LABEL, &mut label)];
-    assert_eq!(ck!(host.C_GenerateKey(session, &mut mechanism(CKM_AES_KEY_GEN), template.as_mut_ptr(), 3, &mut key)), CKR_OK);
+    let mut template = [
+        attribute(CKA_VALUE_LEN, &mut len),
+        attribute(CKA_TOKEN, &mut yes),
+        attribute(CKA_LABEL, &mut label),
+    ];
+    assert_eq!(
+        ck!(host.C_GenerateKey(
+            session,
+            &mut mechanism(CKM_AES_KEY_GEN),
+            template.as_mut_ptr(),
+            3,
+            &mut key
+        )),
+        CKR_OK
+    );
 }
 
 /// A P-256 key pair that stays on the server.
 fn p256_pair(host: &Host, session: CK_SESSION_HANDLE) {
-    let (mut curve, mut yes) = ([0x06u8, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], CK_TRUE);
-    let mut public = [attribute(CKA_EC_PARAMS, &mut curve), attribute(CKA_TOKEN, &mut yes)];
+    let (mut curve, mut yes) = (
+        [0x06u8, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+        CK_TRUE,
+    );
+    let mut public = [
+        attribute(CKA_EC_PARAMS, &mut curve),
+        attribute(CKA_TOKEN, &mut yes),
+    ];
     let mut private = [attribute(CKA_TOKEN, &mut yes.clone())];
-    let (public, private, mut generate) = (public.as_mut_ptr(), private.as_mut_ptr(), mechanism(CKM_EC_KEY_PAIR_GEN));
-    assert_eq!(ck!(host.C_GenerateKeyPair(session, &mut generate, public, 2, private, 1, &mut 0, &mut 0)), CKR_OK);
+    let (public, private, mut generate) = (
+        public.as_mut_ptr(),
+        private.as_mut_ptr(),
+        mechanism(CKM_EC_KEY_PAIR_GEN),
+    );
+    assert_eq!(
+        ck!(host.C_GenerateKeyPair(
+            session,
+            &mut generate,
+            public,
+            2,
+            private,
+            1,
+            &mut 0,
+            &mut 0
+        )),
+        CKR_OK
+    );
 }
 
 /// The key that is there.
 fn first_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     let (mut class, mut key, mut count) = (CKO_SECRET_KEY, 0, 0);
     let mut template = [attribute(CKA_CLASS, &mut class)];
-    assert_eq!(ck!(host.C_FindObjectsInit(session, template.as_mut_ptr(), 1)), CKR_OK);
-    assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
+    assert_eq!(
+        ck!(host.C_FindObjectsInit(session, template.as_mut_ptr(), 1)),
+        CKR_OK
+    );
+    assert_eq!(
+        ck!(host.C_FindObjects(session, &mut key, 1, &mut count)),
+        CKR_OK
+    );
     assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1));
     key
 }
@@ -56,14 +106,22 @@ fn first_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
 fn encrypt(host: &Host, session: CK_SESSION_HANDLE, room: Option<CK_ULONG>) -> (CK_RV, CK_ULONG) {
     let (mut text, mut out) = ([7u8; 32], [0u8; 64]);
     let mut len = room.unwrap_or(0);
-    let at = if room.is_some() { out.as_mut_ptr() } else { null_mut() };
+    let at = if room.is_some() {
+        out.as_mut_ptr()
+    } else {
+        null_mut()
+    };
     let rv = ck!(host.C_Encrypt(session, text.as_mut_ptr(), 32, at, &mut len));
     (rv, len)
 }
 
 fn encrypt_init(host: &Host, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) {
     let mut iv = [1u8; 16];
-    let mut cbc = CK_MECHANISM { pParameter: iv.as_mut_ptr().cast(), ulParameterLen: 16, ..mechanism(CKM_AES_CBC_PAD) };
+    let mut cbc = CK_MECHANISM {
+        pParameter: iv.as_mut_ptr().cast(),
+        ulParameterLen: 16,
+        ..mechanism(CKM_AES_CBC_PAD)
+    };
     assert_eq!(ck!(host.C_EncryptInit(session, &mut cbc, key)), CKR_OK);
 }
 
@@ -78,7 +136,11 @@ fn what_needs_no_server_asks_none_and_an_encryption_asks_once() {
             assert_eq!(ck!(host.C_GetSlotInfo(slot, &mut info)), CKR_OK);
             host.token_info(slot);
         }
-        assert_eq!((server.count(), server.accepted()), (0, 0), "C_Initialize and listing slots");
+        assert_eq!(
+            (server.count(), server.accepted()),
+            (0, 0),
+            "C_Initialize and listing slots"
+        );
 
         let session = host.open(slot);
         assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
@@ -90,16 +152,35 @@ fn what_needs_no_server_asks_none_and_an_encryption_asks_once() {
         encrypt_init(host, session, key);
         assert_eq!(encrypt(host, session, None), (CKR_OK, 48));
         assert_eq!(encrypt(host, session, Some(47)), (CKR_BUFFER_TOO_SMALL, 48));
-        assert_eq!(server.operations(), [], "C_EncryptInit, a size query, a buffer too small");
+        assert_eq!(
+            server.operations(),
+            [],
+            "C_EncryptInit, a size query, a buffer too small"
+        );
         assert_eq!(encrypt(host, session, Some(48)), (CKR_OK, 48));
         assert_eq!(server.operations(), [OperationCode::ENCRYPT]);
         assert_eq!(server.count(), 1);
 
         server.clear_log();
         let (mut digest, mut random, mut len) = ([0u8; 32], [0u8; 32], 32);
-        assert_eq!(ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))), CKR_OK);
-        assert_eq!(ck!(host.C_Digest(session, random.as_mut_ptr(), 32, digest.as_mut_ptr(), &mut len)), CKR_OK);
-        assert_eq!(ck!(host.C_GenerateRandom(session, random.as_mut_ptr(), 32)), CKR_OK);
+        assert_eq!(
+            ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))),
+            CKR_OK
+        );
+        assert_eq!(
+            ck!(host.C_Digest(
+                session,
+                random.as_mut_ptr(),
+                32,
+                digest.as_mut_ptr(),
+                &mut len
+            )),
+            CKR_OK
+        );
+        assert_eq!(
+            ck!(host.C_GenerateRandom(session, random.as_mut_ptr(), 32)),
+            CKR_OK
+        );
         assert_eq!(server.count(), 0, "digest and random");
         host.finalize();
     });
@@ -171,12 +252,30 @@ fn a_search_asks_once_where_the_server_takes_several_questions() {
                 }
                 server.clear_log();
                 let (mut label, mut key, mut count) = (*b"the key", 0, 0);
-                assert_eq!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_LABEL, &mut label)].as_mut_ptr(), 1)), CKR_OK);
-                assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
-                assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1), "{name}");
+                assert_eq!(
+                    ck!(host.C_FindObjectsInit(
+                        session,
+                        [attribute(CKA_LABEL, &mut label)].as_mut_ptr(),
+                        1
+                    )),
+                    CKR_OK
+                );
+                assert_eq!(
+                    ck!(host.C_FindObjects(session, &mut key, 1, &mut count)),
+                    CKR_OK
+                );
+                assert_eq!(
+                    (ck!(host.C_FindObjectsFinal(session)), count),
+                    (CKR_OK, 1),
+                    "{name}"
+                );
                 // One that takes no batch was asked in one all the same, if nobody knew.
                 let most = if *batches { 1 } else { 4 };
-                assert!(server.count_of(OperationCode::LOCATE) <= most, "{name}: {:?}", server.operations());
+                assert!(
+                    server.count_of(OperationCode::LOCATE) <= most,
+                    "{name}: {:?}",
+                    server.operations()
+                );
             }
             host.finalize();
         }
@@ -197,17 +296,42 @@ fn a_key_that_was_found_signs_without_being_looked_at_again() {
                 p256_pair(host, session);
             }
             let (mut class, mut key, mut count) = (CKO_PRIVATE_KEY, 0, 0);
-            assert_eq!(ck!(host.C_FindObjectsInit(session, [attribute(CKA_CLASS, &mut class)].as_mut_ptr(), 1)), CKR_OK);
-            assert_eq!(ck!(host.C_FindObjects(session, &mut key, 1, &mut count)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_FindObjectsInit(
+                    session,
+                    [attribute(CKA_CLASS, &mut class)].as_mut_ptr(),
+                    1
+                )),
+                CKR_OK
+            );
+            assert_eq!(
+                ck!(host.C_FindObjects(session, &mut key, 1, &mut count)),
+                CKR_OK
+            );
             assert_eq!((ck!(host.C_FindObjectsFinal(session)), count), (CKR_OK, 1));
             server.clear_log();
             let (mut digest, mut signature, mut len) = ([7u8; 32], [0u8; 64], 64);
-            assert_eq!(ck!(host.C_SignInit(session, &mut mechanism(CKM_ECDSA), key)), CKR_OK);
-            assert_eq!(ck!(host.C_Sign(session, digest.as_mut_ptr(), 32, signature.as_mut_ptr(), &mut len)), CKR_OK);
+            assert_eq!(
+                ck!(host.C_SignInit(session, &mut mechanism(CKM_ECDSA), key)),
+                CKR_OK
+            );
+            assert_eq!(
+                ck!(host.C_Sign(
+                    session,
+                    digest.as_mut_ptr(),
+                    32,
+                    signature.as_mut_ptr(),
+                    &mut len
+                )),
+                CKR_OK
+            );
             host.finalize();
         }
         // Whether the server signs at all is asked once in a process.
-        assert_eq!(server.operations(), [OperationCode::QUERY, OperationCode::SIGN]);
+        assert_eq!(
+            server.operations(),
+            [OperationCode::QUERY, OperationCode::SIGN]
+        );
     });
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
@@ -23,7 +23,10 @@ pub struct Pair {
 impl Pair {
     /// For rustls.
     pub fn identity(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        (vec![self.der.clone()], PrivateKeyDer::Pkcs8(self.key_der.clone().into()))
+        (
+            vec![self.der.clone()],
+            PrivateKeyDer::Pkcs8(self.key_der.clone().into()),
+        )
     }
 }
 
@@ -67,7 +70,10 @@ impl Pki {
 
     /// A CA of its own and everything below it.
     pub fn new() -> Pki {
-        let directory = tempfile::Builder::new().prefix("mrhsm-pki-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("mrhsm-pki-")
+            .tempdir()
+            .unwrap();
         let (ca, other) = (authority("mrhsm test CA"), authority("another CA"));
         let at = directory.path();
         let write_ca = |name: &str, ca: &CertifiedIssuer<'_, KeyPair>| {
@@ -83,7 +89,14 @@ impl Pki {
             other_ca: write_ca("other-ca.pem", &other),
             server: issue(at, "server", &ca, &here, server.clone(), false),
             server_expired: issue(at, "server-expired", &ca, &here, server.clone(), true),
-            server_other_name: issue(at, "server-other-name", &ca, &["elsewhere.example"], server.clone(), false),
+            server_other_name: issue(
+                at,
+                "server-other-name",
+                &ca,
+                &["elsewhere.example"],
+                server.clone(),
+                false,
+            ),
             server_other_ca: issue(at, "server-other-ca", &other, &here, server, false),
             client: issue(at, "client", &ca, &[], client.clone(), false),
             client_expired: issue(at, "client-expired", &ca, &[], client.clone(), true),

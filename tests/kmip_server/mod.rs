@@ -30,7 +30,9 @@ use std::time::Duration;
 
 use mrhsm_pkcs11::kmip::{Attributes, ObjectType, OperationCode, State};
 use mrhsm_pkcs11::secret::Secret;
-use mrhsm_pkcs11::server::{Engine, Hook, Limits, Objects, Options, Server as Running, Value, tls_config};
+use mrhsm_pkcs11::server::{
+    Engine, Hook, Limits, Objects, Options, Server as Running, Value, tls_config,
+};
 use rustls::ServerConfig;
 use tempfile::TempDir;
 
@@ -70,15 +72,35 @@ impl Setup {
 
     /// Starts the server on a free port of 127.0.0.1.
     pub fn start(self) -> Server {
-        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let directory = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
         let objects = Objects::open(&directory.path().join("objects"), &[7; 32]).unwrap();
         let mut engine = Engine::new(self.personality, objects);
-        engine.credential = self.credential.map(|(name, password)| (name, Secret::new(password.into_bytes())));
+        engine.credential = self
+            .credential
+            .map(|(name, password)| (name, Secret::new(password.into_bytes())));
         let pair = (self.certificate)(&self.pki);
         let read = |path: &std::path::Path| std::fs::read(path).unwrap();
-        let versions: &[_] = if self.tls13 { rustls::ALL_VERSIONS } else { &[&rustls::version::TLS12] };
-        let tls = tls_config(&read(&pair.cert), &read(&pair.key), &read(&self.pki.ca), versions).unwrap();
-        Server::serve(Arc::new(engine), Arc::new(directory), self.pki, tls, self.script)
+        let versions: &[_] = if self.tls13 {
+            rustls::ALL_VERSIONS
+        } else {
+            &[&rustls::version::TLS12]
+        };
+        let tls = tls_config(
+            &read(&pair.cert),
+            &read(&pair.key),
+            &read(&self.pki.ca),
+            versions,
+        )
+        .unwrap();
+        Server::serve(
+            Arc::new(engine),
+            Arc::new(directory),
+            self.pki,
+            tls,
+            self.script,
+        )
     }
 }
 
@@ -131,7 +153,9 @@ impl Watch {
             self.came.notify_all();
         } else if pace.gathers > 0 {
             let gathered = pace.gathered;
-            let waiting = self.came.wait_timeout_while(pace, GATHERING, |pace| pace.gathered == gathered);
+            let waiting = self
+                .came
+                .wait_timeout_while(pace, GATHERING, |pace| pace.gathered == gathered);
             let (mut pace, waited) = waiting.unwrap_or_else(|poisoned| poisoned.into_inner());
             pace.under_way -= usize::from(waited.timed_out());
         } else {
@@ -155,18 +179,29 @@ impl Hook for Watch {
 
     #[allow(unsafe_code, reason = "std has no SO_LINGER")]
     fn reset(&self, socket: &TcpStream) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // SAFETY: a live socket; pointer and length are those of `linger`, which is only read.
         unsafe {
             let at = (&raw const linger).cast();
             let len = size_of::<libc::linger>() as libc::socklen_t;
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len);
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                at,
+                len,
+            );
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// How long a request waits for the others that the server gathers: much longer than they take to come.
@@ -189,16 +224,35 @@ pub struct Server {
 impl Server {
     /// A server of this character, with these faults.
     pub fn start(personality: Personality, script: Script) -> Server {
-        Setup { script, ..Setup::new(personality) }.start()
+        Setup {
+            script,
+            ..Setup::new(personality)
+        }
+        .start()
     }
 
     /// Another host of the same group: its own port and faults, the same objects.
     pub fn sibling(&self, script: Script) -> Server {
-        Server::serve(self.engine.clone(), self._directory.clone(), self.pki.clone(), self.tls.clone(), script)
+        Server::serve(
+            self.engine.clone(),
+            self._directory.clone(),
+            self.pki.clone(),
+            self.tls.clone(),
+            script,
+        )
     }
 
-    fn serve(engine: Arc<Engine>, directory: Arc<TempDir>, pki: Arc<Pki>, tls: Arc<ServerConfig>, script: Script) -> Server {
-        let watch = Arc::new(Watch { script: Mutex::new(script), ..Watch::default() });
+    fn serve(
+        engine: Arc<Engine>,
+        directory: Arc<TempDir>,
+        pki: Arc<Pki>,
+        tls: Arc<ServerConfig>,
+        script: Script,
+    ) -> Server {
+        let watch = Arc::new(Watch {
+            script: Mutex::new(script),
+            ..Watch::default()
+        });
         let mut server = Server {
             port: 0,
             pki,
@@ -235,12 +289,18 @@ impl Server {
 
     /// From now on each request takes this long.
     pub fn slow_down(&self, work: Duration) {
-        *lock(&self.watch.pace) = Pace { work, ..Pace::default() };
+        *lock(&self.watch.pace) = Pace {
+            work,
+            ..Pace::default()
+        };
     }
 
     /// From now on a request is answered when `count` are there at once.
     pub fn gather(&self, count: usize) {
-        *lock(&self.watch.pace) = Pace { gathers: count, ..Pace::default() };
+        *lock(&self.watch.pace) = Pace {
+            gathers: count,
+            ..Pace::default()
+        };
     }
 
     /// How often so many were there at once since [`Server::gather`].
@@ -270,17 +330,24 @@ impl Server {
 
     /// How many of them hold this operation.
     pub fn count_of(&self, operation: OperationCode) -> usize {
-        lock(&self.watch.log).iter().filter(|exchange| exchange.operations.contains(&operation)).count()
+        lock(&self.watch.log)
+            .iter()
+            .filter(|exchange| exchange.operations.contains(&operation))
+            .count()
     }
 
     /// The operations of all requests, in their order.
     pub fn operations(&self) -> Vec<OperationCode> {
-        lock(&self.watch.log).iter().flat_map(|exchange| exchange.operations.clone()).collect()
+        lock(&self.watch.log)
+            .iter()
+            .flat_map(|exchange| exchange.operations.clone())
+            .collect()
     }
 
     /// How many connections were accepted.
     pub fn accepted(&self) -> usize {
-        self.accepted_before.load(Ordering::SeqCst) + lock(&self.running).as_ref().map_or(0, Running::accepted)
+        self.accepted_before.load(Ordering::SeqCst)
+            + lock(&self.running).as_ref().map_or(0, Running::accepted)
     }
 
     /// Every object, the oldest first.
@@ -292,16 +359,22 @@ impl Server {
             names: object.attributes.names().map(str::to_owned).collect(),
             attributes: object.attributes.clone(),
         };
-        self.engine.objects.all().unwrap().iter().map(seen).collect()
+        self.engine
+            .objects
+            .all()
+            .unwrap()
+            .iter()
+            .map(seen)
+            .collect()
     }
 
     /// The bytes of a secret key or of what else it holds.
     pub fn value(&self, uid: &str) -> Option<Vec<u8>> {
         let all = self.engine.objects.all().unwrap();
         match &all.iter().find(|object| object.uid == uid)?.value {
-            Value::Key(material, _) | Value::Secret(_, material, _) | Value::Opaque(_, material) => {
-                Some(material.bytes().expose().to_vec())
-            }
+            Value::Key(material, _)
+            | Value::Secret(_, material, _)
+            | Value::Opaque(_, material) => Some(material.bytes().expose().to_vec()),
             Value::Certificate(_, bytes) => Some(bytes.clone()),
             _ => None,
         }
@@ -317,7 +390,8 @@ impl Server {
     /// Closes the port and breaks every connection. The objects stay.
     pub fn stop(&self) {
         if let Some(mut running) = lock(&self.running).take() {
-            self.accepted_before.fetch_add(running.accepted(), Ordering::SeqCst);
+            self.accepted_before
+                .fetch_add(running.accepted(), Ordering::SeqCst);
             running.stop(Duration::ZERO);
         }
     }
@@ -331,8 +405,13 @@ impl Server {
     fn listen(&self, port: u16) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         let hook: Arc<dyn Hook> = self.watch.clone();
-        let options = Options { limits: Limits::default(), audit: None, hook: Some(hook) };
-        let running = Running::start(self.engine.clone(), listener, self.tls.clone(), options).unwrap();
+        let options = Options {
+            limits: Limits::default(),
+            audit: None,
+            hook: Some(hook),
+        };
+        let running =
+            Running::start(self.engine.clone(), listener, self.tls.clone(), options).unwrap();
         let port = running.address().port();
         *lock(&self.running) = Some(running);
         port

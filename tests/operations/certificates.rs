@@ -16,7 +16,10 @@ fn csr(key: &KeyPair) -> (Vec<u8>, String) {
 }
 
 fn certificate(server: &Server, uid: &str) -> Vec<u8> {
-    let request = GetRequest { unique_identifier: id(uid), ..GetRequest::default() };
+    let request = GetRequest {
+        unique_identifier: id(uid),
+        ..GetRequest::default()
+    };
     match server.ask(Version::V1_2, &request).unwrap().object {
         ManagedObject::Certificate(certificate) => certificate.certificate_value,
         other => panic!("{other:?}"),
@@ -29,18 +32,27 @@ fn validity(server: &Server, uids: &[&str], date: Option<i64>) -> ValidityIndica
         validity_date: date.map(DateTime),
         ..ValidateRequest::default()
     };
-    server.ask(Version::V1_2, &request).unwrap().validity_indicator
+    server
+        .ask(Version::V1_2, &request)
+        .unwrap()
+        .validity_indicator
 }
 
 /// The authority's certificate.
 fn authority(server: &Server) -> String {
     let filter = AttributeValue::ObjectType(ObjectType::PRIVATE_KEY);
-    let request = LocateRequest { attributes: Attributes::new().with(filter), ..LocateRequest::default() };
+    let request = LocateRequest {
+        attributes: Attributes::new().with(filter),
+        ..LocateRequest::default()
+    };
     let keys = server.locate(Version::V1_2, &request);
     let links: Vec<String> = keys
         .iter()
         .filter_map(|uid| {
-            server.attributes(Version::V1_2, uid, &[Tag::LINK]).linked(LinkType::CERTIFICATE_LINK).map(str::to_owned)
+            server
+                .attributes(Version::V1_2, uid, &[Tag::LINK])
+                .linked(LinkType::CERTIFICATE_LINK)
+                .map(str::to_owned)
         })
         .collect();
     assert_eq!(links.len(), 1, "one authority");
@@ -58,8 +70,20 @@ fn a_request_becomes_a_certificate_of_the_clients_own_authority() {
         template_attribute: Some(Attributes::new().with(name("of the host")).into()),
         ..CertifyRequest::default()
     };
-    let by_der = server.ask(Version::V1_2, &certify(CertificateRequestType::PKCS_10, der.clone())).unwrap().unique_identifier;
-    let by_pem = server.ask(Version::V2_1, &certify(CertificateRequestType::PEM, pem.into_bytes())).unwrap().unique_identifier;
+    let by_der = server
+        .ask(
+            Version::V1_2,
+            &certify(CertificateRequestType::PKCS_10, der.clone()),
+        )
+        .unwrap()
+        .unique_identifier;
+    let by_pem = server
+        .ask(
+            Version::V2_1,
+            &certify(CertificateRequestType::PEM, pem.into_bytes()),
+        )
+        .unwrap()
+        .unique_identifier;
     let ca_uid = authority(&server);
     let ca_der = certificate(&server, &ca_uid);
     let (_, ca) = X509Certificate::from_der(&ca_der).unwrap();
@@ -67,33 +91,81 @@ fn a_request_becomes_a_certificate_of_the_clients_own_authority() {
         let der = certificate(&server, uid);
         let (_, made) = X509Certificate::from_der(&der).unwrap();
         made.verify_signature(Some(ca.public_key())).unwrap();
-        assert!(!made.is_ca(), "whoever asks to be an authority does not become one");
+        assert!(
+            !made.is_ca(),
+            "whoever asks to be an authority does not become one"
+        );
         assert!(format!("{:?}", made.subject_alternative_name()).contains("host.example"));
         let all = server.attributes(Version::V1_2, uid, &[]);
         assert_eq!(all.names().collect::<Vec<_>>(), ["of the host"]);
         assert!(all.certificate_length().is_some() && all.x_509_certificate_subject().is_some());
-        assert_eq!(validity(&server, &[uid, &ca_uid], None), ValidityIndicator::VALID);
+        assert_eq!(
+            validity(&server, &[uid, &ca_uid], None),
+            ValidityIndicator::VALID
+        );
         assert_eq!(validity(&server, &[uid], None), ValidityIndicator::UNKNOWN);
-        assert_eq!(validity(&server, &[uid, &ca_uid], Some(1_000_000_000)), ValidityIndicator::INVALID);
+        assert_eq!(
+            validity(&server, &[uid, &ca_uid], Some(1_000_000_000)),
+            ValidityIndicator::INVALID
+        );
     }
     // A request whose signature is wrong proves nothing.
     let mut forged = der;
     *forged.last_mut().unwrap() ^= 1;
-    let refused = |version, request| server.ask(version, &certify(CertificateRequestType::PKCS_10, request)).err();
-    assert_eq!(refused(Version::V1_4, forged.clone()), Some(ResultReason::INVALID_FIELD));
-    assert_eq!(refused(Version::V2_1, forged), Some(ResultReason::INVALID_CSR));
-    assert_eq!(refused(Version::V2_1, b"none".to_vec()), Some(ResultReason::INVALID_CSR));
+    let refused = |version, request| {
+        server
+            .ask(version, &certify(CertificateRequestType::PKCS_10, request))
+            .err()
+    };
+    assert_eq!(
+        refused(Version::V1_4, forged.clone()),
+        Some(ResultReason::INVALID_FIELD)
+    );
+    assert_eq!(
+        refused(Version::V2_1, forged),
+        Some(ResultReason::INVALID_CSR)
+    );
+    assert_eq!(
+        refused(Version::V2_1, b"none".to_vec()),
+        Some(ResultReason::INVALID_CSR)
+    );
     let crmf = certify(CertificateRequestType::CRMF, Vec::new());
-    assert_eq!(server.ask(Version::V1_2, &crmf).err(), Some(ResultReason::FEATURE_NOT_SUPPORTED));
+    assert_eq!(
+        server.ask(Version::V1_2, &crmf).err(),
+        Some(ResultReason::FEATURE_NOT_SUPPORTED)
+    );
     // The authority's key stays; another client has another authority.
     let filter = AttributeValue::ObjectType(ObjectType::PRIVATE_KEY);
-    let locate = LocateRequest { attributes: Attributes::new().with(filter), ..LocateRequest::default() };
-    let get = GetRequest { unique_identifier: id(&server.locate(Version::V1_2, &locate)[0]), ..GetRequest::default() };
-    assert_eq!(server.ask(Version::V1_4, &get).err(), Some(ResultReason::SENSITIVE));
+    let locate = LocateRequest {
+        attributes: Attributes::new().with(filter),
+        ..LocateRequest::default()
+    };
+    let get = GetRequest {
+        unique_identifier: id(&server.locate(Version::V1_2, &locate)[0]),
+        ..GetRequest::default()
+    };
+    assert_eq!(
+        server.ask(Version::V1_4, &get).err(),
+        Some(ResultReason::SENSITIVE)
+    );
     let (der, _) = csr(&key);
-    let other = server.ask_as("other", Version::V1_2, &certify(CertificateRequestType::PKCS_10, der)).unwrap().unique_identifier;
-    let get = GetRequest { unique_identifier: id(&other), ..GetRequest::default() };
-    let ManagedObject::Certificate(theirs) = server.ask_as("other", Version::V1_2, &get).unwrap().object else { panic!() };
+    let other = server
+        .ask_as(
+            "other",
+            Version::V1_2,
+            &certify(CertificateRequestType::PKCS_10, der),
+        )
+        .unwrap()
+        .unique_identifier;
+    let get = GetRequest {
+        unique_identifier: id(&other),
+        ..GetRequest::default()
+    };
+    let ManagedObject::Certificate(theirs) =
+        server.ask_as("other", Version::V1_2, &get).unwrap().object
+    else {
+        panic!()
+    };
     let (_, theirs) = X509Certificate::from_der(&theirs.certificate_value).unwrap();
     assert!(theirs.verify_signature(Some(ca.public_key())).is_err());
 }
@@ -101,51 +173,118 @@ fn a_request_becomes_a_certificate_of_the_clients_own_authority() {
 #[test]
 fn a_public_key_is_certified_and_its_certificate_replaced() {
     let server = Server::new();
-    for (version, algorithm, bits) in
-        [(Version::V1_2, CryptographicAlgorithm::RSA, 2048), (Version::V2_1, CryptographicAlgorithm::EC, 256)]
-    {
-        let common =
-            usage().with(AttributeValue::CryptographicAlgorithm(algorithm)).with(AttributeValue::CryptographicLength(bits));
-        let request = CreateKeyPairRequest { common: Some(common.into()), ..CreateKeyPairRequest::default() };
+    for (version, algorithm, bits) in [
+        (Version::V1_2, CryptographicAlgorithm::RSA, 2048),
+        (Version::V2_1, CryptographicAlgorithm::EC, 256),
+    ] {
+        let common = usage()
+            .with(AttributeValue::CryptographicAlgorithm(algorithm))
+            .with(AttributeValue::CryptographicLength(bits));
+        let request = CreateKeyPairRequest {
+            common: Some(common.into()),
+            ..CreateKeyPairRequest::default()
+        };
         let pair = server.ask(version, &request).unwrap();
         let public = pair.public_key_unique_identifier;
         let certify = |subject: Option<AttributeValue>| CertifyRequest {
             unique_identifier: id(&public),
-            template_attribute: subject.map(|subject| Attributes::new().with(subject).with(name("served")).into()),
+            template_attribute: subject
+                .map(|subject| Attributes::new().with(subject).with(name("served")).into()),
             ..CertifyRequest::default()
         };
-        assert_eq!(server.ask(version, &certify(None)).err(), Some(ResultReason::INVALID_FIELD), "whose?");
+        assert_eq!(
+            server.ask(version, &certify(None)).err(),
+            Some(ResultReason::INVALID_FIELD),
+            "whose?"
+        );
         let mut subject = CertificateParams::new(vec!["1.2.3.4".to_owned()]).unwrap();
-        subject.distinguished_name.push(DnType::CommonName, "in parts");
-        let der = subject.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        subject
+            .distinguished_name
+            .push(DnType::CommonName, "in parts");
+        let der = subject
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .der()
+            .to_vec();
         let (_, parsed) = X509Certificate::from_der(&der).unwrap();
         let subject = match version.typed_attributes() {
-            true => AttributeValue::Other(Tag::CERTIFICATE_SUBJECT_CN, Value::Text("in parts".into())),
+            true => {
+                AttributeValue::Other(Tag::CERTIFICATE_SUBJECT_CN, Value::Text("in parts".into()))
+            }
             false => AttributeValue::X509CertificateSubject(X509CertificateSubject {
                 subject_distinguished_name: parsed.subject().as_raw().to_vec(),
                 subject_alternative_name: Vec::new(),
             }),
         };
-        let uid = server.ask(version, &certify(Some(subject))).unwrap().unique_identifier;
-        let linked = |uid: &str, link| server.attributes(version, uid, &[Tag::LINK]).linked(link).map(str::to_owned);
-        assert_eq!(linked(&uid, LinkType::PUBLIC_KEY_LINK).as_ref(), Some(&public));
-        assert_eq!(linked(&public, LinkType::CERTIFICATE_LINK).as_ref(), Some(&uid));
+        let uid = server
+            .ask(version, &certify(Some(subject)))
+            .unwrap()
+            .unique_identifier;
+        let linked = |uid: &str, link| {
+            server
+                .attributes(version, uid, &[Tag::LINK])
+                .linked(link)
+                .map(str::to_owned)
+        };
+        assert_eq!(
+            linked(&uid, LinkType::PUBLIC_KEY_LINK).as_ref(),
+            Some(&public)
+        );
+        assert_eq!(
+            linked(&public, LinkType::CERTIFICATE_LINK).as_ref(),
+            Some(&uid)
+        );
 
-        let again = ReCertifyRequest { unique_identifier: id(&uid), offset: Some(Interval(0)), ..ReCertifyRequest::default() };
+        let again = ReCertifyRequest {
+            unique_identifier: id(&uid),
+            offset: Some(Interval(0)),
+            ..ReCertifyRequest::default()
+        };
         let new = server.ask(version, &again).unwrap().unique_identifier;
         let (old_der, new_der) = (certificate(&server, &uid), certificate(&server, &new));
         let (_, old) = X509Certificate::from_der(&old_der).unwrap();
         let (_, made) = X509Certificate::from_der(&new_der).unwrap();
-        assert_eq!((old.subject(), old.public_key().raw), (made.subject(), made.public_key().raw));
+        assert_eq!(
+            (old.subject(), old.public_key().raw),
+            (made.subject(), made.public_key().raw)
+        );
         assert_ne!(old.raw_serial(), made.raw_serial());
         assert!(made.subject().to_string().contains("in parts"));
-        assert_eq!(server.attributes(version, &new, &[]).names().collect::<Vec<_>>(), ["served"]);
-        assert_eq!(server.attributes(version, &uid, &[]).names().count(), 0, "the name goes to the new one");
-        assert_eq!(linked(&uid, LinkType::REPLACEMENT_OBJECT_LINK).as_ref(), Some(&new));
-        assert_eq!(linked(&public, LinkType::CERTIFICATE_LINK).as_ref(), Some(&new));
-        let identifier = |uid: &str| server.attributes(version, uid, &[]).x_509_certificate_identifier().cloned();
-        assert_ne!(identifier(&uid), identifier(&new), "what a certificate says of itself is its own");
-        assert_eq!(validity(&server, &[&new, &authority(&server)], None), ValidityIndicator::VALID);
+        assert_eq!(
+            server
+                .attributes(version, &new, &[])
+                .names()
+                .collect::<Vec<_>>(),
+            ["served"]
+        );
+        assert_eq!(
+            server.attributes(version, &uid, &[]).names().count(),
+            0,
+            "the name goes to the new one"
+        );
+        assert_eq!(
+            linked(&uid, LinkType::REPLACEMENT_OBJECT_LINK).as_ref(),
+            Some(&new)
+        );
+        assert_eq!(
+            linked(&public, LinkType::CERTIFICATE_LINK).as_ref(),
+            Some(&new)
+        );
+        let identifier = |uid: &str| {
+            server
+                .attributes(version, uid, &[])
+                .x_509_certificate_identifier()
+                .cloned()
+        };
+        assert_ne!(
+            identifier(&uid),
+            identifier(&new),
+            "what a certificate says of itself is its own"
+        );
+        assert_eq!(
+            validity(&server, &[&new, &authority(&server)], None),
+            ValidityIndicator::VALID
+        );
     }
 }
 
@@ -158,28 +297,55 @@ fn a_chain_with_a_wrong_link_is_invalid() {
         certificate_request: Some(pem.into_bytes()),
         ..CertifyRequest::default()
     };
-    let uid = server.ask(Version::V1_2, &request).unwrap().unique_identifier;
+    let uid = server
+        .ask(Version::V1_2, &request)
+        .unwrap()
+        .unique_identifier;
     let ca = certificate(&server, &authority(&server));
     let check = |values: &[&[u8]]| {
-        let of = |value: &&[u8]| Certificate { certificate_type: CertificateType::X_509, certificate_value: value.to_vec() };
-        let request = ValidateRequest { certificates: values.iter().map(of).collect(), ..ValidateRequest::default() };
+        let of = |value: &&[u8]| Certificate {
+            certificate_type: CertificateType::X_509,
+            certificate_value: value.to_vec(),
+        };
+        let request = ValidateRequest {
+            certificates: values.iter().map(of).collect(),
+            ..ValidateRequest::default()
+        };
         server.ask(Version::V1_2, &request)
     };
     let leaf = certificate(&server, &uid);
-    assert_eq!(check(&[&leaf, &ca]).unwrap().validity_indicator, ValidityIndicator::VALID);
+    assert_eq!(
+        check(&[&leaf, &ca]).unwrap().validity_indicator,
+        ValidityIndicator::VALID
+    );
     let mut forged = leaf.clone();
     *forged.last_mut().unwrap() ^= 1;
-    assert_eq!(check(&[&forged, &ca]).unwrap().validity_indicator, ValidityIndicator::INVALID);
-    assert_eq!(check(&[b"none"]).unwrap().validity_indicator, ValidityIndicator::INVALID);
+    assert_eq!(
+        check(&[&forged, &ca]).unwrap().validity_indicator,
+        ValidityIndicator::INVALID
+    );
+    assert_eq!(
+        check(&[b"none"]).unwrap().validity_indicator,
+        ValidityIndicator::INVALID
+    );
     assert_eq!(check(&[]).err(), Some(ResultReason::INVALID_FIELD));
     // A certificate of nobody's authority signs nothing, whatever its name.
     let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "one name");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "one name");
     let key = KeyPair::generate().unwrap();
     let signer = params.self_signed(&key).unwrap().der().to_vec();
     let issuer = rcgen::Issuer::new(params, key);
     let mut leaf = CertificateParams::new(Vec::new()).unwrap();
     leaf.distinguished_name.push(DnType::CommonName, "another");
-    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec();
-    assert_eq!(check(&[&leaf, &signer]).unwrap().validity_indicator, ValidityIndicator::INVALID);
+    let leaf = leaf
+        .signed_by(&KeyPair::generate().unwrap(), &issuer)
+        .unwrap()
+        .der()
+        .to_vec();
+    assert_eq!(
+        check(&[&leaf, &signer]).unwrap().validity_indicator,
+        ValidityIndicator::INVALID
+    );
 }

@@ -6,7 +6,12 @@ use super::*;
 #[test]
 fn a_broken_create_leaves_one_key() {
     for personality in Personality::all() {
-        for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::ResetWithin, Fault::CloseAfter] {
+        for fault in [
+            Fault::ResetBefore,
+            Fault::ResetAfter,
+            Fault::ResetWithin,
+            Fault::CloseAfter,
+        ] {
             for named in [false, true] {
                 println!("{} {fault:?} named: {named}", personality.name);
                 let server = Server::start(personality.clone(), Script::none());
@@ -31,10 +36,18 @@ fn broken_pairs_and_registers_leave_no_twin() {
             let server = Server::start(personality.clone(), Script::none());
             let store = store(&server);
             store.version().unwrap();
-            server.script(Script::none().at_operation(OperationCode::CREATE_KEY_PAIR, 1, fault.clone()));
+            server.script(Script::none().at_operation(
+                OperationCode::CREATE_KEY_PAIR,
+                1,
+                fault.clone(),
+            ));
             let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
-            let (public, private) =
-                store.create_pair(&half(Class::PublicKey, Usage::VERIFY), &half(Class::PrivateKey, Usage::SIGN)).unwrap();
+            let (public, private) = store
+                .create_pair(
+                    &half(Class::PublicKey, Usage::VERIFY),
+                    &half(Class::PrivateKey, Usage::SIGN),
+                )
+                .unwrap();
             assert_eq!(meta(&store, &public).class, Class::PublicKey);
             assert_eq!(meta(&store, &private).class, Class::PrivateKey);
             assert_eq!(alive(&server).len(), 2);
@@ -51,7 +64,10 @@ fn broken_pairs_and_registers_leave_no_twin() {
 #[test]
 fn a_key_that_cannot_be_activated_is_destroyed() {
     let fault = Fault::Fail(ResultReason::PERMISSION_DENIED);
-    let server = Server::start(Personality::standard(), Script::none().every(OperationCode::ACTIVATE, fault));
+    let server = Server::start(
+        Personality::standard(),
+        Script::none().every(OperationCode::ACTIVATE, fault),
+    );
     assert!(store(&server).create(&aes("k")).is_err());
     assert!(alive(&server).is_empty());
 }
@@ -78,16 +94,28 @@ fn stale_connections_are_replaced_unnoticed() {
 
 #[test]
 fn deadlines_are_kept() {
-    for fault in [Fault::Silence, Fault::HalfFrame, Fault::Delay(Duration::from_secs(30))] {
+    for fault in [
+        Fault::Silence,
+        Fault::HalfFrame,
+        Fault::Delay(Duration::from_secs(30)),
+    ] {
         let server = Server::start(Personality::standard(), Script::none());
         let deadline = Duration::from_millis(300);
-        let store = KmipStore::open(Config { deadline, ..config(&[&server]) }).unwrap();
+        let store = KmipStore::open(Config {
+            deadline,
+            ..config(&[&server])
+        })
+        .unwrap();
         let uid = store.create(&aes("k")).unwrap();
         server.script(Script::none().always(fault.clone()));
         let timed = |work: &dyn Fn() -> bool| {
             let start = Instant::now();
             assert!(!work(), "{fault:?}");
-            assert!(start.elapsed() < deadline + Duration::from_millis(400), "{fault:?}: {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < deadline + Duration::from_millis(400),
+                "{fault:?}: {:?}",
+                start.elapsed()
+            );
         };
         timed(&|| store.meta(std::slice::from_ref(&uid)).is_ok());
         timed(&|| store.locate(&Filter::default()).is_ok());
@@ -112,12 +140,19 @@ fn a_slow_answer_is_waited_for() {
 fn nonsense_is_an_error_and_the_next_call_works() {
     for fault in [Fault::Garbage, Fault::HalfFrame] {
         let server = Server::start(Personality::standard(), Script::none());
-        let store = KmipStore::open(Config { deadline: Duration::from_millis(500), ..config(&[&server]) }).unwrap();
+        let store = KmipStore::open(Config {
+            deadline: Duration::from_millis(500),
+            ..config(&[&server])
+        })
+        .unwrap();
         let uid = store.create(&aes("k")).unwrap();
         server.script(Script::none().at_operation(OperationCode::DESTROY, 1, fault.clone()));
         let error = store.destroy(&uid).err();
         if let Some(error) = error {
-            assert!(matches!(error.kind(), Kind::Protocol | Kind::Broken), "{fault:?}: {error:?}");
+            assert!(
+                matches!(error.kind(), Kind::Protocol | Kind::Broken),
+                "{fault:?}: {error:?}"
+            );
         }
         store.locate(&Filter::default()).unwrap();
     }
@@ -163,46 +198,103 @@ fn the_next_host_completes_what_the_first_began() {
     type Work = fn(&KmipStore, &[Uid]) -> Result<(), Error>;
     let works: [(&str, isize, Work); 12] = [
         ("create", 1, |store, _| store.create(&aes("k")).map(drop)),
-        ("create by name", 1, |store, _| store.create(&Spec { name: Some("mrhsm:c:core:1".into()), ..aes("k") }).map(drop)),
+        ("create by name", 1, |store, _| {
+            store
+                .create(&Spec {
+                    name: Some("mrhsm:c:core:1".into()),
+                    ..aes("k")
+                })
+                .map(drop)
+        }),
         ("create a pair", 2, |store, _| {
             let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
-            store.create_pair(&half(Class::PublicKey, Usage::VERIFY), &half(Class::PrivateKey, Usage::SIGN)).map(drop)
+            store
+                .create_pair(
+                    &half(Class::PublicKey, Usage::VERIFY),
+                    &half(Class::PrivateKey, Usage::SIGN),
+                )
+                .map(drop)
         }),
-        ("register", 1, |store, _| store.register(&aes("r"), &[5; 32]).map(drop)),
-        ("locate", 0, |store, _| store.locate(&Filter::default()).map(drop)),
+        ("register", 1, |store, _| {
+            store.register(&aes("r"), &[5; 32]).map(drop)
+        }),
+        ("locate", 0, |store, _| {
+            store.locate(&Filter::default()).map(drop)
+        }),
         ("meta", 0, |store, uids| store.meta(uids).map(drop)),
         ("fetch", 0, |store, uids| store.fetch(&uids[0]).map(drop)),
-        ("update", 0, |store, uids| store.update(&uids[0], &Changes { label: Some(b"new".to_vec()), ..Changes::default() })),
-        ("revoke", 0, |store, uids| store.revoke(&uids[0], Revocation::CessationOfOperation)),
+        ("update", 0, |store, uids| {
+            store.update(
+                &uids[0],
+                &Changes {
+                    label: Some(b"new".to_vec()),
+                    ..Changes::default()
+                },
+            )
+        }),
+        ("revoke", 0, |store, uids| {
+            store.revoke(&uids[0], Revocation::CessationOfOperation)
+        }),
         ("destroy", -1, |store, uids| store.destroy(&uids[0])),
         ("encrypt", 0, |store, uids| {
-            store.encrypt(&uids[0], Algorithm::Aes, &Cipher::CbcPad { iv: vec![3; 16] }, b"text").map(drop)
+            store
+                .encrypt(
+                    &uids[0],
+                    Algorithm::Aes,
+                    &Cipher::CbcPad { iv: vec![3; 16] },
+                    b"text",
+                )
+                .map(drop)
         }),
         ("sign", 0, |store, uids| {
             let scheme = Signing::RsaPkcs1(Hash::Sha256);
-            store.sign(&uids[1], scheme, Message::Whole(b"text")).map(drop)
+            store
+                .sign(&uids[1], scheme, Message::Whole(b"text"))
+                .map(drop)
         }),
     ];
     std::thread::scope(|scope| {
-        for fault in [Fault::Kill, Fault::Silence, Fault::HalfFrame, Fault::ResetBefore, Fault::ResetAfter, Fault::ResetWithin] {
+        for fault in [
+            Fault::Kill,
+            Fault::Silence,
+            Fault::HalfFrame,
+            Fault::ResetBefore,
+            Fault::ResetAfter,
+            Fault::ResetWithin,
+        ] {
             scope.spawn(move || {
-                for (request, (name, more, work)) in [1, 2].into_iter().flat_map(|request| works.map(|work| (request, work))) {
+                for (request, (name, more, work)) in [1, 2]
+                    .into_iter()
+                    .flat_map(|request| works.map(|work| (request, work)))
+                {
                     let first = Server::start(Personality::standard(), Script::none());
                     let second = first.sibling(Script::none());
                     let deadline = Duration::from_secs(3);
-                    let store = KmipStore::open(Config { deadline, ..config(&[&first, &second]) }).unwrap();
+                    let store = KmipStore::open(Config {
+                        deadline,
+                        ..config(&[&first, &second])
+                    })
+                    .unwrap();
                     let mut uids = vec![store.create(&aes("k")).unwrap()];
                     if name == "sign" {
                         let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
-                        let (public, private) = (half(Class::PublicKey, Usage::VERIFY), half(Class::PrivateKey, Usage::SIGN));
+                        let (public, private) = (
+                            half(Class::PublicKey, Usage::VERIFY),
+                            half(Class::PrivateKey, Usage::SIGN),
+                        );
                         uids.push(store.create_pair(&public, &private).unwrap().1);
                     }
                     let before = alive(&first).len();
                     first.script(Script::none().at(request, fault.clone()));
                     let start = Instant::now();
-                    work(&store, &uids).unwrap_or_else(|e| panic!("{name} {fault:?} {request}: {e}"));
+                    work(&store, &uids)
+                        .unwrap_or_else(|e| panic!("{name} {fault:?} {request}: {e}"));
                     assert!(start.elapsed() < deadline, "{name} {fault:?} {request}");
-                    assert_eq!(alive(&second).len(), before.checked_add_signed(more).unwrap(), "{name} {fault:?} {request}");
+                    assert_eq!(
+                        alive(&second).len(),
+                        before.checked_add_signed(more).unwrap(),
+                        "{name} {fault:?} {request}"
+                    );
                 }
             });
         }
@@ -213,14 +305,24 @@ fn the_next_host_completes_what_the_first_began() {
 #[test]
 fn bad_server_certificates_are_told_apart() {
     type Choice = fn(&Pki) -> &Pair;
-    let bad: [(Choice, &str); 3] =
-        [(|pki| &pki.server_expired, "expired"), (|pki| &pki.server_other_name, "127.0.0.1"), (|pki| &pki.server_other_ca, "CA")];
+    let bad: [(Choice, &str); 3] = [
+        (|pki| &pki.server_expired, "expired"),
+        (|pki| &pki.server_other_name, "127.0.0.1"),
+        (|pki| &pki.server_other_ca, "CA"),
+    ];
     for (certificate, word) in bad {
-        let server = Setup { certificate, ..Setup::new(Personality::standard()) }.start();
+        let server = Setup {
+            certificate,
+            ..Setup::new(Personality::standard())
+        }
+        .start();
         let start = Instant::now();
         let error = store(&server).create(&aes("k")).unwrap_err();
         assert_eq!(error.kind(), Kind::Tls, "{error:?}");
-        assert!(error.to_string().contains(word), "'{word}' is not in: {error}");
+        assert!(
+            error.to_string().contains(word),
+            "'{word}' is not in: {error}"
+        );
         assert!(start.elapsed() < Duration::from_secs(2));
         assert_eq!(server.count(), 0);
     }
@@ -229,7 +331,11 @@ fn bad_server_certificates_are_told_apart() {
 #[test]
 fn clients_that_the_server_does_not_trust_are_told_so() {
     for tls13 in [true, false] {
-        let server = Setup { tls13, ..Setup::new(Personality::standard()) }.start();
+        let server = Setup {
+            tls13,
+            ..Setup::new(Personality::standard())
+        }
+        .start();
         store(&server).create(&aes("good")).unwrap();
         let mut config = config(&[&server]);
         let read = |path: &std::path::Path| std::fs::read(path).unwrap();
@@ -237,7 +343,10 @@ fn clients_that_the_server_does_not_trust_are_told_so() {
         let identity = Identity::from_pem(&read(&pair.cert), &read(&pair.key), None).unwrap();
         config.tls = Tls::new(Some(&identity), &Trust::Pem(read(&server.pki().ca)), None).unwrap();
         let requests = server.count();
-        let error = KmipStore::open(config).unwrap().create(&aes("bad")).unwrap_err();
+        let error = KmipStore::open(config)
+            .unwrap()
+            .create(&aes("bad"))
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Tls, "{error:?}");
         assert!(error.to_string().contains("certificate"), "{error}");
         assert_eq!((server.count(), alive(&server).len()), (requests, 1));
@@ -247,11 +356,22 @@ fn clients_that_the_server_does_not_trust_are_told_so() {
 #[test]
 fn a_password_is_sent_with_every_request() {
     let credential = Some(("me".to_owned(), "secret".to_owned()));
-    let server = Setup { credential, ..Setup::new(Personality::standard()) }.start();
+    let server = Setup {
+        credential,
+        ..Setup::new(Personality::standard())
+    }
+    .start();
     let refused = store(&server).create(&aes("k")).unwrap_err();
     assert_eq!(refused.rv(), ck::CKR_USER_NOT_LOGGED_IN, "{refused:?}");
-    let credential = Credential { username: "me".into(), password: b"secret".to_vec().into() };
-    let store = KmipStore::open(Config { credential: Some(credential), ..config(&[&server]) }).unwrap();
+    let credential = Credential {
+        username: "me".into(),
+        password: b"secret".to_vec().into(),
+    };
+    let store = KmipStore::open(Config {
+        credential: Some(credential),
+        ..config(&[&server])
+    })
+    .unwrap();
     let uid = store.create(&aes("k")).unwrap();
     let metas = store.meta(&[uid.clone(), uid.clone(), uid]).unwrap();
     assert_eq!(metas.len(), 3);
@@ -274,14 +394,23 @@ fn threads_do_not_wait_for_each_other() {
     let store = store(&server);
     let uid = store.create(&aes("k")).unwrap();
     // The first use proves what the server does, and they wait for that.
-    store.encrypt(&uid, Algorithm::Aes, &Cipher::CbcPad { iv: vec![0; 16] }, b"x").unwrap();
+    store
+        .encrypt(
+            &uid,
+            Algorithm::Aes,
+            &Cipher::CbcPad { iv: vec![0; 16] },
+            b"x",
+        )
+        .unwrap();
     let delay = Duration::from_millis(150);
     server.script(Script::none().always(Fault::Delay(delay)));
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let cipher = Cipher::CbcPad { iv: rng::bytes(16).unwrap().expose().to_vec() };
+                let cipher = Cipher::CbcPad {
+                    iv: rng::bytes(16).unwrap().expose().to_vec(),
+                };
                 store.encrypt(&uid, Algorithm::Aes, &cipher, b"x").unwrap();
             });
         }
@@ -293,18 +422,33 @@ fn threads_do_not_wait_for_each_other() {
 #[test]
 fn a_passing_failure_costs_no_metadata() {
     for personality in Personality::all() {
-        for reason in [ResultReason::GENERAL_FAILURE, ResultReason::PERMISSION_DENIED] {
+        for reason in [
+            ResultReason::GENERAL_FAILURE,
+            ResultReason::PERMISSION_DENIED,
+        ] {
             println!("{} {reason}", personality.name);
             let server = Server::start(personality.clone(), Script::none());
             let store = store(&server);
             store.version().unwrap();
-            server.script(Script::none().at_operation(OperationCode::CREATE, 1, Fault::Fail(reason)));
+            server.script(Script::none().at_operation(
+                OperationCode::CREATE,
+                1,
+                Fault::Fail(reason),
+            ));
             let made = store.create(&aes("first"));
             let later = store.create(&aes("later")).unwrap();
-            for (uid, label) in made.iter().map(|uid| (uid, "first")).chain([(&later, "later")]) {
+            for (uid, label) in made
+                .iter()
+                .map(|uid| (uid, "first"))
+                .chain([(&later, "later")])
+            {
                 let known = meta(&store, uid);
                 assert_eq!(known.label.as_deref(), Some(label.as_bytes()));
-                assert_eq!(known.properties.get("note").map(String::as_str), Some("kept"), "{label}");
+                assert_eq!(
+                    known.properties.get("note").map(String::as_str),
+                    Some("kept"),
+                    "{label}"
+                );
             }
         }
     }
@@ -326,7 +470,11 @@ fn promises_are_kept_in_a_storm() {
         println!("seed {seed}: {}", personality.name);
         let first = Server::start(personality, Script::none());
         let second = first.sibling(Script::none());
-        let store = KmipStore::open(Config { deadline: Duration::from_secs(2), ..config(&[&first, &second]) }).unwrap();
+        let store = KmipStore::open(Config {
+            deadline: Duration::from_secs(2),
+            ..config(&[&first, &second])
+        })
+        .unwrap();
         let (mut promised, mut doomed): (Vec<Uid>, Vec<Uid>) = (Vec::new(), Vec::new());
         for step in 0..40 {
             for server in [&first, &second] {
@@ -339,7 +487,11 @@ fn promises_are_kept_in_a_storm() {
                     Fault::Fail(ResultReason::GENERAL_FAILURE),
                 ][random(6)]
                 .clone();
-                server.script(if random(2) == 0 { Script::none().at(1 + random(4), fault) } else { Script::none() });
+                server.script(if random(2) == 0 {
+                    Script::none().at(1 + random(4), fault)
+                } else {
+                    Script::none()
+                });
                 if random(10) == 0 {
                     server.drop_connections();
                 }
@@ -347,9 +499,15 @@ fn promises_are_kept_in_a_storm() {
             let label = format!("{seed}-{step}");
             match random(4) {
                 0 | 1 => {
-                    let made = store.create(&Spec { name: Some(label.clone()), ..aes(&label) });
-                    let twins =
-                        first.objects().iter().filter(|o| o.names.contains(&label) && alive(&first).contains(&o.uid)).count();
+                    let made = store.create(&Spec {
+                        name: Some(label.clone()),
+                        ..aes(&label)
+                    });
+                    let twins = first
+                        .objects()
+                        .iter()
+                        .filter(|o| o.names.contains(&label) && alive(&first).contains(&o.uid))
+                        .count();
                     match made {
                         Ok(uid) => {
                             assert_eq!(twins, 1, "{label}");
@@ -365,7 +523,10 @@ fn promises_are_kept_in_a_storm() {
                 2 if !promised.is_empty() => {
                     let uid = promised[random(promised.len())].clone();
                     if store.destroy(&uid).is_ok() {
-                        assert!(!alive(&first).contains(&uid.0), "{label}: destroyed and alive");
+                        assert!(
+                            !alive(&first).contains(&uid.0),
+                            "{label}: destroyed and alive"
+                        );
                         promised.retain(|other| *other != uid);
                     } else {
                         // It may be gone, its answer lost, or revoked and not yet destroyed.
@@ -379,15 +540,24 @@ fn promises_are_kept_in_a_storm() {
         first.script(Script::none());
         second.script(Script::none());
         let there = alive(&first);
-        assert!(promised.iter().all(|uid| there.contains(&uid.0)), "seed {seed}");
+        assert!(
+            promised.iter().all(|uid| there.contains(&uid.0)),
+            "seed {seed}"
+        );
         for meta in store.meta(&promised).unwrap() {
             assert_eq!(meta.state, Some(State::Active), "seed {seed}: {}", meta.uid);
         }
         for uid in &doomed {
             let gone = |rv| rv == ck::CKR_OBJECT_HANDLE_INVALID;
-            assert!(store.destroy(uid).err().is_none_or(|e| gone(e.rv())), "seed {seed}");
+            assert!(
+                store.destroy(uid).err().is_none_or(|e| gone(e.rv())),
+                "seed {seed}"
+            );
             assert!(!alive(&first).contains(&uid.0), "seed {seed}");
         }
     }
-    assert!(kept > 20 && broken > 0, "a storm that breaks nothing proves nothing: {kept} kept, {broken} broken");
+    assert!(
+        kept > 20 && broken > 0,
+        "a storm that breaks nothing proves nothing: {kept} kept, {broken} broken"
+    );
 }

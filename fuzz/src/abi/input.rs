@@ -56,7 +56,11 @@ impl Input<'_> {
     /// A number below `end`, which is at most 65536.
     pub fn below(&mut self, end: usize) -> usize {
         let low = usize::from(self.byte());
-        let high = if end > 256 { usize::from(self.byte()) << 8 } else { 0 };
+        let high = if end > 256 {
+            usize::from(self.byte()) << 8
+        } else {
+            0
+        };
         (high | low) % end
     }
 
@@ -71,7 +75,10 @@ impl Input<'_> {
 
     pub fn number(&mut self) -> CK_ULONG {
         match self.below(4) {
-            3 => self.bytes(8).iter().fold(0, |number, byte| number << 8 | CK_ULONG::from(*byte)),
+            3 => self
+                .bytes(8)
+                .iter()
+                .fold(0, |number, byte| number << 8 | CK_ULONG::from(*byte)),
             2 => self.byte().into(),
             _ => self.pick(NUMBERS),
         }
@@ -114,7 +121,10 @@ impl Memory {
     pub fn sized(&mut self, input: &mut Input<'_>, most: usize) -> (*mut u8, CK_ULONG) {
         match input.below(16) {
             15 => (std::ptr::null_mut(), input.number()),
-            14 => (self.array(vec![0; 8]), input.pick(&[CK_ULONG::MAX, CK_ULONG::MAX / 2 + 1])),
+            14 => (
+                self.array(vec![0; 8]),
+                input.pick(&[CK_ULONG::MAX, CK_ULONG::MAX / 2 + 1]),
+            ),
             13 => (std::ptr::null_mut(), 0),
             _ => {
                 let bytes = input.bytes(most);

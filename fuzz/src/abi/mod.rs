@@ -58,13 +58,22 @@ pub fn abi(bytes: &[u8]) {
 
 fn on_a_new_token() -> (Bench, tempfile::TempDir) {
     let directory = super::scratch();
-    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o700)).expect("a directory of ours");
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o700))
+        .expect("a directory of ours");
     // SAFETY: before the first call of the module; nobody else in this process reads the environment meanwhile.
     unsafe { std::env::set_var("MRHSM_TOKEN_DIR", directory.path()) };
-    let (mut version, mut interface) = (CK_VERSION { major: 3, minor: 0 }, null_mut::<CK_INTERFACE>());
+    let (mut version, mut interface) = (
+        CK_VERSION { major: 3, minor: 0 },
+        null_mut::<CK_INTERFACE>(),
+    );
     // SAFETY: the module's own function; an interface of version 3.0 has this table.
     let table = unsafe {
-        let rv = mrhsm_pkcs11::ffi::C_GetInterface(c"PKCS 11".as_ptr().cast_mut().cast(), &mut version, &mut interface, 0);
+        let rv = mrhsm_pkcs11::ffi::C_GetInterface(
+            c"PKCS 11".as_ptr().cast_mut().cast(),
+            &mut version,
+            &mut interface,
+            0,
+        );
         assert_eq!(rv, CKR_OK);
         *(*interface).pFunctionList.cast::<CK_FUNCTION_LIST_3_0>()
     };
@@ -79,10 +88,23 @@ fn on_a_new_token() -> (Bench, tempfile::TempDir) {
     // SAFETY: good pointers.
     unsafe {
         good(table.C_Initialize.expect("there")(null_mut()));
-        good(table.C_GetSlotList.expect("there")(CK_TRUE, slots.as_mut_ptr(), &mut count));
-        good(table.C_InitToken.expect("there")(slots[count as usize - 1], pin, pin_len, label.as_mut_ptr()));
+        good(table.C_GetSlotList.expect("there")(
+            CK_TRUE,
+            slots.as_mut_ptr(),
+            &mut count,
+        ));
+        good(table.C_InitToken.expect("there")(
+            slots[count as usize - 1],
+            pin,
+            pin_len,
+            label.as_mut_ptr(),
+        ));
         count = 8;
-        good(table.C_GetSlotList.expect("there")(CK_TRUE, slots.as_mut_ptr(), &mut count));
+        good(table.C_GetSlotList.expect("there")(
+            CK_TRUE,
+            slots.as_mut_ptr(),
+            &mut count,
+        ));
         let open = table.C_OpenSession.expect("there");
         let login = table.C_Login.expect("there");
         good(open(slots[0], rw, null_mut(), None, &mut session));
@@ -114,26 +136,57 @@ struct Kept(CK_KEY_TYPE, CK_OBJECT_HANDLE);
 impl Bench {
     /// `slot` has a token whose user is logged in.
     pub fn new(table: CK_FUNCTION_LIST_3_0, slot: CK_SLOT_ID) -> Bench {
-        let mut bench = Bench { table, slot, mechanisms: Vec::new(), keeper: 0, keys: Vec::new(), models: Vec::new() };
+        let mut bench = Bench {
+            table,
+            slot,
+            mechanisms: Vec::new(),
+            keeper: 0,
+            keys: Vec::new(),
+            models: Vec::new(),
+        };
         bench.keeper = bench.open(CKF_SERIAL_SESSION | CKF_RW_SESSION);
         let mut count = 0;
-        assert_eq!(call!(table, C_GetMechanismList(slot, null_mut(), &mut count)), CKR_OK);
+        assert_eq!(
+            call!(table, C_GetMechanismList(slot, null_mut(), &mut count)),
+            CKR_OK
+        );
         bench.mechanisms = vec![0; count as usize];
-        assert_eq!(call!(table, C_GetMechanismList(slot, bench.mechanisms.as_mut_ptr(), &mut count)), CKR_OK);
+        assert_eq!(
+            call!(
+                table,
+                C_GetMechanismList(slot, bench.mechanisms.as_mut_ptr(), &mut count)
+            ),
+            CKR_OK
+        );
         bench.furnish();
         bench
     }
 
     fn open(&self, flags: CK_FLAGS) -> CK_SESSION_HANDLE {
         let mut session = 0;
-        assert_eq!(call!(self.table, C_OpenSession(self.slot, flags, null_mut(), None, &mut session)), CKR_OK);
+        assert_eq!(
+            call!(
+                self.table,
+                C_OpenSession(self.slot, flags, null_mut(), None, &mut session)
+            ),
+            CKR_OK
+        );
         session
     }
 
     fn furnish(&mut self) {
         const AES: &[u8] = &[0x11; 32];
         let secret = |kind, value: &[u8]| {
-            let flags = [CKA_ENCRYPT, CKA_DECRYPT, CKA_SIGN, CKA_VERIFY, CKA_WRAP, CKA_UNWRAP, CKA_DERIVE, CKA_EXTRACTABLE];
+            let flags = [
+                CKA_ENCRYPT,
+                CKA_DECRYPT,
+                CKA_SIGN,
+                CKA_VERIFY,
+                CKA_WRAP,
+                CKA_UNWRAP,
+                CKA_DERIVE,
+                CKA_EXTRACTABLE,
+            ];
             let mut rows = vec![
                 Row::number(CKA_CLASS, CKO_SECRET_KEY),
                 Row::number(CKA_KEY_TYPE, kind),
@@ -145,9 +198,13 @@ impl Bench {
         };
         // Odd parity in every byte, and three different keys.
         let des3 = [[0x01; 8], [0x02; 8], [0x04; 8]].concat();
-        for (kind, value) in
-            [(CKK_AES, AES), (CKK_GENERIC_SECRET, AES), (CKK_DES3, &des3), (CKK_CHACHA20, AES), (CKK_SHA256_HMAC, AES)]
-        {
+        for (kind, value) in [
+            (CKK_AES, AES),
+            (CKK_GENERIC_SECRET, AES),
+            (CKK_DES3, &des3),
+            (CKK_CHACHA20, AES),
+            (CKK_SHA256_HMAC, AES),
+        ] {
             let rows = secret(kind, value);
             self.keep(kind, &rows);
             self.models.push(rows);
@@ -161,10 +218,30 @@ impl Bench {
         self.models.push(data.to_vec());
         let p256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
         let pairs: [(_, _, &[CK_ATTRIBUTE_TYPE], _); 4] = [
-            (CKK_RSA, CKM_RSA_PKCS_KEY_PAIR_GEN, RSA_PARTS, Row::number(CKA_MODULUS_BITS, 1024)),
-            (CKK_EC, CKM_EC_KEY_PAIR_GEN, EC_PARTS, Row::bytes(CKA_EC_PARAMS, p256)),
-            (CKK_EC_EDWARDS, CKM_EC_EDWARDS_KEY_PAIR_GEN, EC_PARTS, Row::bytes(CKA_EC_PARAMS, b"\x13\x0cedwards25519")),
-            (CKK_EC_MONTGOMERY, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, EC_PARTS, Row::bytes(CKA_EC_PARAMS, b"\x13\x0acurve25519")),
+            (
+                CKK_RSA,
+                CKM_RSA_PKCS_KEY_PAIR_GEN,
+                RSA_PARTS,
+                Row::number(CKA_MODULUS_BITS, 1024),
+            ),
+            (
+                CKK_EC,
+                CKM_EC_KEY_PAIR_GEN,
+                EC_PARTS,
+                Row::bytes(CKA_EC_PARAMS, p256),
+            ),
+            (
+                CKK_EC_EDWARDS,
+                CKM_EC_EDWARDS_KEY_PAIR_GEN,
+                EC_PARTS,
+                Row::bytes(CKA_EC_PARAMS, b"\x13\x0cedwards25519"),
+            ),
+            (
+                CKK_EC_MONTGOMERY,
+                CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+                EC_PARTS,
+                Row::bytes(CKA_EC_PARAMS, b"\x13\x0acurve25519"),
+            ),
         ];
         for (kind, generator, parts, domain) in pairs {
             self.keep_pair(kind, generator, parts, domain);
@@ -174,14 +251,28 @@ impl Bench {
     fn keep(&mut self, kind: CK_KEY_TYPE, rows: &[Row]) {
         let (mut memory, mut handle) = (Memory::default(), 0);
         let Given { at, count } = template::spoilt(rows, &mut Input(&[]), &mut memory);
-        let rv = call!(self.table, C_CreateObject(self.keeper, at, count, &mut handle));
+        let rv = call!(
+            self.table,
+            C_CreateObject(self.keeper, at, count, &mut handle)
+        );
         assert_eq!(rv, CKR_OK, "{} for a key of type {kind}", rv_name(rv));
         self.keys.push(Kept(kind, handle));
     }
 
-    fn keep_pair(&mut self, kind: CK_KEY_TYPE, generator: CK_MECHANISM_TYPE, parts: &[CK_ATTRIBUTE_TYPE], domain: Row) {
+    fn keep_pair(
+        &mut self,
+        kind: CK_KEY_TYPE,
+        generator: CK_MECHANISM_TYPE,
+        parts: &[CK_ATTRIBUTE_TYPE],
+        domain: Row,
+    ) {
         let (mut memory, mut public, mut private) = (Memory::default(), 0, 0);
-        let flags = |names: &[_]| names.iter().map(|name| Row::flag(*name, true)).collect::<Vec<_>>();
+        let flags = |names: &[_]| {
+            names
+                .iter()
+                .map(|name| Row::flag(*name, true))
+                .collect::<Vec<_>>()
+        };
         let public_uses: &[_] = match kind {
             CKK_RSA => &[CKA_ENCRYPT, CKA_VERIFY, CKA_WRAP, CKA_VERIFY_RECOVER],
             CKK_EC_MONTGOMERY => &[],
@@ -195,19 +286,45 @@ impl Bench {
         };
         let public_rows = [vec![domain], flags(public_uses)].concat();
         let mut private_rows = flags(private_uses);
-        private_rows.extend([Row::flag(CKA_EXTRACTABLE, true), Row::flag(CKA_SENSITIVE, false)]);
+        private_rows.extend([
+            Row::flag(CKA_EXTRACTABLE, true),
+            Row::flag(CKA_SENSITIVE, false),
+        ]);
         let a = template::spoilt(&public_rows, &mut Input(&[]), &mut memory);
         let b = template::spoilt(&private_rows, &mut Input(&[]), &mut memory);
-        let mut mechanism = CK_MECHANISM { mechanism: generator, pParameter: null_mut(), ulParameterLen: 0 };
+        let mut mechanism = CK_MECHANISM {
+            mechanism: generator,
+            pParameter: null_mut(),
+            ulParameterLen: 0,
+        };
         let rv = call!(
             self.table,
-            C_GenerateKeyPair(self.keeper, &mut mechanism, a.at, a.count, b.at, b.count, &mut public, &mut private)
+            C_GenerateKeyPair(
+                self.keeper,
+                &mut mechanism,
+                a.at,
+                a.count,
+                b.at,
+                b.count,
+                &mut public,
+                &mut private
+            )
         );
         assert_eq!(rv, CKR_OK, "{} for a pair of type {kind}", rv_name(rv));
         self.keys.extend([Kept(kind, private), Kept(kind, public)]);
-        for (handle, class, uses) in [(private, CKO_PRIVATE_KEY, private_uses), (public, CKO_PUBLIC_KEY, public_uses)] {
-            let mut rows = vec![Row::number(CKA_CLASS, class), Row::number(CKA_KEY_TYPE, kind)];
-            rows.extend(parts.iter().filter_map(|part| self.value(handle, *part).map(|value| Row(*part, value))));
+        for (handle, class, uses) in [
+            (private, CKO_PRIVATE_KEY, private_uses),
+            (public, CKO_PUBLIC_KEY, public_uses),
+        ] {
+            let mut rows = vec![
+                Row::number(CKA_CLASS, class),
+                Row::number(CKA_KEY_TYPE, kind),
+            ];
+            rows.extend(
+                parts
+                    .iter()
+                    .filter_map(|part| self.value(handle, *part).map(|value| Row(*part, value))),
+            );
             rows.extend(flags(uses));
             self.models.push(rows);
         }
@@ -216,17 +333,37 @@ impl Bench {
     /// An attribute of a key; `None` where that has no such one.
     fn value(&self, handle: CK_OBJECT_HANDLE, kind: CK_ATTRIBUTE_TYPE) -> Option<Vec<u8>> {
         let mut value = vec![0; 1024];
-        let mut row = CK_ATTRIBUTE { type_: kind, pValue: value.as_mut_ptr().cast(), ulValueLen: 1024 };
-        let rv = call!(self.table, C_GetAttributeValue(self.keeper, handle, &mut row, 1));
-        value.truncate(if rv == CKR_OK { row.ulValueLen as usize } else { 0 });
+        let mut row = CK_ATTRIBUTE {
+            type_: kind,
+            pValue: value.as_mut_ptr().cast(),
+            ulValueLen: 1024,
+        };
+        let rv = call!(
+            self.table,
+            C_GetAttributeValue(self.keeper, handle, &mut row, 1)
+        );
+        value.truncate(if rv == CKR_OK {
+            row.ulValueLen as usize
+        } else {
+            0
+        });
         (!value.is_empty()).then_some(value)
     }
 
     /// The objects that there are.
     fn objects(&self) -> Vec<CK_OBJECT_HANDLE> {
         let (mut handles, mut count) = (vec![0; 1000], 0);
-        assert_eq!(call!(self.table, C_FindObjectsInit(self.keeper, null_mut(), 0)), CKR_OK);
-        assert_eq!(call!(self.table, C_FindObjects(self.keeper, handles.as_mut_ptr(), 1000, &mut count)), CKR_OK);
+        assert_eq!(
+            call!(self.table, C_FindObjectsInit(self.keeper, null_mut(), 0)),
+            CKR_OK
+        );
+        assert_eq!(
+            call!(
+                self.table,
+                C_FindObjects(self.keeper, handles.as_mut_ptr(), 1000, &mut count)
+            ),
+            CKR_OK
+        );
         assert_eq!(call!(self.table, C_FindObjectsFinal(self.keeper)), CKR_OK);
         handles.truncate(count as usize);
         handles.sort_unstable();
@@ -236,8 +373,18 @@ impl Bench {
     /// What the bytes choose, in a session of its own; then everything is as it was.
     pub fn run(&self, bytes: &[u8]) {
         let before = self.objects();
-        let mut run = Run { bench: self, input: Input(bytes), memory: Memory::default(), session: 0, made: Vec::new() };
-        let flags = if run.input.once_in(8) { CKF_SERIAL_SESSION } else { CKF_SERIAL_SESSION | CKF_RW_SESSION };
+        let mut run = Run {
+            bench: self,
+            input: Input(bytes),
+            memory: Memory::default(),
+            session: 0,
+            made: Vec::new(),
+        };
+        let flags = if run.input.once_in(8) {
+            CKF_SERIAL_SESSION
+        } else {
+            CKF_SERIAL_SESSION | CKF_RW_SESSION
+        };
         run.session = self.open(flags);
         for _ in 0..CALLS {
             if run.input.0.is_empty() {
@@ -253,10 +400,17 @@ impl Bench {
         }
         let after = self.objects();
         // What may not be destroyed stays, and so does what was made so.
-        let lasting = |handle: &CK_OBJECT_HANDLE| self.value(*handle, CKA_DESTROYABLE) == Some(vec![0]);
-        let left: Vec<_> = after.iter().filter(|handle| !before.contains(handle) && !lasting(handle)).collect();
+        let lasting =
+            |handle: &CK_OBJECT_HANDLE| self.value(*handle, CKA_DESTROYABLE) == Some(vec![0]);
+        let left: Vec<_> = after
+            .iter()
+            .filter(|handle| !before.contains(handle) && !lasting(handle))
+            .collect();
         assert!(left.is_empty(), "objects are left: {left:?}");
-        assert!(before.iter().all(|handle| after.contains(handle)), "objects are gone");
+        assert!(
+            before.iter().all(|handle| after.contains(handle)),
+            "objects are gone"
+        );
     }
 }
 
@@ -314,7 +468,11 @@ macro_rules! output {
 
 impl Run<'_> {
     fn any_mechanism(&mut self) -> CK_MECHANISM_TYPE {
-        if self.input.once_in(32) { self.input.number() } else { self.input.pick(&self.bench.mechanisms) }
+        if self.input.once_in(32) {
+            self.input.number()
+        } else {
+            self.input.pick(&self.bench.mechanisms)
+        }
     }
 
     /// A handle of any object, or of none.
@@ -331,14 +489,30 @@ impl Run<'_> {
         let kind = self.any_mechanism();
         let mut key = self.any_key();
         if self.input.once_in(2) {
-            let right: Vec<_> = self.bench.keys.iter().filter(|kept| fits(kind, kept.0)).map(|kept| kept.1).collect();
+            let right: Vec<_> = self
+                .bench
+                .keys
+                .iter()
+                .filter(|kept| fits(kind, kept.0))
+                .map(|kept| kept.1)
+                .collect();
             if !right.is_empty() {
                 key = self.input.pick(&right);
             }
         }
-        let handles: Vec<_> = self.bench.keys.iter().map(|kept| kept.1).chain([0]).collect();
+        let handles: Vec<_> = self
+            .bench
+            .keys
+            .iter()
+            .map(|kept| kept.1)
+            .chain([0])
+            .collect();
         let mechanism = parameter::mechanism(kind, &mut self.input, &mut self.memory, &handles);
-        let at = if self.input.once_in(64) { null_mut() } else { self.memory.value(mechanism) };
+        let at = if self.input.once_in(64) {
+            null_mut()
+        } else {
+            self.memory.value(mechanism)
+        };
         (at, key)
     }
 
@@ -358,11 +532,28 @@ impl Run<'_> {
 
     /// A template for a key that comes from elsewhere: generated, unwrapped, derived.
     fn new_key(&mut self) -> Given {
-        let kind = self.input.pick(&[CKK_AES, CKK_GENERIC_SECRET, CKK_DES3, CKK_SHA256_HMAC, CKK_RSA, CKK_EC]);
-        let class = if [CKK_RSA, CKK_EC].contains(&kind) { CKO_PRIVATE_KEY } else { CKO_SECRET_KEY };
-        let mut rows = vec![Row::number(CKA_CLASS, class), Row::number(CKA_KEY_TYPE, kind)];
+        let kind = self.input.pick(&[
+            CKK_AES,
+            CKK_GENERIC_SECRET,
+            CKK_DES3,
+            CKK_SHA256_HMAC,
+            CKK_RSA,
+            CKK_EC,
+        ]);
+        let class = if [CKK_RSA, CKK_EC].contains(&kind) {
+            CKO_PRIVATE_KEY
+        } else {
+            CKO_SECRET_KEY
+        };
+        let mut rows = vec![
+            Row::number(CKA_CLASS, class),
+            Row::number(CKA_KEY_TYPE, kind),
+        ];
         if self.input.once_in(2) {
-            rows.push(Row::number(CKA_VALUE_LEN, self.input.pick(&[32, 16, 24, 0, 1, 33, 1 << 20])));
+            rows.push(Row::number(
+                CKA_VALUE_LEN,
+                self.input.pick(&[32, 16, 24, 0, 1, 33, 1 << 20]),
+            ));
         }
         if self.input.once_in(4) {
             rows.push(Row::flag(CKA_TOKEN, true));
@@ -371,7 +562,13 @@ impl Run<'_> {
     }
 
     /// Runs a call that makes objects: `rv` and the handles say whether it did, and then there must be exactly these.
-    fn makes(&mut self, name: &str, before: &[CK_OBJECT_HANDLE], rv: CK_RV, handles: &[CK_OBJECT_HANDLE]) {
+    fn makes(
+        &mut self,
+        name: &str,
+        before: &[CK_OBJECT_HANDLE],
+        rv: CK_RV,
+        handles: &[CK_OBJECT_HANDLE],
+    ) {
         let mut expected = before.to_vec();
         if rv == CKR_OK {
             expected.extend(handles);
@@ -380,39 +577,58 @@ impl Run<'_> {
         expected.sort_unstable();
         let now = self.bench.objects();
         // In a private session object's own session only it is seen as everybody sees it: all are the user's.
-        assert_eq!(now, expected, "{name} returned {} and left other objects than it said", rv_name(rv));
+        assert_eq!(
+            now,
+            expected,
+            "{name} returned {} and left other objects than it said",
+            rv_name(rv)
+        );
     }
 
     fn step(&mut self) {
         let (table, session) = (&self.bench.table, self.session);
         match self.input.below(48) {
             0..=2 => {
-                let (before, Given { at, count }, mut made) = (self.bench.objects(), self.template(), 0);
+                let (before, Given { at, count }, mut made) =
+                    (self.bench.objects(), self.template(), 0);
                 let rv = call!(table, C_CreateObject(session, at, count, &mut made));
                 self.makes("C_CreateObject", &before, rv, &[made]);
             }
             3 => {
-                let (before, key, Given { at, count }) = (self.bench.objects(), self.any_key(), self.template());
+                let (before, key, Given { at, count }) =
+                    (self.bench.objects(), self.any_key(), self.template());
                 let mut made = 0;
                 let rv = call!(table, C_CopyObject(session, key, at, count, &mut made));
                 self.makes("C_CopyObject", &before, rv, &[made]);
             }
             4 => {
-                let (before, (mechanism, _), Given { at, count }) = (self.bench.objects(), self.mechanism(), self.new_key());
+                let (before, (mechanism, _), Given { at, count }) =
+                    (self.bench.objects(), self.mechanism(), self.new_key());
                 let mut made = 0;
-                let rv = call!(table, C_GenerateKey(session, mechanism, at, count, &mut made));
+                let rv = call!(
+                    table,
+                    C_GenerateKey(session, mechanism, at, count, &mut made)
+                );
                 self.makes("C_GenerateKey", &before, rv, &[made]);
             }
             5 => {
-                let (before, (mechanism, key), Given { at, count }) = (self.bench.objects(), self.mechanism(), self.new_key());
+                let (before, (mechanism, key), Given { at, count }) =
+                    (self.bench.objects(), self.mechanism(), self.new_key());
                 let mut made = 0;
-                let rv = call!(table, C_DeriveKey(session, mechanism, key, at, count, &mut made));
+                let rv = call!(
+                    table,
+                    C_DeriveKey(session, mechanism, key, at, count, &mut made)
+                );
                 self.makes("C_DeriveKey", &before, rv, &[made]);
             }
             6 => {
-                let (before, (mechanism, key), Given { at, count }) = (self.bench.objects(), self.mechanism(), self.new_key());
+                let (before, (mechanism, key), Given { at, count }) =
+                    (self.bench.objects(), self.mechanism(), self.new_key());
                 let ((data, len), mut made) = (self.data(), 0);
-                let rv = call!(table, C_UnwrapKey(session, mechanism, key, data, len, at, count, &mut made));
+                let rv = call!(
+                    table,
+                    C_UnwrapKey(session, mechanism, key, data, len, at, count, &mut made)
+                );
                 self.makes("C_UnwrapKey", &before, rv, &[made]);
             }
             7 => self.round_trip(),
@@ -422,11 +638,15 @@ impl Run<'_> {
                 output!(self, C_WrapKey(session, mechanism, wrapping, key, out, len; out, len));
             }
             10 => {
-                let (key, Given { at, count }) = (self.any_key(), template::asked(&mut self.input, &mut self.memory));
+                let (key, Given { at, count }) = (
+                    self.any_key(),
+                    template::asked(&mut self.input, &mut self.memory),
+                );
                 call!(table, C_GetAttributeValue(session, key, at, count));
             }
             11 if !self.made.is_empty() => {
-                let (key, Given { at, count }) = (self.input.pick(&self.made.clone()), self.template());
+                let (key, Given { at, count }) =
+                    (self.input.pick(&self.made.clone()), self.template());
                 call!(table, C_SetAttributeValue(session, key, at, count));
             }
             12 if !self.made.is_empty() => {
@@ -445,7 +665,10 @@ impl Run<'_> {
             }
             15 => {
                 let (mut handles, mut count) = ([0; 4], 0);
-                call!(table, C_FindObjects(session, handles.as_mut_ptr(), 4, &mut count));
+                call!(
+                    table,
+                    C_FindObjects(session, handles.as_mut_ptr(), 4, &mut count)
+                );
                 assert!(count <= 4);
             }
             16 => drop(call!(table, C_FindObjectsFinal(session))),
@@ -486,11 +709,20 @@ impl Run<'_> {
             39..=42 => self.message(),
             43 => self.state(),
             44 => {
-                let flags = self.input.pick(&[CKF_ENCRYPT, CKF_SIGN, CKF_DIGEST, 0, EVERYTHING, CK_FLAGS::MAX]);
+                let flags = self.input.pick(&[
+                    CKF_ENCRYPT,
+                    CKF_SIGN,
+                    CKF_DIGEST,
+                    0,
+                    EVERYTHING,
+                    CK_FLAGS::MAX,
+                ]);
                 call!(table, C_SessionCancel(session, flags));
             }
             45 => {
-                let user = self.input.pick(&[CKU_USER, CKU_SO, CKU_CONTEXT_SPECIFIC, 9]);
+                let user = self
+                    .input
+                    .pick(&[CKU_USER, CKU_SO, CKU_CONTEXT_SPECIFIC, 9]);
                 let (pin, len) = self.memory.sized(&mut self.input, 20);
                 // Argon2 is slow on purpose: the context's login only where none is wanted.
                 call!(table, C_Login(session, user, pin, len));
@@ -567,25 +799,58 @@ impl Run<'_> {
                 self,
                 C_DecryptMessage(session, parameter, parameter_len, aad, aad_len, data, data_len, out, len; out, len)
             ),
-            11 => drop(call!(table, C_EncryptMessageBegin(session, parameter, parameter_len, aad, aad_len))),
+            11 => drop(call!(
+                table,
+                C_EncryptMessageBegin(session, parameter, parameter_len, aad, aad_len)
+            )),
             12 => output!(
                 self,
                 C_EncryptMessageNext(session, parameter, parameter_len, data, data_len, out, len, flags; out, len)
             ),
-            13 => drop(call!(table, C_DecryptMessageBegin(session, parameter, parameter_len, aad, aad_len))),
+            13 => drop(call!(
+                table,
+                C_DecryptMessageBegin(session, parameter, parameter_len, aad, aad_len)
+            )),
             14 => output!(
                 self,
                 C_DecryptMessageNext(session, parameter, parameter_len, data, data_len, out, len, flags; out, len)
             ),
-            15 => output!(self, C_SignMessage(session, parameter, parameter_len, data, data_len, out, len; out, len)),
+            15 => {
+                output!(self, C_SignMessage(session, parameter, parameter_len, data, data_len, out, len; out, len))
+            }
             16 => {
                 call!(table, C_SignMessageBegin(session, parameter, parameter_len));
                 output!(self, C_SignMessageNext(session, parameter, parameter_len, data, data_len, out, len; out, len));
             }
-            17 => drop(call!(table, C_VerifyMessage(session, parameter, parameter_len, data, data_len, aad, aad_len))),
+            17 => drop(call!(
+                table,
+                C_VerifyMessage(
+                    session,
+                    parameter,
+                    parameter_len,
+                    data,
+                    data_len,
+                    aad,
+                    aad_len
+                )
+            )),
             18 => {
-                call!(table, C_VerifyMessageBegin(session, parameter, parameter_len));
-                call!(table, C_VerifyMessageNext(session, parameter, parameter_len, data, data_len, aad, aad_len));
+                call!(
+                    table,
+                    C_VerifyMessageBegin(session, parameter, parameter_len)
+                );
+                call!(
+                    table,
+                    C_VerifyMessageNext(
+                        session,
+                        parameter,
+                        parameter_len,
+                        data,
+                        data_len,
+                        aad,
+                        aad_len
+                    )
+                );
             }
             _ => {
                 call!(table, C_MessageEncryptFinal(session));
@@ -601,7 +866,10 @@ impl Run<'_> {
         let (table, session) = (&self.bench.table, self.session);
         let mut state = vec![0; 4096];
         let mut len = 4096;
-        let rv = call!(table, C_GetOperationState(session, state.as_mut_ptr(), &mut len));
+        let rv = call!(
+            table,
+            C_GetOperationState(session, state.as_mut_ptr(), &mut len)
+        );
         if rv != CKR_OK {
             state = self.input.bytes(200);
             len = state.len() as CK_ULONG;
@@ -609,25 +877,42 @@ impl Run<'_> {
             let at = self.input.below(len as usize);
             state[at] ^= 1 << self.input.below(8);
         }
-        call!(table, C_SetOperationState(session, state.as_mut_ptr(), len, 0, 0));
+        call!(
+            table,
+            C_SetOperationState(session, state.as_mut_ptr(), len, 0, 0)
+        );
     }
 
     /// A pair on a curve: RSA keys take too long for thousands of runs.
     fn pair(&mut self) {
         let (before, (mechanism, _)) = (self.bench.objects(), self.mechanism());
-        // SAFETY: NULL or ours.
-        if !mechanism.is_null() && unsafe { read_unaligned(mechanism) }.mechanism == CKM_RSA_PKCS_KEY_PAIR_GEN {
+        if !mechanism.is_null()
+            // SAFETY: not NULL, so ours.
+            && unsafe { read_unaligned(mechanism) }.mechanism == CKM_RSA_PKCS_KEY_PAIR_GEN
+        {
             return;
         }
         let model = self.input.below(self.bench.models.len());
-        let domain: Vec<Row> =
-            self.bench.models[model].iter().filter(|row| row.0 == CKA_EC_PARAMS || row.0 == CKA_CLASS).cloned().collect();
+        let domain: Vec<Row> = self.bench.models[model]
+            .iter()
+            .filter(|row| row.0 == CKA_EC_PARAMS || row.0 == CKA_CLASS)
+            .cloned()
+            .collect();
         let a = template::spoilt(&domain, &mut self.input, &mut self.memory);
         let b = self.new_key();
         let (mut public, mut private) = (0, 0);
         let rv = call!(
             self.bench.table,
-            C_GenerateKeyPair(self.session, mechanism, a.at, a.count, b.at, b.count, &mut public, &mut private)
+            C_GenerateKeyPair(
+                self.session,
+                mechanism,
+                a.at,
+                a.count,
+                b.at,
+                b.count,
+                &mut public,
+                &mut private
+            )
         );
         self.makes("C_GenerateKeyPair", &before, rv, &[public, private]);
     }
@@ -637,7 +922,18 @@ impl Run<'_> {
         let (table, session) = (&self.bench.table, self.session);
         let ((mechanism, wrapping), key) = (self.mechanism(), self.any_key());
         let (mut wrapped, mut len) = (vec![0; 8192], 8192);
-        if call!(table, C_WrapKey(session, mechanism, wrapping, key, wrapped.as_mut_ptr(), &mut len)) != CKR_OK {
+        if call!(
+            table,
+            C_WrapKey(
+                session,
+                mechanism,
+                wrapping,
+                key,
+                wrapped.as_mut_ptr(),
+                &mut len
+            )
+        ) != CKR_OK
+        {
             return;
         }
         wrapped.truncate(len as usize);
@@ -653,7 +949,12 @@ impl Run<'_> {
         let unwrapping = self.any_key();
         let len = wrapped.len() as CK_ULONG;
         let wrapped = self.memory.array(wrapped);
-        let rv = call!(table, C_UnwrapKey(session, mechanism, unwrapping, wrapped, len, at, count, &mut made));
+        let rv = call!(
+            table,
+            C_UnwrapKey(
+                session, mechanism, unwrapping, wrapped, len, at, count, &mut made
+            )
+        );
         self.makes("C_UnwrapKey", &before, rv, &[made]);
     }
 
@@ -664,18 +965,43 @@ impl Run<'_> {
         assert_eq!(call!(table, C_GetSessionInfo(session, &mut info)), CKR_OK);
         assert_eq!(call!(table, C_SessionCancel(session, EVERYTHING)), CKR_OK);
         let aes = self.bench.keys[0].1;
-        let mut ecb = CK_MECHANISM { mechanism: CKM_AES_ECB, pParameter: null_mut(), ulParameterLen: 0 };
-        let mut sha256 = CK_MECHANISM { mechanism: CKM_SHA256, ..ecb };
-        let mut cmac = CK_MECHANISM { mechanism: CKM_AES_CMAC, ..ecb };
-        assert_eq!(call!(table, C_FindObjectsInit(session, null_mut(), 0)), CKR_OK);
+        let mut ecb = CK_MECHANISM {
+            mechanism: CKM_AES_ECB,
+            pParameter: null_mut(),
+            ulParameterLen: 0,
+        };
+        let mut sha256 = CK_MECHANISM {
+            mechanism: CKM_SHA256,
+            ..ecb
+        };
+        let mut cmac = CK_MECHANISM {
+            mechanism: CKM_AES_CMAC,
+            ..ecb
+        };
+        assert_eq!(
+            call!(table, C_FindObjectsInit(session, null_mut(), 0)),
+            CKR_OK
+        );
         assert_eq!(call!(table, C_EncryptInit(session, &mut ecb, aes)), CKR_OK);
         assert_eq!(call!(table, C_DecryptInit(session, &mut ecb, aes)), CKR_OK);
         assert_eq!(call!(table, C_DigestInit(session, &mut sha256)), CKR_OK);
         assert_eq!(call!(table, C_SignInit(session, &mut cmac, aes)), CKR_OK);
         assert_eq!(call!(table, C_VerifyInit(session, &mut cmac, aes)), CKR_OK);
         let (mut text, mut out, mut len) = ([7; 16], [0; 16], 16);
-        assert_eq!(call!(table, C_Encrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)), CKR_OK);
-        assert_eq!(call!(table, C_Decrypt(session, out.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)), CKR_OK);
+        assert_eq!(
+            call!(
+                table,
+                C_Encrypt(session, text.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)
+            ),
+            CKR_OK
+        );
+        assert_eq!(
+            call!(
+                table,
+                C_Decrypt(session, out.as_mut_ptr(), 16, out.as_mut_ptr(), &mut len)
+            ),
+            CKR_OK
+        );
         assert_eq!(out, text);
     }
 }

@@ -124,9 +124,18 @@ pub fn any(input: &mut Input<'_>, memory: &mut Memory) -> Given {
 fn given(rows: Vec<CK_ATTRIBUTE>, input: &mut Input<'_>, memory: &mut Memory) -> Given {
     let count = rows.len() as CK_ULONG;
     match input.below(32) {
-        31 => Given { at: null_mut(), count: input.number() },
-        30 => Given { at: memory.array(rows), count: CK_ULONG::MAX },
-        _ => Given { at: memory.array(rows), count },
+        31 => Given {
+            at: null_mut(),
+            count: input.number(),
+        },
+        30 => Given {
+            at: memory.array(rows),
+            count: CK_ULONG::MAX,
+        },
+        _ => Given {
+            at: memory.array(rows),
+            count,
+        },
     }
 }
 
@@ -136,9 +145,15 @@ pub fn asked(input: &mut Input<'_>, memory: &mut Memory) -> Given {
         let kind = kind(input);
         // What is written there are rows: these must be rows already.
         if is_template(kind) {
-            let inner: Vec<CK_ATTRIBUTE> = (0..input.below(4)).map(|_| room(CKA_LABEL, input, memory)).collect();
+            let inner: Vec<CK_ATTRIBUTE> = (0..input.below(4))
+                .map(|_| room(CKA_LABEL, input, memory))
+                .collect();
             let len = (inner.len() * size_of::<CK_ATTRIBUTE>()) as CK_ULONG;
-            return CK_ATTRIBUTE { type_: kind, pValue: memory.array(inner).cast(), ulValueLen: len };
+            return CK_ATTRIBUTE {
+                type_: kind,
+                pValue: memory.array(inner).cast(),
+                ulValueLen: len,
+            };
         }
         room(kind, input, memory)
     };
@@ -148,16 +163,30 @@ pub fn asked(input: &mut Input<'_>, memory: &mut Memory) -> Given {
 
 fn room(kind: CK_ATTRIBUTE_TYPE, input: &mut Input<'_>, memory: &mut Memory) -> CK_ATTRIBUTE {
     let room = input.pick(&[0, 1, 7, 8, 9, 32, 256, 4096]);
-    let at = if input.once_in(4) { null_mut() } else { memory.array(vec![0_u8; room]) };
-    CK_ATTRIBUTE { type_: kind, pValue: at.cast(), ulValueLen: room as CK_ULONG }
+    let at = if input.once_in(4) {
+        null_mut()
+    } else {
+        memory.array(vec![0_u8; room])
+    };
+    CK_ATTRIBUTE {
+        type_: kind,
+        pValue: at.cast(),
+        ulValueLen: room as CK_ULONG,
+    }
 }
 
 fn kind(input: &mut Input<'_>) -> CK_ATTRIBUTE_TYPE {
-    if input.once_in(16) { input.number() } else { input.pick(KNOWN) }
+    if input.once_in(16) {
+        input.number()
+    } else {
+        input.pick(KNOWN)
+    }
 }
 
 fn rows(input: &mut Input<'_>, memory: &mut Memory, depth: usize) -> Vec<CK_ATTRIBUTE> {
-    (0..input.below(8)).map(|_| row(input, memory, depth)).collect()
+    (0..input.below(8))
+        .map(|_| row(input, memory, depth))
+        .collect()
 }
 
 fn row(input: &mut Input<'_>, memory: &mut Memory, depth: usize) -> CK_ATTRIBUTE {
@@ -167,17 +196,34 @@ fn row(input: &mut Input<'_>, memory: &mut Memory, depth: usize) -> CK_ATTRIBUTE
 
 fn row_of(row: &Row, memory: &mut Memory) -> CK_ATTRIBUTE {
     let len = row.1.len() as CK_ULONG;
-    CK_ATTRIBUTE { type_: row.0, pValue: memory.array(row.1.clone()).cast(), ulValueLen: len }
+    CK_ATTRIBUTE {
+        type_: row.0,
+        pValue: memory.array(row.1.clone()).cast(),
+        ulValueLen: len,
+    }
 }
 
-fn any_row(kind: CK_ATTRIBUTE_TYPE, input: &mut Input<'_>, memory: &mut Memory, depth: usize) -> CK_ATTRIBUTE {
+fn any_row(
+    kind: CK_ATTRIBUTE_TYPE,
+    input: &mut Input<'_>,
+    memory: &mut Memory,
+    depth: usize,
+) -> CK_ATTRIBUTE {
     if is_template(kind) {
         // Deeper than the standard has them, and deeper than the module reads.
-        let inner = if depth < 6 { rows(input, memory, depth + 1) } else { Vec::new() };
+        let inner = if depth < 6 {
+            rows(input, memory, depth + 1)
+        } else {
+            Vec::new()
+        };
         let size = (inner.len() * size_of::<CK_ATTRIBUTE>()) as CK_ULONG;
         let lie = if input.once_in(8) { 1 } else { 0 };
         let len = if inner.is_empty() { 0 } else { size - lie };
-        return CK_ATTRIBUTE { type_: kind, pValue: memory.array(inner).cast(), ulValueLen: len };
+        return CK_ATTRIBUTE {
+            type_: kind,
+            pValue: memory.array(inner).cast(),
+            ulValueLen: len,
+        };
     }
     let value = match input.below(8) {
         0 | 1 => vec![input.pick(&[0_u8, 1, 2])],
@@ -185,7 +231,11 @@ fn any_row(kind: CK_ATTRIBUTE_TYPE, input: &mut Input<'_>, memory: &mut Memory, 
         5 => vec![b'x'; input.pick(&[33, 255, 256, 4096, 70_000])],
         6 => {
             let (at, len) = memory.sized(input, 40);
-            return CK_ATTRIBUTE { type_: kind, pValue: at.cast(), ulValueLen: len };
+            return CK_ATTRIBUTE {
+                type_: kind,
+                pValue: at.cast(),
+                ulValueLen: len,
+            };
         }
         _ => input.bytes(100),
     };

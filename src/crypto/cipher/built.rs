@@ -23,7 +23,10 @@ impl Built {
     /// How many bytes the mode takes at most.
     pub(super) fn limit(&self) -> u64 {
         match self {
-            Built::Stealing(Stealing { chain: Chain::Xts { .. }, .. }) => UNIT,
+            Built::Stealing(Stealing {
+                chain: Chain::Xts { .. },
+                ..
+            }) => UNIT,
             Built::ChaCha20(cipher) => cipher.left,
             _ => u64::MAX,
         }
@@ -61,9 +64,16 @@ pub(super) struct Stealing {
 
 enum Chain {
     /// CBC with the last two blocks so that a message of whole blocks is CBC's (SP 800-38A addendum, CBC-CS1).
-    Cbc { cbc: evp::Cipher, ecb: evp::Cipher, last: [u8; BLOCK] },
+    Cbc {
+        cbc: evp::Cipher,
+        ecb: evp::Cipher,
+        last: [u8; BLOCK],
+    },
     /// XTS (IEEE 1619): the tweak of the next block.
-    Xts { ecb: evp::Cipher, tweak: [u8; BLOCK] },
+    Xts {
+        ecb: evp::Cipher,
+        tweak: [u8; BLOCK],
+    },
 }
 
 impl Stealing {
@@ -81,14 +91,24 @@ impl Stealing {
             32 | 64 => key.split_at(key.len() / 2),
             _ => return Err(ck::CKR_KEY_SIZE_RANGE.into()),
         };
-        let unit: &[u8; BLOCK] = unit.try_into().map_err(|_| ck::CKR_MECHANISM_PARAM_INVALID)?;
-        let tweak = one(&mut evp::Cipher::new(Kind::Ecb, true, tweaks, &[], false)?, unit)?;
+        let unit: &[u8; BLOCK] = unit
+            .try_into()
+            .map_err(|_| ck::CKR_MECHANISM_PARAM_INVALID)?;
+        let tweak = one(
+            &mut evp::Cipher::new(Kind::Ecb, true, tweaks, &[], false)?,
+            unit,
+        )?;
         let ecb = evp::Cipher::new(Kind::Ecb, direction == Direction::Encrypt, data, &[], false)?;
         Ok(Stealing::built(direction, Chain::Xts { ecb, tweak }))
     }
 
     fn built(direction: Direction, chain: Chain) -> Built {
-        Built::Stealing(Stealing { direction, chain, held: Zeroizing::default(), taken: 0 })
+        Built::Stealing(Stealing {
+            direction,
+            chain,
+            held: Zeroizing::default(),
+            taken: 0,
+        })
     }
 
     fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
@@ -129,7 +149,11 @@ impl Chain {
             Chain::Cbc { cbc, last, .. } => {
                 let from = output.len();
                 cbc.update(data, output)?;
-                let encrypted = if direction == Direction::Encrypt { &output[from..] } else { data };
+                let encrypted = if direction == Direction::Encrypt {
+                    &output[from..]
+                } else {
+                    data
+                };
                 if let Some(block) = encrypted.last_chunk() {
                     *last = *block;
                 }
@@ -152,7 +176,13 @@ impl Chain {
     }
 
     /// The end of a message: a block and `rest` bytes.
-    fn steal(&mut self, direction: Direction, held: &[u8], rest: usize, output: &mut Vec<u8>) -> Result<()> {
+    fn steal(
+        &mut self,
+        direction: Direction,
+        held: &[u8],
+        rest: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<()> {
         match (self, direction) {
             (Chain::Cbc { cbc, .. }, Direction::Encrypt) => {
                 let mut out = Vec::new();
@@ -209,18 +239,30 @@ impl Cfb64 {
     pub(super) fn cfb64(direction: Direction, key: &[u8], iv: &[u8]) -> Result<Built> {
         let ecb = evp::Cipher::new(Kind::Ecb, true, key, &[], false)?;
         let input = iv.try_into().map_err(|_| ck::CKR_MECHANISM_PARAM_INVALID)?;
-        Ok(Built::Cfb64(Cfb64 { direction, ecb, input, mask: Zeroizing::default(), used: 0 }))
+        Ok(Built::Cfb64(Cfb64 {
+            direction,
+            ecb,
+            input,
+            mask: Zeroizing::default(),
+            used: 0,
+        }))
     }
 
     fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
-        output.try_reserve(input.len()).map_err(|_| ck::CKR_HOST_MEMORY)?;
+        output
+            .try_reserve(input.len())
+            .map_err(|_| ck::CKR_HOST_MEMORY)?;
         for &byte in input {
             if self.used == 0 {
                 *self.mask = one(&mut self.ecb, &self.input)?;
                 self.input.copy_within(Self::SEGMENT.., 0);
             }
             let made = byte ^ self.mask[self.used];
-            self.input[Self::SEGMENT + self.used] = if self.direction == Direction::Encrypt { made } else { byte };
+            self.input[Self::SEGMENT + self.used] = if self.direction == Direction::Encrypt {
+                made
+            } else {
+                byte
+            };
             self.used = (self.used + 1) % Self::SEGMENT;
             output.push(made);
         }
@@ -246,13 +288,20 @@ impl ChaCha20 {
         let key = Zeroizing::new(<[u8; 32]>::try_from(key).map_err(|_| ck::CKR_KEY_SIZE_RANGE)?);
         let left = match (counter.len(), nonce.len()) {
             (4, 12) => ((1 << 32) - little_endian(counter)) * Self::BLOCK as u64,
-            (8, 8) => (u64::MAX - little_endian(counter)).saturating_add(1).saturating_mul(Self::BLOCK as u64),
+            (8, 8) => (u64::MAX - little_endian(counter))
+                .saturating_add(1)
+                .saturating_mul(Self::BLOCK as u64),
             _ => return Err(ck::CKR_MECHANISM_PARAM_INVALID.into()),
         };
         let mut state = [0; 16];
         state[..counter.len()].copy_from_slice(counter);
         state[counter.len()..].copy_from_slice(nonce);
-        Ok(Built::ChaCha20(ChaCha20 { key, state, used: 0, left }))
+        Ok(Built::ChaCha20(ChaCha20 {
+            key,
+            state,
+            used: 0,
+            left,
+        }))
     }
 
     fn update(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<()> {
@@ -261,7 +310,9 @@ impl ChaCha20 {
             let counter = little_endian(&self.state[..4]) as u32;
             // The library's counter has 32 bits: what goes beyond is ours to carry.
             let blocks = u64::from(u32::MAX - counter) + 1;
-            let most = usize::try_from(blocks.saturating_mul(Self::BLOCK as u64)).unwrap_or(usize::MAX) - self.used;
+            let most = usize::try_from(blocks.saturating_mul(Self::BLOCK as u64))
+                .unwrap_or(usize::MAX)
+                - self.used;
             let (part, more) = rest.split_at(rest.len().min(most));
             // Whole blocks from the start of the one that is under way, whose first bytes are thrown away.
             let mut padded = Zeroizing::new(vec![0; self.used]);
@@ -279,7 +330,10 @@ impl ChaCha20 {
 }
 
 fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// One block by ECB.
@@ -299,7 +353,9 @@ fn masked(ecb: &mut evp::Cipher, block: &[u8; BLOCK], mask: &[u8; BLOCK]) -> Res
 }
 
 fn xor(data: &mut [u8], mask: &[u8]) {
-    data.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    data.iter_mut()
+        .zip(mask)
+        .for_each(|(byte, mask)| *byte ^= mask);
 }
 
 /// The next tweak of XTS: multiplied by x in GF(2^128), least significant byte first.

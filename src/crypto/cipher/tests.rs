@@ -21,8 +21,18 @@ fn check(key: &[u8], mode: Mode<'_>, plain: &[u8], encrypted: &[u8]) {
 
 /// Both directions, whole and cut at every place into two parts, with the lengths that were announced.
 fn check_key(key: Key<'_>, mode: Mode<'_>, plain: &[u8], encrypted: &[u8]) {
-    for (direction, from, to) in [(Direction::Encrypt, plain, encrypted), (Direction::Decrypt, encrypted, plain)] {
-        assert_eq!(Cipher::new(direction, key, mode).unwrap().run(from).unwrap(), to, "{direction:?} {mode:?}");
+    for (direction, from, to) in [
+        (Direction::Encrypt, plain, encrypted),
+        (Direction::Decrypt, encrypted, plain),
+    ] {
+        assert_eq!(
+            Cipher::new(direction, key, mode)
+                .unwrap()
+                .run(from)
+                .unwrap(),
+            to,
+            "{direction:?} {mode:?}"
+        );
         for cut in 0..=from.len() {
             let mut cipher = Cipher::new(direction, key, mode).unwrap();
             let mut out = Vec::new();
@@ -66,7 +76,12 @@ fn sp_800_38a_cbc() {
         "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d\
          39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b",
     ]) {
-        check(&unhex(key), Mode::Cbc { iv: &iv }, &unhex(PLAIN), &unhex(expected));
+        check(
+            &unhex(key),
+            Mode::Cbc { iv: &iv },
+            &unhex(PLAIN),
+            &unhex(expected),
+        );
     }
 }
 
@@ -81,8 +96,24 @@ fn sp_800_38a_ctr() {
         "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5\
          2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6",
     ]) {
-        check(&unhex(key), Mode::Ctr { counter: &counter, bits: 128 }, &unhex(PLAIN), &unhex(expected));
-        check(&unhex(key), Mode::Ctr { counter: &counter, bits: 32 }, &unhex(PLAIN)[..61], &unhex(expected)[..61]);
+        check(
+            &unhex(key),
+            Mode::Ctr {
+                counter: &counter,
+                bits: 128,
+            },
+            &unhex(PLAIN),
+            &unhex(expected),
+        );
+        check(
+            &unhex(key),
+            Mode::Ctr {
+                counter: &counter,
+                bits: 32,
+            },
+            &unhex(PLAIN)[..61],
+            &unhex(expected)[..61],
+        );
     }
 }
 
@@ -96,7 +127,10 @@ fn cbc_pad_pads_every_length() {
         assert_eq!(encrypted.len(), plain.len() / 16 * 16 + 16);
         let mut padded = plain.clone();
         padded.resize(encrypted.len(), (encrypted.len() - plain.len()) as u8);
-        assert_eq!(run(Direction::Decrypt, &key, Mode::Cbc { iv: &iv }, &encrypted).unwrap(), padded);
+        assert_eq!(
+            run(Direction::Decrypt, &key, Mode::Cbc { iv: &iv }, &encrypted).unwrap(),
+            padded
+        );
         check(&key, Mode::CbcPad { iv: &iv }, &plain, &encrypted);
     }
 }
@@ -161,13 +195,26 @@ fn gcm_vectors() {
         ),
     ] {
         for tag_len in [4, 12, 16] {
-            let mode = Mode::Gcm { iv, aad: &aad, tag_len };
+            let mode = Mode::Gcm {
+                iv,
+                aad: &aad,
+                tag_len,
+            };
             let expected = [unhex(expected), unhex(tag)[..tag_len].to_vec()].concat();
             check(&key[..key_len], mode, &plain, &expected);
         }
     }
     // Case 13: nothing at all, and the tag still counts.
-    check(&[0; 32], Mode::Gcm { iv: &[0; 12], aad: &[], tag_len: 16 }, &[], &unhex("530f8afbc74536b9a963b4f1c4cb738b"));
+    check(
+        &[0; 32],
+        Mode::Gcm {
+            iv: &[0; 12],
+            aad: &[],
+            tag_len: 16,
+        },
+        &[],
+        &unhex("530f8afbc74536b9a963b4f1c4cb738b"),
+    );
 }
 
 #[test]
@@ -175,38 +222,85 @@ fn sp_800_38a_feedback_modes() {
     let iv = unhex("000102030405060708090a0b0c0d0e0f");
     let ofb = "3b3fd92eb72dad20333449f8e83cfb4a7789508d16918f03f53c52dac54ed825\
                9740051e9c5fecf64344f7a82260edcc304c6528f659c77866a510d9c1d6ae5e";
-    check(&unhex(KEYS[0]), Mode::Ofb { iv: &iv }, &unhex(PLAIN), &unhex(ofb));
+    check(
+        &unhex(KEYS[0]),
+        Mode::Ofb { iv: &iv },
+        &unhex(PLAIN),
+        &unhex(ofb),
+    );
     let cfb128 = "dc7e84bfda79164b7ecd8486985d386039ffed143b28b1c832113c6331e5407b\
                   df10132415e54b92a13ed0a8267ae2f975a385741ab9cef82031623d55b1e471";
-    check(&unhex(KEYS[2]), Mode::Cfb128 { iv: &iv }, &unhex(PLAIN), &unhex(cfb128));
+    check(
+        &unhex(KEYS[2]),
+        Mode::Cfb128 { iv: &iv },
+        &unhex(PLAIN),
+        &unhex(cfb128),
+    );
     let cfb8 = "3b79424c9c0dd436bace9e0ed4586a4f32b9";
-    check(&unhex(KEYS[0]), Mode::Cfb8 { iv: &iv }, &unhex(PLAIN)[..18], &unhex(cfb8));
+    check(
+        &unhex(KEYS[0]),
+        Mode::Cfb8 { iv: &iv },
+        &unhex(PLAIN)[..18],
+        &unhex(cfb8),
+    );
 }
 
 /// SP 800-38C, examples 1 to 3.
 #[test]
 fn ccm_vectors() {
     let key = unhex("404142434445464748494a4b4c4d4e4f");
-    let counting = unhex("101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031323334353637");
+    let counting =
+        unhex("101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031323334353637");
     let aad: Vec<u8> = (0..20).collect();
     for (nonce_len, aad_len, tag_len, text_len, expected) in [
         (7, 8, 4, 4, "7162015b4dac255d"),
         (8, 16, 6, 16, "d2a1f0e051ea5f62081a7792073d593d1fc64fbfaccd"),
-        (12, 20, 8, 24, "e3b201a9f5b71a7a9b1ceaeccd97e70b6176aad9a4428aa5484392fbc1b09951"),
+        (
+            12,
+            20,
+            8,
+            24,
+            "e3b201a9f5b71a7a9b1ceaeccd97e70b6176aad9a4428aa5484392fbc1b09951",
+        ),
     ] {
-        let mode = Mode::Ccm { nonce: &counting[..nonce_len], aad: &aad[..aad_len], tag_len };
+        let mode = Mode::Ccm {
+            nonce: &counting[..nonce_len],
+            aad: &aad[..aad_len],
+            tag_len,
+        };
         let plain: Vec<u8> = (0x20..).take(text_len).collect();
         check(&key, mode, &plain, &unhex(expected));
         let mut broken = unhex(expected);
         broken[0] ^= 1;
-        assert_eq!(run(Direction::Decrypt, &key, mode, &broken).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_INVALID);
-        assert_eq!(run(Direction::Decrypt, &key, mode, &[0; 3]).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(
+            run(Direction::Decrypt, &key, mode, &broken)
+                .unwrap_err()
+                .rv(),
+            ck::CKR_ENCRYPTED_DATA_INVALID
+        );
+        assert_eq!(
+            run(Direction::Decrypt, &key, mode, &[0; 3])
+                .unwrap_err()
+                .rv(),
+            ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+        );
     }
     for (nonce_len, tag_len) in [(6, 8), (14, 8), (12, 5), (12, 2), (12, 18)] {
-        let mode = Mode::Ccm { nonce: &counting[..nonce_len], aad: &[], tag_len };
-        assert_eq!(run(Direction::Encrypt, &key, mode, &[]).unwrap_err().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+        let mode = Mode::Ccm {
+            nonce: &counting[..nonce_len],
+            aad: &[],
+            tag_len,
+        };
+        assert_eq!(
+            run(Direction::Encrypt, &key, mode, &[]).unwrap_err().rv(),
+            ck::CKR_MECHANISM_PARAM_INVALID
+        );
     }
-    let empty = Mode::Ccm { nonce: &counting[..12], aad: &[], tag_len: 16 };
+    let empty = Mode::Ccm {
+        nonce: &counting[..12],
+        aad: &[],
+        tag_len: 16,
+    };
     let sealed = run(Direction::Encrypt, &key, empty, &[]).unwrap();
     check(&key, empty, &[], &sealed);
 }
@@ -215,7 +309,10 @@ fn ccm_vectors() {
 #[test]
 fn chacha20_poly1305_vector() {
     let key: Vec<u8> = (0x80..0xa0).collect();
-    let (nonce, aad) = (unhex("070000004041424344454647"), unhex("50515253c0c1c2c3c4c5c6c7"));
+    let (nonce, aad) = (
+        unhex("070000004041424344454647"),
+        unhex("50515253c0c1c2c3c4c5c6c7"),
+    );
     let plain =
         b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
     let sealed = unhex(
@@ -225,14 +322,38 @@ fn chacha20_poly1305_vector() {
          3ff4def08e4b7a9de576d26586cec64b6116\
          1ae10b594f09e26a7e902ecbd0600691",
     );
-    check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad, tag_len: 16 }, plain, &sealed);
+    check_key(
+        Key::ChaCha20(&key),
+        Mode::Poly1305 {
+            nonce: &nonce,
+            aad: &aad,
+            tag_len: 16,
+        },
+        plain,
+        &sealed,
+    );
     for tag_len in [4, 12] {
         let cut = &sealed[..plain.len() + tag_len];
-        check_key(Key::ChaCha20(&key), Mode::Poly1305 { nonce: &nonce, aad: &aad, tag_len }, plain, cut);
+        check_key(
+            Key::ChaCha20(&key),
+            Mode::Poly1305 {
+                nonce: &nonce,
+                aad: &aad,
+                tag_len,
+            },
+            plain,
+            cut,
+        );
     }
     for (nonce_len, tag_len) in [(8, 16), (12, 3), (12, 17)] {
-        let impossible = Mode::Poly1305 { nonce: &nonce[..nonce_len], aad: &aad, tag_len };
-        let refused = Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), impossible).err().unwrap();
+        let impossible = Mode::Poly1305 {
+            nonce: &nonce[..nonce_len],
+            aad: &aad,
+            tag_len,
+        };
+        let refused = Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), impossible)
+            .err()
+            .unwrap();
         assert_eq!(refused.rv(), ck::CKR_MECHANISM_PARAM_INVALID);
     }
 }
@@ -245,61 +366,182 @@ fn triple_des_vectors() {
     let ecb = unhex("a826fd8ce53b855fcce21c8112256fe668d5c05dd9b6b900");
     check_key(Key::TripleDes(&key), Mode::Ecb, plain, &ecb);
     // The first block of CBC with a zero vector is ECB's.
-    let cbc = Cipher::new(Direction::Encrypt, Key::TripleDes(&key), Mode::Cbc { iv: &[0; 8] }).unwrap().run(plain).unwrap();
+    let cbc = Cipher::new(
+        Direction::Encrypt,
+        Key::TripleDes(&key),
+        Mode::Cbc { iv: &[0; 8] },
+    )
+    .unwrap()
+    .run(plain)
+    .unwrap();
     assert_eq!(cbc[..8], ecb[..8]);
     check_key(Key::TripleDes(&key), Mode::Cbc { iv: &[0; 8] }, plain, &cbc);
-    let padded =
-        Cipher::new(Direction::Encrypt, Key::TripleDes(&key), Mode::CbcPad { iv: &[1; 8] }).unwrap().run(b"123").unwrap();
-    check_key(Key::TripleDes(&key), Mode::CbcPad { iv: &[1; 8] }, b"123", &padded);
+    let padded = Cipher::new(
+        Direction::Encrypt,
+        Key::TripleDes(&key),
+        Mode::CbcPad { iv: &[1; 8] },
+    )
+    .unwrap()
+    .run(b"123")
+    .unwrap();
+    check_key(
+        Key::TripleDes(&key),
+        Mode::CbcPad { iv: &[1; 8] },
+        b"123",
+        &padded,
+    );
 }
 
 #[test]
 fn gcm_releases_nothing_when_the_tag_is_wrong() {
     let iv = [7; 12];
-    let mode = |aad| Mode::Gcm { iv: &iv, aad, tag_len: 16 };
+    let mode = |aad| Mode::Gcm {
+        iv: &iv,
+        aad,
+        tag_len: 16,
+    };
     let sealed = run(Direction::Encrypt, &[1; 32], mode(b"head"), b"a secret").unwrap();
     for at in 0..sealed.len() {
         let mut broken = sealed.clone();
         broken[at] ^= 1;
-        let mut cipher = Cipher::new(Direction::Decrypt, Key::Aes(&[1; 32]), mode(b"head")).unwrap();
+        let mut cipher =
+            Cipher::new(Direction::Decrypt, Key::Aes(&[1; 32]), mode(b"head")).unwrap();
         assert!(cipher.update(&broken).unwrap().is_empty());
-        assert_eq!(cipher.finish().unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_INVALID);
+        assert_eq!(
+            cipher.finish().unwrap_err().rv(),
+            ck::CKR_ENCRYPTED_DATA_INVALID
+        );
     }
-    let rv = |key: &[u8], aad, data: &[u8]| run(Direction::Decrypt, key, mode(aad), data).unwrap_err().rv();
-    assert_eq!(rv(&[1; 32], b"tail", &sealed), ck::CKR_ENCRYPTED_DATA_INVALID);
-    assert_eq!(rv(&[2; 32], b"head", &sealed), ck::CKR_ENCRYPTED_DATA_INVALID);
-    assert_eq!(rv(&[1; 32], b"head", &sealed[..15]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+    let rv = |key: &[u8], aad, data: &[u8]| {
+        run(Direction::Decrypt, key, mode(aad), data)
+            .unwrap_err()
+            .rv()
+    };
+    assert_eq!(
+        rv(&[1; 32], b"tail", &sealed),
+        ck::CKR_ENCRYPTED_DATA_INVALID
+    );
+    assert_eq!(
+        rv(&[2; 32], b"head", &sealed),
+        ck::CKR_ENCRYPTED_DATA_INVALID
+    );
+    assert_eq!(
+        rv(&[1; 32], b"head", &sealed[..15]),
+        ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+    );
 }
 
 #[test]
 fn wrong_keys_parameters_and_lengths_are_refused() {
-    let rv = |direction, key: &[u8], mode, data: &[u8]| run(direction, key, mode, data).unwrap_err().rv();
+    let rv = |direction, key: &[u8], mode, data: &[u8]| {
+        run(direction, key, mode, data).unwrap_err().rv()
+    };
     let (enc, dec) = (Direction::Encrypt, Direction::Decrypt);
     assert_eq!(rv(enc, &[0; 15], Mode::Ecb, &[]), ck::CKR_KEY_SIZE_RANGE);
     assert_eq!(rv(enc, &[], Mode::Ecb, &[]), ck::CKR_KEY_SIZE_RANGE);
-    assert_eq!(rv(enc, &[0; 16], Mode::Cbc { iv: &[0; 15] }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
-    assert_eq!(rv(enc, &[0; 16], Mode::Cbc { iv: &[] }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
-    assert_eq!(rv(enc, &[0; 16], Mode::Gcm { iv: &[], aad: &[], tag_len: 16 }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+    assert_eq!(
+        rv(enc, &[0; 16], Mode::Cbc { iv: &[0; 15] }, &[]),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
+    assert_eq!(
+        rv(enc, &[0; 16], Mode::Cbc { iv: &[] }, &[]),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
+    assert_eq!(
+        rv(
+            enc,
+            &[0; 16],
+            Mode::Gcm {
+                iv: &[],
+                aad: &[],
+                tag_len: 16
+            },
+            &[]
+        ),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
     for tag_len in [0, 3, 17, usize::MAX] {
-        assert_eq!(rv(enc, &[0; 16], Mode::Gcm { iv: &[1; 12], aad: &[], tag_len }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            rv(
+                enc,
+                &[0; 16],
+                Mode::Gcm {
+                    iv: &[1; 12],
+                    aad: &[],
+                    tag_len
+                },
+                &[]
+            ),
+            ck::CKR_MECHANISM_PARAM_INVALID
+        );
     }
     for bits in [0, 129, u32::MAX] {
-        assert_eq!(rv(enc, &[0; 16], Mode::Ctr { counter: &[0; 16], bits }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            rv(
+                enc,
+                &[0; 16],
+                Mode::Ctr {
+                    counter: &[0; 16],
+                    bits
+                },
+                &[]
+            ),
+            ck::CKR_MECHANISM_PARAM_INVALID
+        );
     }
-    assert_eq!(rv(enc, &[0; 16], Mode::Ctr { counter: &[0; 15], bits: 128 }, &[]), ck::CKR_MECHANISM_PARAM_INVALID);
-    assert_eq!(rv(enc, &[0; 16], Mode::Ecb, &[0; 17]), ck::CKR_DATA_LEN_RANGE);
-    assert_eq!(rv(dec, &[0; 16], Mode::Cbc { iv: &[0; 16] }, &[0; 17]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
-    assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
-    assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 17]), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
-    assert_eq!(rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 16]), ck::CKR_ENCRYPTED_DATA_INVALID);
+    assert_eq!(
+        rv(
+            enc,
+            &[0; 16],
+            Mode::Ctr {
+                counter: &[0; 15],
+                bits: 128
+            },
+            &[]
+        ),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
+    assert_eq!(
+        rv(enc, &[0; 16], Mode::Ecb, &[0; 17]),
+        ck::CKR_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(dec, &[0; 16], Mode::Cbc { iv: &[0; 16] }, &[0; 17]),
+        ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[]),
+        ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 17]),
+        ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(dec, &[0; 16], Mode::CbcPad { iv: &[0; 16] }, &[0; 16]),
+        ck::CKR_ENCRYPTED_DATA_INVALID
+    );
 }
 
 #[test]
 fn a_counter_may_reach_its_end_but_not_pass_it() {
     let counter = unhex("000000000000000000000000000000fe");
-    let mode = Mode::Ctr { counter: &counter, bits: 8 };
-    assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 32]).unwrap().len(), 32);
-    assert_eq!(run(Direction::Encrypt, &[0; 16], mode, &[0; 33]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    let mode = Mode::Ctr {
+        counter: &counter,
+        bits: 8,
+    };
+    assert_eq!(
+        run(Direction::Encrypt, &[0; 16], mode, &[0; 32])
+            .unwrap()
+            .len(),
+        32
+    );
+    assert_eq!(
+        run(Direction::Encrypt, &[0; 16], mode, &[0; 33])
+            .unwrap_err()
+            .rv(),
+        ck::CKR_DATA_LEN_RANGE
+    );
 }
 
 #[test]
@@ -315,7 +557,12 @@ fn parity_is_odd_and_changes_nothing_else() {
 fn sp_800_38a_cfb1() {
     let iv = unhex("000102030405060708090a0b0c0d0e0f");
     for (key, expected) in KEYS.iter().zip(["68b3", "9359", "9029"]) {
-        check(&unhex(key), Mode::Cfb1 { iv: &iv }, &unhex("6bc1"), &unhex(expected));
+        check(
+            &unhex(key),
+            Mode::Cfb1 { iv: &iv },
+            &unhex("6bc1"),
+            &unhex(expected),
+        );
     }
 }
 
@@ -329,7 +576,12 @@ fn cfb64() {
         "dc7e84bfda79164b5354b1128a039ec7506b65da6782cdfa2eb7f5711565fc1419345a7d5eed1880",
     ]) {
         for len in [0, 1, 8, 13, 40] {
-            check(&unhex(key), Mode::Cfb64 { iv: &iv }, &unhex(PLAIN)[..len], &unhex(expected)[..len]);
+            check(
+                &unhex(key),
+                Mode::Cfb64 { iv: &iv },
+                &unhex(PLAIN)[..len],
+                &unhex(expected)[..len],
+            );
         }
     }
 }
@@ -353,11 +605,23 @@ fn cbc_with_ciphertext_stealing() {
         check(&key, mode, &text[..expected.len()], &expected);
     }
     for len in [0, 15] {
-        assert_eq!(run(Direction::Encrypt, &key, mode, &text[..len]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
-        assert_eq!(run(Direction::Decrypt, &key, mode, &text[..len]).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(
+            run(Direction::Encrypt, &key, mode, &text[..len])
+                .unwrap_err()
+                .rv(),
+            ck::CKR_DATA_LEN_RANGE
+        );
+        assert_eq!(
+            run(Direction::Decrypt, &key, mode, &text[..len])
+                .unwrap_err()
+                .rv(),
+            ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+        );
     }
     assert_eq!(
-        run(Direction::Encrypt, &key, Mode::Cts { iv: &[0; 15] }, text).unwrap_err().rv(),
+        run(Direction::Encrypt, &key, Mode::Cts { iv: &[0; 15] }, text)
+            .unwrap_err()
+            .rv(),
         ck::CKR_MECHANISM_PARAM_INVALID
     );
 }
@@ -366,13 +630,28 @@ fn cbc_with_ciphertext_stealing() {
 #[test]
 fn xts() {
     let check = |key: &[u8], unit: &str, plain: &[u8], expected: &str| {
-        check_key(Key::AesXts(key), Mode::Xts { unit: &unhex(unit) }, plain, &unhex(expected));
+        check_key(
+            Key::AesXts(key),
+            Mode::Xts { unit: &unhex(unit) },
+            plain,
+            &unhex(expected),
+        );
     };
     let zero = "00000000000000000000000000000000";
-    check(&[0; 32], zero, &[0; 32], "917cf69ebd68b2ec9b9fe9a3eadda692cd43d2f59598ed858c02c2652fbf922e");
+    check(
+        &[0; 32],
+        zero,
+        &[0; 32],
+        "917cf69ebd68b2ec9b9fe9a3eadda692cd43d2f59598ed858c02c2652fbf922e",
+    );
     let key = unhex("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0bfbebdbcbbbab9b8b7b6b5b4b3b2b1b0");
     let counted: Vec<u8> = (0..64).collect();
-    check(&key, "9a785634120000000000000000000000", &counted[..17], "6c1625db4671522d3d7599601de7ca09ed");
+    check(
+        &key,
+        "9a785634120000000000000000000000",
+        &counted[..17],
+        "6c1625db4671522d3d7599601de7ca09ed",
+    );
     let plain: Vec<u8> = (0..75u16).map(|i| (i * 7) as u8).collect();
     check(
         &counted,
@@ -381,13 +660,42 @@ fn xts() {
         "b01dabb6291cf944e05a23014a564d4828d66ad446f852e11ef05d96ec4581e24e11fe6550a933919f2f053952ad3aecc8e886524f0d7f\
          d21f676d4abd267dafb395ae1e15d5bd7681618d",
     );
-    let new = |key: &[u8], unit: &[u8]| Cipher::new(Direction::Encrypt, Key::AesXts(key), Mode::Xts { unit });
-    assert_eq!(new(&[0; 48], &[0; 16]).err().unwrap().rv(), ck::CKR_KEY_SIZE_RANGE);
-    assert_eq!(new(&[0; 32], &[0; 12]).err().unwrap().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
-    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&[0; 15]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    let new = |key: &[u8], unit: &[u8]| {
+        Cipher::new(Direction::Encrypt, Key::AesXts(key), Mode::Xts { unit })
+    };
+    assert_eq!(
+        new(&[0; 48], &[0; 16]).err().unwrap().rv(),
+        ck::CKR_KEY_SIZE_RANGE
+    );
+    assert_eq!(
+        new(&[0; 32], &[0; 12]).err().unwrap().rv(),
+        ck::CKR_MECHANISM_PARAM_INVALID
+    );
+    assert_eq!(
+        new(&[0; 32], &[0; 16])
+            .unwrap()
+            .run(&[0; 15])
+            .unwrap_err()
+            .rv(),
+        ck::CKR_DATA_LEN_RANGE
+    );
     let most = 16 << 20;
-    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&vec![0; most]).unwrap().len(), most);
-    assert_eq!(new(&[0; 32], &[0; 16]).unwrap().run(&vec![0; most + 1]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    assert_eq!(
+        new(&[0; 32], &[0; 16])
+            .unwrap()
+            .run(&vec![0; most])
+            .unwrap()
+            .len(),
+        most
+    );
+    assert_eq!(
+        new(&[0; 32], &[0; 16])
+            .unwrap()
+            .run(&vec![0; most + 1])
+            .unwrap_err()
+            .rv(),
+        ck::CKR_DATA_LEN_RANGE
+    );
 }
 
 /// RFC 8439, 2.4.2, and what OpenSSL makes where the counter's lower half overflows.
@@ -410,18 +718,37 @@ fn chacha20_alone() {
              1c666ab9ffd9b13e614311e59eb2ba48073bbd5f122d051aed04fb3989d099685d06d2e9e6e710bf5f87632d5806698225779b64870b5b1c",
         ),
     ] {
-        let mode = Mode::Plain { counter: &unhex(counter), nonce: &unhex(nonce) };
+        let mode = Mode::Plain {
+            counter: &unhex(counter),
+            nonce: &unhex(nonce),
+        };
         check_key(Key::ChaCha20(&key), mode, text, &unhex(expected));
     }
-    let new = |counter: &[u8], nonce: &[u8]| Cipher::new(Direction::Encrypt, Key::ChaCha20(&key), Mode::Plain { counter, nonce });
+    let new = |counter: &[u8], nonce: &[u8]| {
+        Cipher::new(
+            Direction::Encrypt,
+            Key::ChaCha20(&key),
+            Mode::Plain { counter, nonce },
+        )
+    };
     for (counter, nonce) in [(4, 8), (8, 12), (0, 12), (8, 24), (4, 0)] {
-        assert_eq!(new(&vec![0; counter], &vec![0; nonce]).err().unwrap().rv(), ck::CKR_MECHANISM_PARAM_INVALID);
+        assert_eq!(
+            new(&vec![0; counter], &vec![0; nonce]).err().unwrap().rv(),
+            ck::CKR_MECHANISM_PARAM_INVALID
+        );
     }
     // A block more than the counter has.
     let mut last = new(&[0xff; 4], &[0; 12]).unwrap();
     assert_eq!(last.update(&[0; 64]).unwrap().len(), 64);
     assert_eq!(last.update(&[0]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
-    assert_eq!(new(&[0xff; 8], &[0; 8]).unwrap().run(&[0; 65]).unwrap_err().rv(), ck::CKR_DATA_LEN_RANGE);
+    assert_eq!(
+        new(&[0xff; 8], &[0; 8])
+            .unwrap()
+            .run(&[0; 65])
+            .unwrap_err()
+            .rv(),
+        ck::CKR_DATA_LEN_RANGE
+    );
 }
 
 /// Zeros that nobody looks at take no memory.
@@ -430,12 +757,36 @@ fn what_must_wait_for_its_end_is_not_taken_without_bound() {
     let (iv, aad) = (&[1; 12][..], &[][..]);
     let zeros = vec![0; WAITING_MAX as usize + 1];
     for (key, mode) in [
-        (Key::Aes(&[7; 32]), Mode::Gcm { iv, aad, tag_len: 16 }),
-        (Key::Aes(&[7; 32]), Mode::Ccm { nonce: iv, aad, tag_len: 16 }),
-        (Key::ChaCha20(&[7; 32]), Mode::Poly1305 { nonce: iv, aad, tag_len: 16 }),
+        (
+            Key::Aes(&[7; 32]),
+            Mode::Gcm {
+                iv,
+                aad,
+                tag_len: 16,
+            },
+        ),
+        (
+            Key::Aes(&[7; 32]),
+            Mode::Ccm {
+                nonce: iv,
+                aad,
+                tag_len: 16,
+            },
+        ),
+        (
+            Key::ChaCha20(&[7; 32]),
+            Mode::Poly1305 {
+                nonce: iv,
+                aad,
+                tag_len: 16,
+            },
+        ),
     ] {
         let mut cipher = Cipher::new(Direction::Decrypt, key, mode).unwrap();
         cipher.update(&zeros[..32]).unwrap();
-        assert_eq!(cipher.update(&zeros).unwrap_err().rv(), ck::CKR_ENCRYPTED_DATA_LEN_RANGE);
+        assert_eq!(
+            cipher.update(&zeros).unwrap_err().rv(),
+            ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+        );
     }
 }

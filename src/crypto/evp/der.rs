@@ -14,7 +14,9 @@ pub(super) struct Bn(NonNull<sys::BIGNUM>);
 impl Bn {
     pub(super) fn new(big_endian: &[u8]) -> Result<Bn> {
         // SAFETY: pointer and length are one slice's; NULL asks for a new number, which we own from here on.
-        Ok(Bn(allocated(unsafe { sys::BN_bin2bn(big_endian.as_ptr(), big_endian.len(), ptr::null_mut()) })?))
+        Ok(Bn(allocated(unsafe {
+            sys::BN_bin2bn(big_endian.as_ptr(), big_endian.len(), ptr::null_mut())
+        })?))
     }
 
     pub(super) fn get(&self) -> *mut sys::BIGNUM {
@@ -37,8 +39,11 @@ impl Bn {
     /// The same, with leading zeros up to `len` bytes.
     pub(super) fn read_padded(number: *const sys::BIGNUM, len: usize) -> Result<Vec<u8>> {
         let mut out = vec![0; len];
-        // SAFETY: the callers pass a live number; pointer and length are one slice's.
-        check(unsafe { sys::BN_bn2bin_padded(out.as_mut_ptr(), len, number) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: the callers pass a live number; pointer and length are one slice's.
+            unsafe { sys::BN_bn2bin_padded(out.as_mut_ptr(), len, number) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         Ok(out)
     }
 }
@@ -83,7 +88,9 @@ pub(super) fn marshal(write: impl FnOnce(*mut sys::CBB) -> i32) -> Result<Vec<u8
     // read within its length and freed once.
     unsafe {
         check(sys::CBB_init(cbb.as_mut_ptr(), 256), ck::CKR_HOST_MEMORY)?;
-        if write(cbb.as_mut_ptr()) != 1 || sys::CBB_finish(cbb.as_mut_ptr(), &mut data, &mut len) != 1 {
+        if write(cbb.as_mut_ptr()) != 1
+            || sys::CBB_finish(cbb.as_mut_ptr(), &mut data, &mut len) != 1
+        {
             sys::CBB_cleanup(cbb.as_mut_ptr());
             sys::ERR_clear_error();
             return Err(ck::CKR_KEY_TYPE_INCONSISTENT.into());

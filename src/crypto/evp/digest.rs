@@ -19,21 +19,30 @@ impl Digest {
     pub(in crate::crypto) fn new(hash: Hash) -> Result<Digest> {
         // SAFETY: returns NULL or a context that we own from here on.
         let ctx = Digest(allocated(unsafe { sys::EVP_MD_CTX_new() })?);
-        // SAFETY: a live context and a static description; the engine may be NULL.
-        check(unsafe { sys::EVP_DigestInit_ex(ctx.0.as_ptr(), md(hash), ptr::null_mut()) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: a live context and a static description; the engine may be NULL.
+            unsafe { sys::EVP_DigestInit_ex(ctx.0.as_ptr(), md(hash), ptr::null_mut()) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         Ok(ctx)
     }
 
     pub(in crate::crypto) fn update(&mut self, data: &[u8]) -> Result<()> {
         // SAFETY: an initialised context; pointer and length are one slice's.
-        check(unsafe { sys::EVP_DigestUpdate(self.0.as_ptr(), data.as_ptr().cast(), data.len()) }, ck::CKR_FUNCTION_FAILED)
+        check(
+            unsafe { sys::EVP_DigestUpdate(self.0.as_ptr(), data.as_ptr().cast(), data.len()) },
+            ck::CKR_FUNCTION_FAILED,
+        )
     }
 
     pub(in crate::crypto) fn finish(self) -> Result<Vec<u8>> {
         let mut out = vec![0; sys::EVP_MAX_MD_SIZE as usize];
         let mut len = 0;
-        // SAFETY: an initialised context; `out` has room for the longest digest.
-        check(unsafe { sys::EVP_DigestFinal_ex(self.0.as_ptr(), out.as_mut_ptr(), &mut len) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: an initialised context; `out` has room for the longest digest.
+            unsafe { sys::EVP_DigestFinal_ex(self.0.as_ptr(), out.as_mut_ptr(), &mut len) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         out.truncate(len as usize);
         Ok(out)
     }
@@ -44,7 +53,9 @@ impl Digest {
         let len = match hash {
             Hash::Sha1 => size_of::<sys::SHA_CTX>(),
             Hash::Sha224 | Hash::Sha256 => size_of::<sys::SHA256_CTX>(),
-            Hash::Sha384 | Hash::Sha512 | Hash::Sha512_224 | Hash::Sha512_256 => size_of::<sys::SHA512_CTX>(),
+            Hash::Sha384 | Hash::Sha512 | Hash::Sha512_224 | Hash::Sha512_256 => {
+                size_of::<sys::SHA512_CTX>()
+            }
             Hash::Sha3_224 | Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => return None,
         };
         // SAFETY: a live, initialised context of this hash.
@@ -64,14 +75,22 @@ impl Digest {
         let (at, len) = self.raw(hash).ok_or_else(invalid)?;
         // Behind the hashed blocks stand how many bytes of the next one wait and, in SHA-2, the digest's length.
         let number = |from_end: usize| {
-            let bytes = state.len().checked_sub(from_end).and_then(|at| state.get(at..at + 4))?;
+            let bytes = state
+                .len()
+                .checked_sub(from_end)
+                .and_then(|at| state.get(at..at + 4))?;
             Some(u32::from_ne_bytes(bytes.try_into().ok()?) as usize)
         };
         let right = match hash {
             Hash::Sha1 => number(4).is_some_and(|waiting| waiting < 64),
             _ => {
-                let block = if len == size_of::<sys::SHA256_CTX>() { 64 } else { 128 };
-                number(8).is_some_and(|waiting| waiting < block) && number(4) == Some(hash.output_len())
+                let block = if len == size_of::<sys::SHA256_CTX>() {
+                    64
+                } else {
+                    128
+                };
+                number(8).is_some_and(|waiting| waiting < block)
+                    && number(4) == Some(hash.output_len())
             }
         };
         if state.len() != len || !right {
@@ -86,8 +105,11 @@ impl Digest {
     pub(in crate::crypto) fn duplicate(&self) -> Result<Digest> {
         // SAFETY: returns NULL or a context that we own from here on.
         let copy = Digest(allocated(unsafe { sys::EVP_MD_CTX_new() })?);
-        // SAFETY: both contexts are live, the source is initialised.
-        check(unsafe { sys::EVP_MD_CTX_copy_ex(copy.0.as_ptr(), self.0.as_ptr()) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: both contexts are live, the source is initialised.
+            unsafe { sys::EVP_MD_CTX_copy_ex(copy.0.as_ptr(), self.0.as_ptr()) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         Ok(copy)
     }
 }

@@ -22,21 +22,35 @@ impl Hmac {
         let ctx = this.0.as_ptr();
         // SAFETY: a live context and a static description; pointer and length are one slice's (never NULL, which would mean
         // "the key of before"); the engine may be NULL.
-        let ok = unsafe { sys::HMAC_Init_ex(ctx, key.as_ptr().cast(), key.len(), md(hash), ptr::null_mut()) };
+        let ok = unsafe {
+            sys::HMAC_Init_ex(
+                ctx,
+                key.as_ptr().cast(),
+                key.len(),
+                md(hash),
+                ptr::null_mut(),
+            )
+        };
         check(ok, ck::CKR_FUNCTION_FAILED)?;
         Ok(this)
     }
 
     pub(in crate::crypto) fn update(&mut self, data: &[u8]) -> Result<()> {
         // SAFETY: an initialised context; pointer and length are one slice's.
-        check(unsafe { sys::HMAC_Update(self.0.as_ptr(), data.as_ptr(), data.len()) }, ck::CKR_FUNCTION_FAILED)
+        check(
+            unsafe { sys::HMAC_Update(self.0.as_ptr(), data.as_ptr(), data.len()) },
+            ck::CKR_FUNCTION_FAILED,
+        )
     }
 
     pub(in crate::crypto) fn finish(self) -> Result<Vec<u8>> {
         let mut out = vec![0; sys::EVP_MAX_MD_SIZE as usize];
         let mut len = 0;
-        // SAFETY: an initialised context; `out` has room for the longest digest.
-        check(unsafe { sys::HMAC_Final(self.0.as_ptr(), out.as_mut_ptr(), &mut len) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: an initialised context; `out` has room for the longest digest.
+            unsafe { sys::HMAC_Final(self.0.as_ptr(), out.as_mut_ptr(), &mut len) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         out.truncate(len as usize);
         Ok(out)
     }
@@ -71,21 +85,35 @@ impl Cmac {
         // SAFETY: returns NULL or a context that we own from here on.
         let this = Cmac(allocated(unsafe { sys::CMAC_CTX_new() })?);
         // SAFETY: a live context; the key is as long as the cipher's keys are; the engine may be NULL.
-        let ok = unsafe { sys::CMAC_Init(this.0.as_ptr(), key.as_ptr().cast(), key.len(), cipher, ptr::null_mut()) };
+        let ok = unsafe {
+            sys::CMAC_Init(
+                this.0.as_ptr(),
+                key.as_ptr().cast(),
+                key.len(),
+                cipher,
+                ptr::null_mut(),
+            )
+        };
         check(ok, ck::CKR_FUNCTION_FAILED)?;
         Ok(this)
     }
 
     pub(in crate::crypto) fn update(&mut self, data: &[u8]) -> Result<()> {
         // SAFETY: an initialised context; pointer and length are one slice's.
-        check(unsafe { sys::CMAC_Update(self.0.as_ptr(), data.as_ptr(), data.len()) }, ck::CKR_FUNCTION_FAILED)
+        check(
+            unsafe { sys::CMAC_Update(self.0.as_ptr(), data.as_ptr(), data.len()) },
+            ck::CKR_FUNCTION_FAILED,
+        )
     }
 
     pub(in crate::crypto) fn finish(self) -> Result<Vec<u8>> {
         let mut out = vec![0; 16];
         let mut len = 0;
-        // SAFETY: an initialised context; `out` has room for the longest block.
-        check(unsafe { sys::CMAC_Final(self.0.as_ptr(), out.as_mut_ptr(), &mut len) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: an initialised context; `out` has room for the longest block.
+            unsafe { sys::CMAC_Final(self.0.as_ptr(), out.as_mut_ptr(), &mut len) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         if len > out.len() {
             return Err(Error::from(ck::CKR_FUNCTION_FAILED));
         }

@@ -68,5 +68,8 @@ fn md(hash: Hash) -> *const sys::EVP_MD {
 /// Fills `buffer` with random bytes.
 pub(super) fn random(buffer: &mut [u8]) -> Result<()> {
     // SAFETY: pointer and length are one slice's. The generator notices a fork by itself.
-    check(unsafe { sys::RAND_bytes(buffer.as_mut_ptr(), buffer.len()) }, ck::CKR_RANDOM_NO_RNG)
+    check(
+        unsafe { sys::RAND_bytes(buffer.as_mut_ptr(), buffer.len()) },
+        ck::CKR_RANDOM_NO_RNG,
+    )
 }

@@ -62,21 +62,37 @@ impl Drop for PKey {
 impl PKey {
     pub(in crate::crypto) fn from_pkcs8(der: &[u8]) -> Result<PKey> {
         // SAFETY: `parse` hands a live reader; the result is NULL or a key that we own.
-        PKey::taken(parse(der, |cbs| unsafe { sys::EVP_parse_private_key(cbs) }, sys::EVP_PKEY_free)?)
+        PKey::taken(parse(
+            der,
+            |cbs| unsafe { sys::EVP_parse_private_key(cbs) },
+            sys::EVP_PKEY_free,
+        )?)
     }
 
     pub(in crate::crypto) fn from_spki(der: &[u8]) -> Result<PKey> {
         // SAFETY: `parse` hands a live reader; the result is NULL or a key that we own.
-        PKey::taken(parse(der, |cbs| unsafe { sys::EVP_parse_public_key(cbs) }, sys::EVP_PKEY_free)?)
+        PKey::taken(parse(
+            der,
+            |cbs| unsafe { sys::EVP_parse_public_key(cbs) },
+            sys::EVP_PKEY_free,
+        )?)
     }
 
     pub(in crate::crypto) fn from_pkcs1(der: &[u8], private: bool) -> Result<PKey> {
         let rsa = if private {
-            // SAFETY: `parse` hands a live reader; the result is NULL or a key that we own.
-            parse(der, |cbs| unsafe { sys::RSA_parse_private_key(cbs) }, sys::RSA_free)?
+            parse(
+                der,
+                // SAFETY: `parse` hands a live reader; the result is NULL or a key that we own.
+                |cbs| unsafe { sys::RSA_parse_private_key(cbs) },
+                sys::RSA_free,
+            )?
         } else {
-            // SAFETY: as above.
-            parse(der, |cbs| unsafe { sys::RSA_parse_public_key(cbs) }, sys::RSA_free)?
+            parse(
+                der,
+                // SAFETY: as above.
+                |cbs| unsafe { sys::RSA_parse_public_key(cbs) },
+                sys::RSA_free,
+            )?
         };
         PKey::from_rsa(&rsa)
     }
@@ -88,13 +104,20 @@ impl PKey {
             None => ptr::null(),
         };
         // SAFETY: `parse` hands a live reader; the group is NULL or a static one; the result is NULL or a key that we own.
-        PKey::from_ec(&parse(der, |cbs| unsafe { sys::EC_KEY_parse_private_key(cbs, group) }, sys::EC_KEY_free)?)
+        PKey::from_ec(&parse(
+            der,
+            |cbs| unsafe { sys::EC_KEY_parse_private_key(cbs, group) },
+            sys::EC_KEY_free,
+        )?)
     }
 
     pub(in crate::crypto) fn rsa_public(n: &[u8], e: &[u8]) -> Result<PKey> {
         let (n, e) = (Bn::new(n)?, Bn::new(e)?);
         // SAFETY: live numbers, which the library copies; the result is NULL or a key that we own.
-        let rsa = Owned::new(unsafe { sys::RSA_new_public_key(n.get(), e.get()) }, sys::RSA_free);
+        let rsa = Owned::new(
+            unsafe { sys::RSA_new_public_key(n.get(), e.get()) },
+            sys::RSA_free,
+        );
         PKey::from_rsa(&rsa.map_err(|_| Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID))?)
     }
 
@@ -105,8 +128,13 @@ impl PKey {
         }
         let at = |i: usize| bn[i].get().cast_const();
         // SAFETY: live numbers, which the library copies and checks; the result is NULL or a key that we own.
-        let rsa = unsafe { sys::RSA_new_private_key(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)) };
-        PKey::from_rsa(&Owned::new(rsa, sys::RSA_free).map_err(|_| Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID))?)
+        let rsa = unsafe {
+            sys::RSA_new_private_key(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
+        };
+        PKey::from_rsa(
+            &Owned::new(rsa, sys::RSA_free)
+                .map_err(|_| Error::from(ck::CKR_ATTRIBUTE_VALUE_INVALID))?,
+        )
     }
 
     /// A public key from its point, compressed or not, or from the 32 bytes of an Edwards or Montgomery curve.
@@ -114,14 +142,25 @@ impl PKey {
         let invalid = ck::CKR_ATTRIBUTE_VALUE_INVALID;
         if let Some(kind) = raw_type(curve) {
             // SAFETY: pointer and length are one slice's; the result is NULL or a key that we own.
-            let key = unsafe { sys::EVP_PKEY_new_raw_public_key(kind, ptr::null_mut(), point.as_ptr(), point.len()) };
+            let key = unsafe {
+                sys::EVP_PKEY_new_raw_public_key(kind, ptr::null_mut(), point.as_ptr(), point.len())
+            };
             return NonNull::new(key).map(PKey).ok_or_else(|| invalid.into());
         }
         let group = PKey::group(curve)?;
         // SAFETY: a static group; the point and the key are NULL or ours, and the library copies the point into the key.
         unsafe {
             let parsed = Owned::new(sys::EC_POINT_new(group), sys::EC_POINT_free)?;
-            check(sys::EC_POINT_oct2point(group, parsed.get(), point.as_ptr(), point.len(), ptr::null_mut()), invalid)?;
+            check(
+                sys::EC_POINT_oct2point(
+                    group,
+                    parsed.get(),
+                    point.as_ptr(),
+                    point.len(),
+                    ptr::null_mut(),
+                ),
+                invalid,
+            )?;
             let key = Owned::new(sys::EC_KEY_new_by_curve_name(nid(curve)?), sys::EC_KEY_free)?;
             check(sys::EC_KEY_set_public_key(key.get(), parsed.get()), invalid)?;
             PKey::from_ec(&key)
@@ -133,7 +172,14 @@ impl PKey {
         let invalid = ck::CKR_ATTRIBUTE_VALUE_INVALID;
         if let Some(kind) = raw_type(curve) {
             // SAFETY: pointer and length are one slice's; the result is NULL or a key that we own.
-            let key = unsafe { sys::EVP_PKEY_new_raw_private_key(kind, ptr::null_mut(), scalar.as_ptr(), scalar.len()) };
+            let key = unsafe {
+                sys::EVP_PKEY_new_raw_private_key(
+                    kind,
+                    ptr::null_mut(),
+                    scalar.as_ptr(),
+                    scalar.len(),
+                )
+            };
             return NonNull::new(key).map(PKey).ok_or_else(|| invalid.into());
         }
         let (group, scalar) = (PKey::group(curve)?, Bn::new(scalar)?);
@@ -144,7 +190,17 @@ impl PKey {
             let key = Owned::new(sys::EC_KEY_new_by_curve_name(nid(curve)?), sys::EC_KEY_free)?;
             check(sys::EC_KEY_set_private_key(key.get(), number), invalid)?;
             let point = Owned::new(sys::EC_POINT_new(group), sys::EC_POINT_free)?;
-            check(sys::EC_POINT_mul(group, point.get(), number, ptr::null(), ptr::null(), ptr::null_mut()), invalid)?;
+            check(
+                sys::EC_POINT_mul(
+                    group,
+                    point.get(),
+                    number,
+                    ptr::null(),
+                    ptr::null(),
+                    ptr::null_mut(),
+                ),
+                invalid,
+            )?;
             check(sys::EC_KEY_set_public_key(key.get(), point.get()), invalid)?;
             check(sys::EC_KEY_check_key(key.get()), invalid)?;
             PKey::from_ec(&key)
@@ -156,7 +212,8 @@ impl PKey {
         // SAFETY: the key is NULL or ours; a live number; no callback.
         unsafe {
             let rsa = Owned::new(sys::RSA_new(), sys::RSA_free)?;
-            let made = sys::RSA_generate_key_ex(rsa.get(), bits as i32, exponent.get(), ptr::null_mut());
+            let made =
+                sys::RSA_generate_key_ex(rsa.get(), bits as i32, exponent.get(), ptr::null_mut());
             check(made, ck::CKR_ATTRIBUTE_VALUE_INVALID)?;
             PKey::from_rsa(&rsa)
         }
@@ -186,16 +243,22 @@ impl PKey {
     fn from_rsa(rsa: &Owned<sys::RSA>) -> Result<PKey> {
         // SAFETY: both are live; the library takes a reference of its own to the RSA key.
         let key = PKey(allocated(unsafe { sys::EVP_PKEY_new() })?);
-        // SAFETY: as above.
-        check(unsafe { sys::EVP_PKEY_set1_RSA(key.0.as_ptr(), rsa.get()) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: as above.
+            unsafe { sys::EVP_PKEY_set1_RSA(key.0.as_ptr(), rsa.get()) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         Ok(key)
     }
 
     fn from_ec(ec: &Owned<sys::EC_KEY>) -> Result<PKey> {
         // SAFETY: both are live; the library takes a reference of its own to the EC key.
         let key = PKey(allocated(unsafe { sys::EVP_PKEY_new() })?);
-        // SAFETY: as above.
-        check(unsafe { sys::EVP_PKEY_set1_EC_KEY(key.0.as_ptr(), ec.get()) }, ck::CKR_FUNCTION_FAILED)?;
+        check(
+            // SAFETY: as above.
+            unsafe { sys::EVP_PKEY_set1_EC_KEY(key.0.as_ptr(), ec.get()) },
+            ck::CKR_FUNCTION_FAILED,
+        )?;
         key.kind()?;
         Ok(key)
     }
@@ -213,17 +276,29 @@ impl PKey {
     pub(in crate::crypto) fn kind(&self) -> Result<Type> {
         // SAFETY: a live key.
         match unsafe { sys::EVP_PKEY_id(self.0.as_ptr()) } {
-            // SAFETY: a live key.
-            sys::EVP_PKEY_RSA => Ok(Type::Rsa { bits: unsafe { sys::EVP_PKEY_bits(self.0.as_ptr()) } as u32 }),
+            sys::EVP_PKEY_RSA => Ok(Type::Rsa {
+                // SAFETY: a live key.
+                bits: unsafe { sys::EVP_PKEY_bits(self.0.as_ptr()) } as u32,
+            }),
             sys::EVP_PKEY_ED25519 => Ok(Type::Ec(Curve::Ed25519)),
             sys::EVP_PKEY_X25519 => Ok(Type::Ec(Curve::X25519)),
             sys::EVP_PKEY_EC => {
                 let (_, group) = self.ec()?;
                 // SAFETY: the group belongs to the live key.
                 let name = unsafe { sys::EC_GROUP_get_curve_name(group) };
-                let curves = [Curve::P224, Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1];
-                let curve = curves.into_iter().find(|&c| nid(c).is_ok_and(|n| n == name));
-                curve.map(Type::Ec).ok_or_else(|| ck::CKR_CURVE_NOT_SUPPORTED.into())
+                let curves = [
+                    Curve::P224,
+                    Curve::P256,
+                    Curve::P384,
+                    Curve::P521,
+                    Curve::Secp256k1,
+                ];
+                let curve = curves
+                    .into_iter()
+                    .find(|&c| nid(c).is_ok_and(|n| n == name));
+                curve
+                    .map(Type::Ec)
+                    .ok_or_else(|| ck::CKR_CURVE_NOT_SUPPORTED.into())
             }
             _ => Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()),
         }
@@ -244,12 +319,17 @@ impl PKey {
     fn rsa(&self) -> Result<*const sys::RSA> {
         // SAFETY: a live key; NULL when it is of another type.
         let key = unsafe { sys::EVP_PKEY_get0_RSA(self.0.as_ptr()) }.cast_const();
-        if key.is_null() { Err(ck::CKR_KEY_TYPE_INCONSISTENT.into()) } else { Ok(key) }
+        if key.is_null() {
+            Err(ck::CKR_KEY_TYPE_INCONSISTENT.into())
+        } else {
+            Ok(key)
+        }
     }
 
     pub(in crate::crypto) fn to_pkcs8(&self) -> Result<Secret> {
         // SAFETY: `marshal` hands a live builder; a live key.
-        marshal(|cbb| unsafe { sys::EVP_marshal_private_key(cbb, self.0.as_ptr()) }).map(Secret::new)
+        marshal(|cbb| unsafe { sys::EVP_marshal_private_key(cbb, self.0.as_ptr()) })
+            .map(Secret::new)
     }
 
     pub(in crate::crypto) fn to_spki(&self) -> Result<Vec<u8>> {
@@ -278,7 +358,9 @@ impl PKey {
     /// True for an RSA private key of modulus and exponents alone, as some providers write them.
     pub(in crate::crypto) fn lacks_primes(&self) -> bool {
         // SAFETY: a live key; each returns NULL or a number that lives as long.
-        self.rsa().is_ok_and(|rsa| unsafe { !sys::RSA_get0_d(rsa).is_null() && sys::RSA_get0_p(rsa).is_null() })
+        self.rsa().is_ok_and(|rsa| unsafe {
+            !sys::RSA_get0_d(rsa).is_null() && sys::RSA_get0_p(rsa).is_null()
+        })
     }
 
     /// The numbers of an RSA key; those of the private half are empty in a public key.
@@ -307,7 +389,9 @@ impl PKey {
             Type::Ec(curve) if raw_type(curve).is_some() => {
                 let mut len = out.len();
                 // SAFETY: a live key; `len` is the buffer's and becomes what was written.
-                let ok = unsafe { sys::EVP_PKEY_get_raw_public_key(self.0.as_ptr(), out.as_mut_ptr(), &mut len) };
+                let ok = unsafe {
+                    sys::EVP_PKEY_get_raw_public_key(self.0.as_ptr(), out.as_mut_ptr(), &mut len)
+                };
                 check(ok, ck::CKR_FUNCTION_FAILED)?;
                 len
             }
@@ -320,7 +404,14 @@ impl PKey {
                     if point.is_null() {
                         return Err(ck::CKR_FUNCTION_FAILED.into());
                     }
-                    sys::EC_POINT_point2oct(group, point, form, out.as_mut_ptr(), out.len(), ptr::null_mut())
+                    sys::EC_POINT_point2oct(
+                        group,
+                        point,
+                        form,
+                        out.as_mut_ptr(),
+                        out.len(),
+                        ptr::null_mut(),
+                    )
                 }
             }
         };
@@ -335,7 +426,9 @@ impl PKey {
         {
             let (mut out, mut len) = (vec![0; 32], 32);
             // SAFETY: a live key; `len` is the buffer's.
-            let ok = unsafe { sys::EVP_PKEY_get_raw_private_key(self.0.as_ptr(), out.as_mut_ptr(), &mut len) };
+            let ok = unsafe {
+                sys::EVP_PKEY_get_raw_private_key(self.0.as_ptr(), out.as_mut_ptr(), &mut len)
+            };
             check(ok, ck::CKR_KEY_TYPE_INCONSISTENT)?;
             return Ok(Secret::new(out));
         }

@@ -28,7 +28,11 @@ pub(in crate::crypto) fn complete(given: &[&[u8]; 8]) -> Result<RsaNumbers> {
     let by = Arithmetic::new()?;
     let (n, d, e_len) = (Bn::new(n)?, Bn::new(d)?, by.len_of(&Bn::new(e)?));
     // An even modulus is no product of two odd primes, and the arithmetic below wants it odd.
-    if !by.is_odd(&n) || by.len_of(&n) > MODULUS_MAX || by.len_of(&d) > by.len_of(&n) || e_len > EXPONENT_MAX {
+    if !by.is_odd(&n)
+        || by.len_of(&n) > MODULUS_MAX
+        || by.len_of(&d) > by.len_of(&n)
+        || e_len > EXPONENT_MAX
+    {
         return Err(invalid());
     }
     let known = match (p, q) {
@@ -46,12 +50,20 @@ pub(in crate::crypto) fn complete(given: &[&[u8]; 8]) -> Result<RsaNumbers> {
         Some(primes) => primes,
         None => by.factors(&n, &e, &d)?,
     };
-    let (dp, dq) = (by.rest(&d, &by.less_one(&p)?)?, by.rest(&d, &by.less_one(&q)?)?);
+    let (dp, dq) = (
+        by.rest(&d, &by.less_one(&p)?)?,
+        by.rest(&d, &by.less_one(&q)?)?,
+    );
     let qi = by.inverse(&q, &p)?;
     let all: RsaNumbers = [n, e, d, p, q, dp, dq, qi].map(|number| Bn::read(number.get()));
-    let as_given =
-        |(whole, part): (&Vec<u8>, &&[u8])| part.is_empty() || whole[..] == part[part.iter().take_while(|b| **b == 0).count()..];
-    if all.iter().zip(given).all(as_given) { Ok(all) } else { Err(invalid()) }
+    let as_given = |(whole, part): (&Vec<u8>, &&[u8])| {
+        part.is_empty() || whole[..] == part[part.iter().take_while(|b| **b == 0).count()..]
+    };
+    if all.iter().zip(given).all(as_given) {
+        Ok(all)
+    } else {
+        Err(invalid())
+    }
 }
 
 fn invalid() -> Error {
@@ -90,23 +102,32 @@ impl Arithmetic {
 
     fn less_one(&self, a: &Bn) -> Result<Bn> {
         let (one, out) = (Bn::new(&[1])?, Bn::new(&[])?);
-        // SAFETY: live numbers, of which the first is written.
-        check(unsafe { sys::BN_sub(out.get(), a.get(), one.get()) }, ck::CKR_HOST_MEMORY)?;
+        check(
+            // SAFETY: live numbers, of which the first is written.
+            unsafe { sys::BN_sub(out.get(), a.get(), one.get()) },
+            ck::CKR_HOST_MEMORY,
+        )?;
         Ok(out)
     }
 
     fn product(&self, a: &Bn, b: &Bn) -> Result<Bn> {
         let out = Bn::new(&[])?;
-        // SAFETY: live numbers, of which the first is written, and a live context.
-        check(unsafe { sys::BN_mul(out.get(), a.get(), b.get(), self.0.get()) }, ck::CKR_HOST_MEMORY)?;
+        check(
+            // SAFETY: live numbers, of which the first is written, and a live context.
+            unsafe { sys::BN_mul(out.get(), a.get(), b.get(), self.0.get()) },
+            ck::CKR_HOST_MEMORY,
+        )?;
         Ok(out)
     }
 
     /// a mod m.
     fn rest(&self, a: &Bn, m: &Bn) -> Result<Bn> {
         let out = Bn::new(&[])?;
-        // SAFETY: as in `product`; a modulus of zero is refused.
-        check(unsafe { sys::BN_nnmod(out.get(), a.get(), m.get(), self.0.get()) }, ck::CKR_ATTRIBUTE_VALUE_INVALID)?;
+        check(
+            // SAFETY: as in `product`; a modulus of zero is refused.
+            unsafe { sys::BN_nnmod(out.get(), a.get(), m.get(), self.0.get()) },
+            ck::CKR_ATTRIBUTE_VALUE_INVALID,
+        )?;
         Ok(out)
     }
 
@@ -117,7 +138,11 @@ impl Arithmetic {
         let ok = unsafe { sys::BN_div(out.get(), rest.get(), a.get(), b.get(), self.0.get()) };
         check(ok, ck::CKR_ATTRIBUTE_VALUE_INVALID)?;
         // SAFETY: a live number.
-        if unsafe { sys::BN_is_zero(rest.get()) } == 1 { Ok(out) } else { Err(invalid()) }
+        if unsafe { sys::BN_is_zero(rest.get()) } == 1 {
+            Ok(out)
+        } else {
+            Err(invalid())
+        }
     }
 
     /// 1/a mod m.
@@ -133,8 +158,16 @@ impl Arithmetic {
     fn power(&self, base: &Bn, exponent: &Bn, m: &Bn) -> Result<Bn> {
         let out = Bn::new(&[])?;
         // SAFETY: as in `product`; no prepared modulus.
-        let ok =
-            unsafe { sys::BN_mod_exp_mont_consttime(out.get(), base.get(), exponent.get(), m.get(), self.0.get(), ptr::null()) };
+        let ok = unsafe {
+            sys::BN_mod_exp_mont_consttime(
+                out.get(),
+                base.get(),
+                exponent.get(),
+                m.get(),
+                self.0.get(),
+                ptr::null(),
+            )
+        };
         check(ok, ck::CKR_ATTRIBUTE_VALUE_INVALID)?;
         Ok(out)
     }
@@ -166,8 +199,11 @@ impl Arithmetic {
         // SAFETY: a live number; how many zeros it ends with, 0 for zero itself.
         let halvings = unsafe { sys::BN_count_low_zero_bits(multiple.get()) };
         let odd = Bn::new(&[])?;
-        // SAFETY: live numbers, of which the first is written.
-        check(unsafe { sys::BN_rshift(odd.get(), multiple.get(), halvings) }, ck::CKR_HOST_MEMORY)?;
+        check(
+            // SAFETY: live numbers, of which the first is written.
+            unsafe { sys::BN_rshift(odd.get(), multiple.get(), halvings) },
+            ck::CKR_HOST_MEMORY,
+        )?;
         let minus_one = self.less_one(n)?;
         for _ in 0..DRAWS {
             let mut draw = vec![0; self.len_of(n) as usize];
@@ -181,11 +217,18 @@ impl Arithmetic {
                 if self.is_one(&square) {
                     let p = Bn::new(&[])?;
                     let below = self.less_one(&root)?;
-                    // SAFETY: as in `product`.
-                    check(unsafe { sys::BN_gcd(p.get(), below.get(), n.get(), self.0.get()) }, ck::CKR_HOST_MEMORY)?;
+                    check(
+                        // SAFETY: as in `product`.
+                        unsafe { sys::BN_gcd(p.get(), below.get(), n.get(), self.0.get()) },
+                        ck::CKR_HOST_MEMORY,
+                    )?;
                     let q = self.quotient(n, &p)?;
                     // SAFETY: live numbers.
-                    return Ok(if unsafe { sys::BN_cmp(p.get(), q.get()) } > 0 { (p, q) } else { (q, p) });
+                    return Ok(if unsafe { sys::BN_cmp(p.get(), q.get()) } > 0 {
+                        (p, q)
+                    } else {
+                        (q, p)
+                    });
                 }
                 root = square;
             }

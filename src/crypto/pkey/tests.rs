@@ -43,41 +43,109 @@ fn rsa_signatures_agree_with_openssl() {
     let key = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap();
     let public = key.public().unwrap();
     let abc = digest(Hash::Sha256, b"abc").unwrap();
-    assert_eq!(key.sign(Scheme::RsaPkcs1(Hash::Sha256), &abc).unwrap(), unhex(PKCS1_SHA256));
-    assert_eq!(key.sign(Scheme::RsaPkcs1Raw, b"abc").unwrap(), unhex(PKCS1_RAW));
-    public.verify(Scheme::RsaPkcs1(Hash::Sha256), &abc, &unhex(PKCS1_SHA256)).unwrap();
-    public.verify(Scheme::RsaPkcs1Raw, b"abc", &unhex(PKCS1_RAW)).unwrap();
-    let pss = Scheme::RsaPss { hash: Hash::Sha256, mgf: Hash::Sha1, salt_len: 10 };
+    assert_eq!(
+        key.sign(Scheme::RsaPkcs1(Hash::Sha256), &abc).unwrap(),
+        unhex(PKCS1_SHA256)
+    );
+    assert_eq!(
+        key.sign(Scheme::RsaPkcs1Raw, b"abc").unwrap(),
+        unhex(PKCS1_RAW)
+    );
+    public
+        .verify(Scheme::RsaPkcs1(Hash::Sha256), &abc, &unhex(PKCS1_SHA256))
+        .unwrap();
+    public
+        .verify(Scheme::RsaPkcs1Raw, b"abc", &unhex(PKCS1_RAW))
+        .unwrap();
+    let pss = Scheme::RsaPss {
+        hash: Hash::Sha256,
+        mgf: Hash::Sha1,
+        salt_len: 10,
+    };
     public.verify(pss, &abc, &unhex(PSS)).unwrap();
-    public.verify(pss, &abc, &key.sign(pss, &abc).unwrap()).unwrap();
-    let other = Scheme::RsaPss { hash: Hash::Sha256, mgf: Hash::Sha256, salt_len: 10 };
-    assert_eq!(rv(public.verify(other, &abc, &unhex(PSS))), ck::CKR_SIGNATURE_INVALID);
-    let longer = Scheme::RsaPss { hash: Hash::Sha256, mgf: Hash::Sha1, salt_len: 11 };
-    assert_eq!(rv(public.verify(longer, &abc, &unhex(PSS))), ck::CKR_SIGNATURE_INVALID);
-    assert_eq!(rv(public.verify(pss, &abc, &unhex(PSS)[1..])), ck::CKR_SIGNATURE_LEN_RANGE);
+    public
+        .verify(pss, &abc, &key.sign(pss, &abc).unwrap())
+        .unwrap();
+    let other = Scheme::RsaPss {
+        hash: Hash::Sha256,
+        mgf: Hash::Sha256,
+        salt_len: 10,
+    };
+    assert_eq!(
+        rv(public.verify(other, &abc, &unhex(PSS))),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    let longer = Scheme::RsaPss {
+        hash: Hash::Sha256,
+        mgf: Hash::Sha1,
+        salt_len: 11,
+    };
+    assert_eq!(
+        rv(public.verify(longer, &abc, &unhex(PSS))),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    assert_eq!(
+        rv(public.verify(pss, &abc, &unhex(PSS)[1..])),
+        ck::CKR_SIGNATURE_LEN_RANGE
+    );
     // Without padding, the public operation undoes the private one.
     let mut number = vec![0; 128];
     number[127] = 9;
     let signed = key.sign(Scheme::RsaRaw, &number).unwrap();
     assert_eq!(public.encrypt(Padding::Raw, &signed).unwrap(), number);
     assert_eq!(public.recover(Scheme::RsaRaw, &signed).unwrap(), number);
-    assert_eq!(public.recover(Scheme::RsaPkcs1Raw, &unhex(PKCS1_RAW)).unwrap(), b"abc");
-    assert_eq!(rv(public.recover(Scheme::RsaPkcs1Raw, &unhex(PSS))), ck::CKR_SIGNATURE_INVALID);
-    assert_eq!(rv(public.recover(Scheme::RsaPkcs1Raw, &[0; 127])), ck::CKR_SIGNATURE_LEN_RANGE);
-    assert_eq!(rv(public.recover(Scheme::Ecdsa, &unhex(PSS))), ck::CKR_KEY_TYPE_INCONSISTENT);
-    assert_eq!(key.decrypt(Padding::Raw, &public.encrypt(Padding::Raw, &number).unwrap()).unwrap().expose(), number);
+    assert_eq!(
+        public
+            .recover(Scheme::RsaPkcs1Raw, &unhex(PKCS1_RAW))
+            .unwrap(),
+        b"abc"
+    );
+    assert_eq!(
+        rv(public.recover(Scheme::RsaPkcs1Raw, &unhex(PSS))),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    assert_eq!(
+        rv(public.recover(Scheme::RsaPkcs1Raw, &[0; 127])),
+        ck::CKR_SIGNATURE_LEN_RANGE
+    );
+    assert_eq!(
+        rv(public.recover(Scheme::Ecdsa, &unhex(PSS))),
+        ck::CKR_KEY_TYPE_INCONSISTENT
+    );
+    assert_eq!(
+        key.decrypt(
+            Padding::Raw,
+            &public.encrypt(Padding::Raw, &number).unwrap()
+        )
+        .unwrap()
+        .expose(),
+        number
+    );
 }
 
 /// Whichever of the optional numbers are missing, the key that comes out is the same.
 #[test]
 fn an_rsa_key_is_completed_from_what_is_known_of_it() {
-    let whole = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap().rsa_parts().unwrap();
+    let whole = PrivateKey::from_pkcs1(&unhex(RSA))
+        .unwrap()
+        .rsa_parts()
+        .unwrap();
     // One bit for each of e, p, q, dp, dq and qi.
     let with = |mask: u8| {
-        let keep = |bit: u8, number: &Secret| if mask >> bit & 1 == 1 { number.duplicate() } else { Secret::default() };
+        let keep = |bit: u8, number: &Secret| {
+            if mask >> bit & 1 == 1 {
+                number.duplicate()
+            } else {
+                Secret::default()
+            }
+        };
         RsaParts {
             modulus: whole.modulus.clone(),
-            public_exponent: if mask & 1 == 1 { whole.public_exponent.clone() } else { Vec::new() },
+            public_exponent: if mask & 1 == 1 {
+                whole.public_exponent.clone()
+            } else {
+                Vec::new()
+            },
             private_exponent: whole.private_exponent.duplicate(),
             prime_1: keep(1, &whole.prime_1),
             prime_2: keep(2, &whole.prime_2),
@@ -90,44 +158,125 @@ fn an_rsa_key_is_completed_from_what_is_known_of_it() {
         let key = PrivateKey::from_rsa(&with(mask)).unwrap_or_else(|e| panic!("{mask:#08b}: {e}"));
         assert_eq!(key.to_pkcs1().unwrap().expose(), unhex(RSA), "{mask:#08b}");
     }
-    assert_eq!(rv(PrivateKey::from_rsa(&RsaParts { modulus: Vec::new(), ..with(63) })), ck::CKR_TEMPLATE_INCOMPLETE);
     assert_eq!(
-        rv(PrivateKey::from_rsa(&RsaParts { private_exponent: Secret::default(), ..with(63) })),
+        rv(PrivateKey::from_rsa(&RsaParts {
+            modulus: Vec::new(),
+            ..with(63)
+        })),
+        ck::CKR_TEMPLATE_INCOMPLETE
+    );
+    assert_eq!(
+        rv(PrivateKey::from_rsa(&RsaParts {
+            private_exponent: Secret::default(),
+            ..with(63)
+        })),
         ck::CKR_TEMPLATE_INCOMPLETE
     );
     // PKCS#1 with zeros for all but modulus and private exponent, as some providers of Java write it.
     let number = |bytes: &[u8]| {
-        let positive = if bytes.first().is_none_or(|b| b & 0x80 != 0) { [&[0], bytes].concat() } else { bytes.to_vec() };
+        let positive = if bytes.first().is_none_or(|b| b & 0x80 != 0) {
+            [&[0], bytes].concat()
+        } else {
+            bytes.to_vec()
+        };
         [&[0x02, 0x81, positive.len() as u8][..], &positive].concat()
     };
     let zero = [2, 1, 0];
-    let (n, d) = (number(&whole.modulus), number(whole.private_exponent.expose()));
+    let (n, d) = (
+        number(&whole.modulus),
+        number(whole.private_exponent.expose()),
+    );
     let numbers = [&zero[..], &n, &zero, &d, &zero, &zero, &zero, &zero, &zero].concat();
-    let stripped = [&[0x30, 0x82], &(numbers.len() as u16).to_be_bytes()[..], &numbers].concat();
-    assert_eq!(PrivateKey::from_pkcs1(&stripped).unwrap().to_pkcs1().unwrap().expose(), unhex(RSA));
+    let stripped = [
+        &[0x30, 0x82],
+        &(numbers.len() as u16).to_be_bytes()[..],
+        &numbers,
+    ]
+    .concat();
+    assert_eq!(
+        PrivateKey::from_pkcs1(&stripped)
+            .unwrap()
+            .to_pkcs1()
+            .unwrap()
+            .expose(),
+        unhex(RSA)
+    );
     // An exponent that nobody uses is not guessed, but follows from a prime.
-    let odd = PrivateKey::generate_rsa(1024, &[0x01, 0x00, 0x2b]).unwrap().rsa_parts().unwrap();
-    let bare =
-        || RsaParts { modulus: odd.modulus.clone(), private_exponent: odd.private_exponent.duplicate(), ..RsaParts::default() };
-    assert_eq!(rv(PrivateKey::from_rsa(&bare())), ck::CKR_TEMPLATE_INCOMPLETE);
-    let key = PrivateKey::from_rsa(&RsaParts { prime_2: odd.prime_2.duplicate(), ..bare() }).unwrap();
-    assert_eq!(key.rsa_parts().unwrap().public_exponent, odd.public_exponent);
+    let odd = PrivateKey::generate_rsa(1024, &[0x01, 0x00, 0x2b])
+        .unwrap()
+        .rsa_parts()
+        .unwrap();
+    let bare = || RsaParts {
+        modulus: odd.modulus.clone(),
+        private_exponent: odd.private_exponent.duplicate(),
+        ..RsaParts::default()
+    };
+    assert_eq!(
+        rv(PrivateKey::from_rsa(&bare())),
+        ck::CKR_TEMPLATE_INCOMPLETE
+    );
+    let key = PrivateKey::from_rsa(&RsaParts {
+        prime_2: odd.prime_2.duplicate(),
+        ..bare()
+    })
+    .unwrap();
+    assert_eq!(
+        key.rsa_parts().unwrap().public_exponent,
+        odd.public_exponent
+    );
     // Numbers of another key, or of none.
     let seven = || Secret::new(vec![7]);
     for wrong in [
-        RsaParts { prime_1: odd.prime_1.duplicate(), ..with(1) },
-        RsaParts { prime_1: seven(), ..with(1) },
-        RsaParts { prime_1: Secret::new(vec![0]), ..with(1) },
-        RsaParts { exponent_1: seven(), ..with(1) },
-        RsaParts { coefficient: seven(), ..with(7) },
-        RsaParts { private_exponent: seven(), ..with(1) },
-        RsaParts { public_exponent: vec![3], ..with(0) },
-        RsaParts { public_exponent: vec![0], ..with(0) },
-        RsaParts { modulus: vec![0xff; 127], ..with(1) },
-        RsaParts { modulus: vec![0x10], ..with(1) },
-        RsaParts { modulus: vec![1], private_exponent: vec![1].into(), ..with(1) },
+        RsaParts {
+            prime_1: odd.prime_1.duplicate(),
+            ..with(1)
+        },
+        RsaParts {
+            prime_1: seven(),
+            ..with(1)
+        },
+        RsaParts {
+            prime_1: Secret::new(vec![0]),
+            ..with(1)
+        },
+        RsaParts {
+            exponent_1: seven(),
+            ..with(1)
+        },
+        RsaParts {
+            coefficient: seven(),
+            ..with(7)
+        },
+        RsaParts {
+            private_exponent: seven(),
+            ..with(1)
+        },
+        RsaParts {
+            public_exponent: vec![3],
+            ..with(0)
+        },
+        RsaParts {
+            public_exponent: vec![0],
+            ..with(0)
+        },
+        RsaParts {
+            modulus: vec![0xff; 127],
+            ..with(1)
+        },
+        RsaParts {
+            modulus: vec![0x10],
+            ..with(1)
+        },
+        RsaParts {
+            modulus: vec![1],
+            private_exponent: vec![1].into(),
+            ..with(1)
+        },
     ] {
-        assert_eq!(rv(PrivateKey::from_rsa(&wrong)), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+        assert_eq!(
+            rv(PrivateKey::from_rsa(&wrong)),
+            ck::CKR_ATTRIBUTE_VALUE_INVALID
+        );
     }
 }
 
@@ -138,29 +287,77 @@ fn every_hash_signs_with_rsa() {
     assert_eq!(public.kind(), Kind::Rsa { bits: 2048 });
     for hash in Hash::ALL {
         let value = digest(hash, b"message").unwrap();
-        for scheme in [Scheme::RsaPkcs1(hash), Scheme::RsaPss { hash, mgf: hash, salt_len: hash.output_len() }] {
+        for scheme in [
+            Scheme::RsaPkcs1(hash),
+            Scheme::RsaPss {
+                hash,
+                mgf: hash,
+                salt_len: hash.output_len(),
+            },
+        ] {
             let signature = key.sign(scheme, &value).unwrap();
             public.verify(scheme, &value, &signature).unwrap();
-            assert_eq!(rv(public.verify(scheme, &digest(hash, b"massage").unwrap(), &signature)), ck::CKR_SIGNATURE_INVALID);
+            assert_eq!(
+                rv(public.verify(scheme, &digest(hash, b"massage").unwrap(), &signature)),
+                ck::CKR_SIGNATURE_INVALID
+            );
             assert_eq!(rv(key.sign(scheme, &value[1..])), ck::CKR_DATA_LEN_RANGE);
         }
-        let padding = Padding::Oaep { hash, mgf: hash, label: b"" };
-        assert_eq!(key.decrypt(padding, &public.encrypt(padding, b"key").unwrap()).unwrap().expose(), b"key");
+        let padding = Padding::Oaep {
+            hash,
+            mgf: hash,
+            label: b"",
+        };
+        assert_eq!(
+            key.decrypt(padding, &public.encrypt(padding, b"key").unwrap())
+                .unwrap()
+                .expose(),
+            b"key"
+        );
     }
 }
 
 #[test]
 fn rsa_decryption_agrees_with_openssl() {
     let key = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap();
-    let padding = |label| Padding::Oaep { hash: Hash::Sha256, mgf: Hash::Sha1, label };
-    assert_eq!(key.decrypt(padding(b"label"), &unhex(OAEP)).unwrap().expose(), b"abc");
-    assert_eq!(rv(key.decrypt(padding(b"other"), &unhex(OAEP))), ck::CKR_ENCRYPTED_DATA_INVALID);
-    assert_eq!(key.decrypt(Padding::Pkcs1, &unhex(PKCS1_ENCRYPTED)).unwrap().expose(), b"abc");
-    assert_eq!(rv(key.decrypt(Padding::Pkcs1, &unhex(OAEP))), ck::CKR_ENCRYPTED_DATA_INVALID);
+    let padding = |label| Padding::Oaep {
+        hash: Hash::Sha256,
+        mgf: Hash::Sha1,
+        label,
+    };
+    assert_eq!(
+        key.decrypt(padding(b"label"), &unhex(OAEP))
+            .unwrap()
+            .expose(),
+        b"abc"
+    );
+    assert_eq!(
+        rv(key.decrypt(padding(b"other"), &unhex(OAEP))),
+        ck::CKR_ENCRYPTED_DATA_INVALID
+    );
+    assert_eq!(
+        key.decrypt(Padding::Pkcs1, &unhex(PKCS1_ENCRYPTED))
+            .unwrap()
+            .expose(),
+        b"abc"
+    );
+    assert_eq!(
+        rv(key.decrypt(Padding::Pkcs1, &unhex(OAEP))),
+        ck::CKR_ENCRYPTED_DATA_INVALID
+    );
     let public = key.public().unwrap();
-    assert_eq!(rv(public.encrypt(Padding::Pkcs1, &[0; 118])), ck::CKR_DATA_LEN_RANGE);
-    assert_eq!(rv(public.encrypt(padding(b""), &[0; 63])), ck::CKR_DATA_LEN_RANGE);
-    assert_eq!(rv(public.encrypt(Padding::Raw, &[0; 127])), ck::CKR_DATA_LEN_RANGE);
+    assert_eq!(
+        rv(public.encrypt(Padding::Pkcs1, &[0; 118])),
+        ck::CKR_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(public.encrypt(padding(b""), &[0; 63])),
+        ck::CKR_DATA_LEN_RANGE
+    );
+    assert_eq!(
+        rv(public.encrypt(Padding::Raw, &[0; 127])),
+        ck::CKR_DATA_LEN_RANGE
+    );
 }
 
 #[test]
@@ -168,36 +365,90 @@ fn rsa_keys_travel_between_encodings() {
     let key = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap();
     assert_eq!(key.to_pkcs1().unwrap().expose(), unhex(RSA));
     let pkcs8 = key.to_pkcs8().unwrap();
-    assert_eq!(PrivateKey::from_pkcs8(pkcs8.expose()).unwrap().to_pkcs1().unwrap().expose(), unhex(RSA));
-    let parts = key.rsa_parts().unwrap();
-    assert_eq!(PrivateKey::from_rsa(&parts).unwrap().to_pkcs8().unwrap(), pkcs8);
-    let public = key.public().unwrap();
-    assert_eq!(public.rsa_parts().unwrap(), (parts.modulus.clone(), parts.public_exponent.clone()));
     assert_eq!(
-        PublicKey::from_rsa(&parts.modulus, &parts.public_exponent).unwrap().to_spki().unwrap(),
+        PrivateKey::from_pkcs8(pkcs8.expose())
+            .unwrap()
+            .to_pkcs1()
+            .unwrap()
+            .expose(),
+        unhex(RSA)
+    );
+    let parts = key.rsa_parts().unwrap();
+    assert_eq!(
+        PrivateKey::from_rsa(&parts).unwrap().to_pkcs8().unwrap(),
+        pkcs8
+    );
+    let public = key.public().unwrap();
+    assert_eq!(
+        public.rsa_parts().unwrap(),
+        (parts.modulus.clone(), parts.public_exponent.clone())
+    );
+    assert_eq!(
+        PublicKey::from_rsa(&parts.modulus, &parts.public_exponent)
+            .unwrap()
+            .to_spki()
+            .unwrap(),
         public.to_spki().unwrap()
     );
     let pkcs1 = public.to_pkcs1().unwrap();
-    assert_eq!(PublicKey::from_pkcs1(&pkcs1).unwrap().to_spki().unwrap(), public.to_spki().unwrap());
-    let wrong = RsaParts { prime_1: parts.prime_2.duplicate(), ..parts };
-    assert_eq!(rv(PrivateKey::from_rsa(&wrong)), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+    assert_eq!(
+        PublicKey::from_pkcs1(&pkcs1).unwrap().to_spki().unwrap(),
+        public.to_spki().unwrap()
+    );
+    let wrong = RsaParts {
+        prime_1: parts.prime_2.duplicate(),
+        ..parts
+    };
+    assert_eq!(
+        rv(PrivateKey::from_rsa(&wrong)),
+        ck::CKR_ATTRIBUTE_VALUE_INVALID
+    );
 }
 
 #[test]
 fn broken_encodings_are_refused() {
-    let whole = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap().to_pkcs8().unwrap();
-    let spki = PrivateKey::from_pkcs1(&unhex(RSA)).unwrap().public().unwrap().to_spki().unwrap();
+    let whole = PrivateKey::from_pkcs1(&unhex(RSA))
+        .unwrap()
+        .to_pkcs8()
+        .unwrap();
+    let spki = PrivateKey::from_pkcs1(&unhex(RSA))
+        .unwrap()
+        .public()
+        .unwrap()
+        .to_spki()
+        .unwrap();
     for cut in 0..whole.len() {
-        assert_eq!(rv(PrivateKey::from_pkcs8(&whole.expose()[..cut])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+        assert_eq!(
+            rv(PrivateKey::from_pkcs8(&whole.expose()[..cut])),
+            ck::CKR_ATTRIBUTE_VALUE_INVALID
+        );
     }
     for cut in 0..spki.len() {
-        assert_eq!(rv(PublicKey::from_spki(&spki[..cut])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+        assert_eq!(
+            rv(PublicKey::from_spki(&spki[..cut])),
+            ck::CKR_ATTRIBUTE_VALUE_INVALID
+        );
     }
-    assert_eq!(rv(PrivateKey::from_pkcs8(&[whole.expose(), &[0]].concat())), ck::CKR_ATTRIBUTE_VALUE_INVALID);
-    assert_eq!(rv(PrivateKey::from_pkcs8(&spki)), ck::CKR_ATTRIBUTE_VALUE_INVALID);
-    assert_eq!(rv(PublicKey::from_rsa(&[], &[3])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
-    assert_eq!(rv(PrivateKey::generate_rsa(512, &[1, 0, 1])), ck::CKR_KEY_SIZE_RANGE);
-    assert_eq!(rv(PrivateKey::generate_rsa(1024, &[4])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+    assert_eq!(
+        rv(PrivateKey::from_pkcs8(&[whole.expose(), &[0]].concat())),
+        ck::CKR_ATTRIBUTE_VALUE_INVALID
+    );
+    assert_eq!(
+        rv(PrivateKey::from_pkcs8(&spki)),
+        ck::CKR_ATTRIBUTE_VALUE_INVALID
+    );
+    assert_eq!(
+        rv(PublicKey::from_rsa(&[], &[3])),
+        ck::CKR_ATTRIBUTE_VALUE_INVALID
+    );
+    assert_eq!(
+        rv(PrivateKey::generate_rsa(512, &[1, 0, 1])),
+        ck::CKR_KEY_SIZE_RANGE
+    );
+    assert_eq!(
+        rv(PrivateKey::generate_rsa(1024, &[4])),
+        ck::CKR_ATTRIBUTE_VALUE_INVALID
+    );
 }
 
 #[test]
@@ -215,22 +466,49 @@ fn ecdsa_verifies_rfc_6979() {
     let sample = digest(Hash::Sha256, b"sample").unwrap();
     let public = PublicKey::from_point(Curve::P256, &point).unwrap();
     public.verify(Scheme::Ecdsa, &sample, &signature).unwrap();
-    assert_eq!(ecdsa_from_der(Curve::P256, &ecdsa_to_der(&signature).unwrap()).unwrap(), signature);
-    assert_eq!(rv(public.verify(Scheme::Ecdsa, &sample[1..], &signature)), ck::CKR_SIGNATURE_INVALID);
-    assert_eq!(rv(public.verify(Scheme::Ecdsa, &sample, &[0; 64])), ck::CKR_SIGNATURE_INVALID);
-    assert_eq!(rv(public.verify(Scheme::Ecdsa, &sample, &[])), ck::CKR_SIGNATURE_LEN_RANGE);
-    assert_eq!(rv(public.verify(Scheme::EdDsa, &sample, &signature)), ck::CKR_KEY_TYPE_INCONSISTENT);
+    assert_eq!(
+        ecdsa_from_der(Curve::P256, &ecdsa_to_der(&signature).unwrap()).unwrap(),
+        signature
+    );
+    assert_eq!(
+        rv(public.verify(Scheme::Ecdsa, &sample[1..], &signature)),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    assert_eq!(
+        rv(public.verify(Scheme::Ecdsa, &sample, &[0; 64])),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    assert_eq!(
+        rv(public.verify(Scheme::Ecdsa, &sample, &[])),
+        ck::CKR_SIGNATURE_LEN_RANGE
+    );
+    assert_eq!(
+        rv(public.verify(Scheme::EdDsa, &sample, &signature)),
+        ck::CKR_KEY_TYPE_INCONSISTENT
+    );
     let compressed = [&[3], &point[1..33]].concat();
-    assert_eq!(PublicKey::from_point(Curve::P256, &compressed).unwrap().point().unwrap(), point);
+    assert_eq!(
+        PublicKey::from_point(Curve::P256, &compressed)
+            .unwrap()
+            .point()
+            .unwrap(),
+        point
+    );
 }
 
 #[test]
 fn every_curve_signs_agrees_and_travels() {
     for curve in Curve::ALL {
         assert_eq!(Curve::from_params(curve.params()), Some(curve));
-        let (key, other) = (PrivateKey::generate_ec(curve).unwrap(), PrivateKey::generate_ec(curve).unwrap());
+        let (key, other) = (
+            PrivateKey::generate_ec(curve).unwrap(),
+            PrivateKey::generate_ec(curve).unwrap(),
+        );
         let public = key.public().unwrap();
-        assert_eq!((key.kind(), public.kind()), (Kind::Ec(curve), Kind::Ec(curve)));
+        assert_eq!(
+            (key.kind(), public.kind()),
+            (Kind::Ec(curve), Kind::Ec(curve))
+        );
         assert_eq!(key.scalar().unwrap().len(), curve.scalar_len());
         let point = public.point().unwrap();
         for copy in [
@@ -239,31 +517,79 @@ fn every_curve_signs_agrees_and_travels() {
         ] {
             assert_eq!(copy.public().unwrap().point().unwrap(), point, "{curve:?}");
         }
-        assert_eq!(PublicKey::from_point(curve, &point).unwrap().to_spki().unwrap(), public.to_spki().unwrap());
-        assert_eq!(rv(PublicKey::from_point(curve, &point[1..])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+        assert_eq!(
+            PublicKey::from_point(curve, &point)
+                .unwrap()
+                .to_spki()
+                .unwrap(),
+            public.to_spki().unwrap()
+        );
+        assert_eq!(
+            rv(PublicKey::from_point(curve, &point[1..])),
+            ck::CKR_ATTRIBUTE_VALUE_INVALID
+        );
         if curve != Curve::Ed25519 {
             let other_point = other.public().unwrap().point().unwrap();
-            assert_eq!(key.agree(&other_point).unwrap(), other.agree(&point).unwrap());
+            assert_eq!(
+                key.agree(&other_point).unwrap(),
+                other.agree(&point).unwrap()
+            );
             assert_eq!(rv(key.agree(&[4; 65])), ck::CKR_MECHANISM_PARAM_INVALID);
         }
         if curve != Curve::X25519 {
-            let scheme = if curve == Curve::Ed25519 { Scheme::EdDsa } else { Scheme::Ecdsa };
+            let scheme = if curve == Curve::Ed25519 {
+                Scheme::EdDsa
+            } else {
+                Scheme::Ecdsa
+            };
             let signature = key.sign(scheme, &[7; 32]).unwrap();
             assert_eq!(signature.len(), 2 * curve.scalar_len());
             public.verify(scheme, &[7; 32], &signature).unwrap();
             let foreign = other.public().unwrap();
-            assert_eq!(rv(foreign.verify(scheme, &[7; 32], &signature)), ck::CKR_SIGNATURE_INVALID);
+            assert_eq!(
+                rv(foreign.verify(scheme, &[7; 32], &signature)),
+                ck::CKR_SIGNATURE_INVALID
+            );
         }
         if !matches!(curve, Curve::Ed25519 | Curve::X25519) {
             let sec1 = key.to_sec1().unwrap();
-            assert_eq!(PrivateKey::from_sec1(sec1.expose(), None).unwrap().public().unwrap().point().unwrap(), point);
-            assert_eq!(PrivateKey::from_sec1(sec1.expose(), Some(curve)).unwrap().scalar().unwrap(), key.scalar().unwrap());
-            assert_eq!(rv(PrivateKey::from_scalar(curve, &vec![0; curve.scalar_len()])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
-            assert_eq!(rv(PrivateKey::from_scalar(curve, &vec![0xff; curve.scalar_len()])), ck::CKR_ATTRIBUTE_VALUE_INVALID);
+            assert_eq!(
+                PrivateKey::from_sec1(sec1.expose(), None)
+                    .unwrap()
+                    .public()
+                    .unwrap()
+                    .point()
+                    .unwrap(),
+                point
+            );
+            assert_eq!(
+                PrivateKey::from_sec1(sec1.expose(), Some(curve))
+                    .unwrap()
+                    .scalar()
+                    .unwrap(),
+                key.scalar().unwrap()
+            );
+            assert_eq!(
+                rv(PrivateKey::from_scalar(curve, &vec![0; curve.scalar_len()])),
+                ck::CKR_ATTRIBUTE_VALUE_INVALID
+            );
+            assert_eq!(
+                rv(PrivateKey::from_scalar(
+                    curve,
+                    &vec![0xff; curve.scalar_len()]
+                )),
+                ck::CKR_ATTRIBUTE_VALUE_INVALID
+            );
         }
     }
-    assert_eq!(Curve::from_params(b"\x13\x0cedwards25519"), Some(Curve::Ed25519));
-    assert_eq!(Curve::from_params(b"\x13\x0acurve25519"), Some(Curve::X25519));
+    assert_eq!(
+        Curve::from_params(b"\x13\x0cedwards25519"),
+        Some(Curve::Ed25519)
+    );
+    assert_eq!(
+        Curve::from_params(b"\x13\x0acurve25519"),
+        Some(Curve::X25519)
+    );
     assert_eq!(Curve::from_params(&[0x06, 0x03, 0x2b, 0x65, 0x71]), None);
 }
 
@@ -284,8 +610,14 @@ fn ed25519_vector() {
 fn x25519_vector() {
     let scalar = unhex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4");
     let point = unhex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
-    let secret = PrivateKey::from_scalar(Curve::X25519, &scalar).unwrap().agree(&point).unwrap();
-    assert_eq!(secret.expose(), unhex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"));
+    let secret = PrivateKey::from_scalar(Curve::X25519, &scalar)
+        .unwrap()
+        .agree(&point)
+        .unwrap();
+    assert_eq!(
+        secret.expose(),
+        unhex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552")
+    );
 }
 
 /// RFC 5903, section 8.1: ECDH on P-256.
@@ -296,8 +628,14 @@ fn ecdh_vector() {
         "04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63\
          56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab",
     );
-    let secret = PrivateKey::from_scalar(Curve::P256, &key).unwrap().agree(&peer).unwrap();
-    assert_eq!(secret.expose(), unhex("d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"));
+    let secret = PrivateKey::from_scalar(Curve::P256, &key)
+        .unwrap()
+        .agree(&peer)
+        .unwrap();
+    assert_eq!(
+        secret.expose(),
+        unhex("d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de")
+    );
 }
 
 /// RFC 8032, 7.2 (the context "foo") and 7.3.
@@ -319,7 +657,10 @@ fn ed25519_with_a_context_and_of_a_digest() {
     public.verify(foo, &message, &signature).unwrap();
     let bar = Scheme::EdDsaContext(Context::new(b"bar").unwrap());
     for other in [bar, Scheme::EdDsa] {
-        assert_eq!(rv(public.verify(other, &message, &signature)), ck::CKR_SIGNATURE_INVALID);
+        assert_eq!(
+            rv(public.verify(other, &message, &signature)),
+            ck::CKR_SIGNATURE_INVALID
+        );
     }
     let hashing = key("833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42");
     let abc = digest(Hash::Sha512, b"abc").unwrap();
@@ -335,8 +676,13 @@ fn ed25519_with_a_context_and_of_a_digest() {
     let public = hashing.public().unwrap();
     public.verify(plain, &abc, &signature).unwrap();
     let long = Scheme::EdDsaPrehashed(Context::new(&[7; 255]).unwrap());
-    assert_eq!(rv(public.verify(long, &abc, &signature)), ck::CKR_SIGNATURE_INVALID);
-    public.verify(long, &abc, &hashing.sign(long, &abc).unwrap()).unwrap();
+    assert_eq!(
+        rv(public.verify(long, &abc, &signature)),
+        ck::CKR_SIGNATURE_INVALID
+    );
+    public
+        .verify(long, &abc, &hashing.sign(long, &abc).unwrap())
+        .unwrap();
     assert_eq!(rv(hashing.sign(plain, b"abc")), ck::CKR_DATA_LEN_RANGE);
     assert_eq!(rv(Context::new(&[7; 256])), ck::CKR_MECHANISM_PARAM_INVALID);
 }

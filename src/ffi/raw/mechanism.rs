@@ -62,15 +62,25 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
     /// what this mechanism takes.
     pub fn mechanism(self) -> Result<Mechanism> {
         let mechanism = self.read()?;
-        let at = Parameter { at: Ptr::new(mechanism.pParameter), len: mechanism.ulParameterLen };
-        let params = params(mechanism.mechanism, at).map_err(|e| e.with_rv(CKR_MECHANISM_PARAM_INVALID))?;
-        Ok(Mechanism { kind: mechanism.mechanism, params })
+        let at = Parameter {
+            at: Ptr::new(mechanism.pParameter),
+            len: mechanism.ulParameterLen,
+        };
+        let params =
+            params(mechanism.mechanism, at).map_err(|e| e.with_rv(CKR_MECHANISM_PARAM_INVALID))?;
+        Ok(Mechanism {
+            kind: mechanism.mechanism,
+            params,
+        })
     }
 
     /// Where a mechanism that derives several keys wants the handles of those besides the first, in their order.
     pub fn derived_keys(self) -> Result<Vec<Ptr<'a, CK_OBJECT_HANDLE>>> {
         let mechanism = self.read()?;
-        let given = Parameter { at: Ptr::new(mechanism.pParameter), len: mechanism.ulParameterLen };
+        let given = Parameter {
+            at: Ptr::new(mechanism.pParameter),
+            len: mechanism.ulParameterLen,
+        };
         let (keys, count) = match mechanism.mechanism {
             CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
                 let p: CK_SP800_108_KDF_PARAMS = given.read()?;
@@ -84,18 +94,28 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
         };
         let keys = Ptr::<CK_DERIVED_KEY>::new(keys);
         let count = keys.array(count, MAX_KEYS)?;
-        (0..count).map(|i| Ok(Ptr::new(keys.element(i).read()?.phKey))).collect()
+        (0..count)
+            .map(|i| Ok(Ptr::new(keys.element(i).read()?.phKey)))
+            .collect()
     }
 
     /// [`Ptr::mechanism`] where NULL has a meaning: it ends the operation that is under way (PKCS#11 3.0).
     pub fn optional_mechanism(self) -> Result<Option<Mechanism>> {
-        if self.is_null() { Ok(None) } else { self.mechanism().map(Some) }
+        if self.is_null() {
+            Ok(None)
+        } else {
+            self.mechanism().map(Some)
+        }
     }
 
     /// The same where the mechanism takes no parameter: it is not looked at. Digests have none, and applications leave it as their
     /// stack had it (PowerDNS); ciphers of messages have one with each message, and applications give the first one's here, too.
     pub fn optional_mechanism_without_parameter(self) -> Result<Option<Mechanism>> {
-        if self.is_null() { Ok(None) } else { Ok(Some(Mechanism::bare(self.read()?.mechanism))) }
+        if self.is_null() {
+            Ok(None)
+        } else {
+            Ok(Some(Mechanism::bare(self.read()?.mechanism)))
+        }
     }
 }
 
@@ -113,7 +133,11 @@ impl Parameter<'_> {
 
     /// The parameter as a structure; it must have exactly its size.
     pub(super) fn read<T: Plain>(self) -> Result<T> {
-        if self.has_size_of::<T>() { self.at.cast::<T>().read() } else { Err(CKR_MECHANISM_PARAM_INVALID)? }
+        if self.has_size_of::<T>() {
+            self.at.cast::<T>().read()
+        } else {
+            Err(CKR_MECHANISM_PARAM_INVALID)?
+        }
     }
 
     fn bytes(self) -> Result<Vec<u8>> {
@@ -138,55 +162,103 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
     Ok(match kind {
         CKM_AES_CTR => {
             let p: CK_AES_CTR_PARAMS = given.read()?;
-            Params::Ctr { bits: p.ulCounterBits, counter: p.cb }
+            Params::Ctr {
+                bits: p.ulCounterBits,
+                counter: p.cb,
+            }
         }
         CKM_AES_GCM => gcm(given)?,
         CKM_AES_CCM => {
             let p: CK_CCM_PARAMS = given.read()?;
             let (nonce, aad) = (bytes(p.pNonce, p.ulNonceLen)?, bytes(p.pAAD, p.ulAADLen)?);
-            Params::Ccm { data_len: p.ulDataLen, nonce, aad, mac_len: p.ulMACLen }
+            Params::Ccm {
+                data_len: p.ulDataLen,
+                nonce,
+                aad,
+                mac_len: p.ulMACLen,
+            }
         }
         CKM_CHACHA20_POLY1305 => {
             let p: CK_SALSA20_CHACHA20_POLY1305_PARAMS = given.read()?;
-            Params::ChaCha20Poly1305 { nonce: poly1305_nonce(p.pNonce, p.ulNonceLen)?, aad: bytes(p.pAAD, p.ulAADLen)? }
+            Params::ChaCha20Poly1305 {
+                nonce: poly1305_nonce(p.pNonce, p.ulNonceLen)?,
+                aad: bytes(p.pAAD, p.ulAADLen)?,
+            }
         }
         CKM_CHACHA20 => {
             let p: CK_CHACHA20_PARAMS = given.read()?;
             let (counter, nonce) = (p.blockCounterBits.div_ceil(8), p.ulNonceBits.div_ceil(8));
-            Params::ChaCha20 { counter: bytes(p.pBlockCounter, counter)?, nonce: bytes(p.pNonce, nonce)? }
+            Params::ChaCha20 {
+                counter: bytes(p.pBlockCounter, counter)?,
+                nonce: bytes(p.pNonce, nonce)?,
+            }
         }
         _ if matches!(entry(kind).map(|e| e.work), Ok(Work::RsaPss(_))) => {
             let p: CK_RSA_PKCS_PSS_PARAMS = given.read()?;
-            Params::Pss { hash: p.hashAlg, mgf: p.mgf, salt_len: p.sLen }
+            Params::Pss {
+                hash: p.hashAlg,
+                mgf: p.mgf,
+                salt_len: p.sLen,
+            }
         }
         CKM_RSA_PKCS_OAEP => oaep(given.read()?)?,
         CKM_RSA_AES_KEY_WRAP => {
             let p: CK_RSA_AES_KEY_WRAP_PARAMS = given.read()?;
             let inner = Ptr::new(p.pOAEPParams);
-            let inner = if inner.is_null() { None } else { Some(Box::new(oaep(inner.read()?)?)) };
-            Params::RsaAesKeyWrap { aes_bits: p.ulAESKeyBits, oaep: inner }
+            let inner = if inner.is_null() {
+                None
+            } else {
+                Some(Box::new(oaep(inner.read()?)?))
+            };
+            Params::RsaAesKeyWrap {
+                aes_bits: p.ulAESKeyBits,
+                oaep: inner,
+            }
         }
         CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE => {
             let p: CK_ECDH1_DERIVE_PARAMS = given.read()?;
             let shared = bytes(p.pSharedData, p.ulSharedDataLen)?;
-            Params::Ecdh1 { kdf: p.kdf, shared, public: bytes(p.pPublicData, p.ulPublicDataLen)? }
+            Params::Ecdh1 {
+                kdf: p.kdf,
+                shared,
+                public: bytes(p.pPublicData, p.ulPublicDataLen)?,
+            }
         }
         CKM_EDDSA => {
             let p: CK_EDDSA_PARAMS = given.read()?;
-            Params::EdDsa { prehash: p.phFlag != CK_FALSE, context: bytes(p.pContextData, p.ulContextDataLen)? }
+            Params::EdDsa {
+                prehash: p.phFlag != CK_FALSE,
+                context: bytes(p.pContextData, p.ulContextDataLen)?,
+            }
         }
         CKM_HKDF_DERIVE | CKM_HKDF_DATA => hkdf(given.read()?)?,
         CKM_SP800_108_COUNTER_KDF | CKM_SP800_108_DOUBLE_PIPELINE_KDF => {
             let p: CK_SP800_108_KDF_PARAMS = given.read()?;
             let parts = prf_parts(Ptr::new(p.pDataParams), p.ulNumberOfDataParams)?;
-            let more_keys = templates(Ptr::new(p.pAdditionalDerivedKeys), p.ulAdditionalDerivedKeys)?;
-            Params::Sp800108 { prf: p.prfType, parts, iv: Vec::new(), more_keys }
+            let more_keys = templates(
+                Ptr::new(p.pAdditionalDerivedKeys),
+                p.ulAdditionalDerivedKeys,
+            )?;
+            Params::Sp800108 {
+                prf: p.prfType,
+                parts,
+                iv: Vec::new(),
+                more_keys,
+            }
         }
         CKM_SP800_108_FEEDBACK_KDF => {
             let p: CK_SP800_108_FEEDBACK_KDF_PARAMS = given.read()?;
             let parts = prf_parts(Ptr::new(p.pDataParams), p.ulNumberOfDataParams)?;
-            let more_keys = templates(Ptr::new(p.pAdditionalDerivedKeys), p.ulAdditionalDerivedKeys)?;
-            Params::Sp800108 { prf: p.prfType, parts, iv: bytes(p.pIV, p.ulIVLen)?, more_keys }
+            let more_keys = templates(
+                Ptr::new(p.pAdditionalDerivedKeys),
+                p.ulAdditionalDerivedKeys,
+            )?;
+            Params::Sp800108 {
+                prf: p.prfType,
+                parts,
+                iv: bytes(p.pIV, p.ulIVLen)?,
+                more_keys,
+            }
         }
         CKM_PKCS5_PBKD2 => pbkdf2(given.read()?)?,
         CKM_CONCATENATE_BASE_AND_DATA
@@ -199,11 +271,17 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
         }
         CKM_AES_CBC_ENCRYPT_DATA => {
             let p: CK_AES_CBC_ENCRYPT_DATA_PARAMS = given.read()?;
-            Params::CbcEncryptData { iv: p.iv.to_vec(), data: bytes(p.pData, p.length)?.into() }
+            Params::CbcEncryptData {
+                iv: p.iv.to_vec(),
+                data: bytes(p.pData, p.length)?.into(),
+            }
         }
         CKM_DES3_CBC_ENCRYPT_DATA => {
             let p: CK_DES_CBC_ENCRYPT_DATA_PARAMS = given.read()?;
-            Params::CbcEncryptData { iv: p.iv.to_vec(), data: bytes(p.pData, p.length)?.into() }
+            Params::CbcEncryptData {
+                iv: p.iv.to_vec(),
+                data: bytes(p.pData, p.length)?.into(),
+            }
         }
         CKM_CONCATENATE_BASE_AND_KEY => Params::Key(given.read()?),
         CKM_AES_CMAC_GENERAL
@@ -231,21 +309,40 @@ fn gcm(given: Parameter<'_>) -> Result<Params> {
     if given.has_size_of::<GcmParamsWithoutBits>() {
         let p: GcmParamsWithoutBits = given.read()?;
         let (iv, aad) = (bytes(p.pIv, p.ulIvLen)?, bytes(p.pAAD, p.ulAADLen)?);
-        return Ok(Params::Gcm { iv, iv_bits: 0, aad, tag_bits: p.ulTagBits });
+        return Ok(Params::Gcm {
+            iv,
+            iv_bits: 0,
+            aad,
+            tag_bits: p.ulTagBits,
+        });
     }
     let p: CK_GCM_PARAMS = given.read()?;
     let (iv, aad) = (bytes(p.pIv, p.ulIvLen)?, bytes(p.pAAD, p.ulAADLen)?);
-    Ok(Params::Gcm { iv, iv_bits: p.ulIvBits, aad, tag_bits: p.ulTagBits })
+    Ok(Params::Gcm {
+        iv,
+        iv_bits: p.ulIvBits,
+        aad,
+        tag_bits: p.ulTagBits,
+    })
 }
 
 fn oaep(p: CK_RSA_PKCS_OAEP_PARAMS) -> Result<Params> {
     let label = bytes(p.pSourceData.cast(), p.ulSourceDataLen)?;
-    Ok(Params::Oaep { hash: p.hashAlg, mgf: p.mgf, source: p.source, label })
+    Ok(Params::Oaep {
+        hash: p.hashAlg,
+        mgf: p.mgf,
+        source: p.source,
+        label,
+    })
 }
 
 fn hkdf(p: CK_HKDF_PARAMS) -> Result<Params> {
     // Applications leave the other fields as they were: only what the salt type names is looked at.
-    let salt = if p.ulSaltType == CKF_HKDF_SALT_DATA { bytes(p.pSalt, p.ulSaltLen)? } else { Vec::new() };
+    let salt = if p.ulSaltType == CKF_HKDF_SALT_DATA {
+        bytes(p.pSalt, p.ulSaltLen)?
+    } else {
+        Vec::new()
+    };
     Ok(Params::Hkdf {
         extract: p.bExtract != CK_FALSE,
         expand: p.bExpand != CK_FALSE,
@@ -259,11 +356,16 @@ fn hkdf(p: CK_HKDF_PARAMS) -> Result<Params> {
 
 fn prf_parts(parts: Ptr<'_, CK_PRF_DATA_PARAM>, count: CK_ULONG) -> Result<Vec<PrfPart>> {
     let count = parts.array(count, MAX_PARTS)?;
-    (0..count).map(|i| prf_part(parts.element(i).read()?)).collect()
+    (0..count)
+        .map(|i| prf_part(parts.element(i).read()?))
+        .collect()
 }
 
 fn prf_part(p: CK_PRF_DATA_PARAM) -> Result<PrfPart> {
-    let value = Parameter { at: Ptr::new(p.pValue), len: p.ulValueLen };
+    let value = Parameter {
+        at: Ptr::new(p.pValue),
+        len: p.ulValueLen,
+    };
     Ok(match p.type_ {
         // The counter's format, which only counter mode must have.
         CK_SP800_108_ITERATION_VARIABLE if value.len == 0 => PrfPart::Iteration(None),
@@ -278,7 +380,10 @@ fn prf_part(p: CK_PRF_DATA_PARAM) -> Result<PrfPart> {
                     CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS => true,
                     _ => return Err(CKR_MECHANISM_PARAM_INVALID)?,
                 },
-                format: CounterFormat { little_endian: format.bLittleEndian != CK_FALSE, bits: format.ulWidthInBits },
+                format: CounterFormat {
+                    little_endian: format.bLittleEndian != CK_FALSE,
+                    bits: format.ulWidthInBits,
+                },
             }
         }
         CK_SP800_108_BYTE_ARRAY => PrfPart::Bytes(value.bytes()?),
@@ -287,7 +392,10 @@ fn prf_part(p: CK_PRF_DATA_PARAM) -> Result<PrfPart> {
 }
 
 fn counter(p: CK_SP800_108_COUNTER_FORMAT) -> CounterFormat {
-    CounterFormat { little_endian: p.bLittleEndian != CK_FALSE, bits: p.ulWidthInBits }
+    CounterFormat {
+        little_endian: p.bLittleEndian != CK_FALSE,
+        bits: p.ulWidthInBits,
+    }
 }
 
 /// The templates of keys that are derived besides the first. What is wrong with one is said of the parameter.
@@ -320,9 +428,21 @@ fn pbkdf2(p: CK_PKCS5_PBKD2_PARAMS2) -> Result<Params> {
 fn read_if_mapped(address: CK_ULONG) -> Result<CK_ULONG> {
     let mut value: CK_ULONG = 0;
     let size = size_of::<CK_ULONG>();
-    let ours = libc::iovec { iov_base: (&raw mut value).cast(), iov_len: size };
-    let theirs = libc::iovec { iov_base: address as *mut c_void, iov_len: size };
+    let ours = libc::iovec {
+        iov_base: (&raw mut value).cast(),
+        iov_len: size,
+    };
+    let theirs = libc::iovec {
+        iov_base: address as *mut c_void,
+        iov_len: size,
+    };
     // SAFETY: `ours` is writable for its length; `theirs` is checked by the kernel.
-    let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const ours, 1, &raw const theirs, 1, 0) };
-    if read == size as isize { Ok(value) } else { Err(CKR_MECHANISM_PARAM_INVALID)? }
+    let read = unsafe {
+        libc::process_vm_readv(libc::getpid(), &raw const ours, 1, &raw const theirs, 1, 0)
+    };
+    if read == size as isize {
+        Ok(value)
+    } else {
+        Err(CKR_MECHANISM_PARAM_INVALID)?
+    }
 }

@@ -12,7 +12,11 @@ use super::{Plain, Ptr};
 /// Longest tag in bytes.
 const MAX_TAG: CK_ULONG = 64;
 
-plain!(CK_GCM_MESSAGE_PARAMS, CK_CCM_MESSAGE_PARAMS, CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS);
+plain!(
+    CK_GCM_MESSAGE_PARAMS,
+    CK_CCM_MESSAGE_PARAMS,
+    CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS
+);
 
 /// Where the token's part of a message's parameter goes.
 pub struct MessageParameter<'a> {
@@ -38,7 +42,11 @@ impl<'a> Ptr<'a, c_void> {
 /// The structures differ in size, so the size says which it is.
 fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
     let (params, iv, tag) = if at.len == 0 {
-        (MessageParams::default(), std::ptr::null_mut(), std::ptr::null_mut())
+        (
+            MessageParams::default(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
     } else if at.has_size_of::<CK_GCM_MESSAGE_PARAMS>() {
         let p: CK_GCM_MESSAGE_PARAMS = at.read()?;
         let params = MessageParams {
@@ -75,7 +83,15 @@ fn read(at: Parameter<'_>) -> Result<(MessageParams, MessageParameter<'_>)> {
         (params, p.pNonce, p.pTag)
     };
     let (iv_len, tag_len) = (params.iv.len(), params.tag.len());
-    Ok((params, MessageParameter { iv: Ptr::new(iv), iv_len, tag: Ptr::new(tag), tag_len }))
+    Ok((
+        params,
+        MessageParameter {
+            iv: Ptr::new(iv),
+            iv_len,
+            tag: Ptr::new(tag),
+            tag_len,
+        },
+    ))
 }
 
 /// A tag where it lies. NULL is none: there is not yet a place for it.
@@ -90,7 +106,9 @@ fn tag(at: *mut CK_BYTE, len: CK_ULONG) -> Result<Vec<u8>> {
 impl MessageParameter<'_> {
     /// Writes what the token made, IV and tag, each into the room it was given.
     pub fn put(self, made: &MessageParams) -> Result<()> {
-        self.iv.write_bytes(made.iv.get(..self.iv_len).unwrap_or(&made.iv))?;
-        self.tag.write_bytes(made.tag.get(..self.tag_len).unwrap_or(&made.tag))
+        self.iv
+            .write_bytes(made.iv.get(..self.iv_len).unwrap_or(&made.iv))?;
+        self.tag
+            .write_bytes(made.tag.get(..self.tag_len).unwrap_or(&made.tag))
     }
 }

@@ -19,7 +19,11 @@ impl<'a> Ptr<'a, CK_BYTE> {
     pub fn buffer(self, len: Ptr<'a, CK_ULONG>) -> Result<Buffer<'a>> {
         let given = len.read()?;
         let room = (!self.is_null()).then_some(usize::try_from(given).unwrap_or(usize::MAX));
-        Ok(Buffer { data: self, len, room })
+        Ok(Buffer {
+            data: self,
+            len,
+            room,
+        })
     }
 
     /// Writes `bytes`. The caller knows that there is room for them.
@@ -39,7 +43,8 @@ impl<'a> Ptr<'a, CK_BYTE> {
         const PIECE: usize = 1 << 20;
         let len = self.array(len, LONGEST)?;
         for at in (0..len).step_by(PIECE) {
-            self.element(at).write_bytes(make(PIECE.min(len - at))?.expose())?;
+            self.element(at)
+                .write_bytes(make(PIECE.min(len - at))?.expose())?;
         }
         Ok(())
     }
@@ -91,6 +96,9 @@ impl<T: Plain> Ptr<'_, T> {
 
     /// Writes `items`. The caller knows that there is room for them.
     pub fn write_all(self, items: &[T]) -> Result<()> {
-        items.iter().enumerate().try_for_each(|(i, item)| self.element(i).write(*item))
+        items
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, item)| self.element(i).write(*item))
     }
 }

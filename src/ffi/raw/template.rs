@@ -23,19 +23,36 @@ struct Budget {
 impl<'a> Ptr<'a, CK_ATTRIBUTE> {
     /// Copies a template of `count` attributes. NULL with none is an empty one.
     pub fn template(self, count: CK_ULONG) -> Result<Template> {
-        self.template_within(count, MAX_DEPTH, &mut Budget { attributes: MAX_ATTRIBUTES, bytes: MAX_BYTES })
+        self.template_within(
+            count,
+            MAX_DEPTH,
+            &mut Budget {
+                attributes: MAX_ATTRIBUTES,
+                bytes: MAX_BYTES,
+            },
+        )
     }
 
-    fn template_within(self, count: CK_ULONG, depth: usize, budget: &mut Budget) -> Result<Template> {
+    fn template_within(
+        self,
+        count: CK_ULONG,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<Template> {
         let count = self.array(count, budget.attributes)?;
         budget.attributes -= count;
-        (0..count).map(|i| read_attribute(&self.element(i).read()?, depth, budget)).collect::<Result<_>>().map(Template)
+        (0..count)
+            .map(|i| read_attribute(&self.element(i).read()?, depth, budget))
+            .collect::<Result<_>>()
+            .map(Template)
     }
 
     /// The rows of a `C_GetAttributeValue`.
     pub fn rows(self, count: CK_ULONG) -> Result<Rows<'a>> {
         let count = self.array(count, MAX_ATTRIBUTES)?;
-        let kinds = (0..count).map(|i| Ok(self.element(i).read()?.type_)).collect::<Result<_>>()?;
+        let kinds = (0..count)
+            .map(|i| Ok(self.element(i).read()?.type_))
+            .collect::<Result<_>>()?;
         Ok(Rows { at: self, kinds })
     }
 }
@@ -55,7 +72,10 @@ fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Resu
         budget.bytes -= bytes.len();
         Value::Bytes(bytes.into())
     };
-    Ok(Attribute { kind: row.type_, value })
+    Ok(Attribute {
+        kind: row.type_,
+        value,
+    })
 }
 
 /// True for attributes whose value is an array of `CK_ATTRIBUTE`. The flag alone does not say so: vendors' numbers have it by
@@ -63,7 +83,11 @@ fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Resu
 fn is_template(kind: CK_ATTRIBUTE_TYPE) -> bool {
     matches!(
         kind,
-        CKA_WRAP_TEMPLATE | CKA_UNWRAP_TEMPLATE | CKA_DERIVE_TEMPLATE | CKA_ENCAPSULATE_TEMPLATE | CKA_DECAPSULATE_TEMPLATE
+        CKA_WRAP_TEMPLATE
+            | CKA_UNWRAP_TEMPLATE
+            | CKA_DERIVE_TEMPLATE
+            | CKA_ENCAPSULATE_TEMPLATE
+            | CKA_DECAPSULATE_TEMPLATE
     )
 }
 
@@ -127,7 +151,11 @@ fn put_nested(row: &mut CK_ATTRIBUTE, template: &Template) -> Result<()> {
     })
 }
 
-fn put_sized(row: &mut CK_ATTRIBUTE, needed: usize, write: impl FnOnce(Ptr<'_, CK_BYTE>) -> Result<()>) -> Result<()> {
+fn put_sized(
+    row: &mut CK_ATTRIBUTE,
+    needed: usize,
+    write: impl FnOnce(Ptr<'_, CK_BYTE>) -> Result<()>,
+) -> Result<()> {
     let room = std::mem::replace(&mut row.ulValueLen, needed as CK_ULONG);
     if row.pValue.is_null() {
         Ok(())

@@ -167,7 +167,9 @@ pub fn value_name(tag: Tag, value: u32) -> Option<String> {
     if tag == Tag::ATTRIBUTE_REFERENCE {
         return Tag(value).name().map(str::to_owned);
     }
-    let name =
-        protocol::enum_name(tag, value).or_else(|| crypto::enum_name(tag, value)).or_else(|| objects::enum_name(tag, value));
-    name.map(str::to_owned).or_else(|| masks::mask_text(tag, value))
+    let name = protocol::enum_name(tag, value)
+        .or_else(|| crypto::enum_name(tag, value))
+        .or_else(|| objects::enum_name(tag, value));
+    name.map(str::to_owned)
+        .or_else(|| masks::mask_text(tag, value))
 }

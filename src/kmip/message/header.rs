@@ -108,7 +108,12 @@ impl Authentication {
             ..CredentialValue::default()
         };
         let credential_type = CredentialType::USERNAME_AND_PASSWORD;
-        Authentication { credentials: vec![Credential { credential_type, credential_value }] }
+        Authentication {
+            credentials: vec![Credential {
+                credential_type,
+                credential_value,
+            }],
+        }
     }
 }
 
@@ -130,7 +135,8 @@ impl Encode for Password {
 
 impl Decode for Password {
     fn decode(item: &Item<'_>) -> Result<Self> {
-        item.text().map(|text| Password(Secret::new(text.as_bytes().to_vec())))
+        item.text()
+            .map(|text| Password(Secret::new(text.as_bytes().to_vec())))
     }
 }
 

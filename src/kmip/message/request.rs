@@ -12,7 +12,11 @@ use crate::version::Version;
 const USUAL_LEN: usize = 1024;
 
 /// A message with one request, its header as short as can be: what every server understands.
-pub fn encode_request<O: Operation>(version: Version, authentication: Option<&Authentication>, request: &O) -> Result<Secret> {
+pub fn encode_request<O: Operation>(
+    version: Version,
+    authentication: Option<&Authentication>,
+    request: &O,
+) -> Result<Secret> {
     let mut writer = Writer::with_capacity(version, USUAL_LEN);
     writer.structure(Tag::REQUEST_MESSAGE, |w| {
         w.structure(Tag::REQUEST_HEADER, |w| {
@@ -51,7 +55,12 @@ impl RequestBatch {
 
     /// An empty batch, executed in the order of its items, all of them whatever fails.
     pub fn through(version: Version, authentication: Option<&Authentication>) -> RequestBatch {
-        RequestBatch::with(version, authentication, Some(BatchErrorContinuationOption::CONTINUE), Some(true))
+        RequestBatch::with(
+            version,
+            authentication,
+            Some(BatchErrorContinuationOption::CONTINUE),
+            Some(true),
+        )
     }
 
     fn with(
@@ -72,7 +81,12 @@ impl RequestBatch {
             w.integer(Tag::BATCH_COUNT, 0);
         });
         let count_at = writer.len() - 8;
-        RequestBatch { writer, message, count_at, count: 0 }
+        RequestBatch {
+            writer,
+            message,
+            count_at,
+            count: 0,
+        }
     }
 
     /// Adds a request and returns its place, by which [`super::ResponseMessage::get`] finds the answer.
@@ -99,7 +113,8 @@ impl RequestBatch {
 
     /// The message.
     pub fn finish(mut self) -> Result<Secret> {
-        let count = i32::try_from(self.count).map_err(|_| Error::input("too many requests in one message"))?;
+        let count = i32::try_from(self.count)
+            .map_err(|_| Error::input("too many requests in one message"))?;
         self.writer.patch(self.count_at, count.to_be_bytes());
         self.writer.close(self.message);
         self.writer.finish()
@@ -140,8 +155,12 @@ impl<'a> RequestMessage<'a> {
         while let Some(part) = parts.next()? {
             match part.tag {
                 Tag::REQUEST_HEADER => header = Some(RequestHeader::decode(&part)?),
-                Tag::BATCH_ITEM if items.len() < MAX_ITEMS => items.push(RequestItem::decode(&part)?),
-                Tag::BATCH_ITEM => return Err(part.error(format_args!("more than {MAX_ITEMS} items"))),
+                Tag::BATCH_ITEM if items.len() < MAX_ITEMS => {
+                    items.push(RequestItem::decode(&part)?)
+                }
+                Tag::BATCH_ITEM => {
+                    return Err(part.error(format_args!("more than {MAX_ITEMS} items")));
+                }
                 _ => {}
             }
         }
@@ -167,7 +186,8 @@ impl<'a> RequestMessage<'a> {
             writer.structure(Tag::BATCH_ITEM, |w| {
                 item.operation.encode(Tag::OPERATION, w);
                 item.ephemeral.encode(Tag::EPHEMERAL, w);
-                item.unique_batch_item_id.encode(Tag::UNIQUE_BATCH_ITEM_ID, w);
+                item.unique_batch_item_id
+                    .encode(Tag::UNIQUE_BATCH_ITEM_ID, w);
                 request.encode(Tag::REQUEST_PAYLOAD, w);
                 item.message_extensions.encode(Tag::MESSAGE_EXTENSION, w);
             });
@@ -179,14 +199,17 @@ impl<'a> RequestMessage<'a> {
 
 impl<'a> RequestItem<'a> {
     fn decode(item: &Item<'a>) -> Result<RequestItem<'a>> {
-        let (mut operation, mut ephemeral, mut unique_batch_item_id, mut payload) = (None, None, None, None);
+        let (mut operation, mut ephemeral, mut unique_batch_item_id, mut payload) =
+            (None, None, None, None);
         let mut message_extensions = Vec::new();
         let mut parts = item.items()?;
         while let Some(part) = parts.next()? {
             match part.tag {
                 Tag::OPERATION => operation = Some(OperationCode::decode(&part)?),
                 Tag::EPHEMERAL => ephemeral = Some(part.boolean()?),
-                Tag::UNIQUE_BATCH_ITEM_ID => unique_batch_item_id = Some(part.byte_string()?.to_vec()),
+                Tag::UNIQUE_BATCH_ITEM_ID => {
+                    unique_batch_item_id = Some(part.byte_string()?.to_vec())
+                }
                 Tag::REQUEST_PAYLOAD => payload = Some(part),
                 Tag::MESSAGE_EXTENSION => message_extensions.push(MessageExtension::decode(&part)?),
                 _ => {}
@@ -195,7 +218,13 @@ impl<'a> RequestItem<'a> {
         let (Some(operation), Some(payload)) = (operation, payload) else {
             return Err(item.error("without operation or payload"));
         };
-        Ok(RequestItem { operation, ephemeral, unique_batch_item_id, payload, message_extensions })
+        Ok(RequestItem {
+            operation,
+            ephemeral,
+            unique_batch_item_id,
+            payload,
+            message_extensions,
+        })
     }
 
     /// Reads the payload.

@@ -60,8 +60,12 @@ impl<'a> ResponseMessage<'a> {
         while let Some(part) = parts.next()? {
             match part.tag {
                 Tag::RESPONSE_HEADER => header = Some(ResponseHeader::decode(&part)?),
-                Tag::BATCH_ITEM if items.len() < MAX_ITEMS => items.push(ResponseItem::decode(&part)?),
-                Tag::BATCH_ITEM => return Err(part.error(format_args!("more than {MAX_ITEMS} items"))),
+                Tag::BATCH_ITEM if items.len() < MAX_ITEMS => {
+                    items.push(ResponseItem::decode(&part)?)
+                }
+                Tag::BATCH_ITEM => {
+                    return Err(part.error(format_args!("more than {MAX_ITEMS} items")));
+                }
                 _ => {}
             }
         }
@@ -75,7 +79,10 @@ impl<'a> ResponseMessage<'a> {
     /// `Kind::Protocol`.
     pub fn get<O: Operation>(&self, index: usize) -> Result<O::Response> {
         let item = self.item(index).ok_or_else(|| {
-            Error::protocol(format!("the KMIP server did not answer {}: an earlier request of the batch failed", O::CODE))
+            Error::protocol(format!(
+                "the KMIP server did not answer {}: an earlier request of the batch failed",
+                O::CODE
+            ))
         })?;
         item.check(O::CODE)?;
         match &item.payload {
@@ -95,8 +102,15 @@ impl<'a> ResponseMessage<'a> {
             return Some(only); // The whole message was refused.
         }
         let id = batch_item_id(index);
-        let by_id = self.items.iter().find(|item| item.unique_batch_item_id.as_ref() == Some(&id));
-        by_id.or_else(|| self.items.get(index).filter(|item| item.unique_batch_item_id.is_none()))
+        let by_id = self
+            .items
+            .iter()
+            .find(|item| item.unique_batch_item_id.as_ref() == Some(&id));
+        by_id.or_else(|| {
+            self.items
+                .get(index)
+                .filter(|item| item.unique_batch_item_id.is_none())
+        })
     }
 
     /// Writes the message again, every payload through the types of its operation.
@@ -107,14 +121,20 @@ impl<'a> ResponseMessage<'a> {
         self.header.encode(Tag::RESPONSE_HEADER, &mut writer);
         for item in &self.items {
             let code = item.operation.unwrap_or_default();
-            let payload = item.payload.as_ref().map(|payload| Response::decode(code, payload)).transpose()?;
+            let payload = item
+                .payload
+                .as_ref()
+                .map(|payload| Response::decode(code, payload))
+                .transpose()?;
             writer.structure(Tag::BATCH_ITEM, |w| {
                 item.operation.encode(Tag::OPERATION, w);
-                item.unique_batch_item_id.encode(Tag::UNIQUE_BATCH_ITEM_ID, w);
+                item.unique_batch_item_id
+                    .encode(Tag::UNIQUE_BATCH_ITEM_ID, w);
                 item.result_status.encode(Tag::RESULT_STATUS, w);
                 item.result_reason.encode(Tag::RESULT_REASON, w);
                 item.result_message.encode(Tag::RESULT_MESSAGE, w);
-                item.asynchronous_correlation_value.encode(Tag::ASYNCHRONOUS_CORRELATION_VALUE, w);
+                item.asynchronous_correlation_value
+                    .encode(Tag::ASYNCHRONOUS_CORRELATION_VALUE, w);
                 payload.encode(Tag::RESPONSE_PAYLOAD, w);
                 item.message_extensions.encode(Tag::MESSAGE_EXTENSION, w);
             });
@@ -141,16 +161,22 @@ impl<'a> ResponseItem<'a> {
         while let Some(part) = parts.next()? {
             match part.tag {
                 Tag::OPERATION => found.operation = Some(OperationCode::decode(&part)?),
-                Tag::UNIQUE_BATCH_ITEM_ID => found.unique_batch_item_id = Some(part.byte_string()?.to_vec()),
+                Tag::UNIQUE_BATCH_ITEM_ID => {
+                    found.unique_batch_item_id = Some(part.byte_string()?.to_vec())
+                }
                 Tag::RESULT_STATUS => status = Some(ResultStatus::decode(&part)?),
                 Tag::RESULT_REASON => found.result_reason = Some(ResultReason::decode(&part)?),
                 // Whatever its encoding: it is only ever shown.
-                Tag::RESULT_MESSAGE => found.result_message = Some(String::from_utf8_lossy(part.bytes()).into_owned()),
+                Tag::RESULT_MESSAGE => {
+                    found.result_message = Some(String::from_utf8_lossy(part.bytes()).into_owned())
+                }
                 Tag::ASYNCHRONOUS_CORRELATION_VALUE => {
                     found.asynchronous_correlation_value = Some(part.byte_string()?.to_vec());
                 }
                 Tag::RESPONSE_PAYLOAD => found.payload = Some(part),
-                Tag::MESSAGE_EXTENSION => found.message_extensions.push(MessageExtension::decode(&part)?),
+                Tag::MESSAGE_EXTENSION => found
+                    .message_extensions
+                    .push(MessageExtension::decode(&part)?),
                 _ => {}
             }
         }
@@ -161,13 +187,18 @@ impl<'a> ResponseItem<'a> {
     /// An error unless this is a success of `operation`.
     pub fn check(&self, operation: OperationCode) -> Result<()> {
         match self.operation {
-            Some(other) if other != operation => {
-                Err(Error::protocol(format!("the KMIP server answered {other} where {operation} was asked")))
-            }
+            Some(other) if other != operation => Err(Error::protocol(format!(
+                "the KMIP server answered {other} where {operation} was asked"
+            ))),
             _ if self.result_status == ResultStatus::SUCCESS => Ok(()),
             _ => {
                 let message = self.result_message.as_deref();
-                Err(reasons::refusal(operation, self.result_status, self.result_reason, message))
+                Err(reasons::refusal(
+                    operation,
+                    self.result_status,
+                    self.result_reason,
+                    message,
+                ))
             }
         }
     }
@@ -201,7 +232,13 @@ impl ResponseBatch {
             w.integer(Tag::BATCH_COUNT, 0);
         });
         let count_at = writer.len() - 8;
-        ResponseBatch { writer, message, count_at, count: 0, announced: None }
+        ResponseBatch {
+            writer,
+            message,
+            count_at,
+            count: 0,
+            announced: None,
+        }
     }
 
     /// Says another Batch Count than there are items, as some servers do.
@@ -211,16 +248,26 @@ impl ResponseBatch {
 
     /// Adds the answer to a request that was done.
     pub fn success(&mut self, operation: OperationCode, id: Option<&[u8]>, payload: &impl Encode) {
-        self.item(Some(operation), id, ResultStatus::SUCCESS, |w| payload.encode(Tag::RESPONSE_PAYLOAD, w));
+        self.item(Some(operation), id, ResultStatus::SUCCESS, |w| {
+            payload.encode(Tag::RESPONSE_PAYLOAD, w)
+        });
     }
 
     /// Adds the answer to a request that was done, and undone because a later one of its batch was not.
     pub fn undone(&mut self, operation: OperationCode, id: Option<&[u8]>, payload: &impl Encode) {
-        self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |w| payload.encode(Tag::RESPONSE_PAYLOAD, w));
+        self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |w| {
+            payload.encode(Tag::RESPONSE_PAYLOAD, w)
+        });
     }
 
     /// Adds the answer to a request that was not done. Without an operation it stands for the whole message.
-    pub fn failure(&mut self, operation: Option<OperationCode>, id: Option<&[u8]>, reason: ResultReason, message: &str) {
+    pub fn failure(
+        &mut self,
+        operation: Option<OperationCode>,
+        id: Option<&[u8]>,
+        reason: ResultReason,
+        message: &str,
+    ) {
         self.item(operation, id, ResultStatus::OPERATION_FAILED, |w| {
             reason.encode(Tag::RESULT_REASON, w);
             w.text(Tag::RESULT_MESSAGE, message);
@@ -247,7 +294,10 @@ impl ResponseBatch {
 
     /// The message.
     pub fn finish(mut self) -> Result<Secret> {
-        self.writer.patch(self.count_at, self.announced.unwrap_or(self.count).to_be_bytes());
+        self.writer.patch(
+            self.count_at,
+            self.announced.unwrap_or(self.count).to_be_bytes(),
+        );
         self.writer.close(self.message);
         self.writer.finish()
     }

@@ -14,14 +14,27 @@ use crate::version::Version;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 fn assert_bytes(message: &Secret, golden: &str) {
     let golden = hex(golden);
-    assert_eq!(dump_with(message.expose(), value_name), dump_with(&golden, value_name));
+    assert_eq!(
+        dump_with(message.expose(), value_name),
+        dump_with(&golden, value_name)
+    );
     assert_eq!(message.expose(), golden);
-    assert_eq!(RequestMessage::decode(&golden).unwrap().encode().unwrap().expose(), golden);
+    assert_eq!(
+        RequestMessage::decode(&golden)
+            .unwrap()
+            .encode()
+            .unwrap()
+            .expose(),
+        golden
+    );
 }
 
 /// What a message with this one request looks like.
@@ -48,7 +61,9 @@ fn response_message(version: Version, response: &Response) -> Vec<u8> {
 
 #[test]
 fn golden_discover_versions() {
-    let request = DiscoverVersionsRequest { protocol_versions: Version::ALL.to_vec() };
+    let request = DiscoverVersionsRequest {
+        protocol_versions: Version::ALL.to_vec(),
+    };
     assert_bytes(
         &encode_request(Version::V1_1, None, &request).unwrap(),
         "42007801000001784200770100000038420069010000002042006a0200000004000000010000000042006b0200000004000000010000000042000d0200000004
@@ -63,7 +78,11 @@ fn golden_discover_versions() {
 #[test]
 fn golden_query() {
     use QueryFunction as Q;
-    let query_functions = vec![Q::QUERY_OPERATIONS, Q::QUERY_OBJECTS, Q::QUERY_SERVER_INFORMATION];
+    let query_functions = vec![
+        Q::QUERY_OPERATIONS,
+        Q::QUERY_OBJECTS,
+        Q::QUERY_SERVER_INFORMATION,
+    ];
     assert_bytes(
         &encode_request(Version::V1_2, None, &QueryRequest { query_functions }).unwrap(),
         "42007801000000904200770100000038420069010000002042006a0200000004000000010000000042006b0200000004000000020000000042000d0200000004
@@ -74,13 +93,21 @@ fn golden_query() {
 
 fn create_and_activate(version: Version) -> Secret {
     let attributes = Attributes::new()
-        .with(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES))
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::AES,
+        ))
         .with(AttributeValue::CryptographicLength(256))
-        .with(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT | CryptographicUsageMask::DECRYPT))
+        .with(AttributeValue::CryptographicUsageMask(
+            CryptographicUsageMask::ENCRYPT | CryptographicUsageMask::DECRYPT,
+        ))
         .with(AttributeValue::Name("k1".into()));
     let object_type = ObjectType::SYMMETRIC_KEY;
     let mut batch = RequestBatch::ordered(version, None);
-    batch.push(&CreateRequest { object_type, template_attribute: attributes.into(), ..Default::default() });
+    batch.push(&CreateRequest {
+        object_type,
+        template_attribute: attributes.into(),
+        ..Default::default()
+    });
     batch.push(&ActivateRequest::default());
     batch.finish().unwrap()
 }
@@ -132,7 +159,10 @@ fn golden_sign_a_digest() {
     );
     // A digest that cannot be said must not silently become a signature over nothing.
     let error = encode_request(Version::V1_3, None, &request).unwrap_err();
-    assert_eq!(error.to_string(), "Digested Data cannot be said in KMIP 1.3");
+    assert_eq!(
+        error.to_string(),
+        "Digested Data cannot be said in KMIP 1.3"
+    );
     assert_eq!(error.rv(), ck::CKR_FUNCTION_NOT_SUPPORTED);
 }
 
@@ -141,18 +171,37 @@ fn every_operation_comes_back_as_it_went_in_every_version() {
     for version in Version::ALL {
         for request in samples::requests(version) {
             let bytes = request_message(version, &request);
-            let message = RequestMessage::decode(&bytes).unwrap_or_else(|e| panic!("{version} {}: {e}", request.code()));
+            let message = RequestMessage::decode(&bytes)
+                .unwrap_or_else(|e| panic!("{version} {}: {e}", request.code()));
             assert_eq!(message.header.protocol_version, version);
             let decoded = Request::decode(message.items[0].operation, &message.items[0].payload);
-            assert_eq!(decoded.unwrap_or_else(|e| panic!("{version} {}: {e}", request.code())), request, "{version}");
-            assert_eq!(message.encode().unwrap().expose(), bytes, "{version} {}", request.code());
+            assert_eq!(
+                decoded.unwrap_or_else(|e| panic!("{version} {}: {e}", request.code())),
+                request,
+                "{version}"
+            );
+            assert_eq!(
+                message.encode().unwrap().expose(),
+                bytes,
+                "{version} {}",
+                request.code()
+            );
         }
         for response in samples::responses(version) {
             let bytes = response_message(version, &response);
             let message = ResponseMessage::decode(&bytes).unwrap();
             let payload = message.items[0].payload.as_ref().unwrap();
-            assert_eq!(Response::decode(response.code(), payload).unwrap(), response, "{version}");
-            assert_eq!(message.encode().unwrap().expose(), bytes, "{version} {}", response.code());
+            assert_eq!(
+                Response::decode(response.code(), payload).unwrap(),
+                response,
+                "{version}"
+            );
+            assert_eq!(
+                message.encode().unwrap().expose(),
+                bytes,
+                "{version} {}",
+                response.code()
+            );
         }
     }
 }
@@ -172,30 +221,54 @@ fn every_managed_object_comes_back() {
             ManagedObject::PgpKey(Sample::sample(version)),
             ManagedObject::CertificateRequest(Sample::sample(version)),
             ManagedObject::SymmetricKey(SymmetricKey {
-                key_block: KeyBlock { key_value: Some(KeyValue::Wrapped(vec![1; 40])), ..Default::default() },
+                key_block: KeyBlock {
+                    key_value: Some(KeyValue::Wrapped(vec![1; 40])),
+                    ..Default::default()
+                },
             }),
             ManagedObject::SymmetricKey(SymmetricKey {
-                key_block: KeyBlock::of_bytes(KeyFormatType::RAW, CryptographicAlgorithm::AES, 256, Secret::new(vec![7; 32])),
+                key_block: KeyBlock::of_bytes(
+                    KeyFormatType::RAW,
+                    CryptographicAlgorithm::AES,
+                    256,
+                    Secret::new(vec![7; 32]),
+                ),
             }),
         ];
         for object in objects {
-            let response =
-                Response::from(GetResponse { object_type: object.object_type(), unique_identifier: "42".into(), object });
+            let response = Response::from(GetResponse {
+                object_type: object.object_type(),
+                unique_identifier: "42".into(),
+                object,
+            });
             let bytes = response_message(version, &response);
             let message = ResponseMessage::decode(&bytes).unwrap();
-            assert_eq!(Response::decode(OperationCode::GET, message.items[0].payload.as_ref().unwrap()).unwrap(), response);
+            assert_eq!(
+                Response::decode(
+                    OperationCode::GET,
+                    message.items[0].payload.as_ref().unwrap()
+                )
+                .unwrap(),
+                response
+            );
         }
     }
 }
 
 #[test]
 fn headers_and_credentials_come_back() {
-    fn check<T: Encode + Decode + Sample + PartialEq + std::fmt::Debug>(version: Version, tag: Tag) {
+    fn check<T: Encode + Decode + Sample + PartialEq + std::fmt::Debug>(
+        version: Version,
+        tag: Tag,
+    ) {
         let header = T::sample(version);
         let mut writer = Writer::new(version);
         header.encode(tag, &mut writer);
         let bytes = writer.finish().unwrap();
-        assert_eq!(T::decode(&Item::parse(bytes.expose()).unwrap()).unwrap(), header);
+        assert_eq!(
+            T::decode(&Item::parse(bytes.expose()).unwrap()).unwrap(),
+            header
+        );
         let shown = format!("{header:?} {}", dump(bytes.expose()));
         assert!(!shown.contains("hidden"), "{shown}");
     }
@@ -211,12 +284,20 @@ fn a_message_cut_anywhere_is_an_error() {
         let request = samples::requests(version).remove(0);
         let bytes = request_message(version, &request);
         for length in 0..bytes.len() {
-            assert!(RequestMessage::decode(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+            assert!(
+                RequestMessage::decode(&bytes[..length]).is_err(),
+                "{length} of {} bytes",
+                bytes.len()
+            );
         }
         let response = samples::responses(version).remove(0);
         let bytes = response_message(version, &response);
         for length in 0..bytes.len() {
-            assert!(decode_response::<CreateRequest>(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+            assert!(
+                decode_response::<CreateRequest>(&bytes[..length]).is_err(),
+                "{length} of {} bytes",
+                bytes.len()
+            );
         }
     }
 }
@@ -232,7 +313,9 @@ fn answer(header_version: Version, items: &[&dyn Fn(&mut Writer)]) -> Vec<u8> {
             w.text(Tag(0x54_0001), "something of a vendor's");
             w.integer(Tag::BATCH_COUNT, 9);
         });
-        items.iter().for_each(|item| w.structure(Tag::BATCH_ITEM, item));
+        items
+            .iter()
+            .for_each(|item| w.structure(Tag::BATCH_ITEM, item));
     });
     writer.finish().unwrap().expose().to_vec()
 }
@@ -247,14 +330,26 @@ fn done(w: &mut Writer, uid: &str) {
 
 #[test]
 fn answers_without_operation_and_id_are_matched_by_place() {
-    let bytes = answer(Version::V1_2, &[&|w| done(w, "first"), &|w| done(w, "second")]);
+    let bytes = answer(
+        Version::V1_2,
+        &[&|w| done(w, "first"), &|w| done(w, "second")],
+    );
     let message = ResponseMessage::decode(&bytes).unwrap();
     assert_eq!(message.header.time_stamp.unwrap().0, 1_700_000_000);
-    assert_eq!(message.get::<ActivateRequest>(0).unwrap().unique_identifier, "first");
-    assert_eq!(message.get::<DestroyRequest>(1).unwrap().unique_identifier, "second");
+    assert_eq!(
+        message.get::<ActivateRequest>(0).unwrap().unique_identifier,
+        "first"
+    );
+    assert_eq!(
+        message.get::<DestroyRequest>(1).unwrap().unique_identifier,
+        "second"
+    );
     let error = message.get::<DestroyRequest>(2).unwrap_err();
     assert_eq!(error.kind(), Kind::Protocol);
-    assert!(error.to_string().contains("did not answer Destroy"), "{error}");
+    assert!(
+        error.to_string().contains("did not answer Destroy"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -268,8 +363,14 @@ fn answers_in_another_order_are_matched_by_id() {
     let (second, first) = (item(2, "second"), item(1, "first"));
     let bytes = answer(Version::V1_4, &[&second, &first]);
     let message = ResponseMessage::decode(&bytes).unwrap();
-    assert_eq!(message.get::<ActivateRequest>(0).unwrap().unique_identifier, "first");
-    assert_eq!(message.get::<ActivateRequest>(1).unwrap().unique_identifier, "second");
+    assert_eq!(
+        message.get::<ActivateRequest>(0).unwrap().unique_identifier,
+        "first"
+    );
+    assert_eq!(
+        message.get::<ActivateRequest>(1).unwrap().unique_identifier,
+        "second"
+    );
     assert!(message.get::<ActivateRequest>(2).is_err());
 }
 
@@ -278,14 +379,21 @@ fn one_refusal_without_operation_stands_for_the_whole_message() {
     let refused = |w: &mut Writer| {
         ResultStatus::OPERATION_FAILED.encode(Tag::RESULT_STATUS, w);
         ResultReason::INVALID_MESSAGE.encode(Tag::RESULT_REASON, w);
-        w.value(Tag::RESULT_MESSAGE, ItemType::TEXT_STRING, b"caf\xe9 closed");
+        w.value(
+            Tag::RESULT_MESSAGE,
+            ItemType::TEXT_STRING,
+            b"caf\xe9 closed",
+        );
     };
     let bytes = answer(Version::V1_0, &[&refused]);
     let message = ResponseMessage::decode(&bytes).unwrap();
     for index in [0, 1, 7] {
         let error = message.get::<EncryptRequest>(index).unwrap_err();
         assert_eq!(error.kind(), Kind::Server(ResultReason::INVALID_MESSAGE.0));
-        assert_eq!(error.to_string(), "the KMIP server refused Encrypt: Invalid Message (\"caf\u{fffd} closed\")");
+        assert_eq!(
+            error.to_string(),
+            "the KMIP server refused Encrypt: Invalid Message (\"caf\u{fffd} closed\")"
+        );
     }
 }
 
@@ -296,7 +404,10 @@ fn an_answer_to_something_else_is_not_taken() {
         done(w, "42");
     };
     let error = decode_response::<ActivateRequest>(&answer(Version::V1_4, &[&other])).unwrap_err();
-    assert_eq!(error.to_string(), "the KMIP server answered Destroy where Activate was asked");
+    assert_eq!(
+        error.to_string(),
+        "the KMIP server answered Destroy where Activate was asked"
+    );
     let error = decode_response::<ActivateRequest>(&answer(Version::V1_4, &[])).unwrap_err();
     assert_eq!(error.kind(), Kind::Protocol);
 }
@@ -305,9 +416,19 @@ fn an_answer_to_something_else_is_not_taken() {
 fn a_success_without_payload_is_one_when_nothing_is_needed() {
     let bare = |w: &mut Writer| ResultStatus::SUCCESS.encode(Tag::RESULT_STATUS, w);
     let bytes = answer(Version::V2_1, &[&bare]);
-    assert!(decode_response::<LocateRequest>(&bytes).unwrap().unique_identifiers.is_empty());
+    assert!(
+        decode_response::<LocateRequest>(&bytes)
+            .unwrap()
+            .unique_identifiers
+            .is_empty()
+    );
     let error = decode_response::<ActivateRequest>(&bytes).unwrap_err();
-    assert!(error.to_string().contains("answer to Activate: Response Payload at byte 0: without Unique Identifier"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("answer to Activate: Response Payload at byte 0: without Unique Identifier"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -324,13 +445,21 @@ fn an_unknown_operation_and_unknown_values_survive() {
         });
         w.structure(Tag::BATCH_ITEM, |w| {
             OperationCode::GET.encode(Tag::OPERATION, w);
-            w.structure(Tag::REQUEST_PAYLOAD, |w| w.enumeration(Tag::KEY_FORMAT_TYPE, 0x8000_0002));
+            w.structure(Tag::REQUEST_PAYLOAD, |w| {
+                w.enumeration(Tag::KEY_FORMAT_TYPE, 0x8000_0002)
+            });
         });
     });
     let bytes = writer.finish().unwrap();
     let message = RequestMessage::decode(bytes.expose()).unwrap();
     assert_eq!(message.items[0].operation.to_string(), "0x80000001");
-    assert_eq!(message.items[1].request::<GetRequest>().unwrap().key_format_type, Some(KeyFormatType(0x8000_0002)));
+    assert_eq!(
+        message.items[1]
+            .request::<GetRequest>()
+            .unwrap()
+            .key_format_type,
+        Some(KeyFormatType(0x8000_0002))
+    );
     assert_eq!(message.encode().unwrap(), bytes);
 }
 
@@ -338,24 +467,54 @@ fn an_unknown_operation_and_unknown_values_survive() {
 fn more_items_than_anybody_sends_are_refused() {
     let mut writer = Writer::new(Version::V1_4);
     writer.structure(Tag::RESPONSE_MESSAGE, |w| {
-        w.structure(Tag::RESPONSE_HEADER, |w| Version::V1_4.encode(Tag::PROTOCOL_VERSION, w));
-        (0..=MAX_ITEMS).for_each(|_| w.structure(Tag::BATCH_ITEM, |w| ResultStatus::SUCCESS.encode(Tag::RESULT_STATUS, w)));
+        w.structure(Tag::RESPONSE_HEADER, |w| {
+            Version::V1_4.encode(Tag::PROTOCOL_VERSION, w)
+        });
+        (0..=MAX_ITEMS).for_each(|_| {
+            w.structure(Tag::BATCH_ITEM, |w| {
+                ResultStatus::SUCCESS.encode(Tag::RESULT_STATUS, w)
+            })
+        });
     });
     let bytes = writer.finish().unwrap();
-    assert!(ResponseMessage::decode(bytes.expose()).unwrap_err().to_string().contains("more than 4096 items"));
+    assert!(
+        ResponseMessage::decode(bytes.expose())
+            .unwrap_err()
+            .to_string()
+            .contains("more than 4096 items")
+    );
 }
 
 #[test]
 fn a_batch_of_many_counts_and_names_its_items() {
-    let mut batch = RequestBatch::new(Version::V1_4, Some(&Authentication::username_password("u", None)));
+    let mut batch = RequestBatch::new(
+        Version::V1_4,
+        Some(&Authentication::username_password("u", None)),
+    );
     for n in 0..300 {
-        assert_eq!(batch.push(&GetRequest { unique_identifier: Some(n.to_string().into()), ..Default::default() }), n);
+        assert_eq!(
+            batch.push(&GetRequest {
+                unique_identifier: Some(n.to_string().into()),
+                ..Default::default()
+            }),
+            n
+        );
     }
     let bytes = batch.finish().unwrap();
     let message = RequestMessage::decode(bytes.expose()).unwrap();
     assert_eq!(message.header.batch_count, 300);
-    assert_eq!(message.header.authentication.as_ref().unwrap().credentials[0].credential_value.username.as_deref(), Some("u"));
-    let ids: std::collections::HashSet<_> = message.items.iter().map(|item| item.unique_batch_item_id.clone()).collect();
+    assert_eq!(
+        message.header.authentication.as_ref().unwrap().credentials[0]
+            .credential_value
+            .username
+            .as_deref(),
+        Some("u")
+    );
+    let ids: std::collections::HashSet<_> = message
+        .items
+        .iter()
+        .map(|item| item.unique_batch_item_id.clone())
+        .collect();
     assert_eq!(ids.len(), 300);
 }
 
@@ -364,12 +523,24 @@ fn nothing_secret_is_shown() {
     for version in Version::ALL {
         let shown = |bytes: &[u8]| dump_with(bytes, value_name);
         for request in samples::requests(version) {
-            let text = format!("{request:?}\n{}", shown(&request_message(version, &request)));
-            assert!(!text.contains("hidden") && !text.contains("68696464656e"), "{text}");
+            let text = format!(
+                "{request:?}\n{}",
+                shown(&request_message(version, &request))
+            );
+            assert!(
+                !text.contains("hidden") && !text.contains("68696464656e"),
+                "{text}"
+            );
         }
         for response in samples::responses(version) {
-            let text = format!("{response:?}\n{}", shown(&response_message(version, &response)));
-            assert!(!text.contains("hidden") && !text.contains("68696464656e"), "{text}");
+            let text = format!(
+                "{response:?}\n{}",
+                shown(&response_message(version, &response))
+            );
+            assert!(
+                !text.contains("hidden") && !text.contains("68696464656e"),
+                "{text}"
+            );
         }
     }
 }
@@ -380,12 +551,24 @@ fn read_in_every_way(bytes: &[u8]) {
     if let Ok(message) = RequestMessage::decode(bytes)
         && let Ok(once) = message.encode()
     {
-        assert_eq!(RequestMessage::decode(once.expose()).unwrap().encode().unwrap(), once);
+        assert_eq!(
+            RequestMessage::decode(once.expose())
+                .unwrap()
+                .encode()
+                .unwrap(),
+            once
+        );
     }
     if let Ok(message) = ResponseMessage::decode(bytes) {
         drop(message.get::<GetRequest>(0));
         if let Ok(once) = message.encode() {
-            assert_eq!(ResponseMessage::decode(once.expose()).unwrap().encode().unwrap(), once);
+            assert_eq!(
+                ResponseMessage::decode(once.expose())
+                    .unwrap()
+                    .encode()
+                    .unwrap(),
+                once
+            );
         }
     }
 }

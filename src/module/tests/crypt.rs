@@ -11,7 +11,11 @@ fn a_key_in_the_store_encrypts_there_with_one_request_and_to_the_same_bytes() {
     let rows = |extra: &[Row<'static>]| {
         let class = CKO_SECRET_KEY.to_ne_bytes();
         let kind = CKK_AES.to_ne_bytes();
-        let mut rows: Vec<Row<'_>> = vec![(CKA_CLASS, &class), (CKA_KEY_TYPE, &kind), (CKA_VALUE, &value)];
+        let mut rows: Vec<Row<'_>> = vec![
+            (CKA_CLASS, &class),
+            (CKA_KEY_TYPE, &kind),
+            (CKA_VALUE, &value),
+        ];
         rows.extend_from_slice(extra);
         template(&rows)
     };
@@ -20,22 +24,47 @@ fn a_key_in_the_store_encrypts_there_with_one_request_and_to_the_same_bytes() {
     let text: Vec<u8> = (0..160u32).map(|i| i as u8).collect();
     bench.store.requests();
     for (kind, params) in ciphers() {
-        let mechanism = || Some(Mechanism { kind, params: params() });
+        let mechanism = || {
+            Some(Mechanism {
+                kind,
+                params: params(),
+            })
+        };
         m.encrypt_init(h, mechanism(), local).unwrap();
         let expected = bytes(m.encrypt(h, &text, Some(1000)).unwrap());
         assert_eq!(bench.store.requests(), 0);
 
         m.encrypt_init(h, mechanism(), remote).unwrap();
-        assert!(matches!(m.encrypt(h, &text, None).unwrap(), Output::Length(n) if n == expected.len()), "{kind:#x}");
-        assert!(matches!(m.encrypt(h, &text, Some(10)).unwrap(), Output::TooSmall(n) if n == expected.len()));
+        assert!(
+            matches!(m.encrypt(h, &text, None).unwrap(), Output::Length(n) if n == expected.len()),
+            "{kind:#x}"
+        );
+        assert!(
+            matches!(m.encrypt(h, &text, Some(10)).unwrap(), Output::TooSmall(n) if n == expected.len())
+        );
         let in_store = !matches!(kind, CKM_AES_OFB | CKM_AES_CFB8 | CKM_AES_CFB128);
-        assert_eq!(bench.store.requests(), usize::from(!in_store), "a size query is free");
-        assert_eq!(bytes(m.encrypt(h, &text, Some(expected.len())).unwrap()), expected, "{kind:#x}");
+        assert_eq!(
+            bench.store.requests(),
+            usize::from(!in_store),
+            "a size query is free"
+        );
+        assert_eq!(
+            bytes(m.encrypt(h, &text, Some(expected.len())).unwrap()),
+            expected,
+            "{kind:#x}"
+        );
         assert_eq!(bench.store.requests(), usize::from(in_store));
-        refused(m.encrypt(h, &text, Some(1000)), CKR_OPERATION_NOT_INITIALIZED);
+        refused(
+            m.encrypt(h, &text, Some(1000)),
+            CKR_OPERATION_NOT_INITIALIZED,
+        );
 
         m.decrypt_init(h, mechanism(), remote).unwrap();
-        assert_eq!(bytes(m.decrypt(h, &expected, Some(1000)).unwrap()), text, "{kind:#x}");
+        assert_eq!(
+            bytes(m.decrypt(h, &expected, Some(1000)).unwrap()),
+            text,
+            "{kind:#x}"
+        );
         assert_eq!(bench.store.requests(), 1);
         // In parts, byte by byte.
         for key in [remote, local] {
@@ -44,7 +73,10 @@ fn a_key_in_the_store_encrypts_there_with_one_request_and_to_the_same_bytes() {
             for byte in &text {
                 out.extend(bytes(m.encrypt_update(h, &[*byte], Some(32)).unwrap()));
             }
-            refused(m.encrypt(h, &text, Some(1000)), CKR_OPERATION_NOT_INITIALIZED);
+            refused(
+                m.encrypt(h, &text, Some(1000)),
+                CKR_OPERATION_NOT_INITIALIZED,
+            );
             out.clear();
             m.encrypt_init(h, mechanism(), key).unwrap();
             for part in text.chunks(7) {
@@ -73,8 +105,17 @@ fn large_data_travels_in_few_requests() {
     let text: Vec<u8> = (0..700_001u32).map(|i| (i / 3) as u8).collect();
     for (kind, params) in ciphers() {
         let whole_blocks = matches!(kind, CKM_AES_ECB | CKM_AES_CBC);
-        let text = if whole_blocks { &text[..700_000] } else { &text[..] };
-        let mechanism = || Some(Mechanism { kind, params: params() });
+        let text = if whole_blocks {
+            &text[..700_000]
+        } else {
+            &text[..]
+        };
+        let mechanism = || {
+            Some(Mechanism {
+                kind,
+                params: params(),
+            })
+        };
         m.encrypt_init(h, mechanism(), key).unwrap();
         let whole = bytes(m.encrypt(h, text, Some(800_000)).unwrap());
         bench.store.requests();
@@ -91,9 +132,15 @@ fn large_data_travels_in_few_requests() {
         assert!(parts == whole, "{kind:#x}: parts differ from the whole");
         let requests = bench.store.requests();
         let most = if kind == CKM_AES_ECB { 140 } else { 11 };
-        assert!(requests <= most, "{kind:#x}: {requests} requests for 140 parts of 11 x 64 KiB");
+        assert!(
+            requests <= most,
+            "{kind:#x}: {requests} requests for 140 parts of 11 x 64 KiB"
+        );
         m.decrypt_init(h, mechanism(), key).unwrap();
-        assert!(bytes(m.decrypt(h, &whole, Some(800_000)).unwrap()) == text, "{kind:#x}");
+        assert!(
+            bytes(m.decrypt(h, &whole, Some(800_000)).unwrap()) == text,
+            "{kind:#x}"
+        );
     }
 }
 
@@ -108,9 +155,17 @@ fn nobody_is_told_that_a_part_gives_nothing() {
         Output::Length(len) if len > 0 => Some(len),
         other => panic!("{other:?}"),
     };
-    for (token, (kind, params)) in [YES, NO].into_iter().flat_map(|token| ciphers().into_iter().map(move |c| (token, c))) {
+    for (token, (kind, params)) in [YES, NO]
+        .into_iter()
+        .flat_map(|token| ciphers().into_iter().map(move |c| (token, c)))
+    {
         let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, token)]);
-        let mechanism = || Some(Mechanism { kind, params: params() });
+        let mechanism = || {
+            Some(Mechanism {
+                kind,
+                params: params(),
+            })
+        };
         m.encrypt_init(h, mechanism(), key).unwrap();
         let mut secret = Vec::new();
         for part in text.chunks(7) {
@@ -159,25 +214,51 @@ fn results_that_do_not_fit_are_kept() {
     let m = &bench.module;
     let h = bench.user();
     let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES)]);
-    let mechanism = || Some(Mechanism { kind: CKM_AES_CBC_PAD, params: Params::Raw(vec![0; 16]) });
+    let mechanism = || {
+        Some(Mechanism {
+            kind: CKM_AES_CBC_PAD,
+            params: Params::Raw(vec![0; 16]),
+        })
+    };
     m.encrypt_init(h, mechanism(), key).unwrap();
     let sealed = bytes(m.encrypt(h, b"twenty bytes of text", Some(32)).unwrap());
     bench.store.requests();
     m.decrypt_init(h, mechanism(), key).unwrap();
-    assert!(matches!(m.decrypt(h, &sealed, Some(3)).unwrap(), Output::TooSmall(20)));
-    assert_eq!(bytes(m.decrypt(h, &sealed, Some(20)).unwrap()), b"twenty bytes of text");
+    assert!(matches!(
+        m.decrypt(h, &sealed, Some(3)).unwrap(),
+        Output::TooSmall(20)
+    ));
+    assert_eq!(
+        bytes(m.decrypt(h, &sealed, Some(20)).unwrap()),
+        b"twenty bytes of text"
+    );
     assert_eq!(bench.store.requests(), 1, "asked once");
     m.decrypt_init(h, mechanism(), key).unwrap();
-    assert_eq!(bytes(m.decrypt_update(h, &sealed, Some(1000)).unwrap()), b"");
-    assert!(matches!(m.decrypt_final(h, Some(0)).unwrap(), Output::TooSmall(20)));
-    assert_eq!(bytes(m.decrypt_final(h, Some(20)).unwrap()), b"twenty bytes of text");
+    assert_eq!(
+        bytes(m.decrypt_update(h, &sealed, Some(1000)).unwrap()),
+        b""
+    );
+    assert!(matches!(
+        m.decrypt_final(h, Some(0)).unwrap(),
+        Output::TooSmall(20)
+    ));
+    assert_eq!(
+        bytes(m.decrypt_final(h, Some(20)).unwrap()),
+        b"twenty bytes of text"
+    );
     assert_eq!(bench.store.requests(), 1);
     // Other data in between: the kept result is not theirs.
     m.decrypt_init(h, mechanism(), key).unwrap();
-    assert!(matches!(m.decrypt(h, &sealed, Some(3)).unwrap(), Output::TooSmall(20)));
+    assert!(matches!(
+        m.decrypt(h, &sealed, Some(3)).unwrap(),
+        Output::TooSmall(20)
+    ));
     m.encrypt_init(h, mechanism(), key).unwrap();
     let other = bytes(m.encrypt(h, b"other text", Some(16)).unwrap());
-    assert_eq!(bytes(m.decrypt(h, &other, Some(32)).unwrap()), b"other text");
+    assert_eq!(
+        bytes(m.decrypt(h, &other, Some(32)).unwrap()),
+        b"other text"
+    );
 }
 
 #[test]
@@ -185,29 +266,90 @@ fn operations_refuse_what_they_must_and_leave_nothing_active() {
     let bench = Bench::new();
     let m = &bench.module;
     let h = bench.user();
-    let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_DECRYPT, NO), (CKA_SIGN, NO)]);
+    let key = bench.generate(
+        h,
+        CKM_AES_KEY_GEN,
+        &[AES_256, (CKA_DECRYPT, NO), (CKA_SIGN, NO)],
+    );
     let secret = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &[AES_256]);
-    let bound = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_ALLOWED_MECHANISMS, &CKM_AES_GCM.to_ne_bytes())]);
+    let bound = bench.generate(
+        h,
+        CKM_AES_KEY_GEN,
+        &[
+            AES_256,
+            (CKA_ALLOWED_MECHANISMS, &CKM_AES_GCM.to_ne_bytes()),
+        ],
+    );
     let ecb = || Some(Mechanism::bare(CKM_AES_ECB));
     let with = |kind, params| Some(Mechanism { kind, params });
     refused(m.encrypt(h, b"", None), CKR_OPERATION_NOT_INITIALIZED);
-    refused(m.encrypt_init(h, with(CKM_AES_CBC, Params::Raw(vec![0; 15])), key), CKR_MECHANISM_PARAM_INVALID);
-    refused(m.encrypt_init(h, with(CKM_AES_ECB, Params::Raw(vec![0; 16])), key), CKR_MECHANISM_PARAM_INVALID);
-    refused(m.encrypt_init(h, with(CKM_AES_CTR, Params::Ctr { bits: 0, counter: [0; 16] }), key), CKR_MECHANISM_PARAM_INVALID);
-    let gcm = |iv, tag_bits| with(CKM_AES_GCM, Params::Gcm { iv, iv_bits: 96, aad: vec![], tag_bits });
-    refused(m.encrypt_init(h, gcm(vec![], 128), key), CKR_MECHANISM_PARAM_INVALID);
-    refused(m.encrypt_init(h, gcm(vec![0; 12], 129), key), CKR_MECHANISM_PARAM_INVALID);
-    refused(m.encrypt_init(h, Some(Mechanism::bare(0x7777_7777)), key), CKR_MECHANISM_INVALID);
-    refused(m.encrypt_init(h, Some(Mechanism::bare(CKM_SHA256)), key), CKR_MECHANISM_INVALID);
+    refused(
+        m.encrypt_init(h, with(CKM_AES_CBC, Params::Raw(vec![0; 15])), key),
+        CKR_MECHANISM_PARAM_INVALID,
+    );
+    refused(
+        m.encrypt_init(h, with(CKM_AES_ECB, Params::Raw(vec![0; 16])), key),
+        CKR_MECHANISM_PARAM_INVALID,
+    );
+    refused(
+        m.encrypt_init(
+            h,
+            with(
+                CKM_AES_CTR,
+                Params::Ctr {
+                    bits: 0,
+                    counter: [0; 16],
+                },
+            ),
+            key,
+        ),
+        CKR_MECHANISM_PARAM_INVALID,
+    );
+    let gcm = |iv, tag_bits| {
+        with(
+            CKM_AES_GCM,
+            Params::Gcm {
+                iv,
+                iv_bits: 96,
+                aad: vec![],
+                tag_bits,
+            },
+        )
+    };
+    refused(
+        m.encrypt_init(h, gcm(vec![], 128), key),
+        CKR_MECHANISM_PARAM_INVALID,
+    );
+    refused(
+        m.encrypt_init(h, gcm(vec![0; 12], 129), key),
+        CKR_MECHANISM_PARAM_INVALID,
+    );
+    refused(
+        m.encrypt_init(h, Some(Mechanism::bare(0x7777_7777)), key),
+        CKR_MECHANISM_INVALID,
+    );
+    refused(
+        m.encrypt_init(h, Some(Mechanism::bare(CKM_SHA256)), key),
+        CKR_MECHANISM_INVALID,
+    );
     refused(m.encrypt_init(h, ecb(), 4711), CKR_KEY_HANDLE_INVALID);
     refused(m.encrypt_init(h, ecb(), secret), CKR_KEY_TYPE_INCONSISTENT);
     refused(m.encrypt_init(h, ecb(), bound), CKR_MECHANISM_INVALID);
-    refused(m.decrypt_init(h, ecb(), key), CKR_KEY_FUNCTION_NOT_PERMITTED);
-    refused(m.sign_init(h, Some(Mechanism::bare(CKM_AES_CMAC)), key), CKR_KEY_FUNCTION_NOT_PERMITTED);
+    refused(
+        m.decrypt_init(h, ecb(), key),
+        CKR_KEY_FUNCTION_NOT_PERMITTED,
+    );
+    refused(
+        m.sign_init(h, Some(Mechanism::bare(CKM_AES_CMAC)), key),
+        CKR_KEY_FUNCTION_NOT_PERMITTED,
+    );
     m.encrypt_init(h, ecb(), key).unwrap();
     refused(m.encrypt_init(h, ecb(), key), CKR_OPERATION_ACTIVE);
     refused(m.encrypt(h, &[0; 15], Some(100)), CKR_DATA_LEN_RANGE);
-    refused(m.encrypt(h, &[0; 16], Some(100)), CKR_OPERATION_NOT_INITIALIZED);
+    refused(
+        m.encrypt(h, &[0; 16], Some(100)),
+        CKR_OPERATION_NOT_INITIALIZED,
+    );
     m.encrypt_init(h, ecb(), key).unwrap();
     m.session_cancel(h, CKF_ENCRYPT).unwrap();
     m.encrypt_init(h, ecb(), key).unwrap();
@@ -221,7 +363,10 @@ fn operations_refuse_what_they_must_and_leave_nothing_active() {
     m.decrypt_init(h, gcm(vec![0; 12], 96), gcm_key).unwrap();
     refused(m.decrypt(h, &sealed, Some(100)), CKR_ENCRYPTED_DATA_INVALID);
     m.decrypt_init(h, gcm(vec![0; 12], 96), gcm_key).unwrap();
-    refused(m.decrypt(h, &sealed[..11], Some(100)), CKR_ENCRYPTED_DATA_LEN_RANGE);
+    refused(
+        m.decrypt(h, &sealed[..11], Some(100)),
+        CKR_ENCRYPTED_DATA_LEN_RANGE,
+    );
 }
 
 #[test]
@@ -230,14 +375,22 @@ fn a_key_that_is_no_longer_active_only_decrypts() {
     let m = &bench.module;
     let h = bench.user();
     bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES)]);
-    bench.store.tamper(|meta| meta.state = Some(State::Deactivated));
+    bench
+        .store
+        .tamper(|meta| meta.state = Some(State::Deactivated));
     m.logout(h).unwrap();
     m.login(h, CKU_USER, Some(PIN)).unwrap();
     let key = bench.find(h, &[])[0];
-    refused(m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key), CKR_KEY_FUNCTION_NOT_PERMITTED);
-    m.decrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key).unwrap();
+    refused(
+        m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key),
+        CKR_KEY_FUNCTION_NOT_PERMITTED,
+    );
+    m.decrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), key)
+        .unwrap();
     bytes(m.decrypt(h, &[0; 16], Some(16)).unwrap());
-    bench.store.tamper(|meta| meta.state = Some(State::Destroyed));
+    bench
+        .store
+        .tamper(|meta| meta.state = Some(State::Destroyed));
 }
 
 #[test]
@@ -246,7 +399,11 @@ fn policy_decides_where_a_key_is_used() {
     let m = &bench.module;
     let h = bench.user();
     let bound = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES)]);
-    let free = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_TOKEN, YES), (CKA_EXTRACTABLE, YES)]);
+    let free = bench.generate(
+        h,
+        CKM_AES_KEY_GEN,
+        &[AES_256, (CKA_TOKEN, YES), (CKA_EXTRACTABLE, YES)],
+    );
     let use_key = |key, kind, params| {
         m.encrypt_init(h, Some(Mechanism { kind, params }), key)?;
         m.encrypt(h, &[0; 16], Some(32)).map(bytes)
@@ -257,13 +414,23 @@ fn policy_decides_where_a_key_is_used() {
     assert_eq!(bench.store.fetches(), 1);
     bench.policy(CryptoPolicy::Server);
     use_key(free, CKM_AES_ECB, Params::None).unwrap();
-    refused(use_key(bound, CKM_AES_OFB, Params::Raw(vec![0; 16])), CKR_MECHANISM_INVALID);
+    refused(
+        use_key(bound, CKM_AES_OFB, Params::Raw(vec![0; 16])),
+        CKR_MECHANISM_INVALID,
+    );
     assert_eq!(bench.store.fetches(), 1);
     bench.store.refuses.store(true, Ordering::Relaxed);
-    refused(use_key(bound, CKM_AES_ECB, Params::None), CKR_MECHANISM_INVALID);
+    refused(
+        use_key(bound, CKM_AES_ECB, Params::None),
+        CKR_MECHANISM_INVALID,
+    );
     bench.policy(CryptoPolicy::Auto);
     use_key(bound, CKM_AES_ECB, Params::None).unwrap();
-    assert_eq!(bench.store.fetches(), 2, "a server that refuses is served by fetching");
+    assert_eq!(
+        bench.store.fetches(),
+        2,
+        "a server that refuses is served by fetching"
+    );
     bench.store.requests();
     use_key(bound, CKM_AES_ECB, Params::None).unwrap();
     assert_eq!(bench.store.requests(), 1, "and is not asked again");
@@ -279,19 +446,37 @@ fn two_operations_on_the_same_data() {
     let m = &bench.module;
     let h = bench.user();
     let key = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256]);
-    let cbc = || Some(Mechanism { kind: CKM_AES_CBC, params: Params::Raw(vec![0; 16]) });
-    refused(m.digest_encrypt_update(h, &[0; 16], Some(16)), CKR_OPERATION_NOT_INITIALIZED);
+    let cbc = || {
+        Some(Mechanism {
+            kind: CKM_AES_CBC,
+            params: Params::Raw(vec![0; 16]),
+        })
+    };
+    refused(
+        m.digest_encrypt_update(h, &[0; 16], Some(16)),
+        CKR_OPERATION_NOT_INITIALIZED,
+    );
     m.digest_init(h, Some(Mechanism::bare(CKM_SHA_1))).unwrap();
     m.encrypt_init(h, cbc(), key).unwrap();
-    assert!(matches!(m.digest_encrypt_update(h, &[5; 16], None).unwrap(), Output::Length(16)));
+    assert!(matches!(
+        m.digest_encrypt_update(h, &[5; 16], None).unwrap(),
+        Output::Length(16)
+    ));
     let sealed = bytes(m.digest_encrypt_update(h, &[5; 16], Some(16)).unwrap());
     m.encrypt_final(h, Some(0)).unwrap();
     let digest = bytes(m.digest_final(h, Some(20)).unwrap());
     m.digest_init(h, Some(Mechanism::bare(CKM_SHA_1))).unwrap();
-    assert_eq!(bytes(m.digest(h, &[5; 16], Some(20)).unwrap()), digest, "the size query was not digested");
+    assert_eq!(
+        bytes(m.digest(h, &[5; 16], Some(20)).unwrap()),
+        digest,
+        "the size query was not digested"
+    );
     m.digest_init(h, Some(Mechanism::bare(CKM_SHA_1))).unwrap();
     m.decrypt_init(h, cbc(), key).unwrap();
-    assert_eq!(bytes(m.decrypt_digest_update(h, &sealed, Some(16)).unwrap()), [5; 16]);
+    assert_eq!(
+        bytes(m.decrypt_digest_update(h, &sealed, Some(16)).unwrap()),
+        [5; 16]
+    );
     assert_eq!(bytes(m.digest_final(h, Some(20)).unwrap()), digest);
 }
 
@@ -302,8 +487,14 @@ fn digests_whole_and_in_parts() {
     let h = m.open_session(bench.slot, RO).unwrap();
     let sha = || Some(Mechanism::bare(CKM_SHA256));
     m.digest_init(h, sha()).unwrap();
-    assert!(matches!(m.digest(h, b"abc", None).unwrap(), Output::Length(32)));
-    assert!(matches!(m.digest(h, b"abc", Some(31)).unwrap(), Output::TooSmall(32)));
+    assert!(matches!(
+        m.digest(h, b"abc", None).unwrap(),
+        Output::Length(32)
+    ));
+    assert!(matches!(
+        m.digest(h, b"abc", Some(31)).unwrap(),
+        Output::TooSmall(32)
+    ));
     let whole = bytes(m.digest(h, b"abc", Some(32)).unwrap());
     assert_eq!(whole[..4], [0xba, 0x78, 0x16, 0xbf]);
     m.digest_init(h, sha()).unwrap();
@@ -317,25 +508,42 @@ fn digests_whole_and_in_parts() {
     refused(m.operation_state(h, None), CKR_OPERATION_NOT_INITIALIZED);
     m.digest_init(h, sha()).unwrap();
     m.digest_update(h, b"ab").unwrap();
-    let Output::Length(len) = m.operation_state(h, None).unwrap() else { panic!() };
+    let Output::Length(len) = m.operation_state(h, None).unwrap() else {
+        panic!()
+    };
     let state = bytes(m.operation_state(h, Some(len)).unwrap());
     let other = m.open_session(bench.slot, RO).unwrap();
-    refused(m.set_operation_state(other, &state, 1, 0), CKR_KEY_NOT_NEEDED);
-    refused(m.set_operation_state(other, &state[..9], 0, 0), CKR_SAVED_STATE_INVALID);
-    refused(m.set_operation_state(other, b"", 0, 0), CKR_SAVED_STATE_INVALID);
+    refused(
+        m.set_operation_state(other, &state, 1, 0),
+        CKR_KEY_NOT_NEEDED,
+    );
+    refused(
+        m.set_operation_state(other, &state[..9], 0, 0),
+        CKR_SAVED_STATE_INVALID,
+    );
+    refused(
+        m.set_operation_state(other, b"", 0, 0),
+        CKR_SAVED_STATE_INVALID,
+    );
     m.set_operation_state(other, &state, 0, 0).unwrap();
-    assert_ne!(m.token_info(bench.slot).unwrap().flags & CKF_RESTORE_KEY_NOT_NEEDED, 0);
+    assert_ne!(
+        m.token_info(bench.slot).unwrap().flags & CKF_RESTORE_KEY_NOT_NEEDED,
+        0
+    );
     for h in [h, other] {
         m.digest_update(h, b"c").unwrap();
         assert_eq!(bytes(m.digest_final(h, Some(32)).unwrap()), whole);
     }
     // Not every operation is one that states are saved of.
     let gcm = bench.generate(h, CKM_AES_KEY_GEN, &[AES_256, (CKA_PRIVATE, NO)]);
-    m.message_encrypt_init(h, Some(Mechanism::bare(CKM_AES_GCM)), gcm).unwrap();
+    m.message_encrypt_init(h, Some(Mechanism::bare(CKM_AES_GCM)), gcm)
+        .unwrap();
     refused(m.operation_state(h, None), CKR_OPERATION_NOT_INITIALIZED);
-    m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), gcm).unwrap();
+    m.encrypt_init(h, Some(Mechanism::bare(CKM_AES_ECB)), gcm)
+        .unwrap();
     refused(m.operation_state(h, None), CKR_STATE_UNSAVEABLE);
-    m.session_cancel(h, CKF_MESSAGE_ENCRYPT | CKF_ENCRYPT).unwrap();
+    m.session_cancel(h, CKF_MESSAGE_ENCRYPT | CKF_ENCRYPT)
+        .unwrap();
     // A state with a key in it would give the key away.
     let key = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &[AES_256, (CKA_PRIVATE, NO)]);
     m.digest_init(h, sha()).unwrap();
@@ -345,6 +553,9 @@ fn digests_whole_and_in_parts() {
     assert_eq!(m.generate_random(h, 40).unwrap().len(), 40);
     refused(m.generate_random(h, usize::MAX), CKR_ARGUMENTS_BAD);
     m.seed_random(h, b"x").unwrap();
-    assert_ne!(m.generate_random(h, 40).unwrap(), m.generate_random(h, 40).unwrap());
+    assert_ne!(
+        m.generate_random(h, 40).unwrap(),
+        m.generate_random(h, 40).unwrap()
+    );
     refused(m.seed_random(99_999, b"x"), CKR_SESSION_HANDLE_INVALID);
 }

@@ -55,7 +55,12 @@ impl Bench {
         module.login(h, CKU_SO, Some(SO_PIN)).unwrap();
         module.init_pin(h, Some(PIN)).unwrap();
         module.close_session(h).unwrap();
-        Bench { module, slot, store, _dir: dir }
+        Bench {
+            module,
+            slot,
+            store,
+            _dir: dir,
+        }
     }
 
     /// A read/write session with the user logged in.
@@ -72,8 +77,15 @@ impl Bench {
         token.set_config(config);
     }
 
-    fn generate(&self, h: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, rows: &[Row<'_>]) -> CK_OBJECT_HANDLE {
-        self.module.generate_key(h, Mechanism::bare(kind), template(rows)).unwrap()
+    fn generate(
+        &self,
+        h: CK_SESSION_HANDLE,
+        kind: CK_MECHANISM_TYPE,
+        rows: &[Row<'_>],
+    ) -> CK_OBJECT_HANDLE {
+        self.module
+            .generate_key(h, Mechanism::bare(kind), template(rows))
+            .unwrap()
     }
 
     fn find(&self, h: CK_SESSION_HANDLE, rows: &[Row<'_>]) -> Vec<CK_OBJECT_HANDLE> {
@@ -83,8 +95,18 @@ impl Bench {
         found
     }
 
-    fn value(&self, h: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, kind: CK_ATTRIBUTE_TYPE) -> Option<Vec<u8>> {
-        match self.module.attribute_values(h, object, &[kind]).unwrap().remove(0) {
+    fn value(
+        &self,
+        h: CK_SESSION_HANDLE,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+    ) -> Option<Vec<u8>> {
+        match self
+            .module
+            .attribute_values(h, object, &[kind])
+            .unwrap()
+            .remove(0)
+        {
             Answer::Value(value) => Some(value.expose().to_vec()),
             _ => None,
         }
@@ -94,7 +116,14 @@ impl Bench {
 type Row<'a> = (CK_ATTRIBUTE_TYPE, &'a [u8]);
 
 fn template(rows: &[Row<'_>]) -> Template {
-    Template(rows.iter().map(|(kind, v)| Attribute { kind: *kind, value: Value::Bytes(Secret::new(v.to_vec())) }).collect())
+    Template(
+        rows.iter()
+            .map(|(kind, v)| Attribute {
+                kind: *kind,
+                value: Value::Bytes(Secret::new(v.to_vec())),
+            })
+            .collect(),
+    )
 }
 
 fn bytes(output: Output) -> Vec<u8> {
@@ -137,8 +166,16 @@ fn ciphers() -> Vec<(CK_MECHANISM_TYPE, fn() -> Params)> {
         (CKM_AES_ECB, || Params::None),
         (CKM_AES_CBC, || Params::Raw(vec![7; 16])),
         (CKM_AES_CBC_PAD, || Params::Raw(vec![7; 16])),
-        (CKM_AES_CTR, || Params::Ctr { bits: 128, counter: [0xff; 16] }),
-        (CKM_AES_GCM, || Params::Gcm { iv: vec![1; 12], iv_bits: 0, aad: b"aad".to_vec(), tag_bits: 128 }),
+        (CKM_AES_CTR, || Params::Ctr {
+            bits: 128,
+            counter: [0xff; 16],
+        }),
+        (CKM_AES_GCM, || Params::Gcm {
+            iv: vec![1; 12],
+            iv_bits: 0,
+            aad: b"aad".to_vec(),
+            tag_bits: 128,
+        }),
         (CKM_AES_OFB, || Params::Raw(vec![7; 16])),
         (CKM_AES_CFB8, || Params::Raw(vec![7; 16])),
         (CKM_AES_CFB128, || Params::Raw(vec![7; 16])),
@@ -148,7 +185,15 @@ fn ciphers() -> Vec<(CK_MECHANISM_TYPE, fn() -> Params)> {
 fn copy(params: &Params) -> Params {
     match params {
         Params::None => Params::None,
-        Params::Pss { hash, mgf, salt_len } => Params::Pss { hash: *hash, mgf: *mgf, salt_len: *salt_len },
+        Params::Pss {
+            hash,
+            mgf,
+            salt_len,
+        } => Params::Pss {
+            hash: *hash,
+            mgf: *mgf,
+            salt_len: *salt_len,
+        },
         Params::Number(n) => Params::Number(*n),
         other => panic!("{other:?}"),
     }

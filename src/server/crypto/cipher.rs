@@ -24,16 +24,26 @@ struct Given<'a> {
 }
 
 /// The mode that parameters ask for.
-fn mode<'a>(engine: &Engine, object: &Object, key: Key<'_>, parameters: &Parameters, given: Given<'a>) -> Outcome<Mode<'a>> {
+fn mode<'a>(
+    engine: &Engine,
+    object: &Object,
+    key: Key<'_>,
+    parameters: &Parameters,
+    given: Given<'a>,
+) -> Outcome<Mode<'a>> {
     let Given { iv, aad, counter } = given;
     let padding = parameters.padding_method;
     let unsupported = |text: &str| Err(invalid(text));
     let padded = match padding {
         Some(PaddingMethod::PKCS5) => true,
         Some(PaddingMethod::NONE) if engine.personality.padding_none => false,
-        None if engine.personality.padding_none => parameters.block_cipher_mode == Some(BlockCipherMode::CBC),
+        None if engine.personality.padding_none => {
+            parameters.block_cipher_mode == Some(BlockCipherMode::CBC)
+        }
         Some(PaddingMethod::NONE) | None => match parameters.block_cipher_mode {
-            Some(BlockCipherMode::ECB | BlockCipherMode::CBC) => return unsupported("a padding method is required"),
+            Some(BlockCipherMode::ECB | BlockCipherMode::CBC) => {
+                return unsupported("a padding method is required");
+            }
             _ => false,
         },
         Some(other) => return Err(invalid(format!("{other} is not supported"))),
@@ -46,17 +56,35 @@ fn mode<'a>(engine: &Engine, object: &Object, key: Key<'_>, parameters: &Paramet
     match parameters.block_cipher_mode {
         // A counter takes the room that the nonce leaves: 8 bytes in the original, 4 in RFC 8439's.
         None if matches!(key, Key::ChaCha20(_)) && !is_poly1305(object, parameters) => {
-            Ok(Mode::Plain { counter: &counter[..16 - iv.len().clamp(8, 12)], nonce: iv })
+            Ok(Mode::Plain {
+                counter: &counter[..16 - iv.len().clamp(8, 12)],
+                nonce: iv,
+            })
         }
         None | Some(BlockCipherMode::AEAD) if matches!(key, Key::ChaCha20(_)) => {
-            Ok(Mode::Poly1305 { nonce: iv, aad, tag_len: tag_len()? })
+            Ok(Mode::Poly1305 {
+                nonce: iv,
+                aad,
+                tag_len: tag_len()?,
+            })
         }
         Some(BlockCipherMode::ECB) => Ok(Mode::Ecb),
         Some(BlockCipherMode::CBC) if padded => Ok(Mode::CbcPad { iv }),
         Some(BlockCipherMode::CBC) => Ok(Mode::Cbc { iv }),
-        Some(BlockCipherMode::CTR) if engine.personality.counter_mode => Ok(Mode::Ctr { counter: iv, bits: 128 }),
-        Some(BlockCipherMode::GCM) => Ok(Mode::Gcm { iv, aad, tag_len: tag_len()? }),
-        Some(BlockCipherMode::CCM) => Ok(Mode::Ccm { nonce: iv, aad, tag_len: tag_len()? }),
+        Some(BlockCipherMode::CTR) if engine.personality.counter_mode => Ok(Mode::Ctr {
+            counter: iv,
+            bits: 128,
+        }),
+        Some(BlockCipherMode::GCM) => Ok(Mode::Gcm {
+            iv,
+            aad,
+            tag_len: tag_len()?,
+        }),
+        Some(BlockCipherMode::CCM) => Ok(Mode::Ccm {
+            nonce: iv,
+            aad,
+            tag_len: tag_len()?,
+        }),
         Some(BlockCipherMode::OFB) => Ok(Mode::Ofb { iv }),
         Some(BlockCipherMode::CFB) => Ok(Mode::Cfb128 { iv }),
         Some(other) => Err(invalid(format!("{other} is not supported"))),
@@ -64,26 +92,37 @@ fn mode<'a>(engine: &Engine, object: &Object, key: Key<'_>, parameters: &Paramet
     }
 }
 
-fn cipher_key<'a>(engine: &Engine, object: &'a Object, parameters: &Parameters) -> Outcome<Key<'a>> {
+fn cipher_key<'a>(
+    engine: &Engine,
+    object: &'a Object,
+    parameters: &Parameters,
+) -> Outcome<Key<'a>> {
     let algorithm = parameters.cryptographic_algorithm;
     if algorithm.is_none() && engine.personality.wants_algorithm {
         return Err(invalid("Cryptographic Algorithm is required"));
     }
     let bytes = symmetric(object)?;
     match (algorithm.or(object.algorithm()), object.algorithm()) {
-        (Some(CryptographicAlgorithm::AES), Some(CryptographicAlgorithm::AES)) => Ok(Key::Aes(bytes)),
-        (Some(CryptographicAlgorithm::TRIPLE_DES), Some(CryptographicAlgorithm::TRIPLE_DES)) => Ok(Key::TripleDes(bytes)),
+        (Some(CryptographicAlgorithm::AES), Some(CryptographicAlgorithm::AES)) => {
+            Ok(Key::Aes(bytes))
+        }
+        (Some(CryptographicAlgorithm::TRIPLE_DES), Some(CryptographicAlgorithm::TRIPLE_DES)) => {
+            Ok(Key::TripleDes(bytes))
+        }
         (
             Some(CryptographicAlgorithm::CHACHA20POLY1305 | CryptographicAlgorithm::CHACHA20),
             Some(CryptographicAlgorithm::CHACHA20POLY1305 | CryptographicAlgorithm::CHACHA20),
         ) => Ok(Key::ChaCha20(bytes)),
-        _ => Err(invalid("the key is not of this algorithm, or does not encrypt")),
+        _ => Err(invalid(
+            "the key is not of this algorithm, or does not encrypt",
+        )),
     }
 }
 
 /// True when a key for ChaCha20 is used with Poly1305, as far as its algorithm says: the request's, else its own.
 fn is_poly1305(object: &Object, parameters: &Parameters) -> bool {
-    parameters.cryptographic_algorithm.or(object.algorithm()) == Some(CryptographicAlgorithm::CHACHA20POLY1305)
+    parameters.cryptographic_algorithm.or(object.algorithm())
+        == Some(CryptographicAlgorithm::CHACHA20POLY1305)
 }
 
 /// How long the IV of a mode is that the server makes, in bytes; `None` where there is none.
@@ -100,8 +139,12 @@ fn iv_len(key: Key<'_>, parameters: &Parameters) -> Option<usize> {
 fn oaep<'a>(parameters: &Parameters, label: &'a [u8]) -> Outcome<Padding<'a>> {
     match parameters.padding_method {
         Some(PaddingMethod::OAEP) => {
-            let hash = parameters.hashing_algorithm.map_or(Ok(Hash::Sha1), hash_of)?;
-            let mgf = parameters.mask_generator_hashing_algorithm.map_or(Ok(Hash::Sha1), hash_of)?;
+            let hash = parameters
+                .hashing_algorithm
+                .map_or(Ok(Hash::Sha1), hash_of)?;
+            let mgf = parameters
+                .mask_generator_hashing_algorithm
+                .map_or(Ok(Hash::Sha1), hash_of)?;
             Ok(Padding::Oaep { hash, mgf, label })
         }
         Some(PaddingMethod::PKCS1_V1_5) => Ok(Padding::Pkcs1),
@@ -110,47 +153,106 @@ fn oaep<'a>(parameters: &Parameters, label: &'a [u8]) -> Outcome<Padding<'a>> {
 }
 
 /// A cipher at the beginning of its work.
-fn cipher(engine: &Engine, direction: Direction, object: &Object, p: &Parameters, iv: &[u8], aad: &[u8]) -> Outcome<Work> {
+fn cipher(
+    engine: &Engine,
+    direction: Direction,
+    object: &Object,
+    p: &Parameters,
+    iv: &[u8],
+    aad: &[u8],
+) -> Outcome<Work> {
     let key = cipher_key(engine, object, p)?;
     let counter = (p.initial_counter_value.unwrap_or(0) as u32 as u64).to_le_bytes();
-    let mode = mode(engine, object, key, p, Given { iv, aad, counter: &counter })?;
+    let mode = mode(
+        engine,
+        object,
+        key,
+        p,
+        Given {
+            iv,
+            aad,
+            counter: &counter,
+        },
+    )?;
     let pads_here = matches!(mode, Mode::Ecb) && p.padding_method == Some(PaddingMethod::PKCS5);
-    let block = if matches!(key, Key::TripleDes(_)) { 8 } else { 16 };
+    let block = if matches!(key, Key::TripleDes(_)) {
+        8
+    } else {
+        16
+    };
     let pads = (pads_here && direction == Direction::Encrypt).then_some(block);
     let tag_len = match mode {
-        Mode::Gcm { tag_len, .. } | Mode::Ccm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } => Some(tag_len),
+        Mode::Gcm { tag_len, .. } | Mode::Ccm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } => {
+            Some(tag_len)
+        }
         _ => None,
     };
     let cipher = Box::new(Cipher::new(direction, key, mode).map_err(failure)?);
-    Ok(Work::Cipher { cipher, tag_len, pads, taken: 0 })
+    Ok(Work::Cipher {
+        cipher,
+        tag_len,
+        pads,
+        taken: 0,
+    })
 }
 
 /// Answers Encrypt.
-pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) -> Outcome<EncryptResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+pub fn encrypt(
+    engine: &Engine,
+    context: &mut Context,
+    request: EncryptRequest,
+) -> Outcome<EncryptResponse> {
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let plain = data(request.data)?;
     let mut answer = EncryptResponse::default();
     let mut stream = match engine.resume(context, OperationCode::ENCRYPT, &part)? {
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(engine, context, uid, CryptographicUsageMask::ENCRYPT, Purpose::Protect, given)?;
+            let (object, parameters) = key(
+                engine,
+                context,
+                uid,
+                CryptographicUsageMask::ENCRYPT,
+                Purpose::Protect,
+                given,
+            )?;
             if let Value::Key(Material::Public(spki), _) = &object.value {
                 spend(engine, context, &object, plain.len(), true)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let public = PublicKey::from_spki(spki.expose()).map_err(failure)?;
-                answer.data = Some(public.encrypt(oaep(&parameters, &label)?, plain.expose()).map_err(failure)?);
+                answer.data = Some(
+                    public
+                        .encrypt(oaep(&parameters, &label)?, plain.expose())
+                        .map_err(failure)?,
+                );
                 answer.unique_identifier = context.about(&object);
                 return Ok(answer);
             }
             if request.iv_counter_nonce.is_none() {
                 let len = iv_len(cipher_key(engine, &object, &parameters)?, &parameters);
-                answer.iv_counter_nonce = len.map(|len| rng::bytes(len).map(|iv| iv.expose().to_vec())).transpose()?;
+                answer.iv_counter_nonce = len
+                    .map(|len| rng::bytes(len).map(|iv| iv.expose().to_vec()))
+                    .transpose()?;
             }
-            let iv = request.iv_counter_nonce.as_ref().or(answer.iv_counter_nonce.as_ref()).cloned().unwrap_or_default();
+            let iv = request
+                .iv_counter_nonce
+                .as_ref()
+                .or(answer.iv_counter_nonce.as_ref())
+                .cloned()
+                .unwrap_or_default();
             let aad = request.additional_data.unwrap_or_default();
             let work = cipher(engine, Direction::Encrypt, &object, &parameters, &iv, &aad)?;
-            Stream::new(context, OperationCode::ENCRYPT, Some((object, parameters)), work)
+            Stream::new(
+                context,
+                OperationCode::ENCRYPT,
+                Some((object, parameters)),
+                work,
+            )
         }
     };
     stream.spend(engine, context, plain.len(), &part)?;
@@ -158,7 +260,9 @@ pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) 
     let mut out = stream.work.update(plain.expose())?;
     if part.is_last() {
         let tag_len = match stream.work {
-            Work::Cipher { tag_len: Some(len), .. } if context.version >= Version::V1_4 => Some(len),
+            Work::Cipher {
+                tag_len: Some(len), ..
+            } if context.version >= Version::V1_4 => Some(len),
             _ => None,
         };
         out.extend(stream.work.finish()?);
@@ -172,29 +276,60 @@ pub fn encrypt(engine: &Engine, context: &mut Context, request: EncryptRequest) 
 }
 
 /// Answers Decrypt.
-pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) -> Outcome<DecryptResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+pub fn decrypt(
+    engine: &Engine,
+    context: &mut Context,
+    request: DecryptRequest,
+) -> Outcome<DecryptResponse> {
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let text = data(request.data)?;
     let mut stream = match engine.resume(context, OperationCode::DECRYPT, &part)? {
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(engine, context, uid, CryptographicUsageMask::DECRYPT, Purpose::Process, given)?;
+            let (object, parameters) = key(
+                engine,
+                context,
+                uid,
+                CryptographicUsageMask::DECRYPT,
+                Purpose::Process,
+                given,
+            )?;
             if let Value::Key(Material::Private(pkcs8), _) = &object.value {
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let private = PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)?;
-                let plain = private.decrypt(oaep(&parameters, &label)?, &text).map_err(failure)?;
+                let plain = private
+                    .decrypt(oaep(&parameters, &label)?, &text)
+                    .map_err(failure)?;
                 let unique_identifier = context.about(&object);
-                return Ok(DecryptResponse { unique_identifier, data: Some(plain), correlation_value: None });
+                return Ok(DecryptResponse {
+                    unique_identifier,
+                    data: Some(plain),
+                    correlation_value: None,
+                });
             }
-            if request.iv_counter_nonce.is_none() && iv_len(cipher_key(engine, &object, &parameters)?, &parameters).is_some() {
+            if request.iv_counter_nonce.is_none()
+                && iv_len(cipher_key(engine, &object, &parameters)?, &parameters).is_some()
+            {
                 let new = ResultReason::MISSING_INITIALIZATION_VECTOR;
                 let reason = reason(context.version, ResultReason::INVALID_MESSAGE, new);
                 return Err(Refusal::item(reason, "IV/Counter/Nonce is missing"));
             }
-            let (iv, aad) = (request.iv_counter_nonce.unwrap_or_default(), request.additional_data.unwrap_or_default());
+            let (iv, aad) = (
+                request.iv_counter_nonce.unwrap_or_default(),
+                request.additional_data.unwrap_or_default(),
+            );
             let work = cipher(engine, Direction::Decrypt, &object, &parameters, &iv, &aad)?;
-            Stream::new(context, OperationCode::DECRYPT, Some((object, parameters)), work)
+            Stream::new(
+                context,
+                OperationCode::DECRYPT,
+                Some((object, parameters)),
+                work,
+            )
         }
     };
     let unique_identifier = stream.uid(context);
@@ -210,15 +345,32 @@ pub fn decrypt(engine: &Engine, context: &mut Context, request: DecryptRequest) 
             return Err(invalid("padded ECB is decrypted in one request"));
         }
         let correlation_value = engine.suspend(stream, part)?;
-        return Ok(DecryptResponse { unique_identifier, data: Some(Secret::new(plain)), correlation_value });
+        return Ok(DecryptResponse {
+            unique_identifier,
+            data: Some(Secret::new(plain)),
+            correlation_value,
+        });
     }
     let padded = padded(&stream);
-    plain.extend(stream.work.update(stream.expected.as_deref().unwrap_or_default())?);
+    plain.extend(
+        stream
+            .work
+            .update(stream.expected.as_deref().unwrap_or_default())?,
+    );
     plain.extend(stream.work.finish()?);
     if padded {
         let padding = plain.last().copied().unwrap_or(0) as usize;
-        let len = plain.len().checked_sub(padding).filter(|_| (1..=16).contains(&padding));
-        plain.truncate(len.ok_or_else(|| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, "wrong padding"))?);
+        let len = plain
+            .len()
+            .checked_sub(padding)
+            .filter(|_| (1..=16).contains(&padding));
+        plain.truncate(
+            len.ok_or_else(|| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, "wrong padding"))?,
+        );
     }
-    Ok(DecryptResponse { unique_identifier, data: Some(Secret::new(plain)), correlation_value: None })
+    Ok(DecryptResponse {
+        unique_identifier,
+        data: Some(Secret::new(plain)),
+        correlation_value: None,
+    })
 }

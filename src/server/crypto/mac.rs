@@ -21,20 +21,34 @@ fn coder(object: &Object, parameters: &Parameters) -> Outcome<Work> {
         Some(CryptographicAlgorithm::TRIPLE_DES) => Some(Key::TripleDes(bytes)),
         _ => None,
     };
-    let named = parameters.cryptographic_algorithm.or(object.algorithm()).and_then(keys::hash_of_hmac);
-    if let Some(key) = cipher.filter(|_| named.is_none() && parameters.hashing_algorithm.is_none()) {
+    let named = parameters
+        .cryptographic_algorithm
+        .or(object.algorithm())
+        .and_then(keys::hash_of_hmac);
+    if let Some(key) = cipher.filter(|_| named.is_none() && parameters.hashing_algorithm.is_none())
+    {
         return Ok(Work::Mac(Box::new(Mac::cmac(key).map_err(failure)?)));
     }
     let hash = match named {
         Some(hash) => hash,
-        None => hash_of(parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?)?,
+        None => hash_of(
+            parameters
+                .hashing_algorithm
+                .ok_or_else(|| invalid("no Hashing Algorithm"))?,
+        )?,
     };
-    Ok(Work::Mac(Box::new(Mac::hmac(hash, bytes).map_err(failure)?)))
+    Ok(Work::Mac(Box::new(
+        Mac::hmac(hash, bytes).map_err(failure)?,
+    )))
 }
 
 /// Answers MAC.
 pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outcome<MacResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let bytes = data(request.data)?;
     let mut stream = match engine.resume(context, OperationCode::MAC, &part)? {
         Some(stream) => stream,
@@ -43,7 +57,12 @@ pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outco
             let mask = CryptographicUsageMask::MAC_GENERATE;
             let (object, parameters) = key(engine, context, uid, mask, Purpose::Protect, given)?;
             let work = coder(&object, &parameters)?;
-            Stream::new(context, OperationCode::MAC, Some((object, parameters)), work)
+            Stream::new(
+                context,
+                OperationCode::MAC,
+                Some((object, parameters)),
+                work,
+            )
         }
     };
     stream.spend(engine, context, bytes.len(), &part)?;
@@ -51,14 +70,30 @@ pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outco
     stream.work.update(bytes.expose())?;
     if !part.is_last() {
         let correlation_value = engine.suspend(stream, part)?;
-        return Ok(MacResponse { unique_identifier, mac_data: None, correlation_value });
+        return Ok(MacResponse {
+            unique_identifier,
+            mac_data: None,
+            correlation_value,
+        });
     }
-    Ok(MacResponse { unique_identifier, mac_data: Some(stream.work.finish()?), correlation_value: None })
+    Ok(MacResponse {
+        unique_identifier,
+        mac_data: Some(stream.work.finish()?),
+        correlation_value: None,
+    })
 }
 
 /// Answers MAC Verify.
-pub fn mac_verify(engine: &Engine, context: &mut Context, request: MacVerifyRequest) -> Outcome<MacVerifyResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+pub fn mac_verify(
+    engine: &Engine,
+    context: &mut Context,
+    request: MacVerifyRequest,
+) -> Outcome<MacVerifyResponse> {
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let bytes = data(request.data)?;
     let mut stream = match engine.resume(context, OperationCode::MAC_VERIFY, &part)? {
         Some(stream) => stream,
@@ -67,7 +102,12 @@ pub fn mac_verify(engine: &Engine, context: &mut Context, request: MacVerifyRequ
             let mask = CryptographicUsageMask::MAC_VERIFY;
             let (object, parameters) = key(engine, context, uid, mask, Purpose::Process, given)?;
             let work = coder(&object, &parameters)?;
-            Stream::new(context, OperationCode::MAC_VERIFY, Some((object, parameters)), work)
+            Stream::new(
+                context,
+                OperationCode::MAC_VERIFY,
+                Some((object, parameters)),
+                work,
+            )
         }
     };
     let unique_identifier = stream.uid(context);
@@ -75,34 +115,64 @@ pub fn mac_verify(engine: &Engine, context: &mut Context, request: MacVerifyRequ
     stream.work.update(bytes.expose())?;
     if !part.is_last() {
         let correlation_value = engine.suspend(stream, part)?;
-        return Ok(MacVerifyResponse { unique_identifier, validity_indicator: None, correlation_value });
+        return Ok(MacVerifyResponse {
+            unique_identifier,
+            validity_indicator: None,
+            correlation_value,
+        });
     }
     // Secrets are compared in constant time.
     let valid = Secret::new(stream.work.finish()?) == Secret::new(data(stream.expected)?);
-    Ok(MacVerifyResponse { unique_identifier, validity_indicator: Some(validity(valid)), correlation_value: None })
+    Ok(MacVerifyResponse {
+        unique_identifier,
+        validity_indicator: Some(validity(valid)),
+        correlation_value: None,
+    })
 }
 
 /// Answers Hash.
 pub fn hash(engine: &Engine, context: &mut Context, request: HashRequest) -> Outcome<HashResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let bytes = data(request.data)?;
     let mut stream = match engine.resume(context, OperationCode::HASH, &part)? {
         Some(stream) => stream,
         None => {
-            let named = request.cryptographic_parameters.hashing_algorithm.ok_or_else(|| invalid("no Hashing Algorithm"))?;
-            Stream::new(context, OperationCode::HASH, None, hasher(Some(hash_of(named)?))?)
+            let named = request
+                .cryptographic_parameters
+                .hashing_algorithm
+                .ok_or_else(|| invalid("no Hashing Algorithm"))?;
+            Stream::new(
+                context,
+                OperationCode::HASH,
+                None,
+                hasher(Some(hash_of(named)?))?,
+            )
         }
     };
     stream.work.update(bytes.expose())?;
     match part.is_last() {
-        true => Ok(HashResponse { data: Some(stream.work.finish()?), correlation_value: None }),
-        false => Ok(HashResponse { data: None, correlation_value: engine.suspend(stream, part)? }),
+        true => Ok(HashResponse {
+            data: Some(stream.work.finish()?),
+            correlation_value: None,
+        }),
+        false => Ok(HashResponse {
+            data: None,
+            correlation_value: engine.suspend(stream, part)?,
+        }),
     }
 }
 
 /// Answers RNG Retrieve.
 pub fn random(request: RngRetrieveRequest) -> Outcome<RngRetrieveResponse> {
-    let len = usize::try_from(request.data_length).ok().filter(|len| *len <= 1 << 16);
+    let len = usize::try_from(request.data_length)
+        .ok()
+        .filter(|len| *len <= 1 << 16);
     let len = len.ok_or_else(|| invalid("as many bytes as that?"))?;
-    rng::bytes(len).map(|data| RngRetrieveResponse { data }).map_err(failure)
+    rng::bytes(len)
+        .map(|data| RngRetrieveResponse { data })
+        .map_err(failure)
 }

@@ -37,8 +37,15 @@ fn key(
 ) -> Outcome<(Arc<Object>, Parameters)> {
     let object = engine.resolve(context, uid)?;
     object.allow(context.version, mask)?;
-    object.dates.allow(context.version, purpose, engine.personality.deactivated_decrypts, now())?;
-    let parameters = given.or_else(|| object.attributes.cryptographic_parameters().cloned()).unwrap_or_default();
+    object.dates.allow(
+        context.version,
+        purpose,
+        engine.personality.deactivated_decrypts,
+        now(),
+    )?;
+    let parameters = given
+        .or_else(|| object.attributes.cryptographic_parameters().cloned())
+        .unwrap_or_default();
     Ok((object, parameters))
 }
 
@@ -54,5 +61,9 @@ fn symmetric(object: &Object) -> Outcome<&[u8]> {
 }
 
 fn validity(valid: bool) -> ValidityIndicator {
-    if valid { ValidityIndicator::VALID } else { ValidityIndicator::INVALID }
+    if valid {
+        ValidityIndicator::VALID
+    } else {
+        ValidityIndicator::INVALID
+    }
 }

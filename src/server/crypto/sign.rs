@@ -28,9 +28,14 @@ fn scheme(engine: &Engine, kind: Kind, p: &Parameters) -> Outcome<(Scheme, Optio
     let named = p.hashing_algorithm.map(hash_of).transpose()?;
     match kind {
         Kind::Ec(Curve::Ed25519) => Ok((Scheme::EdDsa, None)),
-        Kind::Ec(_) => Ok((Scheme::Ecdsa, Some(by_algorithm.or(named).unwrap_or(Hash::Sha256)))),
+        Kind::Ec(_) => Ok((
+            Scheme::Ecdsa,
+            Some(by_algorithm.or(named).unwrap_or(Hash::Sha256)),
+        )),
         Kind::Rsa { .. } => {
-            let hash = by_algorithm.or(named).ok_or_else(|| invalid("no Hashing Algorithm"))?;
+            let hash = by_algorithm
+                .or(named)
+                .ok_or_else(|| invalid("no Hashing Algorithm"))?;
             let pss = match (p.digital_signature_algorithm, p.padding_method) {
                 _ if engine.personality.pss_always => true,
                 (Some(Dsa::RSASSA_PSS), _) => true,
@@ -43,21 +48,43 @@ fn scheme(engine: &Engine, kind: Kind, p: &Parameters) -> Outcome<(Scheme, Optio
             if !pss {
                 return Ok((Scheme::RsaPkcs1(hash), Some(hash)));
             }
-            let mgf = p.mask_generator_hashing_algorithm.map_or(Ok(hash), hash_of)?;
-            let salt_len = p.salt_length.map_or(hash.output_len(), |len| len.max(0) as usize);
-            Ok((Scheme::RsaPss { hash, mgf, salt_len }, Some(hash)))
+            let mgf = p
+                .mask_generator_hashing_algorithm
+                .map_or(Ok(hash), hash_of)?;
+            let salt_len = p
+                .salt_length
+                .map_or(hash.output_len(), |len| len.max(0) as usize);
+            Ok((
+                Scheme::RsaPss {
+                    hash,
+                    mgf,
+                    salt_len,
+                },
+                Some(hash),
+            ))
         }
     }
 }
 
 /// The digest of a digest.
 fn again(value: &[u8]) -> Outcome<Vec<u8>> {
-    let hash = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512].into_iter().find(|hash| hash.output_len() == value.len());
-    digest(hash.ok_or_else(|| invalid("a digest of no known length"))?, value).map_err(failure)
+    let hash = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512]
+        .into_iter()
+        .find(|hash| hash.output_len() == value.len());
+    digest(
+        hash.ok_or_else(|| invalid("a digest of no known length"))?,
+        value,
+    )
+    .map_err(failure)
 }
 
 /// What is signed, once all of it is there: the digest, or the data for Ed25519.
-fn signed(engine: &Engine, stream: &mut Stream, message: (Option<Secret>, Option<Vec<u8>>), part: &Part) -> Outcome<Vec<u8>> {
+fn signed(
+    engine: &Engine,
+    stream: &mut Stream,
+    message: (Option<Secret>, Option<Vec<u8>>),
+    part: &Part,
+) -> Outcome<Vec<u8>> {
     let last = part.is_last();
     match message {
         (Some(data), None) => {
@@ -81,37 +108,67 @@ fn signed(engine: &Engine, stream: &mut Stream, message: (Option<Secret>, Option
 
 fn private(object: Option<&Arc<Object>>) -> Outcome<PrivateKey> {
     match object.map(|object| &object.value) {
-        Some(Value::Key(Material::Private(pkcs8), _)) => PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure),
+        Some(Value::Key(Material::Private(pkcs8), _)) => {
+            PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)
+        }
         _ => Err(invalid("not a private key")),
     }
 }
 
 fn public(object: Option<&Arc<Object>>) -> Outcome<PublicKey> {
     match object.map(|object| &object.value) {
-        Some(Value::Key(Material::Public(spki), _)) => PublicKey::from_spki(spki.expose()).map_err(failure),
+        Some(Value::Key(Material::Public(spki), _)) => {
+            PublicKey::from_spki(spki.expose()).map_err(failure)
+        }
         _ => Err(invalid("not a public key")),
     }
 }
 
 /// Answers Sign.
 pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Outcome<SignResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let mut stream = match engine.resume(context, OperationCode::SIGN, &part)? {
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(engine, context, uid, CryptographicUsageMask::SIGN, Purpose::Protect, given)?;
+            let (object, parameters) = key(
+                engine,
+                context,
+                uid,
+                CryptographicUsageMask::SIGN,
+                Purpose::Protect,
+                given,
+            )?;
             let (_, hash) = scheme(engine, private(Some(&object))?.kind(), &parameters)?;
-            Stream::new(context, OperationCode::SIGN, Some((object, parameters)), hasher(hash)?)
+            Stream::new(
+                context,
+                OperationCode::SIGN,
+                Some((object, parameters)),
+                hasher(hash)?,
+            )
         }
     };
-    let len = request.data.as_ref().map_or(0, Secret::len) + request.digested_data.as_ref().map_or(0, Vec::len);
+    let len = request.data.as_ref().map_or(0, Secret::len)
+        + request.digested_data.as_ref().map_or(0, Vec::len);
     stream.spend(engine, context, len, &part)?;
     let unique_identifier = stream.uid(context);
-    let value = signed(engine, &mut stream, (request.data, request.digested_data), &part)?;
+    let value = signed(
+        engine,
+        &mut stream,
+        (request.data, request.digested_data),
+        &part,
+    )?;
     if !part.is_last() {
         let correlation_value = engine.suspend(stream, part)?;
-        return Ok(SignResponse { unique_identifier, signature_data: None, correlation_value });
+        return Ok(SignResponse {
+            unique_identifier,
+            signature_data: None,
+            correlation_value,
+        });
     }
     let private = private(stream.object.as_ref())?;
     let (scheme, _) = scheme(engine, private.kind(), &stream.parameters)?;
@@ -119,24 +176,56 @@ pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Out
     if scheme == Scheme::Ecdsa {
         signature = pkey::ecdsa_to_der(&signature).map_err(failure)?;
     }
-    Ok(SignResponse { unique_identifier, signature_data: Some(signature), correlation_value: None })
+    Ok(SignResponse {
+        unique_identifier,
+        signature_data: Some(signature),
+        correlation_value: None,
+    })
 }
 
 /// Answers Signature Verify.
-pub fn verify(engine: &Engine, context: &mut Context, request: SignatureVerifyRequest) -> Outcome<SignatureVerifyResponse> {
-    let part = Part { init: request.init_indicator, last: request.final_indicator, correlation: request.correlation_value };
+pub fn verify(
+    engine: &Engine,
+    context: &mut Context,
+    request: SignatureVerifyRequest,
+) -> Outcome<SignatureVerifyResponse> {
+    let part = Part {
+        init: request.init_indicator,
+        last: request.final_indicator,
+        correlation: request.correlation_value,
+    };
     let mut stream = match engine.resume(context, OperationCode::SIGNATURE_VERIFY, &part)? {
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(engine, context, uid, CryptographicUsageMask::VERIFY, Purpose::Process, given)?;
+            let (object, parameters) = key(
+                engine,
+                context,
+                uid,
+                CryptographicUsageMask::VERIFY,
+                Purpose::Process,
+                given,
+            )?;
             let (_, hash) = scheme(engine, public(Some(&object))?.kind(), &parameters)?;
-            Stream::new(context, OperationCode::SIGNATURE_VERIFY, Some((object, parameters)), hasher(hash)?)
+            Stream::new(
+                context,
+                OperationCode::SIGNATURE_VERIFY,
+                Some((object, parameters)),
+                hasher(hash)?,
+            )
         }
     };
-    let mut answer = SignatureVerifyResponse { unique_identifier: stream.uid(context), ..SignatureVerifyResponse::default() };
+    let mut answer = SignatureVerifyResponse {
+        unique_identifier: stream.uid(context),
+        ..SignatureVerifyResponse::default()
+    };
     stream.expected = request.signature_data.or(stream.expected);
-    let value = signed(engine, &mut stream, (request.data, request.digested_data), &part)?;
+    let value = signed(
+        engine,
+        &mut stream,
+        (request.data, request.digested_data),
+        &part,
+    )?;
     if !part.is_last() {
         answer.correlation_value = engine.suspend(stream, part)?;
         return Ok(answer);

@@ -45,7 +45,12 @@ pub(super) struct Stream {
 /// What is at work.
 pub(super) enum Work {
     /// A cipher; the length of its tag where it has one, and the block that the last part is padded to.
-    Cipher { cipher: Box<Cipher>, tag_len: Option<usize>, pads: Option<usize>, taken: usize },
+    Cipher {
+        cipher: Box<Cipher>,
+        tag_len: Option<usize>,
+        pads: Option<usize>,
+        taken: usize,
+    },
     /// A hash.
     Digest(Digest),
     /// A MAC.
@@ -75,16 +80,26 @@ impl Work {
 
     pub(super) fn finish(self) -> Outcome<Vec<u8>> {
         match self {
-            Work::Cipher { mut cipher, pads: Some(block), taken, .. } => {
+            Work::Cipher {
+                mut cipher,
+                pads: Some(block),
+                taken,
+                ..
+            } => {
                 let padding = block - taken % block;
-                let mut out = cipher.update(&vec![padding as u8; padding]).map_err(failure)?;
+                let mut out = cipher
+                    .update(&vec![padding as u8; padding])
+                    .map_err(failure)?;
                 out.extend(cipher.finish().map_err(failure)?);
                 Ok(out)
             }
             Work::Cipher { cipher, .. } => cipher.finish().map_err(failure),
             Work::Digest(digest) => digest.finish().map_err(failure),
             Work::Mac(mac) => mac.finish().map_err(failure),
-            Work::Gather(parts) => Ok(parts.iter().flat_map(|part| part.expose().iter().copied()).collect()),
+            Work::Gather(parts) => Ok(parts
+                .iter()
+                .flat_map(|part| part.expose().iter().copied())
+                .collect()),
         }
     }
 }
@@ -108,7 +123,12 @@ impl Part {
 
 impl Engine {
     /// The operation that a part goes on with; `None` when it begins one.
-    pub(super) fn resume(&self, context: &Context, operation: OperationCode, part: &Part) -> Outcome<Option<Stream>> {
+    pub(super) fn resume(
+        &self,
+        context: &Context,
+        operation: OperationCode,
+        part: &Part,
+    ) -> Outcome<Option<Stream>> {
         let streams = part.init.is_some() || part.last.is_some() || part.correlation.is_some();
         if streams && !self.personality.streams {
             return Err(Refusal::message("streaming is not supported"));
@@ -120,27 +140,48 @@ impl Engine {
             };
         };
         if part.init == Some(true) {
-            return Err(invalid("Init Indicator and Correlation Value contradict each other"));
+            return Err(invalid(
+                "Init Indicator and Correlation Value contradict each other",
+            ));
         }
-        let mut streams = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |stream: &Stream| stream.operation == operation && stream.caller == context.caller.name;
+        let mut streams = self
+            .streams
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |stream: &Stream| stream.operation == operation && stream.caller == context.caller.name;
         match streams.get(correlation).is_some_and(same) {
             true => Ok(streams.remove(correlation)),
             false => {
-                let reason = reason(context.version, ResultReason::INVALID_FIELD, ResultReason::INVALID_CORRELATION_VALUE);
-                Err(Refusal::item(reason, "no operation goes on under this Correlation Value"))
+                let reason = reason(
+                    context.version,
+                    ResultReason::INVALID_FIELD,
+                    ResultReason::INVALID_CORRELATION_VALUE,
+                );
+                Err(Refusal::item(
+                    reason,
+                    "no operation goes on under this Correlation Value",
+                ))
             }
         }
     }
 
     /// Keeps an operation for its next part.
     pub(super) fn suspend(&self, mut stream: Stream, part: Part) -> Outcome<Option<Vec<u8>>> {
-        let mut streams = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self
+            .streams
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if streams.len() >= STREAMS {
             streams.retain(|_, other| other.used.elapsed() < PATIENCE);
         }
         if streams.len() >= STREAMS {
-            return Err(Refusal::item(ResultReason::PERMISSION_DENIED, "too many operations go on: end one"));
+            return Err(Refusal::item(
+                ResultReason::PERMISSION_DENIED,
+                "too many operations go on: end one",
+            ));
         }
         let correlation = match part.correlation {
             Some(correlation) => correlation,
@@ -153,14 +194,36 @@ impl Engine {
 }
 
 impl Stream {
-    pub(super) fn new(context: &Context, operation: OperationCode, key: Option<(Arc<Object>, Parameters)>, work: Work) -> Stream {
+    pub(super) fn new(
+        context: &Context,
+        operation: OperationCode,
+        key: Option<(Arc<Object>, Parameters)>,
+        work: Work,
+    ) -> Stream {
         let caller = context.caller.name.clone();
-        let (object, parameters) = key.map_or((None, Parameters::default()), |(object, parameters)| (Some(object), parameters));
-        Stream { operation, caller, object, parameters, work, expected: None, used: Instant::now() }
+        let (object, parameters) = key
+            .map_or((None, Parameters::default()), |(object, parameters)| {
+                (Some(object), parameters)
+            });
+        Stream {
+            operation,
+            caller,
+            object,
+            parameters,
+            work,
+            expected: None,
+            used: Instant::now(),
+        }
     }
 
     /// Counts the use of a key that protects data.
-    pub(super) fn spend(&self, engine: &Engine, context: &Context, bytes: usize, part: &Part) -> Outcome<()> {
+    pub(super) fn spend(
+        &self,
+        engine: &Engine,
+        context: &Context,
+        bytes: usize,
+        part: &Part,
+    ) -> Outcome<()> {
         match &self.object {
             Some(object) => spend(engine, context, object, bytes, part.correlation.is_none()),
             None => Ok(()),
@@ -168,7 +231,9 @@ impl Stream {
     }
 
     pub(super) fn uid(&self, context: &mut Context) -> String {
-        self.object.as_ref().map_or_else(String::new, |object| context.about(object))
+        self.object
+            .as_ref()
+            .map_or_else(String::new, |object| context.about(object))
     }
 }
 

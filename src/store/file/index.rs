@@ -32,7 +32,10 @@ pub struct Known {
 impl Index {
     /// Forgets everything but which stamps were given.
     pub fn clear(&mut self) {
-        *self = Index { stamp: self.stamp, ..Index::default() };
+        *self = Index {
+            stamp: self.stamp,
+            ..Index::default()
+        };
     }
 
     /// Takes a record in; under the number that it had, if it is another's successor.
@@ -49,7 +52,14 @@ impl Index {
         let uid: Arc<str> = uid.into();
         self.all.insert(number);
         self.uids.insert(number, uid.clone());
-        self.places.insert(uid, Known { number, stamp: self.stamp, place });
+        self.places.insert(
+            uid,
+            Known {
+                number,
+                stamp: self.stamp,
+                place,
+            },
+        );
     }
 
     /// Takes a record out; its tags are left to [`untag`](Self::untag).
@@ -85,7 +95,11 @@ impl Index {
 
     /// The places of all records, the oldest first.
     pub fn places(&self) -> Vec<Place> {
-        self.uids.values().filter_map(|uid| self.known(uid)).map(|known| known.place).collect()
+        self.uids
+            .values()
+            .filter_map(|uid| self.known(uid))
+            .map(|known| known.place)
+            .collect()
     }
 
     /// How many records were ever taken in: one more than the number of the newest.
@@ -116,7 +130,9 @@ impl Index {
         sets.sort_by_key(|numbers| matches!(numbers, Numbers::Many(_)));
         match sets.split_first() {
             None => self.all.clone(),
-            Some((first, others)) => others.iter().fold((*first).clone(), |both, numbers| both.and(numbers)),
+            Some((first, others)) => others
+                .iter()
+                .fold((*first).clone(), |both, numbers| both.and(numbers)),
         }
     }
 }

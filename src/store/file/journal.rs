@@ -105,22 +105,45 @@ pub struct Source {
 impl Source {
     fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Arc<Source>> {
         let (file, writable, identity) = open_file(path)?;
-        Ok(Arc::new(Source { path: path.into(), sealer, file, writable, identity }))
+        Ok(Arc::new(Source {
+            path: path.into(),
+            sealer,
+            file,
+            writable,
+            identity,
+        }))
     }
 
     /// The entry at `place`, read from the file.
     pub fn read(&self, place: Place) -> Result<Entry> {
         let mut record = vec![0; HEADER + place.length as usize];
-        self.file.read_exact_at(&mut record, place.offset).map_err(|e| self.broken("cannot be read", e))?;
+        self.file
+            .read_exact_at(&mut record, place.offset)
+            .map_err(|e| self.broken("cannot be read", e))?;
         let (header, body) = record.split_at(HEADER);
-        let damage = |e: Error| e.context(format!("{} is damaged at offset {}", self.path.display(), place.offset));
-        let entries = self.sealer.open(header, body).and_then(|e| parse_entries(e.expose())).map_err(damage)?;
-        entries.into_iter().nth(place.index as usize).ok_or_else(|| damage(Error::new(Kind::File, CKR_DEVICE_ERROR, "")))
+        let damage = |e: Error| {
+            e.context(format!(
+                "{} is damaged at offset {}",
+                self.path.display(),
+                place.offset
+            ))
+        };
+        let entries = self
+            .sealer
+            .open(header, body)
+            .and_then(|e| parse_entries(e.expose()))
+            .map_err(damage)?;
+        entries
+            .into_iter()
+            .nth(place.index as usize)
+            .ok_or_else(|| damage(Error::new(Kind::File, CKR_DEVICE_ERROR, "")))
     }
 
     /// Waits until everything that was written is on the disk.
     pub fn sync(&self) -> Result<()> {
-        fault::step("sync record").and_then(|()| self.file.sync_data()).map_err(|e| self.broken("cannot be written", e))
+        fault::step("sync record")
+            .and_then(|()| self.file.sync_data())
+            .map_err(|e| self.broken("cannot be written", e))
     }
 
     /// Replaces the journal by one with only the entries at `live`.
@@ -159,7 +182,13 @@ impl Journal {
             }
         }
         let source = Source::open(path, sealer)?;
-        let mut journal = Journal { source, end: 0, synced: 0, sequence: 0, damaged: Vec::new() };
+        let mut journal = Journal {
+            source,
+            end: 0,
+            synced: 0,
+            sequence: 0,
+            damaged: Vec::new(),
+        };
         journal.start()?;
         Ok(journal)
     }
@@ -174,7 +203,10 @@ impl Journal {
         let mut news = News::default();
         let path = &self.source.path;
         let about = fs::metadata(path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => self.source.broken("is gone (moved to a key manager?): start the application again", e),
+            io::ErrorKind::NotFound => self.source.broken(
+                "is gone (moved to a key manager?): start the application again",
+                e,
+            ),
             _ => self.source.broken("cannot be read", e),
         })?;
         // Another file, or one from which a writer took back what it could not get onto the disk.
@@ -191,7 +223,9 @@ impl Journal {
         };
         let mut window = Window::new(&source.file, size);
         while self.end < size {
-            let Some(header) = window.get(self.end, HEADER).map_err(unreadable)? else { break };
+            let Some(header) = window.get(self.end, HEADER).map_err(unreadable)? else {
+                break;
+            };
             let Some((length, sequence)) = parse_header(header) else {
                 if window.is_blank(self.end).map_err(unreadable)? {
                     break;
@@ -204,15 +238,29 @@ impl Journal {
                 continue;
             };
             let header: [u8; HEADER] = header.try_into().expect("the window gave what was asked");
-            let body = window.get(self.end + HEADER as u64, length).map_err(unreadable)?;
+            let body = window
+                .get(self.end + HEADER as u64, length)
+                .map_err(unreadable)?;
             let Some(body) = body else { break };
             let offset = self.end;
             self.end += (HEADER + length) as u64;
-            match source.sealer.open(&header, body).and_then(|entries| parse_entries(entries.expose())) {
+            match source
+                .sealer
+                .open(&header, body)
+                .and_then(|entries| parse_entries(entries.expose()))
+            {
                 Ok(entries) if sequence > self.sequence => {
                     self.sequence = sequence;
-                    let place = |index| Place { offset, length: length as u32, index };
-                    news.entries.extend(entries.into_iter().enumerate().map(|(i, entry)| Met { place: place(i as u16), entry }));
+                    let place = |index| Place {
+                        offset,
+                        length: length as u32,
+                        index,
+                    };
+                    news.entries
+                        .extend(entries.into_iter().enumerate().map(|(i, entry)| Met {
+                            place: place(i as u16),
+                            entry,
+                        }));
                 }
                 _ => {
                     // When it is mended later, it still comes before those that follow now.
@@ -229,14 +277,21 @@ impl Journal {
     /// a record that counted and whose header is damaged: it stays where it is, for whoever can mend it.
     pub fn make_ready(&mut self, _lock: &Lock) -> Result<()> {
         let source = self.source.clone();
-        let size = source.file.metadata().map_err(|e| source.broken("cannot be read", e))?.len();
+        let size = source
+            .file
+            .metadata()
+            .map_err(|e| source.broken("cannot be read", e))?
+            .len();
         if size <= self.end || !source.writable {
             return Ok(());
         }
         let rest = size - self.end;
         let mut window = Window::new(&source.file, size);
         let unreadable = |e| source.broken("cannot be read", e);
-        let is_damage = window.get(self.end, HEADER).map_err(unreadable)?.is_some_and(|header| parse_header(header).is_none());
+        let is_damage = window
+            .get(self.end, HEADER)
+            .map_err(unreadable)?
+            .is_some_and(|header| parse_header(header).is_none());
         if is_damage && !window.is_blank(self.end).map_err(unreadable)? {
             self.end = size;
             // Records that are mended later come before those that follow now.
@@ -250,7 +305,10 @@ impl Journal {
     /// Writes one transaction, which counts once [`Source::sync`] succeeded. The caller holds the lock and has the journal ready.
     pub fn append(&mut self, _lock: &Lock, entries: &[Entry]) -> Result<()> {
         if !self.source.writable {
-            return Err(forbidden(&self.source.path, io::ErrorKind::PermissionDenied.into()));
+            return Err(forbidden(
+                &self.source.path,
+                io::ErrorKind::PermissionDenied.into(),
+            ));
         }
         let record = encode_record(&self.source.sealer, self.sequence + 1, entries)?;
         self.write_record(&record).map_err(|e| {
@@ -266,7 +324,9 @@ impl Journal {
         fault::step("write record")?;
         self.source.file.write_all_at(first, self.end)?;
         fault::step("write rest of record")?;
-        self.source.file.write_all_at(rest, self.end + first.len() as u64)
+        self.source
+            .file
+            .write_all_at(rest, self.end + first.len() as u64)
     }
 
     /// How far it is read and written.
@@ -293,8 +353,12 @@ impl Journal {
     pub fn retire(&self) -> Result<()> {
         let gone = match self.damaged.is_empty() {
             true => fault::step("remove journal").and_then(|()| fs::remove_file(&self.source.path)),
-            false => fault::step("rename journal")
-                .and_then(|()| fs::rename(&self.source.path, self.source.path.with_extension("damaged"))),
+            false => fault::step("rename journal").and_then(|()| {
+                fs::rename(
+                    &self.source.path,
+                    self.source.path.with_extension("damaged"),
+                )
+            }),
         };
         gone.and_then(|()| {
             fault::step("sync folder")?;
@@ -319,7 +383,10 @@ impl Journal {
             Error::new(Kind::File, CKR_DEVICE_ERROR, message)
         };
         let mut magic = [0; MAGIC.len()];
-        self.source.file.read_exact_at(&mut magic, 0).map_err(|_| foreign("is cut short: restore it from a backup"))?;
+        self.source
+            .file
+            .read_exact_at(&mut magic, 0)
+            .map_err(|_| foreign("is cut short: restore it from a backup"))?;
         if &magic != MAGIC {
             return Err(foreign("is not an object file of this version of mrhsm"));
         }
@@ -328,14 +395,17 @@ impl Journal {
             .file
             .read_exact_at(&mut header, MAGIC.len() as u64)
             .map_err(|_| foreign("is cut short: restore it from a backup"))?;
-        let (length, sequence) =
-            parse_header(&header).ok_or_else(|| foreign("is damaged at its beginning: restore it from a backup"))?;
+        let (length, sequence) = parse_header(&header)
+            .ok_or_else(|| foreign("is damaged at its beginning: restore it from a backup"))?;
         let mut body = vec![0; length];
         self.source
             .file
             .read_exact_at(&mut body, (MAGIC.len() + HEADER) as u64)
             .map_err(|_| foreign("is cut short: restore it from a backup"))?;
-        self.source.sealer.open(&header, &body).map_err(|e| e.context(foreign("does not open with this token's key")))?;
+        self.source
+            .sealer
+            .open(&header, &body)
+            .map_err(|e| e.context(foreign("does not open with this token's key")))?;
         self.end = (MAGIC.len() + HEADER + length) as u64;
         self.synced = self.end;
         self.sequence = sequence;
@@ -356,7 +426,12 @@ impl<'a> Window<'a> {
     const STEP: usize = 1 << 20;
 
     fn new(file: &'a File, size: u64) -> Window<'a> {
-        Window { file, size, start: 0, bytes: Vec::new() }
+        Window {
+            file,
+            size,
+            start: 0,
+            bytes: Vec::new(),
+        }
     }
 
     /// `length` bytes from `offset`; `None` when the file ends before.
@@ -364,7 +439,8 @@ impl<'a> Window<'a> {
         if offset + length as u64 > self.size {
             return Ok(None);
         }
-        let held = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        let held =
+            offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let wanted = length.max(Self::STEP).min((self.size - offset) as usize);
             self.bytes.resize(wanted, 0);
@@ -391,7 +467,11 @@ impl<'a> Window<'a> {
 /// Notes damage; what stands at the end is met again each time.
 fn note_damage(damaged: &mut Vec<u64>, offset: u64, path: &Path) {
     if damaged.last() != Some(&offset) {
-        crate::log!(Error, "{}: the record at offset {offset} is damaged; its object is missing", path.display());
+        crate::log!(
+            Error,
+            "{}: the record at offset {offset} is damaged; its object is missing",
+            path.display()
+        );
         damaged.push(offset);
     }
 }
@@ -406,7 +486,9 @@ fn give_to_owner(file: &File, path: &Path) {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// The first whole header at or after `offset`.
@@ -422,22 +504,42 @@ fn find_record(window: &mut Window<'_>, mut offset: u64) -> io::Result<Option<u6
 
 /// Why nothing can be changed, and what mends it.
 fn forbidden(path: &Path, e: io::Error) -> Error {
-    let message =
-        format!("nothing can be changed, because this user may not write {}: allow that, and start again", path.display());
+    let message = format!(
+        "nothing can be changed, because this user may not write {}: allow that, and start again",
+        path.display()
+    );
     Error::file(message, e).with_rv(CKR_TOKEN_WRITE_PROTECTED)
 }
 
 fn is_forbidden(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    matches!(
+        e.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 fn open_file(path: &Path) -> Result<(File, bool, (u64, u64))> {
-    let open =
-        |write| File::options().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path).map(|file| (file, write));
+    let open = |write| {
+        File::options()
+            .read(true)
+            .write(write)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .map(|file| (file, write))
+    };
     // Where nothing may be changed, what is there can still be used.
-    let opened = open(true).or_else(|e| if is_forbidden(&e) { open(false) } else { Err(e) });
-    let (file, writable) = opened.map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
-    let about = file.metadata().map_err(|e| Error::file(format!("{} cannot be read", path.display()), e))?;
+    let opened = open(true).or_else(|e| {
+        if is_forbidden(&e) {
+            open(false)
+        } else {
+            Err(e)
+        }
+    });
+    let (file, writable) =
+        opened.map_err(|e| Error::file(format!("{} cannot be opened", path.display()), e))?;
+    let about = file
+        .metadata()
+        .map_err(|e| Error::file(format!("{} cannot be read", path.display()), e))?;
     if about.mode() & 0o077 != 0 {
         let path = path.display();
         let message = format!("{path} can be read by others: run 'chmod 600 {path}'");
@@ -467,10 +569,15 @@ pub fn lock(path: &Path) -> Result<Lock> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Lock(file)),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
             Err(fs::TryLockError::WouldBlock) => {
-                let message =
-                    format!("another process has been writing {} for {} s: try again", path.display(), PATIENCE.as_secs());
+                let message = format!(
+                    "another process has been writing {} for {} s: try again",
+                    path.display(),
+                    PATIENCE.as_secs()
+                );
                 return Err(Error::new(Kind::File, CKR_FUNCTION_FAILED, message));
             }
             Err(fs::TryLockError::Error(e)) => return Err(broken(e)),
@@ -479,27 +586,46 @@ pub fn lock(path: &Path) -> Result<Lock> {
 }
 
 /// Writes a whole journal beside `path` and renames it into place.
-fn replace(path: &Path, sealer: &Sealer, entries: impl Iterator<Item = Result<Entry>>) -> Result<()> {
+fn replace(
+    path: &Path,
+    sealer: &Sealer,
+    entries: impl Iterator<Item = Result<Entry>>,
+) -> Result<()> {
     let beside = path.with_extension("new");
     let broken = |e: io::Error| Error::file(format!("{} cannot be written", beside.display()), e);
     // A leftover of a writer that was killed here; nobody else writes it, because the lock is held.
     let _ = fs::remove_file(&beside);
     fault::step("create journal").map_err(broken)?;
-    let file = File::options().write(true).create_new(true).mode(0o600).open(&beside).map_err(broken)?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(broken)?;
     give_to_owner(&file, path);
     let result = (|| {
         let mut out = io::BufWriter::with_capacity(1 << 20, &file);
         out.write_all(MAGIC).map_err(broken)?;
-        out.write_all(&encode_record(sealer, 1, &[])?).map_err(broken)?;
+        out.write_all(&encode_record(sealer, 1, &[])?)
+            .map_err(broken)?;
         for (sequence, entry) in (2..).zip(entries) {
-            out.write_all(&encode_record(sealer, sequence, &[entry?])?).map_err(broken)?;
+            out.write_all(&encode_record(sealer, sequence, &[entry?])?)
+                .map_err(broken)?;
         }
-        fault::step("write journal").and_then(|()| out.flush()).map_err(broken)?;
+        fault::step("write journal")
+            .and_then(|()| out.flush())
+            .map_err(broken)?;
         drop(out);
-        fault::step("sync journal").and_then(|()| file.sync_all()).map_err(broken)?;
-        fault::step("rename journal").and_then(|()| fs::rename(&beside, path)).map_err(broken)?;
+        fault::step("sync journal")
+            .and_then(|()| file.sync_all())
+            .map_err(broken)?;
+        fault::step("rename journal")
+            .and_then(|()| fs::rename(&beside, path))
+            .map_err(broken)?;
         let folder = folder_of(path);
-        fault::step("sync folder").and_then(|()| File::open(folder)?.sync_all()).map_err(broken)
+        fault::step("sync folder")
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(broken)
     })();
     if result.is_err() {
         let _ = fs::remove_file(&beside);
@@ -522,7 +648,11 @@ fn encode_record(sealer: &Sealer, sequence: u64, entries: &[Entry]) -> Result<Ve
     }
     let sealed_len = content.len() + crate::crypto::seal::OVERHEAD;
     if sealed_len > MAX_SEALED {
-        return Err(Error::new(Kind::Pkcs11, crate::ck::CKR_DATA_LEN_RANGE, "the object is too large for a file token"));
+        return Err(Error::new(
+            Kind::Pkcs11,
+            crate::ck::CKR_DATA_LEN_RANGE,
+            "the object is too large for a file token",
+        ));
     }
     let mut record = Vec::with_capacity(HEADER + sealed_len);
     record.extend_from_slice(RECORD);
@@ -536,14 +666,20 @@ fn encode_record(sealer: &Sealer, sequence: u64, entries: &[Entry]) -> Result<Ve
 }
 
 fn entry_len(entry: &Entry) -> usize {
-    3 + entry.uid.len() + entry.put.as_ref().map_or(0, |(about, value)| 8 + about.len() + value.len())
+    3 + entry.uid.len()
+        + entry
+            .put
+            .as_ref()
+            .map_or(0, |(about, value)| 8 + about.len() + value.len())
 }
 
 /// Length of the sealed part and sequence number, when `header` is one.
 fn parse_header(header: &[u8]) -> Option<(usize, u64)> {
     let length = u32::from_be_bytes(header.get(4..8)?.try_into().ok()?) as usize;
     let sequence = u64::from_be_bytes(header.get(8..16)?.try_into().ok()?);
-    let whole = header.starts_with(RECORD) && length <= MAX_SEALED && Sha256::digest(&header[..16])[..4] == header[16..HEADER];
+    let whole = header.starts_with(RECORD)
+        && length <= MAX_SEALED
+        && Sha256::digest(&header[..16])[..4] == header[16..HEADER];
     whole.then_some((length, sequence))
 }
 
@@ -560,14 +696,23 @@ fn parse_entries(content: &[u8]) -> Result<Vec<Entry>> {
     fn entry(rest: &mut &[u8]) -> Option<Entry> {
         let put = take(rest, 1)?[0] != 0;
         let length = u16::from_be_bytes(take(rest, 2)?.try_into().ok()?);
-        let uid = std::str::from_utf8(take(rest, length as usize)?).ok()?.to_owned();
-        let put = if put { Some((part(rest)?.to_vec(), Secret::new(part(rest)?.to_vec()))) } else { None };
+        let uid = std::str::from_utf8(take(rest, length as usize)?)
+            .ok()?
+            .to_owned();
+        let put = if put {
+            Some((part(rest)?.to_vec(), Secret::new(part(rest)?.to_vec())))
+        } else {
+            None
+        };
         Some(Entry { uid, put })
     }
     let mut rest = content;
     let mut entries = Vec::new();
     while !rest.is_empty() {
-        entries.push(entry(&mut rest).ok_or_else(|| Error::new(Kind::File, CKR_DEVICE_ERROR, "a record is malformed"))?);
+        entries
+            .push(entry(&mut rest).ok_or_else(|| {
+                Error::new(Kind::File, CKR_DEVICE_ERROR, "a record is malformed")
+            })?);
     }
     Ok(entries)
 }

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_SIZE_RANGE, CKR_OBJECT_HANDLE_INVALID};
+use crate::ck::{
+    CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_SIZE_RANGE, CKR_OBJECT_HANDLE_INVALID,
+};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::{
-    Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
-    Usage, now,
+    Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation,
+    Signing, Spec, State, Uid, Usage, now,
 };
 
 mod index;
@@ -36,7 +38,10 @@ pub struct FileStore {
 impl FileStore {
     /// Opens the store at `path`, sealed with the 32-byte `key`; makes an empty one when there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<FileStore> {
-        Ok(FileStore { path: path.into(), records: Records::open(path, key)? })
+        Ok(FileStore {
+            path: path.into(),
+            records: Records::open(path, key)?,
+        })
     }
 
     /// False when the file is gone, because [`retire`](Self::retire) took it away.
@@ -58,7 +63,10 @@ impl FileStore {
     fn put(&self, objects: Vec<(&Spec, Secret)>, pair: bool) -> Result<Vec<Uid>> {
         let now = now();
         self.records.write(|_| {
-            let uids: Vec<Uid> = objects.iter().map(|_| new_uid().map(Uid)).collect::<Result<_>>()?;
+            let uids: Vec<Uid> = objects
+                .iter()
+                .map(|_| new_uid().map(Uid))
+                .collect::<Result<_>>()?;
             let mut entries = Vec::new();
             for (i, (spec, value)) in objects.into_iter().enumerate() {
                 let mut about = About::of(spec, now);
@@ -78,8 +86,15 @@ impl FileStore {
     }
 
     fn unsupported<T>(&self, what: &str) -> Result<T> {
-        let message = format!("the file store {} does not {what}: its keys are used locally", self.path.display());
-        Err(Error::new(Kind::Pkcs11, CKR_FUNCTION_NOT_SUPPORTED, message))
+        let message = format!(
+            "the file store {} does not {what}: its keys are used locally",
+            self.path.display()
+        );
+        Err(Error::new(
+            Kind::Pkcs11,
+            CKR_FUNCTION_NOT_SUPPORTED,
+            message,
+        ))
     }
 }
 
@@ -88,7 +103,11 @@ fn get(state: &Held<About>, uid: &Uid) -> Result<(About, Secret)> {
 }
 
 fn gone(uid: &Uid) -> Error {
-    Error::new(Kind::Pkcs11, CKR_OBJECT_HANDLE_INVALID, format!("there is no object {uid}"))
+    Error::new(
+        Kind::Pkcs11,
+        CKR_OBJECT_HANDLE_INVALID,
+        format!("there is no object {uid}"),
+    )
 }
 
 impl KeyStore for FileStore {
@@ -98,7 +117,13 @@ impl KeyStore for FileStore {
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
         let wanted = wanted(filter, self.records.tagger());
-        Ok(self.records.read()?.find(&wanted).into_iter().map(|uid| Uid(uid.to_owned())).collect())
+        Ok(self
+            .records
+            .read()?
+            .find(&wanted)
+            .into_iter()
+            .map(|uid| Uid(uid.to_owned()))
+            .collect())
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
@@ -114,7 +139,11 @@ impl KeyStore for FileStore {
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
         if spec.bits == 0 || !spec.bits.is_multiple_of(8) {
-            return Err(Error::new(Kind::Pkcs11, CKR_KEY_SIZE_RANGE, format!("a secret key cannot have {} bits", spec.bits)));
+            return Err(Error::new(
+                Kind::Pkcs11,
+                CKR_KEY_SIZE_RANGE,
+                format!("a secret key cannot have {} bits", spec.bits),
+            ));
         }
         let value = rng::bytes(spec.bits as usize / 8)?;
         Ok(self.put(vec![(spec, value)], false)?.remove(0))
@@ -133,11 +162,16 @@ impl KeyStore for FileStore {
     }
 
     fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
-        Ok(self.put(vec![(spec, Secret::new(value.to_vec()))], false)?.remove(0))
+        Ok(self
+            .put(vec![(spec, Secret::new(value.to_vec()))], false)?
+            .remove(0))
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        let found = self.records.get(&uid.0)?.map_or(Ok(None), |view| view.read::<About>())?;
+        let found = self
+            .records
+            .get(&uid.0)?
+            .map_or(Ok(None), |view| view.read::<About>())?;
         Ok(found.ok_or_else(|| gone(uid))?.1)
     }
 
@@ -169,7 +203,11 @@ impl KeyStore for FileStore {
     fn revoke(&self, uid: &Uid, reason: Revocation) -> Result<()> {
         self.change(uid, |about| {
             if about.state.is_some() {
-                about.state = Some(if reason == Revocation::KeyCompromise { State::Compromised } else { State::Deactivated });
+                about.state = Some(if reason == Revocation::KeyCompromise {
+                    State::Compromised
+                } else {
+                    State::Deactivated
+                });
                 about.deactivation_date = Some(about.deactivation_date.unwrap_or_else(now));
             }
             Ok(())
@@ -179,15 +217,33 @@ impl KeyStore for FileStore {
     fn destroy(&self, uid: &Uid) -> Result<()> {
         self.records.write(|state| {
             get(state, uid)?;
-            Ok((vec![Entry { uid: uid.0.clone(), put: None }], ()))
+            Ok((
+                vec![Entry {
+                    uid: uid.0.clone(),
+                    put: None,
+                }],
+                (),
+            ))
         })
     }
 
-    fn encrypt(&self, _uid: &Uid, _algorithm: Algorithm, _cipher: &Cipher, _data: &[u8]) -> Result<Vec<u8>> {
+    fn encrypt(
+        &self,
+        _uid: &Uid,
+        _algorithm: Algorithm,
+        _cipher: &Cipher,
+        _data: &[u8],
+    ) -> Result<Vec<u8>> {
         self.unsupported("encrypt")
     }
 
-    fn decrypt(&self, _uid: &Uid, _algorithm: Algorithm, _cipher: &Cipher, _data: &[u8]) -> Result<Secret> {
+    fn decrypt(
+        &self,
+        _uid: &Uid,
+        _algorithm: Algorithm,
+        _cipher: &Cipher,
+        _data: &[u8],
+    ) -> Result<Secret> {
         self.unsupported("decrypt")
     }
 
@@ -235,7 +291,10 @@ struct About {
 
 impl About {
     fn of(spec: &Spec, now: i64) -> About {
-        let is_key = matches!(spec.class, Class::SecretKey | Class::PublicKey | Class::PrivateKey);
+        let is_key = matches!(
+            spec.class,
+            Class::SecretKey | Class::PublicKey | Class::PrivateKey
+        );
         About {
             class: spec.class,
             algorithm: spec.algorithm,
@@ -257,17 +316,32 @@ impl About {
     }
 
     fn entry(&self, uid: &Uid, value: Secret) -> Result<Entry> {
-        let about = serde_json::to_vec(self)
-            .map_err(|e| Error::new(Kind::Pkcs11, CKR_DEVICE_ERROR, "an object cannot be written").because(e))?;
-        Ok(Entry { uid: uid.0.clone(), put: Some((about, value)) })
+        let about = serde_json::to_vec(self).map_err(|e| {
+            Error::new(
+                Kind::Pkcs11,
+                CKR_DEVICE_ERROR,
+                "an object cannot be written",
+            )
+            .because(e)
+        })?;
+        Ok(Entry {
+            uid: uid.0.clone(),
+            put: Some((about, value)),
+        })
     }
 
     /// The state at `now`. A revocation is kept; what goes by the calendar is not.
     fn state_at(&self, now: i64) -> Option<State> {
         match self.state {
-            Some(State::PreActive) => Some(State::of_dates(self.activation_date, self.deactivation_date, now)),
+            Some(State::PreActive) => Some(State::of_dates(
+                self.activation_date,
+                self.deactivation_date,
+                now,
+            )),
             // It was activated, whatever date says so.
-            Some(State::Active) => Some(State::of_dates(Some(i64::MIN), self.deactivation_date, now)),
+            Some(State::Active) => {
+                Some(State::of_dates(Some(i64::MIN), self.deactivation_date, now))
+            }
             state => state,
         }
     }
@@ -308,14 +382,31 @@ enum Tag<'a> {
 
 impl Record for About {
     fn parse(text: &[u8]) -> Result<About> {
-        serde_json::from_slice(text)
-            .map_err(|e| Error::new(Kind::File, CKR_DEVICE_ERROR, "an object was written by another version of mrhsm").because(e))
+        serde_json::from_slice(text).map_err(|e| {
+            Error::new(
+                Kind::File,
+                CKR_DEVICE_ERROR,
+                "an object was written by another version of mrhsm",
+            )
+            .because(e)
+        })
     }
 
     fn tags(&self, tagger: &Tagger) -> Vec<u64> {
-        let optional = [self.name.as_deref().map(Tag::Name), self.group.as_deref().map(Tag::Group)];
-        let always = [Tag::Class(self.class), Tag::Label(&self.label), Tag::Id(&self.id)];
-        always.into_iter().chain(optional.into_iter().flatten()).map(|tag| tagger.tag(tag)).collect()
+        let optional = [
+            self.name.as_deref().map(Tag::Name),
+            self.group.as_deref().map(Tag::Group),
+        ];
+        let always = [
+            Tag::Class(self.class),
+            Tag::Label(&self.label),
+            Tag::Id(&self.id),
+        ];
+        always
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .map(|tag| tagger.tag(tag))
+            .collect()
     }
 }
 
@@ -330,7 +421,10 @@ fn wanted(filter: &Filter, tagger: &Tagger) -> Vec<u64> {
         label.as_deref().map(Tag::Label),
         id.as_deref().map(Tag::Id),
     ];
-    tags.into_iter().flatten().map(|tag| tagger.tag(tag)).collect()
+    tags.into_iter()
+        .flatten()
+        .map(|tag| tagger.tag(tag))
+        .collect()
 }
 
 #[cfg(test)]

@@ -39,9 +39,9 @@ impl Numbers {
     pub fn contains(&self, number: u32) -> bool {
         match self {
             Numbers::Few(list) => list.binary_search(&number).is_ok(),
-            Numbers::Many(words) => {
-                words.get(number as usize / BITS).is_some_and(|word| word >> (number as usize % BITS) & 1 == 1)
-            }
+            Numbers::Many(words) => words
+                .get(number as usize / BITS)
+                .is_some_and(|word| word >> (number as usize % BITS) & 1 == 1),
         }
     }
 
@@ -49,7 +49,9 @@ impl Numbers {
     pub fn insert(&mut self, number: u32) {
         match self {
             Numbers::Few(list) => {
-                let Err(at) = list.binary_search(&number) else { return };
+                let Err(at) = list.binary_search(&number) else {
+                    return;
+                };
                 list.insert(at, number);
                 // Bits as soon as they take less room.
                 if list.len() > 2 * (list[list.len() - 1] as usize / BITS + 1) {
@@ -87,10 +89,15 @@ impl Numbers {
     /// Those that are in both.
     pub fn and(&self, other: &Numbers) -> Numbers {
         match (self, other) {
-            (Numbers::Many(a), Numbers::Many(b)) => Numbers::Many(a.iter().zip(b).map(|(a, b)| a & b).collect()),
-            (Numbers::Few(few), set) | (set, Numbers::Few(few)) => {
-                Numbers::Few(few.iter().copied().filter(|number| set.contains(*number)).collect())
+            (Numbers::Many(a), Numbers::Many(b)) => {
+                Numbers::Many(a.iter().zip(b).map(|(a, b)| a & b).collect())
             }
+            (Numbers::Few(few), set) | (set, Numbers::Few(few)) => Numbers::Few(
+                few.iter()
+                    .copied()
+                    .filter(|number| set.contains(*number))
+                    .collect(),
+            ),
         }
     }
 
@@ -116,7 +123,12 @@ impl Numbers {
             Numbers::Few(list) => (list, &[]),
             Numbers::Many(words) => (&[], words),
         };
-        list.iter().copied().chain(words.iter().enumerate().flat_map(|(at, word)| bits(at, *word)))
+        list.iter().copied().chain(
+            words
+                .iter()
+                .enumerate()
+                .flat_map(|(at, word)| bits(at, *word)),
+        )
     }
 
     /// The highest first: `most` of them after the first `offset`.
@@ -132,7 +144,11 @@ impl Numbers {
                         continue;
                     }
                     let falling = bits(at, *word).collect::<Vec<u32>>().into_iter().rev();
-                    page.extend(falling.skip(std::mem::take(&mut offset)).take(most - page.len()));
+                    page.extend(
+                        falling
+                            .skip(std::mem::take(&mut offset))
+                            .take(most - page.len()),
+                    );
                     if page.len() == most {
                         break;
                     }
@@ -167,14 +183,41 @@ mod tests {
     #[test]
     fn lists_and_bits_are_the_same_sets() {
         let some = |step: usize, to| (0..to).step_by(step).map(|n| (n * 7919 % 10_007) as u32);
-        let sets = [set([]), set([5]), set(some(1, 2000)), set(some(2, 9000)), set(some(700, 9000)), set(0..64), set([9_999])];
+        let sets = [
+            set([]),
+            set([5]),
+            set(some(1, 2000)),
+            set(some(2, 9000)),
+            set(some(700, 9000)),
+            set(0..64),
+            set([9_999]),
+        ];
         assert!(sets.iter().any(|(set, _)| matches!(set, Numbers::Many(_))));
-        assert!(sets.iter().any(|(set, _)| matches!(set, Numbers::Few(list) if list.len() > 10)));
+        assert!(
+            sets.iter()
+                .any(|(set, _)| matches!(set, Numbers::Few(list) if list.len() > 10))
+        );
         for (a, same_a) in &sets {
-            assert_eq!(a.iter().collect::<Vec<_>>(), same_a.iter().copied().collect::<Vec<_>>());
+            assert_eq!(
+                a.iter().collect::<Vec<_>>(),
+                same_a.iter().copied().collect::<Vec<_>>()
+            );
             assert_eq!((a.len(), a.is_empty()), (same_a.len(), same_a.is_empty()));
-            for (offset, most) in [(0, 0), (0, 3), (2, 5), (63, 130), (1000, usize::MAX), (0, usize::MAX)] {
-                let falling: Vec<u32> = same_a.iter().rev().skip(offset).take(most).copied().collect();
+            for (offset, most) in [
+                (0, 0),
+                (0, 3),
+                (2, 5),
+                (63, 130),
+                (1000, usize::MAX),
+                (0, usize::MAX),
+            ] {
+                let falling: Vec<u32> = same_a
+                    .iter()
+                    .rev()
+                    .skip(offset)
+                    .take(most)
+                    .copied()
+                    .collect();
                 assert_eq!(a.page(offset, most), falling, "{offset}, {most}");
             }
             for (b, same_b) in &sets {
@@ -183,7 +226,11 @@ mod tests {
                 let mut rest = a.clone();
                 b.iter().for_each(|number| rest.remove(number));
                 assert_eq!(rest.iter().collect::<BTreeSet<_>>(), same_a - same_b);
-                assert!(same_b.iter().all(|number| !rest.contains(*number) && b.contains(*number)));
+                assert!(
+                    same_b
+                        .iter()
+                        .all(|number| !rest.contains(*number) && b.contains(*number))
+                );
             }
         }
     }

@@ -81,10 +81,20 @@ impl View {
 impl<R: Record> Records<R> {
     /// Opens the file at `path`, sealed with the 32-byte `key`; makes an empty one when there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<Records<R>> {
-        let mut held = Held { journal: Journal::open(path, key)?, index: Index::default(), record: PhantomData };
+        let mut held = Held {
+            journal: Journal::open(path, key)?,
+            index: Index::default(),
+            record: PhantomData,
+        };
         let tagger = Tagger::default();
         held.read_on(&tagger)?;
-        Ok(Records { path: path.into(), held: Mutex::new(held), tagger, writing: Mutex::default(), waiting: AtomicUsize::new(0) })
+        Ok(Records {
+            path: path.into(),
+            held: Mutex::new(held),
+            tagger,
+            writing: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// Offsets of damaged records: their objects are missing, the others work.
@@ -156,7 +166,12 @@ impl<R: Record> Records<R> {
                 held.journal.make_ready(&lock)?;
                 held.journal.mark()
             };
-            *writing = Some(Batch { lock, start, wrote: false, fate: Arc::default() });
+            *writing = Some(Batch {
+                lock,
+                start,
+                wrote: false,
+                fate: Arc::default(),
+            });
         }
         Ok(Turn(writing))
     }
@@ -245,7 +260,10 @@ impl<R: Record> Records<R> {
             let held = self.lock();
             // What is damaged is left for whoever can mend it.
             let whole = held.journal.damaged().is_empty();
-            if !whole || held.journal.size() < WORTH_REWRITING || held.index.live_bytes() * 2 > held.journal.size() {
+            if !whole
+                || held.journal.size() < WORTH_REWRITING
+                || held.index.live_bytes() * 2 > held.journal.size()
+            {
                 return;
             }
             (held.journal.source().clone(), held.index.places())
@@ -316,7 +334,11 @@ impl Fate {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*told {
-                Some(done) => return done.clone().map_err(|(kind, rv, message)| Error::new(kind, rv, message)),
+                Some(done) => {
+                    return done
+                        .clone()
+                        .map_err(|(kind, rv, message)| Error::new(kind, rv, message));
+                }
                 None => told = self.news.wait(told).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -327,7 +349,11 @@ impl<R: Record> Held<R> {
     /// A record, to be read.
     pub fn view(&self, uid: &str) -> Option<View> {
         let known = self.index.known(uid)?;
-        Some(View { stamp: known.stamp, place: known.place, source: self.journal.source().clone() })
+        Some(View {
+            stamp: known.stamp,
+            place: known.place,
+            source: self.journal.source().clone(),
+        })
     }
 
     /// A record and its value.
@@ -347,7 +373,10 @@ impl<R: Record> Held<R> {
 
     /// Identifiers of the records that have all of these tags, the oldest first.
     pub fn find(&self, tags: &[u64]) -> Vec<&str> {
-        self.numbers(tags).iter().filter_map(|number| self.uid(number)).collect()
+        self.numbers(tags)
+            .iter()
+            .filter_map(|number| self.uid(number))
+            .collect()
     }
 
     /// The identifier of the record of this number.
@@ -367,9 +396,14 @@ impl<R: Record> Held<R> {
         }
         for met in news.entries.drain(..) {
             let number = self.remove(&met.entry.uid, tagger);
-            let Some((about, _)) = met.entry.put else { continue };
+            let Some((about, _)) = met.entry.put else {
+                continue;
+            };
             match R::parse(&about) {
-                Ok(record) => self.index.insert(met.entry.uid, number, record.tags(tagger), met.place),
+                Ok(record) => {
+                    self.index
+                        .insert(met.entry.uid, number, record.tags(tagger), met.place)
+                }
                 Err(e) => crate::log!(Error, "object {}: {e}", met.entry.uid),
             }
         }
@@ -379,7 +413,11 @@ impl<R: Record> Held<R> {
     fn remove(&mut self, uid: &str, tagger: &Tagger) -> Option<u32> {
         let known = self.index.remove(uid)?;
         // The tags are those of the record that is overtaken, so it is read once more.
-        if let Ok(Some((about, _))) = self.journal.source().read(known.place).map(|entry| entry.put)
+        if let Ok(Some((about, _))) = self
+            .journal
+            .source()
+            .read(known.place)
+            .map(|entry| entry.put)
             && let Ok(record) = R::parse(&about)
         {
             self.index.untag(known.number, &record.tags(tagger));
@@ -395,5 +433,12 @@ pub fn new_uid() -> Result<String> {
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
     let h = data_encoding::HEXLOWER.encode(&b);
-    Ok(format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..]))
+    Ok(format!(
+        "{}-{}-{}-{}-{}",
+        &h[..8],
+        &h[8..12],
+        &h[12..16],
+        &h[16..20],
+        &h[20..]
+    ))
 }

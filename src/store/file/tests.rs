@@ -24,7 +24,10 @@ fn spec(label: &str, id: &[u8]) -> Spec {
 }
 
 fn by_label(label: &str) -> Filter {
-    Filter { label: Some(label.as_bytes().to_vec()), ..Filter::default() }
+    Filter {
+        label: Some(label.as_bytes().to_vec()),
+        ..Filter::default()
+    }
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -49,9 +52,15 @@ fn keeps_what_it_was_given() {
     let meta = store.meta(std::slice::from_ref(&made)).unwrap().remove(0);
     assert_eq!(meta.label.as_deref(), Some(&b"a"[..]));
     assert_eq!(meta.id.as_deref(), Some(&b"\x01\xff"[..]));
-    assert_eq!((meta.state, meta.sensitive, meta.extractable), (Some(State::Active), Some(true), Some(false)));
+    assert_eq!(
+        (meta.state, meta.sensitive, meta.extractable),
+        (Some(State::Active), Some(true), Some(false))
+    );
     assert_eq!(meta.properties["priv"], "1");
-    assert_eq!(store.locate(&Filter::default()).unwrap(), [made.clone(), imported]);
+    assert_eq!(
+        store.locate(&Filter::default()).unwrap(),
+        [made.clone(), imported]
+    );
     assert_eq!(store.locate(&by_label("a")).unwrap(), [made]);
     assert_eq!(store.locate(&by_label("c")).unwrap(), []);
 }
@@ -60,13 +69,24 @@ fn keeps_what_it_was_given() {
 fn nothing_readable_is_on_disk() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
-    store.register(&spec("payroll", b"id"), b"the value of the key").unwrap();
+    store
+        .register(&spec("payroll", b"id"), b"the value of the key")
+        .unwrap();
     let file = fs::read(&path).unwrap();
     for text in [&b"payroll"[..], b"the value", b"demo", b"Aes"] {
-        assert!(!file.windows(text.len()).any(|w| w == text), "{}", String::from_utf8_lossy(text));
+        assert!(
+            !file.windows(text.len()).any(|w| w == text),
+            "{}",
+            String::from_utf8_lossy(text)
+        );
     }
     let error = FileStore::open(&path, &[4; 32]).err().unwrap();
-    assert!(error.to_string().contains("does not open with this token's key"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("does not open with this token's key"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -75,26 +95,55 @@ fn two_stores_see_each_other() {
     let one = FileStore::open(&path, &KEY).unwrap();
     let two = FileStore::open(&path, &KEY).unwrap();
     let uid = one.create(&spec("a", b"1")).unwrap();
-    assert_eq!(two.locate(&by_label("a")).unwrap(), std::slice::from_ref(&uid));
-    two.update(&uid, &Changes { label: Some(b"b".to_vec()), ..Changes::default() }).unwrap();
+    assert_eq!(
+        two.locate(&by_label("a")).unwrap(),
+        std::slice::from_ref(&uid)
+    );
+    two.update(
+        &uid,
+        &Changes {
+            label: Some(b"b".to_vec()),
+            ..Changes::default()
+        },
+    )
+    .unwrap();
     assert_eq!(one.locate(&by_label("a")).unwrap(), []);
-    assert_eq!(one.locate(&by_label("b")).unwrap(), std::slice::from_ref(&uid));
+    assert_eq!(
+        one.locate(&by_label("b")).unwrap(),
+        std::slice::from_ref(&uid)
+    );
     one.destroy(&uid).unwrap();
     assert_eq!(two.locate(&Filter::default()).unwrap(), []);
     assert_eq!(two.fetch(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
-    assert_eq!(two.destroy(&uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+    assert_eq!(
+        two.destroy(&uid).unwrap_err().rv(),
+        CKR_OBJECT_HANDLE_INVALID
+    );
 }
 
 #[test]
 fn the_halves_of_a_pair_know_each_other() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
-    let half = |class| Spec { class, algorithm: Algorithm::Ec(Curve::P256), bits: 256, ..spec("pair", b"7") };
-    let (public, private) = store.create_pair(&half(Class::PublicKey), &half(Class::PrivateKey)).unwrap();
+    let half = |class| Spec {
+        class,
+        algorithm: Algorithm::Ec(Curve::P256),
+        bits: 256,
+        ..spec("pair", b"7")
+    };
+    let (public, private) = store
+        .create_pair(&half(Class::PublicKey), &half(Class::PrivateKey))
+        .unwrap();
     let metas = store.meta(&[public.clone(), private.clone()]).unwrap();
-    assert_eq!((&metas[0].pair, &metas[1].pair), (&Some(private.clone()), &Some(public.clone())));
+    assert_eq!(
+        (&metas[0].pair, &metas[1].pair),
+        (&Some(private.clone()), &Some(public.clone()))
+    );
     let pair = PrivateKey::from_pkcs8(store.fetch(&private).unwrap().expose()).unwrap();
-    assert_eq!(pair.public().unwrap().to_spki().unwrap(), store.fetch(&public).unwrap().expose());
+    assert_eq!(
+        pair.public().unwrap().to_spki().unwrap(),
+        store.fetch(&public).unwrap().expose()
+    );
 }
 
 #[test]
@@ -105,7 +154,9 @@ fn the_life_of_a_key() {
     let state = || store.meta(std::slice::from_ref(&uid)).unwrap()[0].state;
     store.activate(&uid).unwrap();
     assert_eq!(state(), Some(State::Active));
-    store.revoke(&uid, Revocation::CessationOfOperation).unwrap();
+    store
+        .revoke(&uid, Revocation::CessationOfOperation)
+        .unwrap();
     assert_eq!(state(), Some(State::Deactivated));
     store.revoke(&uid, Revocation::KeyCompromise).unwrap();
     assert_eq!(state(), Some(State::Compromised));
@@ -122,10 +173,18 @@ fn a_record_cut_short_anywhere_is_as_if_never_written() {
     for cut in whole.len()..longer.len() {
         fs::write(&path, &longer[..cut]).unwrap();
         let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(store.locate(&Filter::default()).unwrap(), std::slice::from_ref(&first), "cut at {cut}");
+        assert_eq!(
+            store.locate(&Filter::default()).unwrap(),
+            std::slice::from_ref(&first),
+            "cut at {cut}"
+        );
         let third = store.create(&spec("third", b"")).unwrap();
         let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(store.locate(&Filter::default()).unwrap(), [first.clone(), third], "cut at {cut}");
+        assert_eq!(
+            store.locate(&Filter::default()).unwrap(),
+            [first.clone(), third],
+            "cut at {cut}"
+        );
         assert!(store.damaged().is_empty());
     }
 }
@@ -134,17 +193,24 @@ fn a_record_cut_short_anywhere_is_as_if_never_written() {
 fn a_damaged_record_is_named_and_the_others_work() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
-    let uids: Vec<Uid> = (0..3).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
+    let uids: Vec<Uid> = (0..3)
+        .map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap())
+        .collect();
     let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
     let start = store.records.lock().journal.size() - 2 * place.bytes();
     drop(store);
     for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
         let whole = fs::read(&path).unwrap();
         let file = fs::File::options().write(true).open(&path).unwrap();
-        file.write_all_at(&[whole[(start + at) as usize] ^ 0x40], start + at).unwrap();
+        file.write_all_at(&[whole[(start + at) as usize] ^ 0x40], start + at)
+            .unwrap();
         let store = FileStore::open(&path, &KEY).unwrap();
         assert_eq!(store.damaged(), [start], "byte {at}");
-        assert_eq!(store.locate(&Filter::default()).unwrap(), [uids[0].clone(), uids[2].clone()], "byte {at}");
+        assert_eq!(
+            store.locate(&Filter::default()).unwrap(),
+            [uids[0].clone(), uids[2].clone()],
+            "byte {at}"
+        );
         fs::write(&path, whole).unwrap();
     }
 }
@@ -153,7 +219,9 @@ fn a_damaged_record_is_named_and_the_others_work() {
 fn a_damaged_record_at_the_end_is_kept_for_whoever_can_mend_it() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
-    let uids: Vec<Uid> = (0..2).map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap()).collect();
+    let uids: Vec<Uid> = (0..2)
+        .map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap())
+        .collect();
     let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
     let start = store.records.lock().journal.size() - place.bytes();
     drop(store);
@@ -162,21 +230,35 @@ fn a_damaged_record_at_the_end_is_kept_for_whoever_can_mend_it() {
         let mut damaged = sound.clone();
         damaged[(start + at) as usize] ^= 0x40;
         fs::write(&path, &damaged).unwrap();
-        let (store, other) = (FileStore::open(&path, &KEY).unwrap(), FileStore::open(&path, &KEY).unwrap());
+        let (store, other) = (
+            FileStore::open(&path, &KEY).unwrap(),
+            FileStore::open(&path, &KEY).unwrap(),
+        );
         let mut now = vec![uids[0].clone()];
         for store in [&store, &other, &store] {
             now.push(store.create(&spec("new", b"")).unwrap());
             assert_eq!(store.locate(&Filter::default()).unwrap(), now, "byte {at}");
         }
         let later = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!((later.damaged(), later.locate(&Filter::default()).unwrap()), (vec![start], now.clone()), "byte {at}");
+        assert_eq!(
+            (later.damaged(), later.locate(&Filter::default()).unwrap()),
+            (vec![start], now.clone()),
+            "byte {at}"
+        );
         // Whoever knows what the byte was puts it back.
         let mut mended = fs::read(&path).unwrap();
         mended[(start + at) as usize] ^= 0x40;
         assert!(mended.starts_with(&sound));
         fs::write(&path, &mended).unwrap();
         now.insert(1, uids[1].clone());
-        assert_eq!(FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap(), now, "byte {at}");
+        assert_eq!(
+            FileStore::open(&path, &KEY)
+                .unwrap()
+                .locate(&Filter::default())
+                .unwrap(),
+            now,
+            "byte {at}"
+        );
     }
 }
 
@@ -191,12 +273,25 @@ fn zeros_at_the_end_were_never_a_record() {
     for zeros in [1, 20, 21, 5000] {
         fs::write(&path, [&sound[..], &vec![0; zeros]].concat()).unwrap();
         let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!((store.damaged(), store.locate(&Filter::default()).unwrap()), (vec![], vec![uid.clone()]));
+        assert_eq!(
+            (store.damaged(), store.locate(&Filter::default()).unwrap()),
+            (vec![], vec![uid.clone()])
+        );
         let new = store.create(&spec("new", b"")).unwrap();
         let later = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!((later.damaged(), later.locate(&Filter::default()).unwrap()), (vec![], vec![uid.clone(), new]));
-        assert!(fs::read(&path).unwrap().starts_with(&sound), "{zeros} zeros");
-        assert!(fs::read(&path).unwrap()[sound.len()..].iter().any(|byte| *byte != 0));
+        assert_eq!(
+            (later.damaged(), later.locate(&Filter::default()).unwrap()),
+            (vec![], vec![uid.clone(), new])
+        );
+        assert!(
+            fs::read(&path).unwrap().starts_with(&sound),
+            "{zeros} zeros"
+        );
+        assert!(
+            fs::read(&path).unwrap()[sound.len()..]
+                .iter()
+                .any(|byte| *byte != 0)
+        );
     }
 }
 
@@ -206,12 +301,22 @@ fn a_disk_that_fails_takes_nothing_of_a_damaged_record() {
     let store = FileStore::open(&path, &KEY).unwrap();
     let uid = store.create(&spec("k", b"")).unwrap();
     let mut damaged = fs::read(&path).unwrap();
-    let start = damaged.len() - store.records.lock().index.known(&uid.0).unwrap().place.bytes() as usize;
+    let start = damaged.len()
+        - store
+            .records
+            .lock()
+            .index
+            .known(&uid.0)
+            .unwrap()
+            .place
+            .bytes() as usize;
     damaged[start] ^= 1;
     fs::write(&path, &damaged).unwrap();
     for at in 0..3 {
         let store = FileStore::open(&path, &KEY).unwrap();
-        let (made, _) = crate::fault::run(Some((at, End::Error(libc::EIO))), || store.create(&spec("new", b"")));
+        let (made, _) = crate::fault::run(Some((at, End::Error(libc::EIO))), || {
+            store.create(&spec("new", b""))
+        });
         made.unwrap().unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), damaged, "step {at}");
     }
@@ -229,7 +334,10 @@ fn a_journal_of_overtaken_records_is_rewritten() {
         store.destroy(&uid).unwrap();
     }
     assert!(fs::metadata(&path).unwrap().len() < records::WORTH_REWRITING + 300_000);
-    assert_eq!(other.locate(&Filter::default()).unwrap(), std::slice::from_ref(&kept));
+    assert_eq!(
+        other.locate(&Filter::default()).unwrap(),
+        std::slice::from_ref(&kept)
+    );
     assert_eq!(other.fetch(&kept).unwrap(), store.fetch(&kept).unwrap());
     other.create(&spec("new", b"")).unwrap();
     assert_eq!(store.locate(&Filter::default()).unwrap().len(), 2);
@@ -249,7 +357,14 @@ fn threads_lose_nothing() {
             });
         }
     });
-    assert_eq!(FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap().len(), 40);
+    assert_eq!(
+        FileStore::open(&path, &KEY)
+            .unwrap()
+            .locate(&Filter::default())
+            .unwrap()
+            .len(),
+        40
+    );
 }
 
 /// Eight threads that all wait to write when the first of them may: what they made, and how many steps they took.
@@ -265,9 +380,15 @@ fn eight_at_once(store: &FileStore, plan: Option<(usize, End)>) -> (Vec<Result<U
         // The one that is no longer counted is at the lock file, or about to be.
         std::thread::sleep(std::time::Duration::from_millis(50));
         drop(another_process);
-        let done: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let done: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         let steps = done.iter().map(|(_, steps)| steps).sum();
-        (done.into_iter().map(|(made, _)| made.unwrap()).collect(), steps)
+        (
+            done.into_iter().map(|(made, _)| made.unwrap()).collect(),
+            steps,
+        )
     })
 }
 
@@ -287,10 +408,16 @@ fn threads_that_write_at_once_wait_for_the_disk_once() {
     let (made, _) = eight_at_once(&store, Some((2, End::Error(libc::EIO))));
     for made in made {
         let error = made.unwrap_err().to_string();
-        assert!(error.contains("objects cannot be written: Input/output error"), "{error}");
+        assert!(
+            error.contains("objects cannot be written: Input/output error"),
+            "{error}"
+        );
     }
     assert_eq!(content(&path), before);
-    assert_eq!(store.locate(&Filter::default()).unwrap().len(), before.len());
+    assert_eq!(
+        store.locate(&Filter::default()).unwrap().len(),
+        before.len()
+    );
     store.fetch(&old).unwrap();
     store.create(&spec("next", b"")).unwrap();
     assert_eq!(content(&path).len(), before.len() + 1);
@@ -304,7 +431,10 @@ fn readers_do_not_wait_for_writers() {
     // As a writer that waits for the disk, and another process that writes.
     let _writer = store.records.writing.lock().unwrap();
     let _process = journal::lock(&path).unwrap();
-    assert_eq!(store.locate(&by_label("old")).unwrap(), std::slice::from_ref(&uid));
+    assert_eq!(
+        store.locate(&by_label("old")).unwrap(),
+        std::slice::from_ref(&uid)
+    );
     assert_eq!(store.meta(std::slice::from_ref(&uid)).unwrap().len(), 1);
     store.fetch(&uid).unwrap();
 }
@@ -316,7 +446,11 @@ fn a_value_is_on_the_disk_before_it_is_used() {
     let other = FileStore::open(&path, &KEY).unwrap();
     let uid = store.create(&spec("new", b"")).unwrap();
     let steps = |store: &FileStore| crate::fault::run(None, || store.fetch(&uid).unwrap()).1;
-    assert_eq!((steps(&store), steps(&other), steps(&other)), (0, 1, 0), "whose disk was waited for");
+    assert_eq!(
+        (steps(&store), steps(&other), steps(&other)),
+        (0, 1, 0),
+        "whose disk was waited for"
+    );
 }
 
 #[test]
@@ -336,7 +470,15 @@ fn content(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let uids = store.locate(&Filter::default()).unwrap();
     let metas = store.meta(&uids).unwrap();
     assert_eq!(metas.len(), uids.len());
-    metas.into_iter().map(|m| (m.label.unwrap(), store.fetch(&m.uid).unwrap().expose().to_vec())).collect()
+    metas
+        .into_iter()
+        .map(|m| {
+            (
+                m.label.unwrap(),
+                store.fetch(&m.uid).unwrap().expose().to_vec(),
+            )
+        })
+        .collect()
 }
 
 /// Ends `work` at every step it takes, by a kill and by a full disk: the store is as before or as after, and goes on working.
@@ -359,7 +501,11 @@ fn ends_anywhere(work: impl Fn(&FileStore) -> Result<()>) {
             let (_folder, path, store) = setup();
             let (result, _) = crate::fault::run(Some((at, end)), || work(&store));
             let now = content(&path);
-            assert!(now == before || now == after, "step {at}, {end:?}: {:?}", now.keys());
+            assert!(
+                now == before || now == after,
+                "step {at}, {end:?}: {:?}",
+                now.keys()
+            );
             if let Some(Err(_)) = result {
                 assert_eq!(now, before, "what failed changed something: step {at}");
             }
@@ -367,7 +513,10 @@ fn ends_anywhere(work: impl Fn(&FileStore) -> Result<()>) {
             if end != End::Killed {
                 store.register(&spec("next", b""), &[2; 32]).unwrap();
             }
-            FileStore::open(&path, &KEY).unwrap().register(&spec("last", b""), &[3; 32]).unwrap();
+            FileStore::open(&path, &KEY)
+                .unwrap()
+                .register(&spec("last", b""), &[3; 32])
+                .unwrap();
             let mut expected = now;
             expected.extend((end != End::Killed).then(|| (b"next".to_vec(), vec![2; 32])));
             expected.insert(b"last".to_vec(), vec![3; 32]);
@@ -381,10 +530,21 @@ fn ended_at_any_step_a_change_happened_or_did_not() {
     ends_anywhere(|store| store.register(&spec("new", b""), &[9; 32]).map(drop));
     ends_anywhere(|store| {
         let uid = store.locate(&by_label("old"))?.remove(0);
-        store.update(&uid, &Changes { label: Some(b"renamed".to_vec()), ..Changes::default() })
+        store.update(
+            &uid,
+            &Changes {
+                label: Some(b"renamed".to_vec()),
+                ..Changes::default()
+            },
+        )
     });
     ends_anywhere(|store| store.destroy(&store.locate(&by_label("old"))?[0]));
-    let half = |class| Spec { class, algorithm: Algorithm::Ec(Curve::P256), bits: 256, ..spec("", b"7") };
+    let half = |class| Spec {
+        class,
+        algorithm: Algorithm::Ec(Curve::P256),
+        bits: 256,
+        ..spec("", b"7")
+    };
     let uids = std::cell::Cell::new(0);
     // A pair appears whole: the journal knows no half of it.
     let folder = crate::fault::scratch();
@@ -392,9 +552,15 @@ fn ended_at_any_step_a_change_happened_or_did_not() {
     let store = FileStore::open(&path, &KEY).unwrap();
     for at in 0..4 {
         let _ = crate::fault::run(Some((at, End::Killed)), || {
-            store.create_pair(&half(Class::PublicKey), &half(Class::PrivateKey)).unwrap()
+            store
+                .create_pair(&half(Class::PublicKey), &half(Class::PrivateKey))
+                .unwrap()
         });
-        let count = FileStore::open(&path, &KEY).unwrap().locate(&Filter::default()).unwrap().len();
+        let count = FileStore::open(&path, &KEY)
+            .unwrap()
+            .locate(&Filter::default())
+            .unwrap()
+            .len();
         assert!(count.is_multiple_of(2), "{count} halves");
         uids.set(count);
     }
@@ -408,15 +574,27 @@ fn ended_at_any_step_a_rewriting_loses_nothing() {
         let path = folder.path().join("objects");
         let store = FileStore::open(&path, &KEY).unwrap();
         for i in 0..5 {
-            let uid = store.register(&spec(&format!("k{i}"), b""), &[i; 32]).unwrap();
-            store.update(&uid, &Changes { id: Some(vec![i]), ..Changes::default() }).unwrap();
+            let uid = store
+                .register(&spec(&format!("k{i}"), b""), &[i; 32])
+                .unwrap();
+            store
+                .update(
+                    &uid,
+                    &Changes {
+                        id: Some(vec![i]),
+                        ..Changes::default()
+                    },
+                )
+                .unwrap();
         }
         (folder, path, store)
     };
     let rewrite = |store: &FileStore| {
         let held = store.records.lock();
         let lock = journal::lock(&store.path).unwrap();
-        held.journal.source().rewrite(&lock, held.index.places().into_iter())
+        held.journal
+            .source()
+            .rewrite(&lock, held.index.places().into_iter())
     };
     let (_folder, path, store) = setup();
     let before = content(&path);
@@ -445,11 +623,20 @@ fn a_key_expires_by_its_date_alone() {
     for (about, expected) in [
         (about(State::Active, Some(10), None), State::Active),
         (about(State::Active, Some(10), Some(101)), State::Active),
-        (about(State::Active, Some(10), Some(100)), State::Deactivated),
+        (
+            about(State::Active, Some(10), Some(100)),
+            State::Deactivated,
+        ),
         (about(State::PreActive, Some(101), None), State::PreActive),
         (about(State::PreActive, Some(100), None), State::Active),
-        (about(State::PreActive, Some(10), Some(20)), State::Deactivated),
-        (about(State::Compromised, Some(10), Some(20)), State::Compromised),
+        (
+            about(State::PreActive, Some(10), Some(20)),
+            State::Deactivated,
+        ),
+        (
+            about(State::Compromised, Some(10), Some(20)),
+            State::Compromised,
+        ),
     ] {
         assert_eq!(about.state_at(100), Some(expected));
     }

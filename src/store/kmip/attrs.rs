@@ -4,7 +4,8 @@ use super::facts::{Fact, Facts};
 use super::record::{self, Record, Rung};
 use super::{keys, terms};
 use crate::kmip::{
-    AttributeName, AttributeValue, Attributes, CryptographicDomainParameters, CryptographicUsageMask, LinkType, Name, ObjectType,
+    AttributeName, AttributeValue, Attributes, CryptographicDomainParameters,
+    CryptographicUsageMask, LinkType, Name, ObjectType,
 };
 use crate::store::{Algorithm, Class, Meta, Spec, Uid, Usage};
 use crate::ttlv::Tag;
@@ -23,7 +24,10 @@ impl Wishes {
     /// Everything `spec` wants that this server is not known to refuse.
     pub(super) fn new(spec: &Spec, version: Version, facts: &Facts) -> Wishes {
         let since_1_4 = version >= Version::V1_4;
-        let rung = Rung::ALL.into_iter().find(|rung| fact(facts, *rung).is_none_or(Fact::may)).unwrap_or(Rung::Nowhere);
+        let rung = Rung::ALL
+            .into_iter()
+            .find(|rung| fact(facts, *rung).is_none_or(Fact::may))
+            .unwrap_or(Rung::Nowhere);
         // A key that this process may need is not locked in: that it is not extractable stands in the record, where there is one.
         let locked = !spec.extractable && (spec.sensitive || rung == Rung::Nowhere);
         Wishes {
@@ -43,9 +47,14 @@ impl Wishes {
                 list.push(wishes);
             }
         };
-        let lower = Rung::ALL.into_iter().skip_while(|rung| *rung != self.rung).skip(1);
+        let lower = Rung::ALL
+            .into_iter()
+            .skip_while(|rung| *rung != self.rung)
+            .skip(1);
         let lower: Vec<Rung> = match fact(facts, self.rung).is_some_and(doubtful) {
-            true => lower.filter(|rung| fact(facts, *rung).is_none_or(Fact::may)).collect(),
+            true => lower
+                .filter(|rung| fact(facts, *rung).is_none_or(Fact::may))
+                .collect(),
             false => Vec::new(),
         };
         let secret = Wishes {
@@ -53,14 +62,26 @@ impl Wishes {
             extractable: self.extractable && !doubtful(&facts.extractable),
             ..self
         };
-        add(Wishes { extractable: secret.extractable, ..self });
-        add(Wishes { sensitive: secret.sensitive, ..self });
+        add(Wishes {
+            extractable: secret.extractable,
+            ..self
+        });
+        add(Wishes {
+            sensitive: secret.sensitive,
+            ..self
+        });
         add(secret);
         lower.iter().for_each(|&rung| add(Wishes { rung, ..self }));
-        lower.iter().for_each(|&rung| add(Wishes { rung, ..secret }));
+        lower
+            .iter()
+            .for_each(|&rung| add(Wishes { rung, ..secret }));
         let group = self.group && !doubtful(&facts.group);
         add(Wishes { group, ..self });
-        add(Wishes { group, rung: lower.last().copied().unwrap_or(self.rung), ..secret });
+        add(Wishes {
+            group,
+            rung: lower.last().copied().unwrap_or(self.rung),
+            ..secret
+        });
         list
     }
 
@@ -75,8 +96,13 @@ impl Wishes {
         learn(&facts.extractable, full.extractable, self.extractable);
         learn(&facts.group, full.group, self.group);
         // That the server took the texts does not say that it keeps them.
-        let refused = Rung::ALL.into_iter().take_while(|rung| *rung != self.rung).filter(|_| self != full);
-        refused.filter_map(|rung| fact(facts, rung)).for_each(|fact| fact.learn(false));
+        let refused = Rung::ALL
+            .into_iter()
+            .take_while(|rung| *rung != self.rung)
+            .filter(|_| self != full);
+        refused
+            .filter_map(|rung| fact(facts, rung))
+            .for_each(|fact| fact.learn(false));
     }
 }
 
@@ -103,11 +129,19 @@ impl Marker {
     pub(super) fn new(spec: &Spec, nonce: &str) -> Marker {
         let name = spec.name.clone().unwrap_or_else(|| {
             let label: String = record::name_text(&spec.label).chars().take(64).collect();
-            let label = if label.trim().is_empty() { "mrhsm" } else { label.trim() };
+            let label = if label.trim().is_empty() {
+                "mrhsm"
+            } else {
+                label.trim()
+            };
             // Names must be unique on many servers; labels are not.
             format!("{label}#{}", &nonce[..nonce.len().min(16)])
         });
-        Marker { nonce: nonce.to_owned(), name, exact: spec.name.is_some() }
+        Marker {
+            nonce: nonce.to_owned(),
+            name,
+            exact: spec.name.is_some(),
+        }
     }
 }
 
@@ -122,10 +156,12 @@ pub(super) fn of_key(spec: &Spec, facts: &Facts, ecdsa: bool) -> Attributes {
         && spec.class == Class::PrivateKey
     {
         let recommended_curve = Some(keys::curve(curve));
-        attributes.push(AttributeValue::CryptographicDomainParameters(CryptographicDomainParameters {
-            qlength: None,
-            recommended_curve,
-        }));
+        attributes.push(AttributeValue::CryptographicDomainParameters(
+            CryptographicDomainParameters {
+                qlength: None,
+                recommended_curve,
+            },
+        ));
     }
     attributes
 }
@@ -142,16 +178,25 @@ pub(super) fn length(spec: &Spec, facts: &Facts) -> i32 {
 }
 
 /// What belongs to one object: name, use, group, and what the token keeps with it.
-pub(super) fn of_object(spec: &Spec, marker: &Marker, record: &Record, wishes: Wishes) -> Attributes {
+pub(super) fn of_object(
+    spec: &Spec,
+    marker: &Marker,
+    record: &Record,
+    wishes: Wishes,
+) -> Attributes {
     let mut attributes = Attributes::new();
     if !matches!(spec.class, Class::Certificate | Class::Data) {
-        attributes.push(AttributeValue::CryptographicUsageMask(CryptographicUsageMask(spec.usage.0)));
+        attributes.push(AttributeValue::CryptographicUsageMask(
+            CryptographicUsageMask(spec.usage.0),
+        ));
     }
     attributes.push(AttributeValue::Name(Name::from(marker.name.as_str())));
     if let Some(group) = spec.group.as_ref().filter(|_| wishes.group) {
         attributes.push(AttributeValue::ObjectGroup(group.clone()));
     }
-    record::attributes(wishes.rung, record).into_iter().for_each(|value| attributes.push(value));
+    record::attributes(wishes.rung, record)
+        .into_iter()
+        .for_each(|value| attributes.push(value));
     if wishes.sensitive {
         attributes.push(AttributeValue::Sensitive(true));
     }
@@ -177,7 +222,12 @@ pub(super) fn question(number: usize, version: Version, facts: &Facts) -> Vec<At
         Tag::APPLICATION_SPECIFIC_INFORMATION,
         Tag::INITIAL_DATE,
     ];
-    const MORE: [Tag; 4] = [Tag::ACTIVATION_DATE, Tag::DEACTIVATION_DATE, Tag::LINK, Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS];
+    const MORE: [Tag; 4] = [
+        Tag::ACTIVATION_DATE,
+        Tag::DEACTIVATION_DATE,
+        Tag::LINK,
+        Tag::CRYPTOGRAPHIC_DOMAIN_PARAMETERS,
+    ];
     const SINCE_1_4: [Tag; 2] = [Tag::SENSITIVE, Tag::EXTRACTABLE];
     let mut names = Vec::new();
     if number + 1 < QUESTIONS {
@@ -190,7 +240,10 @@ pub(super) fn question(number: usize, version: Version, facts: &Facts) -> Vec<At
         }
     }
     // Where Application Specific Information works there are no custom attributes of ours.
-    if number == 0 && facts.application.known() != Some(true) && facts.combined.known() != Some(true) {
+    if number == 0
+        && facts.application.known() != Some(true)
+        && facts.combined.known() != Some(true)
+    {
         names.extend(record::custom_names());
     }
     names
@@ -201,8 +254,13 @@ pub(super) fn meta(uid: &str, attributes: &Attributes) -> Option<Meta> {
     let object_type = *attributes.object_type()?;
     let class = terms::class(object_type)?;
     let record = Record::read(attributes);
-    let curve = attributes.cryptographic_domain_parameters().and_then(|p| p.recommended_curve);
-    let bits = attributes.cryptographic_length().and_then(|bits| u32::try_from(*bits).ok()).unwrap_or(0);
+    let curve = attributes
+        .cryptographic_domain_parameters()
+        .and_then(|p| p.recommended_curve);
+    let bits = attributes
+        .cryptographic_length()
+        .and_then(|bits| u32::try_from(*bits).ok())
+        .unwrap_or(0);
     let algorithm = match attributes.cryptographic_algorithm() {
         _ if object_type == ObjectType::SECRET_DATA || record.generic => Algorithm::GenericSecret,
         _ if matches!(class, Class::Certificate | Class::Data) => Algorithm::None,
@@ -228,7 +286,11 @@ pub(super) fn meta(uid: &str, attributes: &Attributes) -> Option<Meta> {
             _ => bits,
         },
         state: state.filter(|_| !matches!(class, Class::Certificate | Class::Data)),
-        usage: Usage(attributes.cryptographic_usage_mask().map_or(0, |mask| mask.0)),
+        usage: Usage(
+            attributes
+                .cryptographic_usage_mask()
+                .map_or(0, |mask| mask.0),
+        ),
         names: attributes.names().map(str::to_owned).collect(),
         groups: attributes.object_groups().map(str::to_owned).collect(),
         // The stricter of what the server enforces and what we noted.

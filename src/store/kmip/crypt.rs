@@ -7,13 +7,14 @@ use super::keys;
 use super::trial::{Act, Mode};
 use super::{KmipStore, same};
 use crate::ck::{
-    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_KEY_FUNCTION_NOT_PERMITTED,
-    CKR_KEY_HANDLE_INVALID, CKR_MECHANISM_INVALID, CKR_MECHANISM_PARAM_INVALID,
+    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
+    CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_HANDLE_INVALID, CKR_MECHANISM_INVALID,
+    CKR_MECHANISM_PARAM_INVALID,
 };
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DecryptRequest, EncryptRequest, EncryptResponse,
-    MaskGenerator, PaddingMethod, ResultReason,
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DecryptRequest,
+    EncryptRequest, EncryptResponse, MaskGenerator, PaddingMethod, ResultReason,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
@@ -24,12 +25,25 @@ use crate::version::Version;
 const REMEMBERED: usize = 256;
 
 impl<T: Transport> KmipStore<T> {
-    pub(super) fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
-        if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. }) && !data.len().is_multiple_of(block_len(algorithm)) {
+    pub(super) fn encrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
+        if matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. })
+            && !data.len().is_multiple_of(block_len(algorithm))
+        {
             return Err(CKR_DATA_LEN_RANGE.into());
         }
         // Without padding nothing stays nothing; servers differ about an empty request.
-        if data.is_empty() && matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }) {
+        if data.is_empty()
+            && matches!(
+                cipher,
+                Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }
+            )
+        {
             return Ok(Vec::new());
         }
         let call = self.client.call();
@@ -37,7 +51,9 @@ impl<T: Transport> KmipStore<T> {
         self.check_act(&call, act)?;
         let send = |usual| self.send_encrypt(&call, uid, algorithm, cipher, usual, data);
         let outcome = match cipher {
-            Cipher::Ecb | Cipher::Cbc { .. } => self.encrypt_blocks(&call, uid, algorithm, cipher, data),
+            Cipher::Ecb | Cipher::Cbc { .. } => {
+                self.encrypt_blocks(&call, uid, algorithm, cipher, data)
+            }
             Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
             Cipher::Gcm { .. } => either(&self.facts.plain_gcm, send),
             Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => send(true),
@@ -48,7 +64,13 @@ impl<T: Transport> KmipStore<T> {
         Ok(made)
     }
 
-    pub(super) fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+    pub(super) fn decrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret> {
         let whole_blocks = data.len().is_multiple_of(block_len(algorithm));
         let impossible = match cipher {
             Cipher::Ecb | Cipher::Cbc { .. } => !whole_blocks,
@@ -58,7 +80,12 @@ impl<T: Transport> KmipStore<T> {
         if impossible {
             return Err(CKR_ENCRYPTED_DATA_LEN_RANGE.into());
         }
-        if data.is_empty() && matches!(cipher, Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }) {
+        if data.is_empty()
+            && matches!(
+                cipher,
+                Cipher::Ecb | Cipher::Cbc { .. } | Cipher::Ctr { .. }
+            )
+        {
             return Ok(Secret::default());
         }
         let call = self.client.call();
@@ -66,7 +93,9 @@ impl<T: Transport> KmipStore<T> {
         self.check_act(&call, act)?;
         let send = |usual| self.send_decrypt(&call, uid, algorithm, cipher, usual, data);
         let outcome = match cipher {
-            Cipher::Ecb | Cipher::Cbc { .. } => self.decrypt_blocks(&call, uid, algorithm, cipher, data),
+            Cipher::Ecb | Cipher::Cbc { .. } => {
+                self.decrypt_blocks(&call, uid, algorithm, cipher, data)
+            }
             Cipher::Ctr { .. } => either(&self.facts.plain_counter, send),
             // A wrong tag may look like a refused form: the form is learnt by encrypting only.
             Cipher::Gcm { .. } => send(self.facts.plain_gcm.may()),
@@ -76,7 +105,10 @@ impl<T: Transport> KmipStore<T> {
         let made = outcome.map_err(|e| {
             // One server decrypts with symmetric keys only, and calls that a lack of permission.
             let denied = e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED);
-            if denied && algorithm == Algorithm::Rsa && matches!(self.state(&call, uid), Ok(Some(State::Active))) {
+            if denied
+                && algorithm == Algorithm::Rsa
+                && matches!(self.state(&call, uid), Ok(Some(State::Active)))
+            {
                 return e.with_rv(CKR_MECHANISM_INVALID);
             }
             self.explain(&call, uid, e, Ability::Decrypt)
@@ -100,7 +132,13 @@ impl<T: Transport> KmipStore<T> {
                 Some(0) if unpadded => {}
                 // Some pad although they were told not to.
                 Some(extra) if extra == block_len(algorithm) => output.truncate(data.len()),
-                _ => return Err(Error::protocol(format!("the KMIP server made {} bytes of {}", output.len(), data.len()))),
+                _ => {
+                    return Err(Error::protocol(format!(
+                        "the KMIP server made {} bytes of {}",
+                        output.len(),
+                        data.len()
+                    )));
+                }
             }
             Ok(output)
         })
@@ -124,20 +162,40 @@ impl<T: Transport> KmipStore<T> {
                 }
                 // It took padding off although it was told that there is none.
                 Ok(_) => {}
-                Err(e) if self.facts.unpadded.known().is_none() && (is_refusal(&e) || is_bad_data(&e)) && !is_unsupported(&e) => {
-                }
+                Err(e)
+                    if self.facts.unpadded.known().is_none()
+                        && (is_refusal(&e) || is_bad_data(&e))
+                        && !is_unsupported(&e) => {}
                 Err(e) => return Err(e),
             }
         }
-        let padding = self.padding_block(call, uid, algorithm, cipher, data).map_err(|e| match e.reason().map(ResultReason) {
-            Some(ResultReason::PERMISSION_DENIED | ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK) => e
-                .context("this server decrypts without padding only with keys that may also encrypt")
-                .with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
-            _ => e,
-        })?;
-        let output = self.send_decrypt(call, uid, algorithm, cipher, false, &[data, &padding].concat())?;
+        let padding = self
+            .padding_block(call, uid, algorithm, cipher, data)
+            .map_err(|e| match e.reason().map(ResultReason) {
+                Some(
+                    ResultReason::PERMISSION_DENIED
+                    | ResultReason::INCOMPATIBLE_CRYPTOGRAPHIC_USAGE_MASK,
+                ) => e
+                    .context(
+                        "this server decrypts without padding only with keys that may also encrypt",
+                    )
+                    .with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+                _ => e,
+            })?;
+        let output = self.send_decrypt(
+            call,
+            uid,
+            algorithm,
+            cipher,
+            false,
+            &[data, &padding].concat(),
+        )?;
         if output.len() != data.len() {
-            return Err(Error::protocol(format!("the KMIP server made {} bytes of {}", output.len(), data.len())));
+            return Err(Error::protocol(format!(
+                "the KMIP server made {} bytes of {}",
+                output.len(),
+                data.len()
+            )));
         }
         self.facts.unpadded.learn(false);
         Ok(output)
@@ -160,7 +218,9 @@ impl<T: Transport> KmipStore<T> {
             }
         };
         if let Cipher::Cbc { .. } = cipher {
-            return made(&Cipher::Cbc { iv: data[data.len() - block..].to_vec() });
+            return made(&Cipher::Cbc {
+                iv: data[data.len() - block..].to_vec(),
+            });
         }
         let remembered = || self.padding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(padding) = remembered().get(uid) {
@@ -184,7 +244,14 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Vec<u8>> {
-        let answer = call.request(&encrypt_request(uid, algorithm, cipher, usual, data, call.version()?)?)?;
+        let answer = call.request(&encrypt_request(
+            uid,
+            algorithm,
+            cipher,
+            usual,
+            data,
+            call.version()?,
+        )?)?;
         same(uid, &answer.unique_identifier)?;
         encrypted(cipher, answer, data.len())
     }
@@ -198,14 +265,27 @@ impl<T: Transport> KmipStore<T> {
         usual: bool,
         data: &[u8],
     ) -> Result<Secret> {
-        let answer = call.request(&decrypt_request(uid, algorithm, cipher, usual, data, call.version()?)?)?;
+        let answer = call.request(&decrypt_request(
+            uid,
+            algorithm,
+            cipher,
+            usual,
+            data,
+            call.version()?,
+        )?)?;
         same(uid, &answer.unique_identifier)?;
         Ok(answer.data.unwrap_or_default())
     }
 
     /// What a failure of a cryptographic operation means to the application. A refusal that may be about the key's state costs
     /// one more request, so that the sentence can say it.
-    pub(super) fn explain(&self, call: &Call<'_, T>, uid: &Uid, error: Error, ability: Ability) -> Error {
+    pub(super) fn explain(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        error: Error,
+        ability: Ability,
+    ) -> Error {
         use ResultReason as R;
         if is_gone(&error) {
             return error.with_rv(CKR_KEY_HANDLE_INVALID);
@@ -217,12 +297,14 @@ impl<T: Transport> KmipStore<T> {
             return error.with_rv(CKR_ENCRYPTED_DATA_INVALID);
         }
         match error.reason().map(ResultReason) {
-            Some(R::PERMISSION_DENIED | R::WRONG_KEY_LIFECYCLE_STATE | R::ILLEGAL_OPERATION) => match self.state(call, uid) {
-                Ok(Some(state)) if state != State::Active => {
-                    error.context(format_args!("the key {uid} is {state:?}")).with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED)
+            Some(R::PERMISSION_DENIED | R::WRONG_KEY_LIFECYCLE_STATE | R::ILLEGAL_OPERATION) => {
+                match self.state(call, uid) {
+                    Ok(Some(state)) if state != State::Active => error
+                        .context(format_args!("the key {uid} is {state:?}"))
+                        .with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
+                    _ => error.with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
                 }
-                _ => error.with_rv(CKR_KEY_FUNCTION_NOT_PERMITTED),
-            },
+            }
             Some(
                 R::INVALID_MESSAGE
                 | R::INVALID_FIELD
@@ -240,7 +322,10 @@ impl<T: Transport> KmipStore<T> {
 
 /// The data is wrong, as far as the server says.
 fn is_bad_data(error: &Error) -> bool {
-    matches!(error.reason().map(ResultReason), Some(ResultReason::CRYPTOGRAPHIC_FAILURE | ResultReason::GENERAL_FAILURE))
+    matches!(
+        error.reason().map(ResultReason),
+        Some(ResultReason::CRYPTOGRAPHIC_FAILURE | ResultReason::GENERAL_FAILURE)
+    )
 }
 
 /// The request to encrypt.
@@ -271,7 +356,11 @@ pub(super) fn encrypted(cipher: &Cipher, answer: EncryptResponse, len: usize) ->
             Some(tag) if tag.len() == *tag_len && output.len() == len => output.extend(tag),
             // Some put the tag behind the data themselves.
             None if output.len() == len + tag_len => {}
-            _ => return Err(Error::protocol("the KMIP server made no authentication tag of the length that was asked for")),
+            _ => {
+                return Err(Error::protocol(
+                    "the KMIP server made no authentication tag of the length that was asked for",
+                ));
+            }
         }
     }
     Ok(output)
@@ -289,7 +378,10 @@ pub(super) fn decrypt_request(
     let form = Form::new(algorithm, cipher, usual, version)?;
     let (data, tag) = match cipher {
         Cipher::Gcm { tag_len, .. } => {
-            let at = data.len().checked_sub(*tag_len).ok_or(CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+            let at = data
+                .len()
+                .checked_sub(*tag_len)
+                .ok_or(CKR_ENCRYPTED_DATA_LEN_RANGE)?;
             (&data[..at], Some(data[at..].to_vec()))
         }
         _ => (data, None),
@@ -307,7 +399,11 @@ pub(super) fn decrypt_request(
 
 /// Block of a cipher in bytes.
 pub(super) fn block_len(algorithm: Algorithm) -> usize {
-    if algorithm == Algorithm::TripleDes { 8 } else { 16 }
+    if algorithm == Algorithm::TripleDes {
+        8
+    } else {
+        16
+    }
 }
 
 /// A cipher in KMIP's words, complete in every request: what is left out each server guesses differently.
@@ -327,11 +423,22 @@ impl Form {
             _ => return Err(CKR_MECHANISM_INVALID.into()),
         };
         if version < Version::V1_2 {
-            return Err(Error::new(Kind::Input, CKR_MECHANISM_INVALID, format!("KMIP {version} servers do not encrypt")));
+            return Err(Error::new(
+                Kind::Input,
+                CKR_MECHANISM_INVALID,
+                format!("KMIP {version} servers do not encrypt"),
+            ));
         }
-        let mut p = CryptographicParameters { cryptographic_algorithm: Some(algorithm), ..CryptographicParameters::default() };
+        let mut p = CryptographicParameters {
+            cryptographic_algorithm: Some(algorithm),
+            ..CryptographicParameters::default()
+        };
         let (mut iv, mut additional_data) = (None, None);
-        let padding = if usual { PaddingMethod::NONE } else { PaddingMethod::PKCS5 };
+        let padding = if usual {
+            PaddingMethod::NONE
+        } else {
+            PaddingMethod::PKCS5
+        };
         match cipher {
             Cipher::Ecb => {
                 p.block_cipher_mode = Some(BlockCipherMode::ECB);
@@ -356,7 +463,11 @@ impl Form {
                 }
                 iv = Some(counter.clone());
             }
-            Cipher::Gcm { iv: given, aad, tag_len } => {
+            Cipher::Gcm {
+                iv: given,
+                aad,
+                tag_len,
+            } => {
                 p.block_cipher_mode = Some(BlockCipherMode::GCM);
                 p.tag_length = Some(i32::try_from(*tag_len).unwrap_or(i32::MAX));
                 if !usual {
@@ -365,7 +476,8 @@ impl Form {
                 iv = Some(given.clone());
                 additional_data = Some(aad.clone()).filter(|aad| !aad.is_empty());
                 if version < Version::V1_4 {
-                    let message = format!("KMIP {version} has no field for GCM's authentication tag");
+                    let message =
+                        format!("KMIP {version} has no field for GCM's authentication tag");
                     return Err(Error::new(Kind::Input, CKR_MECHANISM_INVALID, message));
                 }
             }
@@ -383,6 +495,10 @@ impl Form {
                 }
             }
         }
-        Ok(Form { parameters: p, iv, additional_data })
+        Ok(Form {
+            parameters: p,
+            iv,
+            additional_data,
+        })
     }
 }

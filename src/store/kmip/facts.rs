@@ -146,22 +146,32 @@ pub(super) fn is_refusal(error: &Error) -> bool {
 /// A question was refused, or the server hung up instead: some do on what they do not know. For questions only, which may be
 /// asked again, and only until one was answered.
 pub(super) fn is_refused_question(error: &Error, answered: &Fact) -> bool {
-    is_refusal(error) || (answered.known().is_none() && matches!(error.kind(), Kind::Broken | Kind::Protocol))
+    is_refusal(error)
+        || (answered.known().is_none() && matches!(error.kind(), Kind::Broken | Kind::Protocol))
 }
 
 /// The server does not have the operation at all.
 pub(super) fn is_unsupported(error: &Error) -> bool {
-    matches!(error.reason().map(ResultReason), Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED))
+    matches!(
+        error.reason().map(ResultReason),
+        Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED)
+    )
 }
 
 /// The object is not there (any more).
 pub(super) fn is_gone(error: &Error) -> bool {
     use ResultReason as R;
-    matches!(error.reason().map(ResultReason), Some(R::ITEM_NOT_FOUND | R::OBJECT_NOT_FOUND | R::OBJECT_DESTROYED))
+    matches!(
+        error.reason().map(ResultReason),
+        Some(R::ITEM_NOT_FOUND | R::OBJECT_NOT_FOUND | R::OBJECT_DESTROYED)
+    )
 }
 
 /// Tries `attempt` in the form that is known to work, or in both, the usual form (`true`) first, and remembers what worked.
-pub(super) fn either<T>(fact: &Fact, mut attempt: impl FnMut(bool) -> crate::error::Result<T>) -> crate::error::Result<T> {
+pub(super) fn either<T>(
+    fact: &Fact,
+    mut attempt: impl FnMut(bool) -> crate::error::Result<T>,
+) -> crate::error::Result<T> {
     match fact.known() {
         Some(usual) => attempt(usual),
         None => match attempt(true) {

@@ -10,7 +10,10 @@ use super::terms;
 use super::trial::is_trial;
 use super::{KmipStore, same};
 use crate::error::{Error, Kind, Result};
-use crate::kmip::{AttributeValue, Attributes, GetAttributesRequest, LocateRequest, LocateResponse, Name, ObjectType};
+use crate::kmip::{
+    AttributeValue, Attributes, GetAttributesRequest, LocateRequest, LocateResponse, Name,
+    ObjectType,
+};
 use crate::net::{Call, Transport};
 use crate::store::{Algorithm, Class, Filter, Meta, Uid};
 use crate::version::Version;
@@ -30,7 +33,11 @@ const BATCH_PAYS: usize = 3;
 /// The question for objects with these attributes, from the `offset`th on.
 fn page(attributes: &Attributes, offset: usize) -> LocateRequest {
     let offset_items = i32::try_from(offset).ok().filter(|offset| *offset > 0);
-    LocateRequest { offset_items, attributes: attributes.clone(), ..LocateRequest::default() }
+    LocateRequest {
+        offset_items,
+        attributes: attributes.clone(),
+        ..LocateRequest::default()
+    }
 }
 
 impl<T: Transport> KmipStore<T> {
@@ -50,7 +57,11 @@ impl<T: Transport> KmipStore<T> {
         if let Some(group) = &filter.group {
             sure.push(AttributeValue::ObjectGroup(group.clone()));
         }
-        let needles: Vec<Attributes> = self.needles(filter).into_iter().map(|needle| sure.clone().with(needle)).collect();
+        let needles: Vec<Attributes> = self
+            .needles(filter)
+            .into_iter()
+            .map(|needle| sure.clone().with(needle))
+            .collect();
         let mut found = self.locate_each(&call, &needles)?;
         // Labels and identifiers of objects that others made may be derived from what only the token knows: everything is a
         // candidate then.
@@ -71,13 +82,17 @@ impl<T: Transport> KmipStore<T> {
         let (key, text, name) = match (&filter.id, &filter.label) {
             (Some(id), _) => (record::ID, record::id_text(id), None),
             (None, Some(label)) => {
-                let name = std::str::from_utf8(label).ok().filter(|name| !name.is_empty() && name.is_ascii());
+                let name = std::str::from_utf8(label)
+                    .ok()
+                    .filter(|name| !name.is_empty() && name.is_ascii());
                 (record::LABEL, record::label_text(label), name)
             }
             (None, None) => return Vec::new(),
         };
         // Where all texts stand in one attribute, no question finds one of them.
-        if self.facts.application.known() == Some(false) && self.facts.combined.known() == Some(true) {
+        if self.facts.application.known() == Some(false)
+            && self.facts.combined.known() == Some(true)
+        {
             return Vec::new();
         }
         let mut needles = Vec::new();
@@ -97,7 +112,10 @@ impl<T: Transport> KmipStore<T> {
     fn locate_each(&self, call: &Call<'_, T>, questions: &[Attributes]) -> Result<Vec<Uid>> {
         let mut answers = Vec::new();
         if questions.len() > 1 && self.facts.batch.may() {
-            let requests: Vec<LocateRequest> = questions.iter().map(|attributes| page(attributes, 0)).collect();
+            let requests: Vec<LocateRequest> = questions
+                .iter()
+                .map(|attributes| page(attributes, 0))
+                .collect();
             match call.batch(&requests) {
                 Ok(items) => {
                     if let [Some(Ok(_)), second, ..] = &items[..] {
@@ -107,7 +125,9 @@ impl<T: Transport> KmipStore<T> {
                 }
                 // This version has no words for one of them.
                 Err(e) if e.kind() == Kind::Input => {}
-                Err(e) if is_refused_question(&e, &self.facts.batch) && !call.is_over() => self.facts.batch.learn(false),
+                Err(e) if is_refused_question(&e, &self.facts.batch) && !call.is_over() => {
+                    self.facts.batch.learn(false)
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -134,7 +154,12 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// Every page of a Locate whose first one is answered.
-    fn locate_from(&self, call: &Call<'_, T>, attributes: &Attributes, first: Result<LocateResponse>) -> Result<Vec<Uid>> {
+    fn locate_from(
+        &self,
+        call: &Call<'_, T>,
+        attributes: &Attributes,
+        first: Result<LocateResponse>,
+    ) -> Result<Vec<Uid>> {
         let mut found: Vec<Uid> = Vec::new();
         let mut seen = HashSet::new();
         let mut answer = first;
@@ -145,8 +170,17 @@ impl<T: Transport> KmipStore<T> {
             };
             let count = answered.unique_identifiers.len();
             let before = found.len();
-            found.extend(answered.unique_identifiers.into_iter().filter(|uid| seen.insert(uid.clone())).map(Uid));
-            let announced = answered.located_items.and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            found.extend(
+                answered
+                    .unique_identifiers
+                    .into_iter()
+                    .filter(|uid| seen.insert(uid.clone()))
+                    .map(Uid),
+            );
+            let announced = answered
+                .located_items
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(0);
             let more = announced > found.len() || count >= FULL_PAGE;
             // A server that ignores the offset repeats itself; before 1.3 there is none.
             if !more || found.len() == before || call.version()? < Version::V1_3 {
@@ -194,7 +228,10 @@ impl<T: Transport> KmipStore<T> {
         let names = attrs::question(question, call.version()?, &self.facts);
         let requests: Vec<GetAttributesRequest> = uids
             .iter()
-            .map(|uid| GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names: names.clone() })
+            .map(|uid| GetAttributesRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+                attribute_names: names.clone(),
+            })
             .collect();
         let answers = match call.batch(&requests) {
             Ok(answers) => answers,
@@ -228,7 +265,10 @@ impl<T: Transport> KmipStore<T> {
         let mut refused: Option<Error> = None;
         for number in usize::from(self.facts.question.load(Relaxed))..QUESTIONS {
             let attribute_names = attrs::question(number, version, &self.facts);
-            let request = GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names };
+            let request = GetAttributesRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+                attribute_names,
+            };
             match call.request(&request) {
                 Ok(answer) => {
                     same(uid, &answer.unique_identifier)?;
@@ -237,7 +277,9 @@ impl<T: Transport> KmipStore<T> {
                     self.learn_rungs(&answer.attributes);
                     return Ok(answer.attributes);
                 }
-                Err(e) if is_refused_question(&e, &self.facts.answered) && !call.is_over() => drop(refused.get_or_insert(e)),
+                Err(e) if is_refused_question(&e, &self.facts.answered) && !call.is_over() => {
+                    refused.get_or_insert(e);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -246,7 +288,9 @@ impl<T: Transport> KmipStore<T> {
 
     /// What came back was kept.
     fn learn_rungs(&self, attributes: &Attributes) {
-        if let Some(fact) = record::stands(attributes).and_then(|rung| attrs::fact(&self.facts, rung)) {
+        if let Some(fact) =
+            record::stands(attributes).and_then(|rung| attrs::fact(&self.facts, rung))
+        {
             fact.learn(true);
         }
     }

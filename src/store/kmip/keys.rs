@@ -51,12 +51,19 @@ const HASHES: [(HashingAlgorithm, Hash); 11] = [
 
 /// The Hashing Algorithm.
 pub fn hash(hash: Hash) -> HashingAlgorithm {
-    HASHES.iter().find(|(_, own)| *own == hash).expect("every hash function has a number").0
+    HASHES
+        .iter()
+        .find(|(_, own)| *own == hash)
+        .expect("every hash function has a number")
+        .0
 }
 
 /// The hash function; `None` for one this crate does not have.
 pub fn hash_of(hash: HashingAlgorithm) -> Option<Hash> {
-    HASHES.iter().find(|(name, _)| *name == hash).map(|(_, own)| *own)
+    HASHES
+        .iter()
+        .find(|(name, _)| *name == hash)
+        .map(|(_, own)| *own)
 }
 
 /// The hash functions by the Cryptographic Algorithm of their HMAC.
@@ -74,12 +81,18 @@ const HMACS: [(CryptographicAlgorithm, Hash); 9] = [
 
 /// The Cryptographic Algorithm of an HMAC; `None` where KMIP has none.
 pub fn hmac(hash: Hash) -> Option<CryptographicAlgorithm> {
-    HMACS.iter().find(|(_, own)| *own == hash).map(|(name, _)| *name)
+    HMACS
+        .iter()
+        .find(|(_, own)| *own == hash)
+        .map(|(name, _)| *name)
 }
 
 /// The hash function of an HMAC; `None` for another algorithm.
 pub fn hash_of_hmac(algorithm: CryptographicAlgorithm) -> Option<Hash> {
-    HMACS.iter().find(|(name, _)| *name == algorithm).map(|(_, own)| *own)
+    HMACS
+        .iter()
+        .find(|(name, _)| *name == algorithm)
+        .map(|(_, own)| *own)
 }
 
 /// The private key whose numbers these are: a point's on `curve`, else an RSA key's.
@@ -90,12 +103,20 @@ pub fn private_key(key: &TransparentKey, curve: Option<Curve>) -> Result<Private
         return PrivateKey::from_scalar(curve, number(&key.d, "D")?);
     }
     // What may be left out (spec 1.4, 2.1.7.4) is computed.
-    let given = |field: &Option<BigInteger>| field.as_ref().and_then(BigInteger::unsigned).unwrap_or_default().to_vec();
+    let given = |field: &Option<BigInteger>| {
+        field
+            .as_ref()
+            .and_then(BigInteger::unsigned)
+            .unwrap_or_default()
+            .to_vec()
+    };
     let secret = |field| Secret::new(given(field));
     PrivateKey::from_rsa(&RsaParts {
         modulus: number(&key.modulus, "Modulus")?.to_vec(),
         public_exponent: given(&key.public_exponent),
-        private_exponent: number(&key.private_exponent, "Private Exponent")?.to_vec().into(),
+        private_exponent: number(&key.private_exponent, "Private Exponent")?
+            .to_vec()
+            .into(),
         prime_1: secret(&key.p),
         prime_2: secret(&key.q),
         exponent_1: secret(&key.prime_exponent_p),
@@ -109,17 +130,30 @@ pub fn private_key(key: &TransparentKey, curve: Option<Curve>) -> Result<Private
 /// Errors: a number is missing, or they make no key.
 pub fn public_key(key: &TransparentKey, curve: Option<Curve>) -> Result<PublicKey> {
     match curve {
-        Some(curve) => PublicKey::from_point(curve, key.q_string.as_deref().ok_or_else(|| missing("Q String"))?),
-        None => PublicKey::from_rsa(number(&key.modulus, "Modulus")?, number(&key.public_exponent, "Public Exponent")?),
+        Some(curve) => PublicKey::from_point(
+            curve,
+            key.q_string.as_deref().ok_or_else(|| missing("Q String"))?,
+        ),
+        None => PublicKey::from_rsa(
+            number(&key.modulus, "Modulus")?,
+            number(&key.public_exponent, "Public Exponent")?,
+        ),
     }
 }
 
 fn number<'a>(field: &'a Option<BigInteger>, name: &str) -> Result<&'a [u8]> {
-    field.as_ref().and_then(BigInteger::unsigned).ok_or_else(|| missing(name))
+    field
+        .as_ref()
+        .and_then(BigInteger::unsigned)
+        .ok_or_else(|| missing(name))
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(Kind::Input, CKR_ATTRIBUTE_VALUE_INVALID, format!("{name} of the transparent key is missing"))
+    Error::new(
+        Kind::Input,
+        CKR_ATTRIBUTE_VALUE_INVALID,
+        format!("{name} of the transparent key is missing"),
+    )
 }
 
 #[cfg(test)]
@@ -131,10 +165,22 @@ mod tests {
         for (name, own) in HASHES {
             assert_eq!((hash(own), hash_of(name)), (name, Some(own)));
         }
-        for own in [Curve::P224, Curve::P256, Curve::P384, Curve::P521, Curve::Secp256k1, Curve::X25519] {
+        for own in [
+            Curve::P224,
+            Curve::P256,
+            Curve::P384,
+            Curve::P521,
+            Curve::Secp256k1,
+            Curve::X25519,
+        ] {
             assert_eq!(curve_of(curve(own)), Some(own));
         }
         let error = private_key(&TransparentKey::default(), None).err().unwrap();
-        assert!(error.to_string().contains("Modulus of the transparent key is missing"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("Modulus of the transparent key is missing"),
+            "{error}"
+        );
     }
 }

@@ -7,9 +7,9 @@ use super::terms;
 use crate::ck::{CKR_ACTION_PROHIBITED, CKR_ATTRIBUTE_READ_ONLY};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    ActivateRequest, AddAttributeRequest, Attribute, AttributeName, AttributeValue, Attributes, DestroyRequest,
-    GetAttributesRequest, ModifyAttributeRequest, RecoverRequest, ResultReason, RevocationReason, RevokeRequest,
-    SetAttributeRequest,
+    ActivateRequest, AddAttributeRequest, Attribute, AttributeName, AttributeValue, Attributes,
+    DestroyRequest, GetAttributesRequest, ModifyAttributeRequest, RecoverRequest, ResultReason,
+    RevocationReason, RevokeRequest, SetAttributeRequest,
 };
 use crate::net::{Call, Transport};
 use crate::store::{Changes, Revocation, State, Uid};
@@ -20,45 +20,71 @@ impl<T: Transport> KmipStore<T> {
     /// State; `None` where the object has none.
     pub(super) fn state(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Option<State>> {
         // Object Type too: one server does not answer at all when nothing is there to answer.
-        let attribute_names = vec![AttributeName::Standard(Tag::STATE), AttributeName::Standard(Tag::OBJECT_TYPE)];
-        let request = GetAttributesRequest { unique_identifier: Some(uid.0.as_str().into()), attribute_names };
-        Ok(call.request(&request)?.attributes.state().map(|state| terms::state_of(*state)))
+        let attribute_names = vec![
+            AttributeName::Standard(Tag::STATE),
+            AttributeName::Standard(Tag::OBJECT_TYPE),
+        ];
+        let request = GetAttributesRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+            attribute_names,
+        };
+        Ok(call
+            .request(&request)?
+            .attributes
+            .state()
+            .map(|state| terms::state_of(*state)))
     }
 
     pub(super) fn activate(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
-        match call.request(&ActivateRequest { unique_identifier: Some(uid.0.as_str().into()) }) {
+        match call.request(&ActivateRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+        }) {
             Ok(_) => Ok(()),
             // Activating twice is refused in many ways; what counts is the state.
-            Err(e) if matches!(e.kind(), Kind::Server(_)) && !is_gone(&e) => match self.state(call, uid) {
-                Ok(Some(State::Active)) => Ok(()),
-                _ => Err(e),
-            },
+            Err(e) if matches!(e.kind(), Kind::Server(_)) && !is_gone(&e) => {
+                match self.state(call, uid) {
+                    Ok(Some(State::Active)) => Ok(()),
+                    _ => Err(e),
+                }
+            }
             Err(e) => Err(e),
         }
     }
 
     pub(super) fn revoke(&self, call: &Call<'_, T>, uid: &Uid, reason: Revocation) -> Result<()> {
         let compromised = reason == Revocation::KeyCompromise;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
         let request = RevokeRequest {
             unique_identifier: Some(uid.0.as_str().into()),
-            revocation_reason: RevocationReason { revocation_reason_code: terms::revocation(reason), revocation_message: None },
-            compromise_occurrence_date: compromised.then(|| DateTime(i64::try_from(now).unwrap_or(i64::MAX))),
+            revocation_reason: RevocationReason {
+                revocation_reason_code: terms::revocation(reason),
+                revocation_message: None,
+            },
+            compromise_occurrence_date: compromised
+                .then(|| DateTime(i64::try_from(now).unwrap_or(i64::MAX))),
         };
         match call.request(&request) {
             Ok(_) => Ok(()),
-            Err(e) if matches!(e.kind(), Kind::Server(_)) && !is_gone(&e) => match self.state(call, uid) {
-                Ok(Some(State::Compromised)) => Ok(()),
-                Ok(Some(State::Deactivated)) if !compromised => Ok(()),
-                _ => Err(e),
-            },
+            Err(e) if matches!(e.kind(), Kind::Server(_)) && !is_gone(&e) => {
+                match self.state(call, uid) {
+                    Ok(Some(State::Compromised)) => Ok(()),
+                    Ok(Some(State::Deactivated)) if !compromised => Ok(()),
+                    _ => Err(e),
+                }
+            }
             Err(e) => Err(e),
         }
     }
 
     /// Destroys, whatever state the object is in (`kmip-map` §3.8).
     pub(super) fn destroy(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
-        let destroy = || call.request(&DestroyRequest { unique_identifier: Some(uid.0.as_str().into()) });
+        let destroy = || {
+            call.request(&DestroyRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+            })
+        };
         let refused = match destroy() {
             Err(e) if is_state_fault(&e) => e,
             done => return done.map(drop),
@@ -66,18 +92,21 @@ impl<T: Transport> KmipStore<T> {
         match self.state(call, uid) {
             // A server that keeps no states wants the same as for Active.
             Ok(Some(State::Active) | None) => {
-                self.revoke(call, uid, Revocation::CessationOfOperation).map_err(|e| match e.reason().map(ResultReason) {
-                    Some(ResultReason::PERMISSION_DENIED) => {
-                        e.context(format_args!("{uid} is Active, and we may not revoke it")).with_rv(CKR_ACTION_PROHIBITED)
-                    }
-                    _ => e.with_rv(CKR_ACTION_PROHIBITED),
-                })?;
+                self.revoke(call, uid, Revocation::CessationOfOperation)
+                    .map_err(|e| match e.reason().map(ResultReason) {
+                        Some(ResultReason::PERMISSION_DENIED) => e
+                            .context(format_args!("{uid} is Active, and we may not revoke it"))
+                            .with_rv(CKR_ACTION_PROHIBITED),
+                        _ => e.with_rv(CKR_ACTION_PROHIBITED),
+                    })?;
                 destroy().map(drop)
             }
             Ok(Some(State::Destroyed | State::DestroyedCompromised)) => Ok(()),
             Err(e) if is_gone(&e) => Ok(()),
             _ if refused.reason().map(ResultReason) == Some(ResultReason::OBJECT_ARCHIVED) => {
-                call.request(&RecoverRequest { unique_identifier: Some(uid.0.as_str().into()) })?;
+                call.request(&RecoverRequest {
+                    unique_identifier: Some(uid.0.as_str().into()),
+                })?;
                 destroy().map(drop)
             }
             _ => Err(refused.with_rv(CKR_ACTION_PROHIBITED)),
@@ -94,35 +123,72 @@ impl<T: Transport> KmipStore<T> {
         // What the server enforces itself; that it does not is no reason to fail, since the record says it.
         let since_1_4 = call.version()? >= Version::V1_4;
         if changes.sensitive == Some(true) && since_1_4 && self.facts.sensitive.may() {
-            let set =
-                self.set(&call, uid, &attributes, AttributeValue::Sensitive(true), |a| matches!(a, AttributeValue::Sensitive(_)));
+            let set = self.set(
+                &call,
+                uid,
+                &attributes,
+                AttributeValue::Sensitive(true),
+                |a| matches!(a, AttributeValue::Sensitive(_)),
+            );
             self.facts.sensitive.learn(optional(set)?);
         }
-        if changes.extractable == Some(false) && new.sensitive == Some(true) && since_1_4 && self.facts.extractable.may() {
+        if changes.extractable == Some(false)
+            && new.sensitive == Some(true)
+            && since_1_4
+            && self.facts.extractable.may()
+        {
             let is = |a: &AttributeValue| matches!(a, AttributeValue::Extractable(_));
-            let set = self.set(&call, uid, &attributes, AttributeValue::Extractable(false), is);
+            let set = self.set(
+                &call,
+                uid,
+                &attributes,
+                AttributeValue::Extractable(false),
+                is,
+            );
             self.facts.extractable.learn(optional(set)?);
         }
         Ok(())
     }
 
     /// Puts the texts of a record where they are kept, in place of what is left of them.
-    pub(super) fn put_texts(&self, call: &Call<'_, T>, uid: &Uid, rung: Rung, record: &Record) -> Result<()> {
+    pub(super) fn put_texts(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        rung: Rung,
+        record: &Record,
+    ) -> Result<()> {
         let attributes = self.attributes(call, uid)?;
         for value in record::attributes(rung, record) {
-            self.set(call, uid, &attributes, value, |value| rung == Rung::Combined && record::is_ours(value))?;
+            self.set(call, uid, &attributes, value, |value| {
+                rung == Rung::Combined && record::is_ours(value)
+            })?;
         }
         Ok(())
     }
 
     /// Brings the texts of the record up to date, in the attributes in which they stand, or in new ones.
-    fn rewrite(&self, call: &Call<'_, T>, uid: &Uid, attributes: &Attributes, old: &Record, new: &Record) -> Result<()> {
+    fn rewrite(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        attributes: &Attributes,
+        old: &Record,
+        new: &Record,
+    ) -> Result<()> {
         // Where one attribute of a name is kept, the texts of somebody else's object stand in one, too.
-        let one_only = self.facts.application.known() == Some(false) && self.facts.combined.known() == Some(true);
+        let one_only = self.facts.application.known() == Some(false)
+            && self.facts.combined.known() == Some(true);
         if one_only || attributes.iter().any(record::is_combined) {
             return match old == new {
                 true => Ok(()),
-                false => self.set(call, uid, attributes, record::combined(new), record::is_combined),
+                false => self.set(
+                    call,
+                    uid,
+                    attributes,
+                    record::combined(new),
+                    record::is_combined,
+                ),
             };
         }
         for key in record::KEYS {
@@ -142,14 +208,24 @@ impl<T: Transport> KmipStore<T> {
             };
             let mut outcome: Result<()> = Err(CKR_ATTRIBUTE_READ_ONLY.into());
             for rung in rungs {
-                let Some(value) = record::attribute(*rung, key, text.clone()) else { continue };
-                outcome = self.set(call, uid, attributes, value, |value| record::holds(value, key));
+                let Some(value) = record::attribute(*rung, key, text.clone()) else {
+                    continue;
+                };
+                outcome = self.set(call, uid, attributes, value, |value| {
+                    record::holds(value, key)
+                });
                 match &outcome {
                     Err(e) if is_refusal(e) => {}
                     _ => break,
                 }
             }
-            outcome.map_err(|e| if is_refusal(&e) { e.with_rv(CKR_ATTRIBUTE_READ_ONLY) } else { e })?;
+            outcome.map_err(|e| {
+                if is_refusal(&e) {
+                    e.with_rv(CKR_ATTRIBUTE_READ_ONLY)
+                } else {
+                    e
+                }
+            })?;
         }
         Ok(())
     }
@@ -175,15 +251,27 @@ impl<T: Transport> KmipStore<T> {
             };
             let request = ModifyAttributeRequest {
                 unique_identifier: unique_identifier(),
-                current_attribute: typed.then(|| Attribute { index: None, ..old.clone() }),
-                attribute: Attribute { index: old.index, value },
+                current_attribute: typed.then(|| Attribute {
+                    index: None,
+                    ..old.clone()
+                }),
+                attribute: Attribute {
+                    index: old.index,
+                    value,
+                },
             };
             return call.request(&request).map(drop);
         }
-        let request = AddAttributeRequest { unique_identifier: unique_identifier(), attribute: Attribute::from(value.clone()) };
+        let request = AddAttributeRequest {
+            unique_identifier: unique_identifier(),
+            attribute: Attribute::from(value.clone()),
+        };
         match call.request(&request) {
             Err(e) if typed && is_refusal(&e) => {
-                let request = SetAttributeRequest { unique_identifier: unique_identifier(), attribute: Attribute::from(value) };
+                let request = SetAttributeRequest {
+                    unique_identifier: unique_identifier(),
+                    attribute: Attribute::from(value),
+                };
                 call.request(&request).map(drop).map_err(|_| e)
             }
             done => done.map(drop),

@@ -15,8 +15,9 @@ use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRIT
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, KeyMaterial, KeyValue, KeyWrappingData, ManagedObject,
-    ObjectType, RegisterRequest, ResultReason, SecretData, SymmetricKey,
+    AttributeValue, Attributes, CreateKeyPairRequest, CreateRequest, KeyMaterial, KeyValue,
+    KeyWrappingData, ManagedObject, ObjectType, RegisterRequest, ResultReason, SecretData,
+    SymmetricKey,
 };
 use crate::log;
 use crate::net::{Call, Transport};
@@ -32,22 +33,30 @@ impl<T: Transport> KmipStore<T> {
         let create = |wishes, call: &Call<'_, T>| {
             making.with(wishes);
             let mut attributes = attrs::of_key(spec, &self.facts, true);
-            append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
+            append(
+                &mut attributes,
+                attrs::of_object(spec, &making.marker, &making.record, wishes),
+            );
             let request = CreateRequest {
                 object_type: terms::object_type(spec.class),
                 template_attribute: attributes.into(),
                 ..CreateRequest::default()
             };
-            call.request(&request).map(|answer| Uid(answer.unique_identifier))
+            call.request(&request)
+                .map(|answer| Uid(answer.unique_identifier))
         };
         let made = either_length(self, spec, || {
-            self.once(&call, &making.marker, one, |call| self.wished(call, spec, |wishes| create(wishes, call)))
+            self.once(&call, &making.marker, one, |call| {
+                self.wished(call, spec, |wishes| create(wishes, call))
+            })
         });
         let uid = match made {
             // Many servers make AES keys only. Any other secret is random bytes, which can be made here.
             Err(e) if is_refusal(&e) && is_plain_secret(spec.algorithm) => {
                 let value = rng::bytes(spec.bits.div_ceil(8) as usize)?;
-                return self.register_in(&call, spec, value.expose(), None).map_err(|_| e);
+                return self
+                    .register_in(&call, spec, value.expose(), None)
+                    .map_err(|_| e);
             }
             made => made.map_err(for_creation)?,
         };
@@ -59,9 +68,9 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
         let algorithm = private.algorithm;
         if self.impossible_pairs().contains(&algorithm) {
-            return Err(
-                Error::from(CKR_MECHANISM_INVALID).context(format_args!("the KMIP server makes no {algorithm:?} key pairs"))
-            );
+            return Err(Error::from(CKR_MECHANISM_INVALID).context(format_args!(
+                "the KMIP server makes no {algorithm:?} key pairs"
+            )));
         }
         let call = self.client.call();
         let making = Making::new(private)?;
@@ -72,23 +81,43 @@ impl<T: Transport> KmipStore<T> {
         }
         let public_record = Record::new(public, &making.marker.nonce);
         let pair = |made: &[Meta]| {
-            let half = |class| made.iter().find(|meta| meta.class == class).map(|meta| meta.uid.clone());
-            Some((half(Class::PublicKey).or_else(|| self.other_half(&call, &public_marker))?, half(Class::PrivateKey)?))
+            let half = |class| {
+                made.iter()
+                    .find(|meta| meta.class == class)
+                    .map(|meta| meta.uid.clone())
+            };
+            Some((
+                half(Class::PublicKey).or_else(|| self.other_half(&call, &public_marker))?,
+                half(Class::PrivateKey)?,
+            ))
         };
         let create = |ecdsa, wishes, call: &Call<'_, T>| {
             making.with(wishes);
-            let open = Wishes { sensitive: false, extractable: false, ..wishes };
+            let open = Wishes {
+                sensitive: false,
+                extractable: false,
+                ..wishes
+            };
             let request = CreateKeyPairRequest {
                 common: Some(attrs::of_key(private, &self.facts, ecdsa).into()),
-                private_key: Some(attrs::of_object(private, &making.marker, &making.record, wishes).into()),
-                public_key: Some(attrs::of_object(public, &public_marker, &public_record, open).into()),
+                private_key: Some(
+                    attrs::of_object(private, &making.marker, &making.record, wishes).into(),
+                ),
+                public_key: Some(
+                    attrs::of_object(public, &public_marker, &public_record, open).into(),
+                ),
                 ..CreateKeyPairRequest::default()
             };
             let answer = call.request(&request)?;
-            Ok((Uid(answer.public_key_unique_identifier), Uid(answer.private_key_unique_identifier)))
+            Ok((
+                Uid(answer.public_key_unique_identifier),
+                Uid(answer.private_key_unique_identifier),
+            ))
         };
         let made = either(&self.facts.ecdsa, |ecdsa| {
-            self.once(&call, &making.marker, pair, |call| self.wished(call, private, |wishes| create(ecdsa, wishes, call)))
+            self.once(&call, &making.marker, pair, |call| {
+                self.wished(call, private, |wishes| create(ecdsa, wishes, call))
+            })
         });
         // Every server makes RSA pairs, if any: what it refuses of another algorithm even in the plainest form, it does not make.
         let made = match made {
@@ -105,7 +134,12 @@ impl<T: Transport> KmipStore<T> {
         };
         let wanted = private;
         let (public, private) = made?;
-        self.settle(&call, wanted, making.rung.get(), &[(&private, &making.record), (&public, &public_record)])?;
+        self.settle(
+            &call,
+            wanted,
+            making.rung.get(),
+            &[(&private, &making.record), (&public, &public_record)],
+        )?;
         for (uid, other) in [(&private, &public), (&public, &private)] {
             if let Err(e) = self.start(&call, uid) {
                 let _ = self.destroy(&call, other);
@@ -117,15 +151,22 @@ impl<T: Transport> KmipStore<T> {
 
     /// The algorithms that the server has refused to make pairs of.
     fn impossible_pairs(&self) -> MutexGuard<'_, HashSet<Algorithm>> {
-        self.impossible_pairs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.impossible_pairs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn other_half(&self, call: &Call<'_, T>, marker: &Marker) -> Option<Uid> {
-        self.made(call, marker).ok()?.into_iter().find(|meta| meta.class == Class::PublicKey).map(|meta| meta.uid)
+        self.made(call, marker)
+            .ok()?
+            .into_iter()
+            .find(|meta| meta.class == Class::PublicKey)
+            .map(|meta| meta.uid)
     }
 
     pub(super) fn register(&self, spec: &Spec, value: &[u8]) -> Result<Uid> {
-        self.register_in(&self.client.call(), spec, value, None).map_err(for_creation)
+        self.register_in(&self.client.call(), spec, value, None)
+            .map_err(for_creation)
     }
 
     /// Registers and activates; `wrapping` says under which key the value is wrapped, when it is.
@@ -146,7 +187,8 @@ impl<T: Transport> KmipStore<T> {
         let uid = either_length(self, spec, || {
             either(form, |usual| {
                 // The other form may not exist for this value: then there is nothing else to try.
-                let object = || material::object(spec, value, attrs::length(spec, &self.facts), usual);
+                let object =
+                    || material::object(spec, value, attrs::length(spec, &self.facts), usual);
                 object()?;
                 let register = |wishes, call: &Call<'_, T>| {
                     making.with(wishes);
@@ -157,13 +199,18 @@ impl<T: Transport> KmipStore<T> {
                     let object_type = object.object_type();
                     let request = RegisterRequest {
                         object_type,
-                        template_attribute: self.registered(spec, &making, wishes, object_type).into(),
+                        template_attribute: self
+                            .registered(spec, &making, wishes, object_type)
+                            .into(),
                         object: Some(object),
                         protection_storage_masks: None,
                     };
-                    call.request(&request).map(|answer| Uid(answer.unique_identifier))
+                    call.request(&request)
+                        .map(|answer| Uid(answer.unique_identifier))
                 };
-                self.once(call, &making.marker, one, |call| self.wished(call, spec, |wishes| register(wishes, call)))
+                self.once(call, &making.marker, one, |call| {
+                    self.wished(call, spec, |wishes| register(wishes, call))
+                })
             })
         })?;
         self.settle(call, spec, making.rung.get(), &[(&uid, &making.record)])?;
@@ -174,22 +221,38 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// The attributes of an object that is registered.
-    pub(super) fn registered(&self, spec: &Spec, making: &Making, wishes: Wishes, object_type: ObjectType) -> Attributes {
+    pub(super) fn registered(
+        &self,
+        spec: &Spec,
+        making: &Making,
+        wishes: Wishes,
+        object_type: ObjectType,
+    ) -> Attributes {
         let mut attributes = match object_type {
             ObjectType::SYMMETRIC_KEY | ObjectType::PUBLIC_KEY | ObjectType::PRIVATE_KEY => {
                 let mut attributes = attrs::of_key(spec, &self.facts, self.facts.ecdsa.may());
                 // The value says which curve.
-                attributes.0.retain(|a| !matches!(a.value, AttributeValue::CryptographicDomainParameters(_)));
+                attributes.0.retain(|a| {
+                    !matches!(a.value, AttributeValue::CryptographicDomainParameters(_))
+                });
                 attributes
             }
             _ => Attributes::new(),
         };
-        append(&mut attributes, attrs::of_object(spec, &making.marker, &making.record, wishes));
+        append(
+            &mut attributes,
+            attrs::of_object(spec, &making.marker, &making.record, wishes),
+        );
         attributes
     }
 
     /// Attempts with everything that is wished, then with less, until the server takes it; what it refused is remembered.
-    fn wished<R>(&self, call: &Call<'_, T>, spec: &Spec, mut attempt: impl FnMut(Wishes) -> Result<R>) -> Result<R> {
+    fn wished<R>(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        mut attempt: impl FnMut(Wishes) -> Result<R>,
+    ) -> Result<R> {
         let full = Wishes::new(spec, call.version()?, &self.facts);
         let first = match attempt(full) {
             Err(e) if is_refusal(&e) && e.kind() != Kind::Input && !lacks_operation(&e) => e,
@@ -207,7 +270,11 @@ impl<T: Transport> KmipStore<T> {
                 Err(e) if is_refusal(&e) => {}
                 Err(e) => return Err(e),
                 Ok(done) => {
-                    log!(Info, "{}: refused {full:?}, took {wishes:?}", self.client.peer());
+                    log!(
+                        Info,
+                        "{}: refused {full:?}, took {wishes:?}",
+                        self.client.peer()
+                    );
                     wishes.learn(full, &self.facts);
                     return Ok(done);
                 }
@@ -218,17 +285,29 @@ impl<T: Transport> KmipStore<T> {
 
     /// Sees to it that new objects, made with their texts on this rung, keep them. A server may take several attributes of a name and keep
     /// one, without a word: then the texts are put elsewhere, and that is where later objects have them from the start.
-    fn settle(&self, call: &Call<'_, T>, spec: &Spec, mut rung: Rung, made: &[(&Uid, &Record)]) -> Result<()> {
+    fn settle(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        mut rung: Rung,
+        made: &[(&Uid, &Record)],
+    ) -> Result<()> {
         while let Some(fact) = attrs::fact(&self.facts, rung) {
             if fact.known().is_none() {
                 // What cannot be seen now is looked at with the next object.
-                let Ok(attributes) = self.attributes(call, made[0].0) else { return Ok(()) };
+                let Ok(attributes) = self.attributes(call, made[0].0) else {
+                    return Ok(());
+                };
                 fact.learn(record::stands(&attributes) == Some(rung));
             }
             if fact.may() {
                 return Ok(());
             }
-            log!(Info, "{}: takes texts as {rung:?} and does not keep them", self.client.peer());
+            log!(
+                Info,
+                "{}: takes texts as {rung:?} and does not keep them",
+                self.client.peer()
+            );
             rung = Wishes::new(spec, call.version()?, &self.facts).rung;
             for (uid, record) in made {
                 // Whether this helped shows when it is looked at.
@@ -253,7 +332,12 @@ impl<T: Transport> KmipStore<T> {
             done => return done,
         };
         log!(Warn, "{lost}; looking for '{}'", marker.name);
-        let uncertain = |e: Error| e.context(format_args!("nobody knows whether '{}' was made on the server", marker.name));
+        let uncertain = |e: Error| {
+            e.context(format_args!(
+                "nobody knows whether '{}' was made on the server",
+                marker.name
+            ))
+        };
         for wait in [Duration::ZERO, REPLICATION] {
             std::thread::sleep(wait);
             match self.made(call, marker) {
@@ -265,12 +349,24 @@ impl<T: Transport> KmipStore<T> {
                 Err(_) => return Err(uncertain(lost)),
             }
         }
-        let done = make(call).map_err(|e| if e.kind() == Kind::Broken { uncertain(e) } else { e })?;
+        let done = make(call).map_err(|e| {
+            if e.kind() == Kind::Broken {
+                uncertain(e)
+            } else {
+                e
+            }
+        })?;
         match self.made(call, marker) {
             // The first request was executed after all, only late.
             Ok(made) if made.len() > 1 => {
                 let kept = adopt(&made).unwrap_or(done);
-                for class in [Class::SecretKey, Class::PublicKey, Class::PrivateKey, Class::Certificate, Class::Data] {
+                for class in [
+                    Class::SecretKey,
+                    Class::PublicKey,
+                    Class::PrivateKey,
+                    Class::Certificate,
+                    Class::Data,
+                ] {
                     for twin in made.iter().filter(|meta| meta.class == class).skip(1) {
                         self.destroy(call, &twin.uid)?;
                     }
@@ -283,14 +379,25 @@ impl<T: Transport> KmipStore<T> {
 
     /// Activates what was just made; what cannot be activated is not left behind.
     fn start(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
-        let Err(refused) = self.activate(call, uid) else { return Ok(()) };
+        let Err(refused) = self.activate(call, uid) else {
+            return Ok(());
+        };
         // Some stores have no life cycle: what has no state, or is usable, needs no activation.
-        if is_unsupported(&refused) && self.state(call, uid).is_ok_and(|state| state != Some(State::PreActive)) {
+        if is_unsupported(&refused)
+            && self
+                .state(call, uid)
+                .is_ok_and(|state| state != Some(State::PreActive))
+        {
             return Ok(());
         }
         match self.destroy(call, uid) {
-            Ok(()) => Err(refused.context("a key was made, could not be activated, and was destroyed again")),
-            Err(_) => Err(refused.context(format_args!("the key {uid} was made on the server but is not active"))),
+            Ok(()) => {
+                Err(refused
+                    .context("a key was made, could not be activated, and was destroyed again"))
+            }
+            Err(_) => Err(refused.context(format_args!(
+                "the key {uid} was made on the server but is not active"
+            ))),
         }
     }
 }
@@ -306,7 +413,11 @@ pub(super) struct Making {
 impl Making {
     pub(super) fn new(spec: &Spec) -> Result<Making> {
         let nonce = data_encoding::HEXLOWER.encode(rng::bytes(16)?.expose());
-        Ok(Making { marker: Marker::new(spec, &nonce), record: Record::new(spec, &nonce), rung: Cell::new(Rung::Nowhere) })
+        Ok(Making {
+            marker: Marker::new(spec, &nonce),
+            record: Record::new(spec, &nonce),
+            rung: Cell::new(Rung::Nowhere),
+        })
     }
 
     /// It is tried with these wishes.
@@ -317,8 +428,8 @@ impl Making {
 
 /// Says of a key that its bytes are wrapped.
 pub(super) fn wrap(object: &mut ManagedObject, data: &KeyWrappingData) {
-    let (ManagedObject::SymmetricKey(SymmetricKey { key_block }) | ManagedObject::SecretData(SecretData { key_block, .. })) =
-        object
+    let (ManagedObject::SymmetricKey(SymmetricKey { key_block })
+    | ManagedObject::SecretData(SecretData { key_block, .. })) = object
     else {
         return;
     };
@@ -345,7 +456,11 @@ fn may_pass(error: &Error) -> bool {
 }
 
 /// A Triple DES key has 192 bits with parity and 168 without: servers know one of them.
-pub(super) fn either_length<T, R>(store: &KmipStore<T>, spec: &Spec, mut make: impl FnMut() -> Result<R>) -> Result<R> {
+pub(super) fn either_length<T, R>(
+    store: &KmipStore<T>,
+    spec: &Spec,
+    mut make: impl FnMut() -> Result<R>,
+) -> Result<R> {
     let fact = &store.facts.long_triple_des;
     if spec.algorithm != Algorithm::TripleDes || fact.known().is_some() {
         return make();
@@ -362,18 +477,25 @@ pub(super) fn either_length<T, R>(store: &KmipStore<T>, spec: &Spec, mut make: i
 }
 
 fn is_plain_secret(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::GenericSecret | Algorithm::Hmac(_) | Algorithm::ChaCha20)
+    matches!(
+        algorithm,
+        Algorithm::GenericSecret | Algorithm::Hmac(_) | Algorithm::ChaCha20
+    )
 }
 
 fn append(attributes: &mut Attributes, more: Attributes) {
-    more.0.into_iter().for_each(|attribute| attributes.push(attribute.value));
+    more.0
+        .into_iter()
+        .for_each(|attribute| attributes.push(attribute.value));
 }
 
 /// What a refusal means when something new was asked for.
 fn for_creation(error: Error) -> Error {
     match error.reason().map(ResultReason) {
         Some(ResultReason::PERMISSION_DENIED) => error.with_rv(CKR_TOKEN_WRITE_PROTECTED),
-        Some(ResultReason::INVALID_MESSAGE | ResultReason::GENERAL_FAILURE) => error.with_rv(CKR_TEMPLATE_INCONSISTENT),
+        Some(ResultReason::INVALID_MESSAGE | ResultReason::GENERAL_FAILURE) => {
+            error.with_rv(CKR_TEMPLATE_INCONSISTENT)
+        }
         _ => error,
     }
 }

@@ -6,8 +6,9 @@ use crate::ck::{CKR_ATTRIBUTE_VALUE_INVALID, CKR_FUNCTION_FAILED, CKR_KEY_UNEXTR
 use crate::crypto::pkey::{PrivateKey, PublicKey};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    self, Certificate, CertificateType, CryptographicAlgorithm, GetRequest, KeyBlock, KeyFormatType, KeyMaterial, KeyValue,
-    ManagedObject, OpaqueDataType, OpaqueObject, SecretData, SecretDataType, SymmetricKey, TransparentKey,
+    self, Certificate, CertificateType, CryptographicAlgorithm, GetRequest, KeyBlock,
+    KeyFormatType, KeyMaterial, KeyValue, ManagedObject, OpaqueDataType, OpaqueObject, SecretData,
+    SecretDataType, SymmetricKey, TransparentKey,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
@@ -20,7 +21,11 @@ impl<T: Transport> KmipStore<T> {
 
     pub(super) fn fetch_in(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Secret> {
         let get = |key_format_type| {
-            let request = GetRequest { unique_identifier: Some(uid.0.as_str().into()), key_format_type, ..GetRequest::default() };
+            let request = GetRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+                key_format_type,
+                ..GetRequest::default()
+            };
             let answer = call.request(&request)?;
             same(uid, &answer.unique_identifier)?;
             Ok::<_, Error>(answer.object)
@@ -49,10 +54,16 @@ impl<T: Transport> KmipStore<T> {
 pub(super) fn object(spec: &Spec, value: &[u8], bits: i32, usual: bool) -> Result<ManagedObject> {
     let other = || Error::new(Kind::Input, CKR_FUNCTION_FAILED, "there is no other form");
     let algorithm = || {
-        terms::algorithm(spec.algorithm, spec.bits, true)
-            .ok_or_else(|| Error::new(Kind::Pkcs11, CKR_ATTRIBUTE_VALUE_INVALID, "a key without algorithm cannot be stored"))
+        terms::algorithm(spec.algorithm, spec.bits, true).ok_or_else(|| {
+            Error::new(
+                Kind::Pkcs11,
+                CKR_ATTRIBUTE_VALUE_INVALID,
+                "a key without algorithm cannot be stored",
+            )
+        })
     };
-    let block = |format, material| Ok::<_, Error>(KeyBlock::of_bytes(format, algorithm()?, bits, material));
+    let block =
+        |format, material| Ok::<_, Error>(KeyBlock::of_bytes(format, algorithm()?, bits, material));
     let bytes = || Secret::new(value.to_vec());
     Ok(match spec.class {
         Class::SecretKey if !usual => return Err(other()),
@@ -62,14 +73,25 @@ pub(super) fn object(spec: &Spec, value: &[u8], bits: i32, usual: bool) -> Resul
                 key_value: Some(KeyValue::bytes(bytes())),
                 ..KeyBlock::default()
             };
-            ManagedObject::SecretData(SecretData { secret_data_type: SecretDataType::SEED, key_block })
+            ManagedObject::SecretData(SecretData {
+                secret_data_type: SecretDataType::SEED,
+                key_block,
+            })
         }
-        Class::SecretKey => ManagedObject::SymmetricKey(SymmetricKey { key_block: block(KeyFormatType::RAW, bytes())? }),
+        Class::SecretKey => ManagedObject::SymmetricKey(SymmetricKey {
+            key_block: block(KeyFormatType::RAW, bytes())?,
+        }),
         Class::PrivateKey => {
             let key_block = match (usual, spec.algorithm) {
                 (true, _) => block(KeyFormatType::PKCS_8, bytes())?,
-                (false, Algorithm::Rsa) => block(KeyFormatType::PKCS_1, PrivateKey::from_pkcs8(value)?.to_pkcs1()?)?,
-                (false, Algorithm::Ec(_)) => block(KeyFormatType::ECPRIVATEKEY, PrivateKey::from_pkcs8(value)?.to_sec1()?)?,
+                (false, Algorithm::Rsa) => block(
+                    KeyFormatType::PKCS_1,
+                    PrivateKey::from_pkcs8(value)?.to_pkcs1()?,
+                )?,
+                (false, Algorithm::Ec(_)) => block(
+                    KeyFormatType::ECPRIVATEKEY,
+                    PrivateKey::from_pkcs8(value)?.to_sec1()?,
+                )?,
                 _ => return Err(other()),
             };
             ManagedObject::PrivateKey(kmip::PrivateKey { key_block })
@@ -77,7 +99,10 @@ pub(super) fn object(spec: &Spec, value: &[u8], bits: i32, usual: bool) -> Resul
         Class::PublicKey => {
             let key_block = match (usual, spec.algorithm) {
                 (true, _) => block(KeyFormatType::X_509, bytes())?,
-                (false, Algorithm::Rsa) => block(KeyFormatType::PKCS_1, Secret::new(PublicKey::from_spki(value)?.to_pkcs1()?))?,
+                (false, Algorithm::Rsa) => block(
+                    KeyFormatType::PKCS_1,
+                    Secret::new(PublicKey::from_spki(value)?.to_pkcs1()?),
+                )?,
                 _ => return Err(other()),
             };
             ManagedObject::PublicKey(kmip::PublicKey { key_block })
@@ -98,17 +123,29 @@ pub(super) fn object(spec: &Spec, value: &[u8], bits: i32, usual: bool) -> Resul
 /// The value of an object in the form of its class.
 pub(super) fn value(object: &ManagedObject) -> Result<Secret> {
     match object {
-        ManagedObject::Certificate(certificate) => Ok(Secret::new(certificate.certificate_value.clone())),
-        ManagedObject::OpaqueObject(opaque) => Ok(opaque.opaque_data_value.duplicate()),
-        ManagedObject::SymmetricKey(SymmetricKey { key_block }) | ManagedObject::SecretData(SecretData { key_block, .. }) => {
-            match material(key_block)? {
-                KeyMaterial::Bytes(bytes) => Ok(bytes.duplicate()),
-                KeyMaterial::Transparent(key) => key.key.as_ref().map(Secret::duplicate).ok_or_else(|| unknown(key_block)),
-            }
+        ManagedObject::Certificate(certificate) => {
+            Ok(Secret::new(certificate.certificate_value.clone()))
         }
-        ManagedObject::PrivateKey(kmip::PrivateKey { key_block }) => private_key(key_block)?.to_pkcs8(),
-        ManagedObject::PublicKey(kmip::PublicKey { key_block }) => Ok(Secret::new(public_key(key_block)?.to_spki()?)),
-        other => Err(Error::protocol(format!("a {} has no value that can be used", other.object_type()))),
+        ManagedObject::OpaqueObject(opaque) => Ok(opaque.opaque_data_value.duplicate()),
+        ManagedObject::SymmetricKey(SymmetricKey { key_block })
+        | ManagedObject::SecretData(SecretData { key_block, .. }) => match material(key_block)? {
+            KeyMaterial::Bytes(bytes) => Ok(bytes.duplicate()),
+            KeyMaterial::Transparent(key) => key
+                .key
+                .as_ref()
+                .map(Secret::duplicate)
+                .ok_or_else(|| unknown(key_block)),
+        },
+        ManagedObject::PrivateKey(kmip::PrivateKey { key_block }) => {
+            private_key(key_block)?.to_pkcs8()
+        }
+        ManagedObject::PublicKey(kmip::PublicKey { key_block }) => {
+            Ok(Secret::new(public_key(key_block)?.to_spki()?))
+        }
+        other => Err(Error::protocol(format!(
+            "a {} has no value that can be used",
+            other.object_type()
+        ))),
     }
 }
 
@@ -120,12 +157,19 @@ fn material(block: &KeyBlock) -> Result<&KeyMaterial> {
             CKR_KEY_UNEXTRACTABLE,
             "the KMIP server gives this key out wrapped under another key only",
         )),
-        None => Err(Error::new(Kind::Pkcs11, CKR_KEY_UNEXTRACTABLE, "the KMIP server does not have the value of this key")),
+        None => Err(Error::new(
+            Kind::Pkcs11,
+            CKR_KEY_UNEXTRACTABLE,
+            "the KMIP server does not have the value of this key",
+        )),
     }
 }
 
 fn unknown(block: &KeyBlock) -> Error {
-    Error::protocol(format!("the KMIP server gave a key in a form that is not understood ({})", block.key_format_type))
+    Error::protocol(format!(
+        "the KMIP server gave a key in a form that is not understood ({})",
+        block.key_format_type
+    ))
 }
 
 /// An error about the bytes of a key is the server's fault.
@@ -134,13 +178,24 @@ fn readable<K>(block: &KeyBlock, key: Result<K>) -> Result<K> {
 }
 
 fn private_key(block: &KeyBlock) -> Result<PrivateKey> {
-    let curve = || terms::algorithm_of(block.cryptographic_algorithm.unwrap_or_default(), None, bits(block));
+    let curve = || {
+        terms::algorithm_of(
+            block.cryptographic_algorithm.unwrap_or_default(),
+            None,
+            bits(block),
+        )
+    };
     let key = match material(block)? {
         KeyMaterial::Bytes(der) => match block.key_format_type {
             KeyFormatType::PKCS_1 => PrivateKey::from_pkcs1(der.expose()),
-            KeyFormatType::ECPRIVATEKEY => {
-                PrivateKey::from_sec1(der.expose(), if let Algorithm::Ec(curve) = curve() { Some(curve) } else { None })
-            }
+            KeyFormatType::ECPRIVATEKEY => PrivateKey::from_sec1(
+                der.expose(),
+                if let Algorithm::Ec(curve) = curve() {
+                    Some(curve)
+                } else {
+                    None
+                },
+            ),
             // Formats are labelled wrongly often enough, and a key says itself what it is.
             _ => PrivateKey::from_pkcs8(der.expose()),
         },
@@ -155,7 +210,11 @@ fn public_key(block: &KeyBlock) -> Result<PublicKey> {
             KeyFormatType::PKCS_1 => PublicKey::from_pkcs1(der.expose()),
             // One server labels SubjectPublicKeyInfo as Raw; others mean a bare point.
             _ => PublicKey::from_spki(der.expose()).or_else(|e| {
-                match terms::algorithm_of(block.cryptographic_algorithm.unwrap_or_default(), None, bits(block)) {
+                match terms::algorithm_of(
+                    block.cryptographic_algorithm.unwrap_or_default(),
+                    None,
+                    bits(block),
+                ) {
                     Algorithm::Ec(curve) => PublicKey::from_point(curve, der.expose()),
                     _ => Err(e),
                 }
@@ -176,5 +235,8 @@ fn curve_of(block: &KeyBlock, key: &TransparentKey) -> Option<crate::store::Curv
 }
 
 fn bits(block: &KeyBlock) -> u32 {
-    block.cryptographic_length.and_then(|bits| u32::try_from(bits).ok()).unwrap_or(0)
+    block
+        .cryptographic_length
+        .and_then(|bits| u32::try_from(bits).ok())
+        .unwrap_or(0)
 }

@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{
-    Ability, Algorithm, Changes, Cipher, Class, Correlation, Curve, Filter, Hash, KeyStore, Mac, Memory, Message, Meta,
-    Revocation, Signing, Spec, Uid, Wrapping,
+    Ability, Algorithm, Changes, Cipher, Class, Correlation, Curve, Filter, Hash, KeyStore, Mac,
+    Memory, Message, Meta, Revocation, Signing, Spec, Uid, Wrapping,
 };
 use crate::crypto::hash::digest;
 use crate::error::{Error, Result};
@@ -70,8 +70,16 @@ pub struct KmipStore<T = Pool> {
 impl KmipStore<Pool> {
     /// A store on the hosts of `config`. Nothing is sent before the first call that needs it.
     pub fn open(config: Config) -> Result<KmipStore<Pool>> {
-        let group = config.hosts.iter().map(Host::to_string).collect::<Vec<_>>().join(",");
-        Ok(KmipStore { group, ..KmipStore::over(Client::new(config)) })
+        let group = config
+            .hosts
+            .iter()
+            .map(Host::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        Ok(KmipStore {
+            group,
+            ..KmipStore::over(Client::new(config))
+        })
     }
 }
 
@@ -101,7 +109,10 @@ impl<T: Transport> KmipStore<T> {
 
     /// The same store, which keeps in `memory` what it learns of the server.
     pub fn remembering(self, memory: Arc<dyn Memory>) -> KmipStore<T> {
-        KmipStore { notes: Notes::kept_by(memory), ..self }
+        KmipStore {
+            notes: Notes::kept_by(memory),
+            ..self
+        }
     }
 
     /// What the server says of itself, asked once.
@@ -110,14 +121,20 @@ impl<T: Transport> KmipStore<T> {
             return Ok(about);
         }
         let ask = |query_functions| call.request(&QueryRequest { query_functions });
-        let answer = match ask(vec![QueryFunction::QUERY_OPERATIONS, QueryFunction::QUERY_SERVER_INFORMATION]) {
+        let answer = match ask(vec![
+            QueryFunction::QUERY_OPERATIONS,
+            QueryFunction::QUERY_SERVER_INFORMATION,
+        ]) {
             Err(e) if facts::is_refusal(&e) => match ask(vec![QueryFunction::QUERY_OPERATIONS]) {
                 Err(e) if facts::is_refusal(&e) => QueryResponse::default(),
                 answer => answer?,
             },
             answer => answer?,
         };
-        let about = About { identity: identity(&answer, call.version()?)?, operations: answer.operations };
+        let about = About {
+            identity: identity(&answer, call.version()?)?,
+            operations: answer.operations,
+        };
         Ok(self.about.get_or_init(|| about))
     }
 
@@ -128,11 +145,19 @@ impl<T: Transport> KmipStore<T> {
             Ability::Decrypt => (&self.facts.decrypt, OperationCode::DECRYPT, Version::V1_2),
             Ability::Sign => (&self.facts.sign, OperationCode::SIGN, Version::V1_2),
             Ability::Mac => (&self.facts.mac, OperationCode::MAC, Version::V1_2),
-            Ability::Random => (&self.facts.random, OperationCode::RNG_RETRIEVE, Version::V1_2),
+            Ability::Random => (
+                &self.facts.random,
+                OperationCode::RNG_RETRIEVE,
+                Version::V1_2,
+            ),
             // These are ways to Get and to Register.
             Ability::Wrap(_) => (&self.facts.one_form, OperationCode::GET, Version::V1_1),
             Ability::Unwrap(_) => (&self.facts.one_form, OperationCode::REGISTER, Version::V1_1),
-            Ability::CreateKeyPair => (&self.facts.create_key_pair, OperationCode::CREATE_KEY_PAIR, Version::V1_0),
+            Ability::CreateKeyPair => (
+                &self.facts.create_key_pair,
+                OperationCode::CREATE_KEY_PAIR,
+                Version::V1_0,
+            ),
         }
     }
 
@@ -160,7 +185,10 @@ fn identity(answer: &QueryResponse, version: Version) -> Result<String> {
     let mut writer = Writer::new(version);
     if let Some(Value::Structure(fields)) = &answer.server_information {
         // How busy it is says nothing of what it does.
-        fields.iter().filter(|field| field.tag != Tag::SERVER_LOAD).for_each(|field| field.value.encode(field.tag, &mut writer));
+        fields
+            .iter()
+            .filter(|field| field.tag != Tag::SERVER_LOAD)
+            .for_each(|field| field.value.encode(field.tag, &mut writer));
     }
     let vendor = answer.vendor_identification.clone().unwrap_or_default();
     let text = [vendor.as_bytes(), &[0], writer.finish()?.expose()].concat();
@@ -171,7 +199,9 @@ fn identity(answer: &QueryResponse, version: Version) -> Result<String> {
 fn same(uid: &Uid, answered: &str) -> Result<()> {
     match answered.is_empty() || answered == uid.0 {
         true => Ok(()),
-        false => Err(Error::protocol(format!("the KMIP server answered about {answered} where {uid} was asked about"))),
+        false => Err(Error::protocol(format!(
+            "the KMIP server answered about {answered} where {uid} was asked about"
+        ))),
     }
 }
 
@@ -235,11 +265,23 @@ impl<T: Transport> KeyStore for KmipStore<T> {
         self.destroy(&self.client.call(), uid)
     }
 
-    fn encrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Vec<u8>> {
+    fn encrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Vec<u8>> {
         self.encrypt(uid, algorithm, cipher, data)
     }
 
-    fn decrypt(&self, uid: &Uid, algorithm: Algorithm, cipher: &Cipher, data: &[u8]) -> Result<Secret> {
+    fn decrypt(
+        &self,
+        uid: &Uid,
+        algorithm: Algorithm,
+        cipher: &Cipher,
+        data: &[u8],
+    ) -> Result<Secret> {
         self.decrypt(uid, algorithm, cipher, data)
     }
 
@@ -265,7 +307,13 @@ impl<T: Transport> KeyStore for KmipStore<T> {
         self.mac(uid, mac, data)
     }
 
-    fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
+    fn mac_part(
+        &self,
+        uid: &Uid,
+        mac: Mac,
+        before: Option<&Correlation>,
+        part: &[u8],
+    ) -> Result<Correlation> {
         self.mac_part(uid, mac, before, part)
     }
 
@@ -277,7 +325,13 @@ impl<T: Transport> KeyStore for KmipStore<T> {
         self.wrap(kek, wrapping, key, class)
     }
 
-    fn register_wrapped(&self, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Uid> {
+    fn register_wrapped(
+        &self,
+        spec: &Spec,
+        kek: &Uid,
+        wrapping: Wrapping,
+        wrapped: &[u8],
+    ) -> Result<Uid> {
         self.register_wrapped(spec, kek, wrapping, wrapped)
     }
 

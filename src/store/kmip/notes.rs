@@ -36,7 +36,9 @@ struct Page {
 
 impl Page {
     fn parse(text: &str) -> Option<Page> {
-        serde_json::from_str(text).inspect_err(|e| log!(Info, "what was kept about the server is not readable: {e}")).ok()
+        serde_json::from_str(text)
+            .inspect_err(|e| log!(Info, "what was kept about the server is not readable: {e}"))
+            .ok()
     }
 }
 
@@ -71,7 +73,10 @@ pub(super) struct Start {
 
 impl Notes {
     pub(super) fn kept_by(memory: Arc<dyn Memory>) -> Notes {
-        Notes { memory: Some(memory), ..Notes::default() }
+        Notes {
+            memory: Some(memory),
+            ..Notes::default()
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,13 +96,28 @@ impl Notes {
         let kept = self.kept();
         // Another server's keys may be left over on this one: the group of hosts is the same.
         let leftovers = kept.leftovers.clone();
-        let kept = if kept.server == server { kept } else { Page::default() };
-        state.page = Page { server: server.to_owned(), leftovers, ..kept };
-        Some(Start { facts: state.page.facts.clone(), signing: state.page.signing.clone() })
+        let kept = if kept.server == server {
+            kept
+        } else {
+            Page::default()
+        };
+        state.page = Page {
+            server: server.to_owned(),
+            leftovers,
+            ..kept
+        };
+        Some(Start {
+            facts: state.page.facts.clone(),
+            signing: state.page.signing.clone(),
+        })
     }
 
     fn kept(&self) -> Page {
-        self.memory.as_ref().and_then(|memory| memory.recall()).and_then(|text| Page::parse(&text)).unwrap_or_default()
+        self.memory
+            .as_ref()
+            .and_then(|memory| memory.recall())
+            .and_then(|text| Page::parse(&text))
+            .unwrap_or_default()
     }
 
     pub(super) fn is_proven(&self, claim: &str) -> bool {
@@ -119,7 +139,10 @@ impl Notes {
         if state.page.proven.len() > CLAIMS {
             state.page.proven.clear();
         }
-        state.page.facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        state.page.facts = facts
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         state.page.signing = signing;
         self.save(state);
     }
@@ -146,8 +169,15 @@ impl Notes {
     pub(super) fn leftovers(&self) -> Vec<(String, bool)> {
         let state = self.state();
         let now = now();
-        let entries = state.page.leftovers.iter().map(|(name, since)| (name, now.saturating_sub(*since) > LEFT_AFTER));
-        entries.filter(|(name, is_old)| *is_old || state.own.contains(*name)).map(|(name, old)| (name.clone(), old)).collect()
+        let entries = state
+            .page
+            .leftovers
+            .iter()
+            .map(|(name, since)| (name, now.saturating_sub(*since) > LEFT_AFTER));
+        entries
+            .filter(|(name, is_old)| *is_old || state.own.contains(*name))
+            .map(|(name, old)| (name.clone(), old))
+            .collect()
     }
 
     /// Writes the page, with what other processes have written meanwhile.
@@ -157,7 +187,11 @@ impl Notes {
         if kept.server == state.page.server {
             state.page.proven.extend(kept.proven);
         }
-        let others = kept.leftovers.into_iter().filter(|(name, _)| !state.settled.contains(name)).collect::<Vec<_>>();
+        let others = kept
+            .leftovers
+            .into_iter()
+            .filter(|(name, _)| !state.settled.contains(name))
+            .collect::<Vec<_>>();
         state.page.leftovers.extend(others);
         if let Ok(text) = serde_json::to_string_pretty(&state.page) {
             memory.keep(&text);

@@ -19,8 +19,8 @@ use crate::ck::CKR_MECHANISM_INVALID;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::message::ResponseMessage;
 use crate::kmip::{
-    ActivateRequest, DestroyRequest, ManagedObject, RegisterRequest, ResultReason, RevocationReason, RevocationReasonCode,
-    RevokeRequest,
+    ActivateRequest, DestroyRequest, ManagedObject, RegisterRequest, ResultReason,
+    RevocationReason, RevocationReasonCode, RevokeRequest,
 };
 use crate::log;
 use crate::net::{Call, Transport};
@@ -68,8 +68,15 @@ impl<T: Transport> KmipStore<T> {
         if self.notes.is_open() {
             return Ok(());
         }
-        let server = format!("{} {} {}", call.version()?, self.group, self.about(call)?.identity);
-        let Some(start) = self.notes.open(&server) else { return Ok(()) };
+        let server = format!(
+            "{} {} {}",
+            call.version()?,
+            self.group,
+            self.about(call)?.identity
+        );
+        let Some(start) = self.notes.open(&server) else {
+            return Ok(());
+        };
         for (name, fact) in self.facts.forms() {
             if let Some(known) = start.facts.get(name).filter(|_| fact.known().is_none()) {
                 fact.learn(*known);
@@ -94,7 +101,10 @@ impl<T: Transport> KmipStore<T> {
     }
 
     fn judge(&self, act: Act, verdict: Verdict) {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(act, verdict);
+        self.verdicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(act, verdict);
     }
 
     /// Has the server prove that it does `act` rightly, unless it has. An error when what it does is wrong.
@@ -116,7 +126,11 @@ impl<T: Transport> KmipStore<T> {
             return known;
         }
         let verdict = self.try_out(call, act).unwrap_or_else(|e| {
-            log!(Warn, "{}: {act:?} is used unverified: {e}", self.client.peer());
+            log!(
+                Warn,
+                "{}: {act:?} is used unverified: {e}",
+                self.client.peer()
+            );
             let passes = !matches!(e.kind(), Kind::Server(_) | Kind::Input | Kind::Pkcs11);
             Verdict::Untried(passes.then(|| Instant::now() + PAUSE))
         });
@@ -130,10 +144,18 @@ impl<T: Transport> KmipStore<T> {
     /// A trial. An error when it says nothing.
     fn try_out(&self, call: &Call<'_, T>, act: Act) -> Result<Verdict> {
         if !self.facts.trials.may() {
-            return Err(Error::new(Kind::Input, CKR_MECHANISM_INVALID, "the server lets us register no keys"));
+            return Err(Error::new(
+                Kind::Input,
+                CKR_MECHANISM_INVALID,
+                "the server lets us register no keys",
+            ));
         }
         if call.is_over() {
-            return Err(Error::new(Kind::Broken, CKR_MECHANISM_INVALID, "no time is left for a trial"));
+            return Err(Error::new(
+                Kind::Broken,
+                CKR_MECHANISM_INVALID,
+                "no time is left for a trial",
+            ));
         }
         self.sweep_leftovers(call);
         match act {
@@ -148,12 +170,16 @@ impl<T: Transport> KmipStore<T> {
             Class::PrivateKey => &self.facts.pkcs8_private,
             _ => &self.facts.one_form,
         };
-        let answers = either_length(self, &trial.spec, || either(form, |usual| self.perform(call, &trial, usual)))?;
+        let answers = either_length(self, &trial.spec, || {
+            either(form, |usual| self.perform(call, &trial, usual))
+        })?;
         // What was not asked about counts only when it is right: it may be asked in another form when its turn comes.
         let mut outcomes: BTreeMap<String, (Act, Result<bool>)> = BTreeMap::new();
         for (step, answer) in trial.steps.iter().zip(answers) {
             let right = step.judge(answer);
-            let outcome = outcomes.entry(format!("{:?}", step.act)).or_insert((step.act, Ok(true)));
+            let outcome = outcomes
+                .entry(format!("{:?}", step.act))
+                .or_insert((step.act, Ok(true)));
             match (&outcome.1, right) {
                 (Ok(true), right) => outcome.1 = right,
                 (Err(_), Ok(false)) => outcome.1 = Ok(false),
@@ -174,19 +200,32 @@ impl<T: Transport> KmipStore<T> {
         if !proven.is_empty() {
             self.keep_proofs(proven);
         }
-        verdict.map(|right| if right { Verdict::Right } else { Verdict::Wrong })
+        verdict.map(|right| {
+            if right {
+                Verdict::Right
+            } else {
+                Verdict::Wrong
+            }
+        })
     }
 
     /// Notes what was proven, and in which forms it is asked.
     pub(super) fn keep_proofs(&self, proven: Vec<String>) {
         let facts = self.facts.forms();
-        let known = facts.iter().filter_map(|(name, fact)| fact.known().map(|known| (*name, known)));
+        let known = facts
+            .iter()
+            .filter_map(|(name, fact)| fact.known().map(|known| (*name, known)));
         self.notes.prove(proven, known, self.signing_forms());
     }
 
     /// Registers the key of a trial, asks what is to be asked, and destroys it. Errors: it could not be registered.
     fn perform(&self, call: &Call<'_, T>, trial: &Trial, usual: bool) -> Result<Answers> {
-        let object = material::object(&trial.spec, trial.value.expose(), attrs::length(&trial.spec, &self.facts), usual)?;
+        let object = material::object(
+            &trial.spec,
+            trial.value.expose(),
+            attrs::length(&trial.spec, &self.facts),
+            usual,
+        )?;
         let guest = self.put(call, &trial.spec, object)?;
         let (answers, gone) = self.ask(&call.part(1, 2), trial, &guest.uid);
         match gone {
@@ -197,10 +236,20 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// Registers an object that does not stay. Errors: it could not be registered.
-    pub(super) fn put(&self, call: &Call<'_, T>, spec: &Spec, object: ManagedObject) -> Result<Guest> {
+    pub(super) fn put(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        object: ManagedObject,
+    ) -> Result<Guest> {
         let making = Making::new(spec)?;
         let object_type = object.object_type();
-        let plain = Wishes { sensitive: false, extractable: false, group: false, rung: Rung::Nowhere };
+        let plain = Wishes {
+            sensitive: false,
+            extractable: false,
+            group: false,
+            rung: Rung::Nowhere,
+        };
         let register = RegisterRequest {
             object_type,
             template_attribute: self.registered(spec, &making, plain, object_type).into(),
@@ -211,13 +260,21 @@ impl<T: Transport> KmipStore<T> {
         self.notes.expect(&name);
         // Time is kept back for cleaning up.
         match call.part(1, 3).request(&register) {
-            Ok(answer) => Ok(Guest { name, uid: Uid(answer.unique_identifier) }),
+            Ok(answer) => Ok(Guest {
+                name,
+                uid: Uid(answer.unique_identifier),
+            }),
             Err(e) => {
-                let nothing_made = matches!(e.kind(), Kind::Server(_) | Kind::Unreachable | Kind::Tls | Kind::Input);
+                let nothing_made = matches!(
+                    e.kind(),
+                    Kind::Server(_) | Kind::Unreachable | Kind::Tls | Kind::Input
+                );
                 if nothing_made || self.sweep(call, &name).is_ok_and(|found| found > 0) {
                     self.notes.settle(&name);
                 }
-                if e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED) || is_unsupported(&e) {
+                if e.reason().map(ResultReason) == Some(ResultReason::PERMISSION_DENIED)
+                    || is_unsupported(&e)
+                {
                     self.facts.trials.learn(false);
                 }
                 Err(e)
@@ -229,7 +286,12 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn away(&self, call: &Call<'_, T>, guest: &Guest) {
         match self.discard(call, &guest.uid) {
             Ok(()) => self.notes.settle(&guest.name),
-            Err(e) => log!(Warn, "the object '{}' ({}) of a trial is destroyed later: {e}", guest.name, guest.uid),
+            Err(e) => log!(
+                Warn,
+                "the object '{}' ({}) of a trial is destroyed later: {e}",
+                guest.name,
+                guest.uid
+            ),
         }
     }
 
@@ -257,16 +319,25 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// All in one batch, of which one item's failure does not end the others. `None` where the server takes no batches.
-    fn ask_together(&self, call: &Call<'_, T>, trial: &Trial, uid: &Uid) -> Result<Option<(Answers, bool)>> {
+    fn ask_together(
+        &self,
+        call: &Call<'_, T>,
+        trial: &Trial,
+        uid: &Uid,
+    ) -> Result<Option<(Answers, bool)>> {
         let version = call.version()?;
         let (mut places, mut last) = (Vec::with_capacity(trial.steps.len()), 0);
         let frame = call.together(|batch| {
-            batch.push(&ActivateRequest { unique_identifier: Some(uid.0.as_str().into()) });
+            batch.push(&ActivateRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+            });
             for step in &trial.steps {
                 places.push(step.push(version, uid, batch)?);
             }
             batch.push(&revoked(uid));
-            last = batch.push(&DestroyRequest { unique_identifier: Some(uid.0.as_str().into()) });
+            last = batch.push(&DestroyRequest {
+                unique_identifier: Some(uid.0.as_str().into()),
+            });
             Ok(())
         })?;
         let message = ResponseMessage::decode(frame.expose())?;
@@ -282,7 +353,10 @@ impl<T: Transport> KmipStore<T> {
             None if !gone => step.ask(call, uid),
             _ => step.answer(&message, place),
         };
-        Ok(Some((trial.steps.iter().zip(places).map(answer).collect(), gone)))
+        Ok(Some((
+            trial.steps.iter().zip(places).map(answer).collect(),
+            gone,
+        )))
     }
 
     /// Destroys the key of a trial.
@@ -298,9 +372,14 @@ impl<T: Transport> KmipStore<T> {
 
     /// Destroys the keys of this name, and says how many there were.
     fn sweep(&self, call: &Call<'_, T>, name: &str) -> Result<usize> {
-        let marker = Marker { nonce: name.to_owned(), name: name.to_owned(), exact: false };
+        let marker = Marker {
+            nonce: name.to_owned(),
+            name: name.to_owned(),
+            exact: false,
+        };
         let made = self.made(call, &marker)?;
-        made.iter().try_for_each(|meta| self.discard(call, &meta.uid))?;
+        made.iter()
+            .try_for_each(|meta| self.discard(call, &meta.uid))?;
         Ok(made.len())
     }
 
@@ -311,7 +390,10 @@ impl<T: Transport> KmipStore<T> {
                 // A request that fell silent may be executed later still.
                 Ok(found) if found > 0 || is_old => self.notes.settle(&name),
                 Ok(_) => {}
-                Err(e) => log!(Warn, "the key '{name}' of a trial may still be on the server: {e}"),
+                Err(e) => log!(
+                    Warn,
+                    "the key '{name}' of a trial may still be on the server: {e}"
+                ),
             }
         }
     }
@@ -329,5 +411,9 @@ fn revoked(uid: &Uid) -> RevokeRequest {
 }
 
 fn wrong(act: Act) -> Error {
-    Error::new(Kind::Protocol, CKR_MECHANISM_INVALID, format!("the server does {act:?} wrongly"))
+    Error::new(
+        Kind::Protocol,
+        CKR_MECHANISM_INVALID,
+        format!("the server does {act:?} wrongly"),
+    )
 }

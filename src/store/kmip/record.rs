@@ -84,8 +84,16 @@ impl Record {
             flag(".extractable", self.extractable),
             flag(".generic", self.generic.then_some(true)),
         ];
-        let others = self.properties.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value)));
-        let text = own.into_iter().flatten().chain(others).collect::<Vec<_>>().join(";");
+        let others = self
+            .properties
+            .iter()
+            .map(|(key, value)| format!("{}={}", escape(key), escape(value)));
+        let text = own
+            .into_iter()
+            .flatten()
+            .chain(others)
+            .collect::<Vec<_>>()
+            .join(";");
         if text.is_empty() { EMPTY.into() } else { text }
     }
 
@@ -99,7 +107,9 @@ impl Record {
             ..Record::default()
         };
         for pair in text(REST).into_iter().flat_map(|t| t.split(';')) {
-            let Some((key, value)) = pair.split_once('=') else { continue };
+            let Some((key, value)) = pair.split_once('=') else {
+                continue;
+            };
             match key {
                 ".sensitive" => record.sensitive = Some(value == "1"),
                 ".extractable" => record.extractable = Some(value == "1"),
@@ -124,13 +134,21 @@ pub(super) enum Rung {
 }
 
 impl Rung {
-    pub(super) const ALL: [Rung; 4] = [Rung::Application, Rung::Combined, Rung::Custom, Rung::Nowhere];
+    pub(super) const ALL: [Rung; 4] = [
+        Rung::Application,
+        Rung::Combined,
+        Rung::Custom,
+        Rung::Nowhere,
+    ];
 }
 
 /// The attributes that hold a record.
 pub(super) fn attributes(rung: Rung, record: &Record) -> Vec<AttributeValue> {
     match rung {
-        Rung::Application | Rung::Custom => KEYS.iter().filter_map(|key| attribute(rung, key, record.text(key))).collect(),
+        Rung::Application | Rung::Custom => KEYS
+            .iter()
+            .filter_map(|key| attribute(rung, key, record.text(key)))
+            .collect(),
         Rung::Combined => vec![combined(record)],
         Rung::Nowhere => Vec::new(),
     }
@@ -140,14 +158,21 @@ pub(super) fn attributes(rung: Rung, record: &Record) -> Vec<AttributeValue> {
 pub(super) fn attribute(rung: Rung, key: &str, text: String) -> Option<AttributeValue> {
     match rung {
         Rung::Application => Some(information(format!("pkcs11.{key}"), text)),
-        Rung::Custom => Some(AttributeValue::Custom(VENDOR.into(), format!("p11-{key}"), Value::Text(text))),
+        Rung::Custom => Some(AttributeValue::Custom(
+            VENDOR.into(),
+            format!("p11-{key}"),
+            Value::Text(text),
+        )),
         Rung::Combined | Rung::Nowhere => None,
     }
 }
 
 /// The attribute that holds all texts.
 pub(super) fn combined(record: &Record) -> AttributeValue {
-    let pairs: Vec<String> = KEYS.iter().map(|key| format!("{key}={}", record.text(key))).collect();
+    let pairs: Vec<String> = KEYS
+        .iter()
+        .map(|key| format!("{key}={}", record.text(key)))
+        .collect();
     information(ALL.to_owned(), pairs.join("&"))
 }
 
@@ -171,17 +196,22 @@ pub(super) fn is_ours(value: &AttributeValue) -> bool {
 
 /// The custom attributes as they are asked for.
 pub(super) fn custom_names() -> impl Iterator<Item = AttributeName> {
-    KEYS.iter().map(|key| AttributeName::custom(VENDOR, &format!("p11-{key}")))
+    KEYS.iter()
+        .map(|key| AttributeName::custom(VENDOR, &format!("p11-{key}")))
 }
 
 /// Whether an attribute holds the text of `key` alone. Custom attributes come back under several spellings, depending on the
 /// versions in which they were written and are read.
 pub(super) fn holds(value: &AttributeValue, key: &str) -> bool {
     match value {
-        AttributeValue::ApplicationSpecificInformation(info) => info.application_namespace.strip_prefix("pkcs11.") == Some(key),
+        AttributeValue::ApplicationSpecificInformation(info) => {
+            info.application_namespace.strip_prefix("pkcs11.") == Some(key)
+        }
         AttributeValue::Custom(vendor, name, _) => {
             let name = name.trim_start_matches("x-").trim_start_matches("x::");
-            name.strip_prefix("p11-") == Some(key) || name.strip_prefix("p11::") == Some(key) || (vendor == "p11" && name == key)
+            name.strip_prefix("p11-") == Some(key)
+                || name.strip_prefix("p11::") == Some(key)
+                || (vendor == "p11" && name == key)
         }
         _ => false,
     }
@@ -189,7 +219,11 @@ pub(super) fn holds(value: &AttributeValue, key: &str) -> bool {
 
 /// Where an object has all texts of its record; `None` where some are missing.
 pub(super) fn stands(attributes: &Attributes) -> Option<Rung> {
-    let holder = |key: &str| attributes.iter().find(|value| is_combined(value) || holds(value, key));
+    let holder = |key: &str| {
+        attributes
+            .iter()
+            .find(|value| is_combined(value) || holds(value, key))
+    };
     let holders: Option<Vec<&AttributeValue>> = KEYS.iter().map(|key| holder(key)).collect();
     Some(match holders?.first()? {
         value if is_combined(value) => Rung::Combined,
@@ -199,17 +233,22 @@ pub(super) fn stands(attributes: &Attributes) -> Option<Rung> {
 }
 
 fn find<'a>(attributes: &'a Attributes, key: &str) -> Option<&'a str> {
-    attributes.iter().filter(|value| is_combined(value) || holds(value, key)).find_map(|value| match value {
-        AttributeValue::ApplicationSpecificInformation(info) => {
-            let data = info.application_data.as_deref()?;
-            match is_combined(value) {
-                true => data.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')),
-                false => Some(data),
+    attributes
+        .iter()
+        .filter(|value| is_combined(value) || holds(value, key))
+        .find_map(|value| match value {
+            AttributeValue::ApplicationSpecificInformation(info) => {
+                let data = info.application_data.as_deref()?;
+                match is_combined(value) {
+                    true => data
+                        .split('&')
+                        .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')),
+                    false => Some(data),
+                }
             }
-        }
-        AttributeValue::Custom(_, _, value) => value.as_text(),
-        _ => None,
-    })
+            AttributeValue::Custom(_, _, value) => value.as_text(),
+            _ => None,
+        })
 }
 
 /// Lower-case hexadecimal, so that it can be looked for exactly.
@@ -246,7 +285,16 @@ fn label_bytes(text: &str) -> Option<Vec<u8>> {
 
 /// The label where a server's name must be ASCII: what is not becomes `?`.
 pub(super) fn name_text(label: &[u8]) -> String {
-    String::from_utf8_lossy(label).chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+    String::from_utf8_lossy(label)
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 fn escape(text: &str) -> String {
@@ -258,21 +306,25 @@ fn unescape(text: &str) -> String {
 }
 
 fn escape_bytes(bytes: &[u8], special: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, &byte| {
-        match (byte.is_ascii_graphic() || byte == b' ') && !special.contains(&byte) {
-            true => text.push(byte.into()),
-            false => text.push_str(&format!("%{byte:02x}")),
-        }
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len()), |mut text, &byte| {
+            match (byte.is_ascii_graphic() || byte == b' ') && !special.contains(&byte) {
+                true => text.push(byte.into()),
+                false => text.push_str(&format!("%{byte:02x}")),
+            }
+            text
+        })
 }
 
 fn unescape_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped =
-            tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let escaped = tail
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, escaped) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);
@@ -298,7 +350,15 @@ mod tests {
     #[test]
     fn every_byte_survives_as_ascii() {
         let all: Vec<u8> = (0..=255).collect();
-        for bytes in [&all[..], b"", b"-", b"plain", b"100% sure; a=b&c", "Schlüssel".as_bytes(), b"%zz"] {
+        for bytes in [
+            &all[..],
+            b"",
+            b"-",
+            b"plain",
+            b"100% sure; a=b&c",
+            "Schlüssel".as_bytes(),
+            b"%zz",
+        ] {
             let record = Record {
                 label: Some(bytes.to_vec()),
                 id: Some(bytes.to_vec()),
@@ -316,19 +376,37 @@ mod tests {
             }
             for key in KEYS {
                 let text = record.text(key);
-                assert!(!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '), "{text}");
+                assert!(
+                    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '),
+                    "{text}"
+                );
             }
         }
-        assert_eq!(round_trip(&Record::default(), Rung::Nowhere), Record::default());
+        assert_eq!(
+            round_trip(&Record::default(), Rung::Nowhere),
+            Record::default()
+        );
     }
 
     #[test]
     fn custom_attributes_are_found_under_every_spelling() {
-        for (vendor, name) in [("x", "p11-id"), ("KMIP1", "x-p11-id"), ("p11", "id"), ("y", "x::p11-id"), ("x", "p11::id")] {
-            let value = AttributeValue::Custom(vendor.into(), name.into(), Value::Text("0a".into()));
-            assert_eq!(Record::read(&[value].into_iter().collect()).id, Some(vec![10]), "{vendor} {name}");
+        for (vendor, name) in [
+            ("x", "p11-id"),
+            ("KMIP1", "x-p11-id"),
+            ("p11", "id"),
+            ("y", "x::p11-id"),
+            ("x", "p11::id"),
+        ] {
+            let value =
+                AttributeValue::Custom(vendor.into(), name.into(), Value::Text("0a".into()));
+            assert_eq!(
+                Record::read(&[value].into_iter().collect()).id,
+                Some(vec![10]),
+                "{vendor} {name}"
+            );
         }
-        let foreign = AttributeValue::Custom("x".into(), "p11-idea".into(), Value::Text("0a".into()));
+        let foreign =
+            AttributeValue::Custom("x".into(), "p11-idea".into(), Value::Text("0a".into()));
         assert_eq!(Record::read(&[foreign].into_iter().collect()).id, None);
     }
 }

@@ -13,13 +13,15 @@ use super::facts::{either, is_refusal};
 use super::trial::Act;
 use super::{KmipStore, same};
 use super::{attrs, keys, terms};
-use crate::ck::{CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID};
+use crate::ck::{
+    CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_KEY_TYPE_INCONSISTENT, CKR_MECHANISM_INVALID,
+};
 use crate::crypto::hash::digest;
 use crate::crypto::pkey::ecdsa_from_der;
 use crate::error::{Error, Result};
 use crate::kmip::{
-    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DigitalSignatureAlgorithm, MacRequest, MacResponse,
-    MaskGenerator, PaddingMethod, RngRetrieveRequest, SignRequest,
+    BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, DigitalSignatureAlgorithm,
+    MacRequest, MacResponse, MaskGenerator, PaddingMethod, RngRetrieveRequest, SignRequest,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
@@ -45,15 +47,29 @@ impl SignForm {
     /// The form to try after this one.
     fn next(self, whole_possible: bool) -> Option<SignForm> {
         match self {
-            SignForm { renamed: false, whole } => Some(SignForm { renamed: true, whole }),
-            SignForm { whole: false, .. } if whole_possible => Some(SignForm { renamed: false, whole: true }),
+            SignForm {
+                renamed: false,
+                whole,
+            } => Some(SignForm {
+                renamed: true,
+                whole,
+            }),
+            SignForm { whole: false, .. } if whole_possible => Some(SignForm {
+                renamed: false,
+                whole: true,
+            }),
             SignForm { .. } => None,
         }
     }
 }
 
 impl<T: Transport> KmipStore<T> {
-    pub(super) fn sign(&self, uid: &Uid, signing: Signing, message: Message<'_>) -> Result<Vec<u8>> {
+    pub(super) fn sign(
+        &self,
+        uid: &Uid,
+        signing: Signing,
+        message: Message<'_>,
+    ) -> Result<Vec<u8>> {
         let call = self.client.call();
         let form = self.sign_form(signing, message);
         let outcome = match signing {
@@ -82,15 +98,29 @@ impl<T: Transport> KmipStore<T> {
     /// How signatures are asked for, where not in the usual form.
     pub(super) fn signing_forms(&self) -> BTreeMap<String, SignForm> {
         let mut all = self.kept_forms.get().cloned().unwrap_or_default();
-        let forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(forms.iter().map(|(kind, form)| (format!("{kind:?}"), *form)));
+        let forms = self
+            .sign_forms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.extend(
+            forms
+                .iter()
+                .map(|(kind, form)| (format!("{kind:?}"), *form)),
+        );
         all
     }
 
     fn sign_form(&self, signing: Signing, message: Message<'_>) -> SignForm {
-        let forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let forms = self
+            .sign_forms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let kind = (signing, is_whole(message));
-        let kept = || self.kept_forms.get().and_then(|kept| kept.get(&format!("{kind:?}")).copied());
+        let kept = || {
+            self.kept_forms
+                .get()
+                .and_then(|kept| kept.get(&format!("{kind:?}")).copied())
+        };
         forms.get(&kind).copied().or_else(kept).unwrap_or_default()
     }
 
@@ -99,7 +129,10 @@ impl<T: Transport> KmipStore<T> {
             return false;
         }
         let next = self.sign_form(signing, message).next(is_whole(message));
-        let mut forms = self.sign_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forms = self
+            .sign_forms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if forms.len() >= REMEMBERED {
             forms.clear();
         }
@@ -111,11 +144,18 @@ impl<T: Transport> KmipStore<T> {
 
     /// The curve of a key, asked for once.
     fn curve(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Curve> {
-        if let Some(curve) = self.curves.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
+        if let Some(curve) = self
+            .curves
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+        {
             return Ok(*curve);
         }
         let attributes = self.attributes(call, uid)?;
-        let Some(Algorithm::Ec(curve)) = attrs::meta(&uid.0, &attributes).map(|meta| meta.algorithm) else {
+        let Some(Algorithm::Ec(curve)) =
+            attrs::meta(&uid.0, &attributes).map(|meta| meta.algorithm)
+        else {
             return Err(CKR_KEY_TYPE_INCONSISTENT.into());
         };
         self.remember_curve(uid, curve);
@@ -168,15 +208,20 @@ impl<T: Transport> KmipStore<T> {
         };
         let digests = call.version()? >= Version::V1_4;
         match message {
-            Message::Digest(digest) if digest.len() != hash.output_len() => Err(CKR_DATA_LEN_RANGE.into()),
-            Message::Digest(digest) if digests && self.facts.digested.may() => request(None, Some(digest.to_vec())),
-            Message::Digest(_) => {
-                Err(Error::from(CKR_MECHANISM_INVALID).context("this KMIP server signs messages only, no digests"))
+            Message::Digest(digest) if digest.len() != hash.output_len() => {
+                Err(CKR_DATA_LEN_RANGE.into())
             }
-            Message::Whole(data) if digests && !send_whole => either(&self.facts.digested, |digested| match digested {
-                true => request(None, Some(digest(hash, data)?)),
-                false => request(Some(data), None),
-            }),
+            Message::Digest(digest) if digests && self.facts.digested.may() => {
+                request(None, Some(digest.to_vec()))
+            }
+            Message::Digest(_) => Err(Error::from(CKR_MECHANISM_INVALID)
+                .context("this KMIP server signs messages only, no digests")),
+            Message::Whole(data) if digests && !send_whole => {
+                either(&self.facts.digested, |digested| match digested {
+                    true => request(None, Some(digest(hash, data)?)),
+                    false => request(Some(data), None),
+                })
+            }
             Message::Whole(data) => request(Some(data), None),
         }
     }
@@ -184,12 +229,19 @@ impl<T: Transport> KmipStore<T> {
     pub(super) fn mac(&self, uid: &Uid, mac: Mac, data: &[u8]) -> Result<Vec<u8>> {
         let call = self.client.call();
         self.check_act(&call, Act::Mac(mac))?;
-        let outcome = mac_request(uid, mac, data, call.version()?).and_then(|request| call.request(&request));
+        let outcome =
+            mac_request(uid, mac, data, call.version()?).and_then(|request| call.request(&request));
         self.note(Ability::Mac, &outcome);
         self.mac_made(&call, uid, mac, outcome)
     }
 
-    pub(super) fn mac_part(&self, uid: &Uid, mac: Mac, before: Option<&Correlation>, part: &[u8]) -> Result<Correlation> {
+    pub(super) fn mac_part(
+        &self,
+        uid: &Uid,
+        mac: Mac,
+        before: Option<&Correlation>,
+        part: &[u8],
+    ) -> Result<Correlation> {
         let call = self.client.call();
         if call.version()? < Version::V1_3 || !self.facts.parts.may() {
             return Err(CKR_MECHANISM_INVALID.into());
@@ -203,7 +255,11 @@ impl<T: Transport> KmipStore<T> {
             ..mac_request(uid, mac, part, call.version()?)?
         };
         match call.request_once(&request) {
-            Ok(MacResponse { correlation_value: Some(correlation), unique_identifier, .. }) => {
+            Ok(MacResponse {
+                correlation_value: Some(correlation),
+                unique_identifier,
+                ..
+            }) => {
                 same(uid, &unique_identifier)?;
                 self.facts.parts.learn(true);
                 if before.is_none() {
@@ -217,7 +273,9 @@ impl<T: Transport> KmipStore<T> {
                 self.facts.parts.learn(false);
                 Err(CKR_MECHANISM_INVALID.into())
             }
-            Ok(_) => Err(Error::protocol("the KMIP server ended a message before its last part")),
+            Ok(_) => Err(Error::protocol(
+                "the KMIP server ended a message before its last part",
+            )),
             Err(e) if before.is_none() && is_refusal(&e) => {
                 // What is refused to a server that has taken parts before is the key or the algorithm.
                 if self.facts.parts.known().is_none() {
@@ -229,7 +287,13 @@ impl<T: Transport> KmipStore<T> {
         }
     }
 
-    pub(super) fn mac_last(&self, uid: &Uid, mac: Mac, before: &Correlation, part: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn mac_last(
+        &self,
+        uid: &Uid,
+        mac: Mac,
+        before: &Correlation,
+        part: &[u8],
+    ) -> Result<Vec<u8>> {
         let call = self.client.call();
         let request = MacRequest {
             correlation_value: Some(before.0.clone()),
@@ -240,14 +304,23 @@ impl<T: Transport> KmipStore<T> {
         self.mac_made(&call, uid, mac, outcome)
     }
 
-    fn mac_made(&self, call: &Call<'_, T>, uid: &Uid, mac: Mac, outcome: Result<MacResponse>) -> Result<Vec<u8>> {
+    fn mac_made(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        mac: Mac,
+        outcome: Result<MacResponse>,
+    ) -> Result<Vec<u8>> {
         let answer = outcome.map_err(|e| self.explain(call, uid, e, Ability::Mac))?;
         same(uid, &answer.unique_identifier)?;
         let (made, len) = (answer.mac_data.unwrap_or_default(), mac.output_len());
         match made.len() == len {
             true => self.prove(call, Act::Mac(mac)).map(|()| made),
             // One server makes another MAC when it does not know the one that was asked for.
-            false => Err(Error::protocol(format!("the KMIP server made a MAC of {} bytes instead of {len}", made.len()))),
+            false => Err(Error::protocol(format!(
+                "the KMIP server made a MAC of {} bytes instead of {len}",
+                made.len()
+            ))),
         }
     }
 
@@ -256,9 +329,19 @@ impl<T: Transport> KmipStore<T> {
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(len));
         while bytes.len() < len {
             let wanted = (len - bytes.len()).min(RANDOM_CHUNK);
-            let outcome = call.request(&RngRetrieveRequest { data_length: wanted as i32 });
+            let outcome = call.request(&RngRetrieveRequest {
+                data_length: wanted as i32,
+            });
             self.note(Ability::Random, &outcome);
-            let got = outcome.map_err(|e| if is_refusal(&e) { e.with_rv(crate::ck::CKR_RANDOM_NO_RNG) } else { e })?.data;
+            let got = outcome
+                .map_err(|e| {
+                    if is_refusal(&e) {
+                        e.with_rv(crate::ck::CKR_RANDOM_NO_RNG)
+                    } else {
+                        e
+                    }
+                })?
+                .data;
             if got.is_empty() {
                 return Err(Error::protocol("the KMIP server gave no random bytes"));
             }
@@ -269,7 +352,12 @@ impl<T: Transport> KmipStore<T> {
 }
 
 /// The request for a MAC. `CKR_MECHANISM_INVALID` where the version has no MAC, or not this one.
-pub(super) fn mac_request(uid: &Uid, mac: Mac, data: &[u8], version: Version) -> Result<MacRequest> {
+pub(super) fn mac_request(
+    uid: &Uid,
+    mac: Mac,
+    data: &[u8],
+    version: Version,
+) -> Result<MacRequest> {
     if version < Version::V1_2 {
         return Err(CKR_MECHANISM_INVALID.into());
     }
@@ -301,23 +389,38 @@ fn is_whole(message: Message<'_>) -> bool {
 fn side_by_side(curve: Curve, signature: Vec<u8>) -> Result<Vec<u8>> {
     match ecdsa_from_der(curve, &signature) {
         Ok(raw) => Ok(raw),
-        Err(_) if signature.len() == 2 * terms::curve_bits(curve).div_ceil(8) as usize => Ok(signature),
-        Err(e) => Err(Error::protocol("the KMIP server made an ECDSA signature in no known form").because(e)),
+        Err(_) if signature.len() == 2 * terms::curve_bits(curve).div_ceil(8) as usize => {
+            Ok(signature)
+        }
+        Err(e) => Err(
+            Error::protocol("the KMIP server made an ECDSA signature in no known form").because(e),
+        ),
     }
 }
 
-fn parameters(signing: Signing, name: Option<DigitalSignatureAlgorithm>, version: Version) -> Result<CryptographicParameters> {
+fn parameters(
+    signing: Signing,
+    name: Option<DigitalSignatureAlgorithm>,
+    version: Version,
+) -> Result<CryptographicParameters> {
     if version < Version::V1_2 {
         return Err(CKR_MECHANISM_INVALID.into());
     }
-    let mut p = CryptographicParameters { digital_signature_algorithm: name, ..CryptographicParameters::default() };
+    let mut p = CryptographicParameters {
+        digital_signature_algorithm: name,
+        ..CryptographicParameters::default()
+    };
     match signing {
         Signing::RsaPkcs1(hash) => {
             p.padding_method = Some(PaddingMethod::PKCS1_V1_5);
             p.hashing_algorithm = Some(keys::hash(hash));
             p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);
         }
-        Signing::RsaPss { hash, mgf, salt_len } => {
+        Signing::RsaPss {
+            hash,
+            mgf,
+            salt_len,
+        } => {
             p.padding_method = Some(PaddingMethod::PSS);
             p.hashing_algorithm = Some(keys::hash(hash));
             p.cryptographic_algorithm = Some(CryptographicAlgorithm::RSA);

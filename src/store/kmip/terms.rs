@@ -1,7 +1,9 @@
 //! The same things in the store's words and in KMIP's.
 
 use super::keys;
-use crate::kmip::{CryptographicAlgorithm, ObjectType, RecommendedCurve, RevocationReasonCode, State as KmipState};
+use crate::kmip::{
+    CryptographicAlgorithm, ObjectType, RecommendedCurve, RevocationReasonCode, State as KmipState,
+};
 use crate::store::{Algorithm, Class, Curve, Revocation, State, Usage};
 
 /// The Object Type a class is made as. A secret that is neither encrypted with nor a MAC key becomes Secret Data elsewhere.
@@ -29,7 +31,11 @@ pub(super) fn class(object_type: ObjectType) -> Option<Class> {
 
 /// The Cryptographic Algorithm of a key; `None` for what has none. A generic secret is named after the HMAC it is long enough
 /// for, because KMIP knows no other use of it.
-pub(super) fn algorithm(algorithm: Algorithm, bits: u32, ecdsa: bool) -> Option<CryptographicAlgorithm> {
+pub(super) fn algorithm(
+    algorithm: Algorithm,
+    bits: u32,
+    ecdsa: bool,
+) -> Option<CryptographicAlgorithm> {
     use CryptographicAlgorithm as A;
     Some(match algorithm {
         Algorithm::Aes => A::AES,
@@ -53,7 +59,11 @@ pub(super) fn algorithm(algorithm: Algorithm, bits: u32, ecdsa: bool) -> Option<
 }
 
 /// What a Cryptographic Algorithm is, with the curve or else the length of the key in bits.
-pub(super) fn algorithm_of(algorithm: CryptographicAlgorithm, curve: Option<RecommendedCurve>, bits: u32) -> Algorithm {
+pub(super) fn algorithm_of(
+    algorithm: CryptographicAlgorithm,
+    curve: Option<RecommendedCurve>,
+    bits: u32,
+) -> Algorithm {
     use CryptographicAlgorithm as A;
     match algorithm {
         A::AES => Algorithm::Aes,
@@ -61,9 +71,10 @@ pub(super) fn algorithm_of(algorithm: CryptographicAlgorithm, curve: Option<Reco
         A::CHACHA20 => Algorithm::ChaCha20,
         A::RSA => Algorithm::Rsa,
         A::ED25519 => Algorithm::Ec(Curve::Ed25519),
-        A::ECDSA | A::ECDH | A::EC => {
-            curve.and_then(keys::curve_of).or_else(|| curve_of_length(bits)).map_or(Algorithm::Other(algorithm.0), Algorithm::Ec)
-        }
+        A::ECDSA | A::ECDH | A::EC => curve
+            .and_then(keys::curve_of)
+            .or_else(|| curve_of_length(bits))
+            .map_or(Algorithm::Other(algorithm.0), Algorithm::Ec),
         other => keys::hash_of_hmac(other).map_or(Algorithm::Other(other.0), Algorithm::Hmac),
     }
 }

@@ -65,7 +65,12 @@ impl Fake {
     }
 
     fn store_in(&self, version: Option<Version>) -> KmipStore<Fake> {
-        KmipStore::over(Client::over(self.clone(), version, None, Duration::from_secs(2)))
+        KmipStore::over(Client::over(
+            self.clone(),
+            version,
+            None,
+            Duration::from_secs(2),
+        ))
     }
 
     /// The requests since the last question.
@@ -108,7 +113,9 @@ impl World {
         let attributes = attributes
             .with(AttributeValue::ObjectType(object_type))
             .with(AttributeValue::State(kmip::State::PRE_ACTIVE))
-            .with(AttributeValue::InitialDate(DateTime(1000 + self.made as i64)));
+            .with(AttributeValue::InitialDate(DateTime(
+                1000 + self.made as i64,
+            )));
         self.objects.insert(uid.clone(), attributes);
         uid
     }
@@ -125,32 +132,71 @@ impl World {
             self.add(late, request.object_type);
         }
         let unique_identifier = self.add(attributes, request.object_type);
-        Ok(CreateResponse { object_type: request.object_type, unique_identifier, template_attribute: None })
+        Ok(CreateResponse {
+            object_type: request.object_type,
+            unique_identifier,
+            template_attribute: None,
+        })
     }
 
     fn object(&mut self, uid: &Option<UniqueIdentifier>) -> Answer<&mut Attributes> {
-        let uid = uid.as_ref().and_then(UniqueIdentifier::as_text).expect("a request names its object");
-        self.objects.get_mut(uid).ok_or(ResultReason::ITEM_NOT_FOUND)
+        let uid = uid
+            .as_ref()
+            .and_then(UniqueIdentifier::as_text)
+            .expect("a request names its object");
+        self.objects
+            .get_mut(uid)
+            .ok_or(ResultReason::ITEM_NOT_FOUND)
     }
 
     fn locate(&mut self, request: LocateRequest) -> Answer<LocateResponse> {
         let wanted: Vec<&AttributeValue> = request.attributes.iter().collect();
-        let matches = |attributes: &Attributes| wanted.iter().all(|value| attributes.iter().any(|a| a == *value));
-        let all: Vec<String> = self.objects.iter().filter(|(_, a)| matches(a)).map(|(uid, _)| uid.clone()).collect();
-        let offset = request.offset_items.filter(|_| !self.ignores_offset).unwrap_or(0) as usize;
-        let page = all.iter().skip(offset).take(self.page.unwrap_or(usize::MAX)).cloned().collect();
+        let matches = |attributes: &Attributes| {
+            wanted
+                .iter()
+                .all(|value| attributes.iter().any(|a| a == *value))
+        };
+        let all: Vec<String> = self
+            .objects
+            .iter()
+            .filter(|(_, a)| matches(a))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        let offset = request
+            .offset_items
+            .filter(|_| !self.ignores_offset)
+            .unwrap_or(0) as usize;
+        let page = all
+            .iter()
+            .skip(offset)
+            .take(self.page.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
         let located_items = self.page.map(|_| all.len() as i32);
-        Ok(LocateResponse { located_items, unique_identifiers: page })
+        Ok(LocateResponse {
+            located_items,
+            unique_identifiers: page,
+        })
     }
 
     fn attributes(&mut self, request: GetAttributesRequest) -> Answer<GetAttributesResponse> {
         let names = request.attribute_names;
         let mut attributes = self.object(&request.unique_identifier)?.clone();
-        attributes.0.retain(|a| names.is_empty() || names.contains(&a.value.name()));
-        Ok(GetAttributesResponse { unique_identifier: request.unique_identifier.unwrap().to_string(), attributes })
+        attributes
+            .0
+            .retain(|a| names.is_empty() || names.contains(&a.value.name()));
+        Ok(GetAttributesResponse {
+            unique_identifier: request.unique_identifier.unwrap().to_string(),
+            attributes,
+        })
     }
 
-    fn turn(&mut self, uid: &Option<UniqueIdentifier>, from: kmip::State, to: kmip::State) -> Answer<()> {
+    fn turn(
+        &mut self,
+        uid: &Option<UniqueIdentifier>,
+        from: kmip::State,
+        to: kmip::State,
+    ) -> Answer<()> {
         let attributes = self.object(uid)?;
         let state = attributes.0.iter_mut().find_map(|a| match &mut a.value {
             AttributeValue::State(state) => Some(state),
@@ -164,12 +210,20 @@ impl World {
     }
 
     fn activate(&mut self, request: ActivateRequest) -> Answer<ActivateResponse> {
-        self.turn(&request.unique_identifier, kmip::State::PRE_ACTIVE, kmip::State::ACTIVE)?;
+        self.turn(
+            &request.unique_identifier,
+            kmip::State::PRE_ACTIVE,
+            kmip::State::ACTIVE,
+        )?;
         Ok(ActivateResponse::default())
     }
 
     fn revoke(&mut self, request: RevokeRequest) -> Answer<RevokeResponse> {
-        self.turn(&request.unique_identifier, kmip::State::ACTIVE, kmip::State::DEACTIVATED)?;
+        self.turn(
+            &request.unique_identifier,
+            kmip::State::ACTIVE,
+            kmip::State::DEACTIVATED,
+        )?;
         Ok(RevokeResponse::default())
     }
 
@@ -177,14 +231,18 @@ impl World {
         if self.object(&request.unique_identifier)?.state() == Some(&kmip::State::ACTIVE) {
             return Err(ResultReason::PERMISSION_DENIED);
         }
-        self.objects.remove(&request.unique_identifier.unwrap().to_string());
+        self.objects
+            .remove(&request.unique_identifier.unwrap().to_string());
         Ok(DestroyResponse::default())
     }
 
     fn modify(&mut self, request: ModifyAttributeRequest) -> Answer<ModifyAttributeResponse> {
         let (name, index) = (request.attribute.value.name(), request.attribute.index);
         let attributes = self.object(&request.unique_identifier)?;
-        let old = attributes.0.iter_mut().find(|a| a.value.name() == name && a.index == index);
+        let old = attributes
+            .0
+            .iter_mut()
+            .find(|a| a.value.name() == name && a.index == index);
         old.ok_or(ResultReason::INDEX_OUT_OF_BOUNDS)?.value = request.attribute.value;
         Ok(ModifyAttributeResponse::default())
     }
@@ -201,7 +259,10 @@ impl World {
             data.extend(std::iter::repeat_n(pad as u8, pad));
         }
         let data = data.iter().map(|b| b.wrapping_add(1)).collect();
-        Ok(EncryptResponse { data: Some(data), ..EncryptResponse::default() })
+        Ok(EncryptResponse {
+            data: Some(data),
+            ..EncryptResponse::default()
+        })
     }
 
     fn decrypt(&mut self, request: DecryptRequest) -> Answer<DecryptResponse> {
@@ -209,7 +270,12 @@ impl World {
         if self.pads && padding == Some(PaddingMethod::NONE) {
             return Err(ResultReason::INVALID_FIELD);
         }
-        let mut data: Vec<u8> = request.data.unwrap().iter().map(|b| b.wrapping_sub(1)).collect();
+        let mut data: Vec<u8> = request
+            .data
+            .unwrap()
+            .iter()
+            .map(|b| b.wrapping_sub(1))
+            .collect();
         if padding == Some(PaddingMethod::PKCS5) {
             let pad = usize::from(*data.last().unwrap());
             if pad == 0 || pad > 16 {
@@ -217,16 +283,24 @@ impl World {
             }
             data.truncate(data.len() - pad);
         }
-        Ok(DecryptResponse { data: Some(Secret::new(data)), ..DecryptResponse::default() })
+        Ok(DecryptResponse {
+            data: Some(Secret::new(data)),
+            ..DecryptResponse::default()
+        })
     }
 
     fn query(&mut self, _: QueryRequest) -> Answer<QueryResponse> {
-        Ok(QueryResponse { operations: vec![OperationCode::ENCRYPT], ..QueryResponse::default() })
+        Ok(QueryResponse {
+            operations: vec![OperationCode::ENCRYPT],
+            ..QueryResponse::default()
+        })
     }
 
     fn discover(&mut self, request: DiscoverVersionsRequest) -> Answer<DiscoverVersionsResponse> {
         let mut protocol_versions = self.versions.clone();
-        protocol_versions.retain(|v| request.protocol_versions.is_empty() || request.protocol_versions.contains(v));
+        protocol_versions.retain(|v| {
+            request.protocol_versions.is_empty() || request.protocol_versions.contains(v)
+        });
         Ok(DiscoverVersionsResponse { protocol_versions })
     }
 }
@@ -248,14 +322,25 @@ impl Transport for Fake {
         }
         for item in &message.items {
             world.log.push(item.operation);
-            let questions = item.request::<GetAttributesRequest>().map_or(0, |request| request.attribute_names.len());
-            if world.hangs_up.is_some_and(|most| questions > most || message.items.len() > 1) {
+            let questions = item
+                .request::<GetAttributesRequest>()
+                .map_or(0, |request| request.attribute_names.len());
+            if world
+                .hangs_up
+                .is_some_and(|most| questions > most || message.items.len() > 1)
+            {
                 return Err(broken());
             }
-            let loss = world.losses.iter().position(|(operation, _)| *operation == item.operation);
+            let loss = world
+                .losses
+                .iter()
+                .position(|(operation, _)| *operation == item.operation);
             let loss = loss.map(|at| world.losses.remove(at).1);
             if loss.is_some() {
-                assert!(replay == Replay::OnlyIfUnsent, "what is safe to repeat is repeated below this floor");
+                assert!(
+                    replay == Replay::OnlyIfUnsent,
+                    "what is safe to repeat is repeated below this floor"
+                );
             }
             match loss {
                 Some(Loss::Before) => return Err(broken()),
@@ -307,17 +392,42 @@ fn a_key_is_two_requests_and_comes_back_as_it_was_asked_for() {
         let fake = Fake::default();
         let store = fake.store_in(Some(version));
         let uid = store.create(&spec("Key")).unwrap();
-        assert_eq!(fake.asked(), [O::CREATE, O::GET_ATTRIBUTES, O::ACTIVATE], "the first is looked at");
+        assert_eq!(
+            fake.asked(),
+            [O::CREATE, O::GET_ATTRIBUTES, O::ACTIVATE],
+            "the first is looked at"
+        );
         let other = store.create(&spec("Another")).unwrap();
         assert_eq!(fake.asked(), [O::CREATE, O::ACTIVATE]);
-        let meta = store.meta(&store.client.call(), std::slice::from_ref(&uid)).unwrap().remove(0);
+        let meta = store
+            .meta(&store.client.call(), std::slice::from_ref(&uid))
+            .unwrap()
+            .remove(0);
         assert_eq!(fake.asked(), [O::GET_ATTRIBUTES]);
         let wanted = spec("Key");
-        assert_eq!((meta.class, meta.algorithm, meta.bits, meta.usage), (wanted.class, wanted.algorithm, 256, wanted.usage));
-        assert_eq!((meta.label, meta.id, meta.properties), (Some(wanted.label), Some(wanted.id), wanted.properties), "{version}");
-        assert_eq!((meta.sensitive, meta.extractable, meta.state), (Some(true), Some(false), Some(State::Active)));
+        assert_eq!(
+            (meta.class, meta.algorithm, meta.bits, meta.usage),
+            (wanted.class, wanted.algorithm, 256, wanted.usage)
+        );
+        assert_eq!(
+            (meta.label, meta.id, meta.properties),
+            (Some(wanted.label), Some(wanted.id), wanted.properties),
+            "{version}"
+        );
+        assert_eq!(
+            (meta.sensitive, meta.extractable, meta.state),
+            (Some(true), Some(false), Some(State::Active))
+        );
         assert_eq!(meta.groups, ["mrhsm:c"]);
-        assert_eq!(store.locate(&Filter { id: Some(vec![1]), ..Filter::default() }).unwrap(), [uid, other]);
+        assert_eq!(
+            store
+                .locate(&Filter {
+                    id: Some(vec![1]),
+                    ..Filter::default()
+                })
+                .unwrap(),
+            [uid, other]
+        );
     }
 }
 
@@ -327,7 +437,13 @@ fn a_lost_answer_makes_neither_twin_nor_orphan() {
         for loss in [Loss::Before, Loss::After, Loss::Late] {
             let fake = Fake::default();
             fake.world().losses.push((O::CREATE, loss));
-            let uid = fake.store().create(&Spec { name: name.clone(), ..spec("Key") }).unwrap();
+            let uid = fake
+                .store()
+                .create(&Spec {
+                    name: name.clone(),
+                    ..spec("Key")
+                })
+                .unwrap();
             let world = fake.world();
             assert_eq!(world.objects.keys().collect::<Vec<_>>(), [&uid.0]);
             assert_eq!(world.objects[&uid.0].state(), Some(&kmip::State::ACTIVE));
@@ -339,7 +455,10 @@ fn a_lost_answer_makes_neither_twin_nor_orphan() {
 fn a_name_that_others_have_is_not_taken_for_ours() {
     let fake = Fake::default();
     let store = fake.store();
-    let named = Spec { name: Some("shared".into()), ..spec("Key") };
+    let named = Spec {
+        name: Some("shared".into()),
+        ..spec("Key")
+    };
     let first = store.create(&named).unwrap();
     fake.world().losses.push((O::CREATE, Loss::Before));
     let second = store.create(&named).unwrap();
@@ -364,7 +483,12 @@ fn refused_attributes_are_left_out_and_stay_left_out() {
     let cases: [fn(&Attributes) -> bool; 5] = [
         |a| a.extractable().is_some(),
         |a| a.sensitive().is_some() || a.extractable().is_some(),
-        |a| a.iter().filter(|v| matches!(v, AttributeValue::ApplicationSpecificInformation(_))).count() > 1,
+        |a| {
+            a.iter()
+                .filter(|v| matches!(v, AttributeValue::ApplicationSpecificInformation(_)))
+                .count()
+                > 1
+        },
         |a| a.application_specific_information().is_some(),
         |a| a.len() > 5,
     ];
@@ -379,7 +503,11 @@ fn refused_attributes_are_left_out_and_stay_left_out() {
         let meta = store.meta(&store.client.call(), &[uid]).unwrap().remove(0);
         // Only the last server has no place for the record.
         assert_eq!(meta.label.is_some(), number != 4, "case {number}");
-        assert_eq!(meta.extractable, if number == 4 { None } else { Some(false) }, "case {number}");
+        assert_eq!(
+            meta.extractable,
+            if number == 4 { None } else { Some(false) },
+            "case {number}"
+        );
     }
 }
 
@@ -389,8 +517,17 @@ fn a_failure_that_passes_costs_no_protection() {
     fake.world().hiccup = true;
     let uid = fake.store().create(&spec("Key")).unwrap();
     let world = fake.world();
-    assert_eq!((world.objects[&uid.0].sensitive(), world.objects[&uid.0].extractable()), (Some(&true), Some(&false)));
-    assert_eq!(world.objects[&uid.0].application_data("pkcs11.label"), Some("Key"));
+    assert_eq!(
+        (
+            world.objects[&uid.0].sensitive(),
+            world.objects[&uid.0].extractable()
+        ),
+        (Some(&true), Some(&false))
+    );
+    assert_eq!(
+        world.objects[&uid.0].application_data("pkcs11.label"),
+        Some("Key")
+    );
 }
 
 #[test]
@@ -402,7 +539,10 @@ fn a_server_that_refuses_everything_is_asked_a_few_times_only() {
     assert_eq!(error.rv(), CKR_TEMPLATE_INCONSISTENT);
     assert!(fake.asked().len() < 16);
     fake.world().lacks.push(O::CREATE);
-    assert_eq!(store.create(&spec("Key")).unwrap_err().rv(), CKR_FUNCTION_NOT_SUPPORTED);
+    assert_eq!(
+        store.create(&spec("Key")).unwrap_err().rv(),
+        CKR_FUNCTION_NOT_SUPPORTED
+    );
     assert_eq!(fake.asked(), [O::CREATE]);
 }
 
@@ -413,8 +553,14 @@ fn destroying_revokes_first_where_it_must() {
     let uid = store.create(&spec("Key")).unwrap();
     fake.asked();
     KeyStore::destroy(&store, &uid).unwrap();
-    assert_eq!(fake.asked(), [O::DESTROY, O::GET_ATTRIBUTES, O::REVOKE, O::DESTROY]);
-    assert_eq!(KeyStore::destroy(&store, &uid).unwrap_err().rv(), CKR_OBJECT_HANDLE_INVALID);
+    assert_eq!(
+        fake.asked(),
+        [O::DESTROY, O::GET_ATTRIBUTES, O::REVOKE, O::DESTROY]
+    );
+    assert_eq!(
+        KeyStore::destroy(&store, &uid).unwrap_err().rv(),
+        CKR_OBJECT_HANDLE_INVALID
+    );
 }
 
 #[test]
@@ -433,12 +579,17 @@ fn activating_and_revoking_twice_is_no_error() {
 fn many_objects_in_few_messages_whatever_is_missing() {
     let fake = Fake::default();
     let store = fake.store();
-    let mut uids: Vec<Uid> = (0..20).map(|_| store.create(&spec("Key")).unwrap()).collect();
+    let mut uids: Vec<Uid> = (0..20)
+        .map(|_| store.create(&spec("Key")).unwrap())
+        .collect();
     uids.insert(5, Uid("gone".into()));
     fake.world().objects.remove("u12");
     fake.asked();
     let metas = KeyStore::meta(&store, &uids).unwrap();
-    let expected: Vec<&Uid> = uids.iter().filter(|uid| uid.0 != "gone" && uid.0 != "u12").collect();
+    let expected: Vec<&Uid> = uids
+        .iter()
+        .filter(|uid| uid.0 != "gone" && uid.0 != "u12")
+        .collect();
     assert_eq!(metas.iter().map(|m| &m.uid).collect::<Vec<_>>(), expected);
     fake.world().single = true;
     assert_eq!(KeyStore::meta(&fake.store(), &uids).unwrap().len(), 19);
@@ -460,7 +611,12 @@ fn every_page_is_read_and_none_twice() {
         (0..7).for_each(|_| drop(store.create(&spec("Key")).unwrap()));
         fake.world().page = Some(3);
         fake.world().ignores_offset = ignores_offset;
-        let found = store.locate(&Filter { group: Some("mrhsm:c".into()), ..Filter::default() }).unwrap();
+        let found = store
+            .locate(&Filter {
+                group: Some("mrhsm:c".into()),
+                ..Filter::default()
+            })
+            .unwrap();
         assert_eq!(found.len(), if ignores_offset { 3 } else { 7 });
     }
 }
@@ -472,11 +628,25 @@ fn one_encryption_is_one_request() {
     let uid = store.create(&spec("Key")).unwrap();
     let iv = vec![0; 16];
     KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[7; 16]).unwrap();
-    assert_eq!(fake.asked()[3..], [O::QUERY, O::ENCRYPT, O::REGISTER], "it lets nobody try it, and is asked that once");
-    for cipher in [Cipher::Ecb, Cipher::Cbc { iv: iv.clone() }, Cipher::CbcPad { iv: iv.clone() }, Cipher::Ctr { counter: iv }] {
+    assert_eq!(
+        fake.asked()[3..],
+        [O::QUERY, O::ENCRYPT, O::REGISTER],
+        "it lets nobody try it, and is asked that once"
+    );
+    for cipher in [
+        Cipher::Ecb,
+        Cipher::Cbc { iv: iv.clone() },
+        Cipher::CbcPad { iv: iv.clone() },
+        Cipher::Ctr { counter: iv },
+    ] {
         let made = KeyStore::encrypt(&store, &uid, Algorithm::Aes, &cipher, &[7; 32]).unwrap();
         assert_eq!(fake.asked(), [O::ENCRYPT]);
-        assert_eq!(KeyStore::decrypt(&store, &uid, Algorithm::Aes, &cipher, &made).unwrap().expose(), [7; 32]);
+        assert_eq!(
+            KeyStore::decrypt(&store, &uid, Algorithm::Aes, &cipher, &made)
+                .unwrap()
+                .expose(),
+            [7; 32]
+        );
         assert_eq!(fake.asked(), [O::DECRYPT]);
     }
 }
@@ -490,13 +660,27 @@ fn a_server_that_always_pads_encrypts_whole_blocks_all_the_same() {
     for cipher in [Cipher::Ecb, Cipher::Cbc { iv: vec![0; 16] }] {
         let made = KeyStore::encrypt(&store, &uid, Algorithm::Aes, &cipher, &[7; 48]).unwrap();
         assert_eq!(made, [8; 48]);
-        assert_eq!(KeyStore::decrypt(&store, &uid, Algorithm::Aes, &cipher, &made).unwrap().expose(), [7; 48]);
+        assert_eq!(
+            KeyStore::decrypt(&store, &uid, Algorithm::Aes, &cipher, &made)
+                .unwrap()
+                .expose(),
+            [7; 48]
+        );
     }
     fake.asked();
     KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[7; 48]).unwrap();
     KeyStore::decrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[8; 48]).unwrap();
-    assert_eq!(fake.asked(), [O::ENCRYPT, O::DECRYPT], "the padding block is remembered");
-    assert_eq!(KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[7; 5]).unwrap_err().rv(), CKR_DATA_LEN_RANGE);
+    assert_eq!(
+        fake.asked(),
+        [O::ENCRYPT, O::DECRYPT],
+        "the padding block is remembered"
+    );
+    assert_eq!(
+        KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[7; 5])
+            .unwrap_err()
+            .rv(),
+        CKR_DATA_LEN_RANGE
+    );
 }
 
 #[test]
@@ -510,10 +694,22 @@ fn abilities_are_what_was_proven_else_what_was_announced() {
     KeyStore::decrypt(&store, &uid, Algorithm::Aes, &Cipher::Ecb, &[8; 16]).unwrap();
     assert!(store.can(Ability::Decrypt).unwrap());
     fake.world().lacks.push(O::ENCRYPT);
-    let error = KeyStore::encrypt(&store, &uid, Algorithm::Aes, &Cipher::CbcPad { iv: vec![0; 16] }, b"x").unwrap_err();
+    let error = KeyStore::encrypt(
+        &store,
+        &uid,
+        Algorithm::Aes,
+        &Cipher::CbcPad { iv: vec![0; 16] },
+        b"x",
+    )
+    .unwrap_err();
     assert_eq!(error.rv(), CKR_MECHANISM_INVALID);
     assert!(!store.can(Ability::Encrypt).unwrap());
-    assert!(!fake.store_in(Some(Version::V1_1)).can(Ability::Encrypt).unwrap());
+    assert!(
+        !fake
+            .store_in(Some(Version::V1_1))
+            .can(Ability::Encrypt)
+            .unwrap()
+    );
 }
 
 #[test]
@@ -522,19 +718,31 @@ fn an_update_changes_what_is_kept_and_nothing_else() {
     let store = fake.store();
     let uid = store.create(&spec("Key")).unwrap();
     fake.asked();
-    let changes = Changes { label: Some(b"New".to_vec()), ..Changes::default() };
+    let changes = Changes {
+        label: Some(b"New".to_vec()),
+        ..Changes::default()
+    };
     KeyStore::update(&store, &uid, &changes).unwrap();
     assert_eq!(fake.asked(), [O::GET_ATTRIBUTES, O::MODIFY_ATTRIBUTE]);
     let meta = KeyStore::meta(&store, &[uid]).unwrap().remove(0);
-    assert_eq!((meta.label, meta.id, meta.properties), (Some(b"New".to_vec()), Some(vec![1]), spec("").properties));
+    assert_eq!(
+        (meta.label, meta.id, meta.properties),
+        (Some(b"New".to_vec()), Some(vec![1]), spec("").properties)
+    );
 }
 
 #[test]
 fn versions_are_negotiated_once_and_1_4_is_preferred() {
     let cases = [
-        (vec![Version::V2_1, Version::V2_0, Version::V1_4, Version::V1_1], Version::V1_4),
+        (
+            vec![Version::V2_1, Version::V2_0, Version::V1_4, Version::V1_1],
+            Version::V1_4,
+        ),
         (vec![Version::V1_1, Version::V1_3], Version::V1_3),
-        (vec![Version::V1_1, Version::V2_0, Version::V2_1], Version::V2_1),
+        (
+            vec![Version::V1_1, Version::V2_0, Version::V2_1],
+            Version::V2_1,
+        ),
     ];
     for (versions, expected) in cases {
         let fake = Fake::default();
@@ -555,8 +763,17 @@ fn a_server_of_1_0_and_one_of_2_1_only_are_understood_and_a_pinned_version_is_ch
     }
     let fake = Fake::default();
     fake.world().versions = vec![Version { major: 9, minor: 9 }];
-    assert!(fake.store_in(None).version().unwrap_err().to_string().contains("no KMIP version from 1.0 to 2.1 is understood"));
+    assert!(
+        fake.store_in(None)
+            .version()
+            .unwrap_err()
+            .to_string()
+            .contains("no KMIP version from 1.0 to 2.1 is understood")
+    );
     fake.world().versions = vec![Version::V1_1, Version::V1_2];
     let error = fake.store().create(&spec("Key")).unwrap_err();
-    assert!(error.to_string().contains("speaks KMIP 1.1, 1.2, not 1.4"), "{error}");
+    assert!(
+        error.to_string().contains("speaks KMIP 1.1, 1.2, not 1.4"),
+        "{error}"
+    );
 }

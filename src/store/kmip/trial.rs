@@ -54,9 +54,15 @@ impl Mode {
             Cipher::Cbc { .. } => Mode::Cbc,
             Cipher::CbcPad { .. } => Mode::CbcPad,
             Cipher::Ctr { .. } => Mode::Ctr,
-            Cipher::Gcm { iv, .. } => Mode::Gcm { usual_nonce: iv.len() == 12 },
+            Cipher::Gcm { iv, .. } => Mode::Gcm {
+                usual_nonce: iv.len() == 12,
+            },
             Cipher::RsaPkcs1 => Mode::RsaPkcs1,
-            Cipher::RsaOaep { hash, mgf, label } => Mode::RsaOaep { hash: *hash, mgf: *mgf, labelled: !label.is_empty() },
+            Cipher::RsaOaep { hash, mgf, label } => Mode::RsaOaep {
+                hash: *hash,
+                mgf: *mgf,
+                labelled: !label.is_empty(),
+            },
         }
     }
 }
@@ -122,7 +128,11 @@ impl Trial {
         let (spec, value) = secret(algorithm, Usage::ENCRYPT | Usage::DECRYPT)?;
         let block = block_len(algorithm);
         // As much as shows chaining and an end that is no whole block.
-        let len = if matches!(mode, Mode::Ecb | Mode::Cbc) { 2 * block } else { 5 * block / 2 };
+        let len = if matches!(mode, Mode::Ecb | Mode::Cbc) {
+            2 * block
+        } else {
+            5 * block / 2
+        };
         let (cipher, usual) = match mode {
             Mode::Ecb => (Cipher::Ecb, facts.unpadded.may()),
             Mode::Cbc => (Cipher::Cbc { iv: random(block)? }, facts.unpadded.may()),
@@ -135,28 +145,52 @@ impl Trial {
             }
             Mode::Gcm { usual_nonce } => {
                 let iv = random(if usual_nonce { 12 } else { 16 })?;
-                (Cipher::Gcm { iv, aad: random(20)?, tag_len: 16 }, facts.plain_gcm.may())
+                (
+                    Cipher::Gcm {
+                        iv,
+                        aad: random(20)?,
+                        tag_len: 16,
+                    },
+                    facts.plain_gcm.may(),
+                )
             }
             Mode::RsaPkcs1 | Mode::RsaOaep { .. } => return Err(CKR_MECHANISM_INVALID.into()),
         };
         let plain = random(len)?;
         // A server that only knows padding is shown the block that it adds.
         let padded = match (mode, usual) {
-            (Mode::Ecb | Mode::Cbc, false) => [plain.as_slice(), &vec![block as u8; block]].concat(),
+            (Mode::Ecb | Mode::Cbc, false) => {
+                [plain.as_slice(), &vec![block as u8; block]].concat()
+            }
             _ => plain.clone(),
         };
         let sealed = seal(algorithm, &cipher, value.expose(), &padded)?;
-        let sample = Sample { algorithm, cipher, usual, plain, sealed };
+        let sample = Sample {
+            algorithm,
+            cipher,
+            usual,
+            plain,
+            sealed,
+        };
         let decrypt = Act::Decrypt(algorithm, mode);
         let mut steps = vec![
-            Step { act: Act::Encrypt(algorithm, mode), question: Question::Encrypt(sample.clone()) },
-            Step { act: decrypt, question: Question::Decrypt(sample.clone()) },
+            Step {
+                act: Act::Encrypt(algorithm, mode),
+                question: Question::Encrypt(sample.clone()),
+            },
+            Step {
+                act: decrypt,
+                question: Question::Decrypt(sample.clone()),
+            },
         ];
         if let Mode::Gcm { .. } = mode {
             let mut forged = sample;
             forged.sealed[0] ^= 1;
             // Last, because it is to fail.
-            steps.push(Step { act: decrypt, question: Question::Forged(forged) });
+            steps.push(Step {
+                act: decrypt,
+                question: Question::Forged(forged),
+            });
         }
         Ok(Trial { spec, value, steps })
     }
@@ -164,20 +198,43 @@ impl Trial {
     fn rsa(act: Act, mode: Mode) -> Result<Trial> {
         let key = PrivateKey::generate_rsa(2048, &[1, 0, 1])?;
         let cipher = match mode {
-            Mode::RsaOaep { hash, mgf, labelled } => {
-                Cipher::RsaOaep { hash, mgf, label: if labelled { random(8)? } else { Vec::new() } }
-            }
+            Mode::RsaOaep {
+                hash,
+                mgf,
+                labelled,
+            } => Cipher::RsaOaep {
+                hash,
+                mgf,
+                label: if labelled { random(8)? } else { Vec::new() },
+            },
             _ => Cipher::RsaPkcs1,
         };
         let padding = match &cipher {
-            Cipher::RsaOaep { hash, mgf, label } => Padding::Oaep { hash: *hash, mgf: *mgf, label },
+            Cipher::RsaOaep { hash, mgf, label } => Padding::Oaep {
+                hash: *hash,
+                mgf: *mgf,
+                label,
+            },
             _ => Padding::Pkcs1,
         };
         let plain = random(24)?;
         let sealed = key.public()?.encrypt(padding, &plain)?;
-        let sample = Sample { algorithm: Algorithm::Rsa, cipher, usual: true, plain, sealed };
+        let sample = Sample {
+            algorithm: Algorithm::Rsa,
+            cipher,
+            usual: true,
+            plain,
+            sealed,
+        };
         let spec = spec(Class::PrivateKey, Algorithm::Rsa, 2048, Usage::DECRYPT);
-        Ok(Trial { spec, value: key.to_pkcs8()?, steps: vec![Step { act, question: Question::Decrypt(sample) }] })
+        Ok(Trial {
+            spec,
+            value: key.to_pkcs8()?,
+            steps: vec![Step {
+                act,
+                question: Question::Decrypt(sample),
+            }],
+        })
     }
 
     fn mac(mac: Mac) -> Result<Trial> {
@@ -191,18 +248,42 @@ impl Trial {
             Mac::Hmac(hash) => mac::hmac(hash, value.expose(), &data)?,
             Mac::Cmac(algorithm) => mac::cmac(local_key(algorithm, value.expose()), &data)?,
         };
-        Ok(Trial { spec, value, steps: vec![Step { act: Act::Mac(mac), question: Question::Mac { mac, data, code } }] })
+        Ok(Trial {
+            spec,
+            value,
+            steps: vec![Step {
+                act: Act::Mac(mac),
+                question: Question::Mac { mac, data, code },
+            }],
+        })
     }
 }
 
 impl Step {
     /// Asks as one item of a batch.
-    pub(super) fn push(&self, version: Version, uid: &Uid, batch: &mut RequestBatch) -> Result<usize> {
+    pub(super) fn push(
+        &self,
+        version: Version,
+        uid: &Uid,
+        batch: &mut RequestBatch,
+    ) -> Result<usize> {
         Ok(match &self.question {
-            Question::Encrypt(s) => batch.push(&encrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.plain, version)?),
-            Question::Decrypt(s) | Question::Forged(s) => {
-                batch.push(&decrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?)
-            }
+            Question::Encrypt(s) => batch.push(&encrypt_request(
+                uid,
+                s.algorithm,
+                &s.cipher,
+                s.usual,
+                &s.plain,
+                version,
+            )?),
+            Question::Decrypt(s) | Question::Forged(s) => batch.push(&decrypt_request(
+                uid,
+                s.algorithm,
+                &s.cipher,
+                s.usual,
+                &s.sealed,
+                version,
+            )?),
             Question::Mac { mac, data, .. } => batch.push(&mac_request(uid, *mac, data, version)?),
         })
     }
@@ -211,8 +292,13 @@ impl Step {
     pub(super) fn answer(&self, message: &ResponseMessage<'_>, index: usize) -> Result<Vec<u8>> {
         Ok(match &self.question {
             Question::Encrypt(s) => s.made(message.get::<EncryptRequest>(index)?),
-            Question::Decrypt(_) | Question::Forged(_) => decrypted(message.get::<DecryptRequest>(index)?),
-            Question::Mac { .. } => message.get::<MacRequest>(index)?.mac_data.unwrap_or_default(),
+            Question::Decrypt(_) | Question::Forged(_) => {
+                decrypted(message.get::<DecryptRequest>(index)?)
+            }
+            Question::Mac { .. } => message
+                .get::<MacRequest>(index)?
+                .mac_data
+                .unwrap_or_default(),
         })
     }
 
@@ -220,15 +306,21 @@ impl Step {
     pub(super) fn ask<T: Transport>(&self, call: &Call<'_, T>, uid: &Uid) -> Result<Vec<u8>> {
         let version = call.version()?;
         Ok(match &self.question {
-            Question::Encrypt(s) => {
-                s.made(call.request(&encrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.plain, version)?)?)
-            }
-            Question::Decrypt(s) | Question::Forged(s) => {
-                decrypted(call.request(&decrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?)?)
-            }
-            Question::Mac { mac, data, .. } => {
-                call.request(&mac_request(uid, *mac, data, version)?)?.mac_data.unwrap_or_default()
-            }
+            Question::Encrypt(s) => s.made(call.request(&encrypt_request(
+                uid,
+                s.algorithm,
+                &s.cipher,
+                s.usual,
+                &s.plain,
+                version,
+            )?)?),
+            Question::Decrypt(s) | Question::Forged(s) => decrypted(call.request(
+                &decrypt_request(uid, s.algorithm, &s.cipher, s.usual, &s.sealed, version)?,
+            )?),
+            Question::Mac { mac, data, .. } => call
+                .request(&mac_request(uid, *mac, data, version)?)?
+                .mac_data
+                .unwrap_or_default(),
         })
     }
 
@@ -239,7 +331,9 @@ impl Step {
             (Question::Forged(_), Err(e)) if matches!(e.kind(), Kind::Server(_)) => Ok(true),
             (_, Err(e)) => Err(e),
             // Some pad although they were told not to: what is added is taken off whenever they encrypt.
-            (Question::Encrypt(s), Ok(answer)) if matches!(s.cipher, Cipher::Ecb | Cipher::Cbc { .. }) && s.usual => {
+            (Question::Encrypt(s), Ok(answer))
+                if matches!(s.cipher, Cipher::Ecb | Cipher::Cbc { .. }) && s.usual =>
+            {
                 Ok(answer.starts_with(&s.sealed))
             }
             (Question::Encrypt(s), Ok(answer)) => Ok(answer == s.sealed),
@@ -255,7 +349,8 @@ fn decrypted(answer: DecryptResponse) -> Vec<u8> {
 
 /// Whether a key of this name is one of a trial.
 pub(super) fn is_trial(name: &str) -> bool {
-    name.strip_prefix(LABEL).is_some_and(|rest| rest.starts_with('#'))
+    name.strip_prefix(LABEL)
+        .is_some_and(|rest| rest.starts_with('#'))
 }
 
 fn random(len: usize) -> Result<Vec<u8>> {
@@ -280,16 +375,27 @@ fn spec(class: Class, algorithm: Algorithm, bits: u32, usage: Usage) -> Spec {
 
 /// A random secret key.
 pub(super) fn secret(algorithm: Algorithm, usage: Usage) -> Result<(Spec, Secret)> {
-    let mut value = random(if algorithm == Algorithm::TripleDes { 24 } else { 32 })?;
+    let mut value = random(if algorithm == Algorithm::TripleDes {
+        24
+    } else {
+        32
+    })?;
     if algorithm == Algorithm::TripleDes {
         set_parity(&mut value);
     }
     let bits = 8 * value.len() as u32;
-    Ok((spec(Class::SecretKey, algorithm, bits, usage), Secret::new(value)))
+    Ok((
+        spec(Class::SecretKey, algorithm, bits, usage),
+        Secret::new(value),
+    ))
 }
 
 fn local_key(algorithm: Algorithm, value: &[u8]) -> Key<'_> {
-    if algorithm == Algorithm::TripleDes { Key::TripleDes(value) } else { Key::Aes(value) }
+    if algorithm == Algorithm::TripleDes {
+        Key::TripleDes(value)
+    } else {
+        Key::Aes(value)
+    }
 }
 
 /// What the cipher makes here.
@@ -299,8 +405,14 @@ fn seal(algorithm: Algorithm, cipher: &Cipher, value: &[u8], plain: &[u8]) -> Re
         Cipher::Cbc { iv } => LocalMode::Cbc { iv },
         Cipher::CbcPad { iv } => LocalMode::CbcPad { iv },
         Cipher::Ctr { counter } => LocalMode::Ctr { counter, bits: 128 },
-        Cipher::Gcm { iv, aad, tag_len } => LocalMode::Gcm { iv, aad, tag_len: *tag_len },
-        Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => return Err(Error::from(CKR_MECHANISM_INVALID)),
+        Cipher::Gcm { iv, aad, tag_len } => LocalMode::Gcm {
+            iv,
+            aad,
+            tag_len: *tag_len,
+        },
+        Cipher::RsaPkcs1 | Cipher::RsaOaep { .. } => {
+            return Err(Error::from(CKR_MECHANISM_INVALID));
+        }
     };
     Local::new(Direction::Encrypt, local_key(algorithm, value), mode)?.run(plain)
 }

@@ -7,13 +7,15 @@ use super::proof::Verdict;
 use super::trial::{Act, secret};
 use super::{KmipStore, attrs, make, material, same};
 use crate::ck::{
-    CKR_KEY_NOT_WRAPPABLE, CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_WRAPPED_KEY_INVALID, CKR_WRAPPED_KEY_LEN_RANGE,
+    CKR_KEY_NOT_WRAPPABLE, CKR_KEY_UNEXTRACTABLE, CKR_MECHANISM_INVALID, CKR_WRAPPED_KEY_INVALID,
+    CKR_WRAPPED_KEY_LEN_RANGE,
 };
 use crate::crypto::kw;
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
-    BlockCipherMode, CryptographicParameters, EncodingOption, GetRequest, KeyFormatType, KeyInformation, KeyMaterial, KeyValue,
-    KeyWrappingData, KeyWrappingSpecification, ManagedObject, ResultReason, WrappingMethod,
+    BlockCipherMode, CryptographicParameters, EncodingOption, GetRequest, KeyFormatType,
+    KeyInformation, KeyMaterial, KeyValue, KeyWrappingData, KeyWrappingSpecification,
+    ManagedObject, ResultReason, WrappingMethod,
 };
 use crate::net::{Call, Transport};
 use crate::secret::Secret;
@@ -28,28 +30,45 @@ impl<T: Transport> KmipStore<T> {
             return Ok(false);
         }
         self.remember(&call)?;
-        Ok(matches!(self.examine(&call, act), Verdict::Right | Verdict::Untried(_)))
+        Ok(matches!(
+            self.examine(&call, act),
+            Verdict::Right | Verdict::Untried(_)
+        ))
     }
 
-    pub(super) fn wrap(&self, kek: &Uid, wrapping: Wrapping, key: &Uid, class: Class) -> Result<Vec<u8>> {
+    pub(super) fn wrap(
+        &self,
+        kek: &Uid,
+        wrapping: Wrapping,
+        key: &Uid,
+        class: Class,
+    ) -> Result<Vec<u8>> {
         if !self.can_wrap(Act::Wrap(wrapping))? {
             return Err(CKR_MECHANISM_INVALID.into());
         }
         let call = self.client.call();
-        self.get_wrapped(&call, kek, wrapping, key, class).map_err(|e| match e.reason().map(ResultReason) {
-            // What it cannot bring into the form that is wrapped, or that is too short or no multiple of 8 bytes.
-            Some(
-                ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED
-                | ResultReason::ENCODING_OPTION_ERROR
-                | ResultReason::CRYPTOGRAPHIC_FAILURE
-                | ResultReason::SENSITIVE,
-            ) => e.with_rv(CKR_KEY_NOT_WRAPPABLE),
-            Some(ResultReason::NOT_EXTRACTABLE) => e.with_rv(CKR_KEY_UNEXTRACTABLE),
-            _ => self.explain(&call, kek, e, Ability::Encrypt),
-        })
+        self.get_wrapped(&call, kek, wrapping, key, class)
+            .map_err(|e| match e.reason().map(ResultReason) {
+                // What it cannot bring into the form that is wrapped, or that is too short or no multiple of 8 bytes.
+                Some(
+                    ResultReason::KEY_FORMAT_TYPE_NOT_SUPPORTED
+                    | ResultReason::ENCODING_OPTION_ERROR
+                    | ResultReason::CRYPTOGRAPHIC_FAILURE
+                    | ResultReason::SENSITIVE,
+                ) => e.with_rv(CKR_KEY_NOT_WRAPPABLE),
+                Some(ResultReason::NOT_EXTRACTABLE) => e.with_rv(CKR_KEY_UNEXTRACTABLE),
+                _ => self.explain(&call, kek, e, Ability::Encrypt),
+            })
     }
 
-    fn get_wrapped(&self, call: &Call<'_, T>, kek: &Uid, wrapping: Wrapping, key: &Uid, class: Class) -> Result<Vec<u8>> {
+    fn get_wrapped(
+        &self,
+        call: &Call<'_, T>,
+        kek: &Uid,
+        wrapping: Wrapping,
+        key: &Uid,
+        class: Class,
+    ) -> Result<Vec<u8>> {
         let request = GetRequest {
             unique_identifier: Some(key.0.as_str().into()),
             // PKCS#11 wraps a private key as PrivateKeyInfo, a secret key as its bytes.
@@ -64,19 +83,38 @@ impl<T: Transport> KmipStore<T> {
         };
         let answer = call.request(&request)?;
         same(key, &answer.unique_identifier)?;
-        let otherwise = || Error::protocol("the KMIP server gave a key that is not wrapped as it was asked to be");
+        let otherwise = || {
+            Error::protocol("the KMIP server gave a key that is not wrapped as it was asked to be")
+        };
         let block = answer.object.key_block().ok_or_else(otherwise)?;
         let wrapped = block.key_wrapping_data.as_ref().filter(|data| {
             let named = data.encryption_key_information.as_ref();
-            let mode = |named: &KeyInformation| named.cryptographic_parameters.as_ref().and_then(|p| p.block_cipher_mode);
+            let mode = |named: &KeyInformation| {
+                named
+                    .cryptographic_parameters
+                    .as_ref()
+                    .and_then(|p| p.block_cipher_mode)
+            };
             data.wrapping_method == WrappingMethod::ENCRYPT
-                && data.encoding_option.is_none_or(|option| option == EncodingOption::NO_ENCODING)
-                && named.is_none_or(|named| named.unique_identifier.as_text().is_none_or(|uid| uid == kek.0))
-                && named.and_then(mode).is_none_or(|mode| mode == block_cipher_mode(wrapping))
+                && data
+                    .encoding_option
+                    .is_none_or(|option| option == EncodingOption::NO_ENCODING)
+                && named.is_none_or(|named| {
+                    named
+                        .unique_identifier
+                        .as_text()
+                        .is_none_or(|uid| uid == kek.0)
+                })
+                && named
+                    .and_then(mode)
+                    .is_none_or(|mode| mode == block_cipher_mode(wrapping))
         });
         let format = match &answer.object {
             ManagedObject::SymmetricKey(_) => block.key_format_type == KeyFormatType::RAW,
-            ManagedObject::SecretData(_) => matches!(block.key_format_type, KeyFormatType::RAW | KeyFormatType::OPAQUE),
+            ManagedObject::SecretData(_) => matches!(
+                block.key_format_type,
+                KeyFormatType::RAW | KeyFormatType::OPAQUE
+            ),
             ManagedObject::PrivateKey(_) => block.key_format_type == KeyFormatType::PKCS_8,
             _ => false,
         };
@@ -92,7 +130,13 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// Registers a secret key that comes wrapped; its value is never here.
-    pub(super) fn register_wrapped(&self, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Uid> {
+    pub(super) fn register_wrapped(
+        &self,
+        spec: &Spec,
+        kek: &Uid,
+        wrapping: Wrapping,
+        wrapped: &[u8],
+    ) -> Result<Uid> {
         if spec.class != Class::SecretKey || !self.can_wrap(Act::Unwrap(wrapping))? {
             return Err(CKR_MECHANISM_INVALID.into());
         }
@@ -110,10 +154,18 @@ impl<T: Transport> KmipStore<T> {
         // Bytes of whatever length and meaning: Secret Data.
         let (mut spec, _) = secret(Algorithm::GenericSecret, Usage::DERIVE)?;
         spec.bits = 8 * u32::try_from(wrapped.len()).map_err(|_| CKR_WRAPPED_KEY_LEN_RANGE)?;
-        self.unwrap_through(&call, &spec, kek, wrapping, wrapped).map_err(|e| self.not_unwrapped(&call, kek, e))
+        self.unwrap_through(&call, &spec, kek, wrapping, wrapped)
+            .map_err(|e| self.not_unwrapped(&call, kek, e))
     }
 
-    fn unwrap_through(&self, call: &Call<'_, T>, spec: &Spec, kek: &Uid, wrapping: Wrapping, wrapped: &[u8]) -> Result<Secret> {
+    fn unwrap_through(
+        &self,
+        call: &Call<'_, T>,
+        spec: &Spec,
+        kek: &Uid,
+        wrapping: Wrapping,
+        wrapped: &[u8],
+    ) -> Result<Secret> {
         let mut object = material::object(spec, wrapped, attrs::length(spec, &self.facts), true)?;
         make::wrap(&mut object, &data(kek, wrapping));
         let guest = self.put(call, spec, object)?;
@@ -132,7 +184,9 @@ impl<T: Transport> KmipStore<T> {
 
     /// A trial with two keys of known value. An error when it says nothing.
     pub(super) fn try_wrapping(&self, call: &Call<'_, T>, act: Act) -> Result<Verdict> {
-        let object = |spec: &Spec, value: &Secret| material::object(spec, value.expose(), attrs::length(spec, &self.facts), true);
+        let object = |spec: &Spec, value: &Secret| {
+            material::object(spec, value.expose(), attrs::length(spec, &self.facts), true)
+        };
         let (kek_spec, kek_value) = secret(Algorithm::Aes, Usage::WRAP | Usage::UNWRAP)?;
         let (spec, value) = secret(Algorithm::Aes, Usage::ENCRYPT | Usage::DECRYPT)?;
         let kek = self.put(call, &kek_spec, object(&kek_spec, &kek_value)?)?;
@@ -141,7 +195,13 @@ impl<T: Transport> KmipStore<T> {
             match act {
                 Act::Wrap(wrapping) => {
                     let key = self.put(call, &spec, object(&spec, &value)?)?;
-                    let made = self.get_wrapped(&call.part(1, 2), &kek.uid, wrapping, &key.uid, Class::SecretKey);
+                    let made = self.get_wrapped(
+                        &call.part(1, 2),
+                        &kek.uid,
+                        wrapping,
+                        &key.uid,
+                        Class::SecretKey,
+                    );
                     self.away(call, &key);
                     Ok(made? == kw::wrap(wrapping, kek_value.expose(), value.expose())?)
                 }
@@ -182,7 +242,10 @@ fn information(kek: &Uid, wrapping: Wrapping) -> KeyInformation {
     let block_cipher_mode = Some(block_cipher_mode(wrapping));
     KeyInformation {
         unique_identifier: kek.0.as_str().into(),
-        cryptographic_parameters: Some(CryptographicParameters { block_cipher_mode, ..CryptographicParameters::default() }),
+        cryptographic_parameters: Some(CryptographicParameters {
+            block_cipher_mode,
+            ..CryptographicParameters::default()
+        }),
     }
 }
 

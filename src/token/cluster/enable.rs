@@ -47,11 +47,21 @@ impl Options {
 impl Context<'_> {
     /// The token's entry as it is on disk.
     pub(super) fn token(&self) -> Result<TokenConfig> {
-        self.dir.load()?.by_uuid(self.uuid).cloned().ok_or_else(|| no_token(self.dir, self.uuid))
+        self.dir
+            .load()?
+            .by_uuid(self.uuid)
+            .cloned()
+            .ok_or_else(|| no_token(self.dir, self.uuid))
     }
 
     /// Writes the cluster's keys, unless somebody else changed them since `before` was read. True when that changed the file.
-    pub(super) fn commit(&self, before: &TokenConfig, cluster: &str, keys: &ClusterKeys, enabled: bool) -> Result<bool> {
+    pub(super) fn commit(
+        &self,
+        before: &TokenConfig,
+        cluster: &str,
+        keys: &ClusterKeys,
+        enabled: bool,
+    ) -> Result<bool> {
         self.dir.update(|config| {
             let token = config.by_uuid_mut(self.uuid).ok_or_else(|| no_token(self.dir, self.uuid))?;
             let after = TokenConfig { enabled, cluster: Some(cluster.into()), keys: keys.clone(), ..token.clone() };
@@ -76,11 +86,19 @@ impl Context<'_> {
 ///
 /// Errors: another cluster is recorded, a recorded key is gone or differs, a key file differs from the store's key, anything
 /// the store or the directory refuses. Then `mrhsm.conf` is as it was.
-pub fn enable(ctx: &Context<'_>, options: &Options, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+pub fn enable(
+    ctx: &Context<'_>,
+    options: &Options,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
     options.check()?;
     let before = ctx.token()?;
     let cluster = options.cluster.as_str();
-    if let Some(other) = before.cluster.as_deref().filter(|c| *c != cluster && before.keys != ClusterKeys::default()) {
+    if let Some(other) = before
+        .cluster
+        .as_deref()
+        .filter(|c| *c != cluster && before.keys != ClusterKeys::default())
+    {
         return Err(Error::input(format!(
             "token '{}' holds the keys of cluster {other}, not {cluster}: use another token for {cluster}, or name the right cluster with \
              -cluster",
@@ -96,8 +114,14 @@ pub fn enable(ctx: &Context<'_>, options: &Options, on_event: &mut dyn FnMut(Eve
     for h in held.iter().filter(|h| h.role.is_kek()) {
         tell(h, options, &keys, on_event);
     }
-    for role in Role::ALL.into_iter().filter(|r| is_rewrapped(&before.keys, &keys, *r)) {
-        on_event(Event::Warning(&format!("the wrapped {} in mrhsm.conf was damaged and is written anew", role.label())));
+    for role in Role::ALL
+        .into_iter()
+        .filter(|r| is_rewrapped(&before.keys, &keys, *r))
+    {
+        on_event(Event::Warning(&format!(
+            "the wrapped {} in mrhsm.conf was damaged and is written anew",
+            role.label()
+        )));
     }
     let changed = ctx.commit(&before, cluster, &keys, true)?;
     for h in held.iter().filter(|h| !h.role.is_kek()) {
@@ -106,7 +130,11 @@ pub fn enable(ctx: &Context<'_>, options: &Options, on_event: &mut dyn FnMut(Eve
             on_event(Event::Wrapped { role: h.role });
         }
     }
-    Ok(Outcome { changed, cluster: cluster.into(), keys })
+    Ok(Outcome {
+        changed,
+        cluster: cluster.into(),
+        keys,
+    })
 }
 
 /// Turns the use of the cluster's keys on or off; true when that changed anything.
@@ -129,21 +157,38 @@ pub fn set_active(dir: &TokenDir, uuid: &str, active: bool) -> Result<bool> {
 }
 
 /// Fetches every recorded key and compares it with its record.
-fn verify(ctx: &Context<'_>, token: &TokenConfig, options: &Options, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Held>> {
-    let recorded: Vec<(Role, &ClusterKey)> = Role::ALL.into_iter().filter_map(|r| Some((r, token.keys.get(r)?))).collect();
+fn verify(
+    ctx: &Context<'_>,
+    token: &TokenConfig,
+    options: &Options,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Vec<Held>> {
+    let recorded: Vec<(Role, &ClusterKey)> = Role::ALL
+        .into_iter()
+        .filter_map(|r| Some((r, token.keys.get(r)?)))
+        .collect();
     if recorded.is_empty() {
         return Ok(Vec::new());
     }
-    let uids: Vec<Uid> = recorded.iter().map(|(_, key)| Uid(key.uid.clone())).collect();
+    let uids: Vec<Uid> = recorded
+        .iter()
+        .map(|(_, key)| Uid(key.uid.clone()))
+        .collect();
     let metas = ctx.store.meta(&uids)?;
     let mut held = Vec::new();
     for (role, key) in recorded {
         let uid = Uid(key.uid.clone());
-        let state = metas.iter().find(|m| m.uid == uid).ok_or_else(|| missing(role, &uid))?.state;
+        let state = metas
+            .iter()
+            .find(|m| m.uid == uid)
+            .ok_or_else(|| missing(role, &uid))?
+            .state;
         match state {
             None | Some(State::Active) => {}
             Some(State::PreActive) => ctx.store.activate(&uid)?,
-            Some(State::Destroyed | State::DestroyedCompromised) => return Err(missing(role, &uid)),
+            Some(State::Destroyed | State::DestroyedCompromised) => {
+                return Err(missing(role, &uid));
+            }
             Some(State::Deactivated | State::Compromised) if role.is_kek() => {
                 return Err(Error::input(format!(
                     "the {} {uid} is no longer Active on the key manager: make a new one with mrhsm rekey -keytype {}",
@@ -151,7 +196,9 @@ fn verify(ctx: &Context<'_>, token: &TokenConfig, options: &Options, on_event: &
                     role.word()
                 )));
             }
-            Some(State::Deactivated | State::Compromised) => on_event(Event::Warning(&stopped(role, &uid))),
+            Some(State::Deactivated | State::Compromised) => {
+                on_event(Event::Warning(&stopped(role, &uid)))
+            }
         }
         let value = fetch(ctx.store, role, &uid)?;
         if checksum(&value)? != key.checksum {
@@ -172,14 +219,23 @@ fn verify(ctx: &Context<'_>, token: &TokenConfig, options: &Options, on_event: &
                 key.checksum
             )));
         }
-        held.push(Held { role, uid, generation: key.generation, value, how: How::Verified });
+        held.push(Held {
+            role,
+            uid,
+            generation: key.generation,
+            value,
+            how: How::Verified,
+        });
     }
     Ok(held)
 }
 
 fn missing(role: Role, uid: &Uid) -> Error {
     let mend = match role {
-        Role::Core | Role::Common => format!("or make a new one with mrhsm rekey -keytype {}", role.word()),
+        Role::Core | Role::Common => format!(
+            "or make a new one with mrhsm rekey -keytype {}",
+            role.word()
+        ),
         Role::Cldb | Role::Dare => "or restore it there from a backup".into(),
     };
     Error::input(format!(
@@ -189,18 +245,37 @@ fn missing(role: Role, uid: &Uid) -> Error {
 }
 
 /// Obtains the keys that are not recorded yet.
-fn complete(ctx: &Context<'_>, token: &TokenConfig, options: &Options, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Held>> {
-    let lacking = |role: &Role| token.keys.get(*role).is_none() && (*role != Role::Dare || options.dare);
-    let want = |role| Wanted { role, above: 0, value: options.value(role) };
+fn complete(
+    ctx: &Context<'_>,
+    token: &TokenConfig,
+    options: &Options,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Vec<Held>> {
+    let lacking =
+        |role: &Role| token.keys.get(*role).is_none() && (*role != Role::Dare || options.dare);
+    let want = |role| Wanted {
+        role,
+        above: 0,
+        value: options.value(role),
+    };
     let wanted: Vec<Wanted<'_>> = Role::ALL.into_iter().filter(lacking).map(want).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let ring = Ring::new(ctx.store, &options.cluster);
     let dare_unasked = !options.dare && token.keys.dare.is_none();
-    let searched: Vec<Wanted<'_>> = wanted.iter().copied().chain(dare_unasked.then(|| want(Role::Dare))).collect();
+    let searched: Vec<Wanted<'_>> = wanted
+        .iter()
+        .copied()
+        .chain(dare_unasked.then(|| want(Role::Dare)))
+        .collect();
     let found = ring.find(&searched)?;
-    check_dare(options, &found, dare_unasked, wanted.iter().any(|w| w.role == Role::Dare))?;
+    check_dare(
+        options,
+        &found,
+        dare_unasked,
+        wanted.iter().any(|w| w.role == Role::Dare),
+    )?;
     ring.obtain(ctx, &found, &wanted, on_event)
 }
 
@@ -227,13 +302,28 @@ fn check_dare(options: &Options, found: &Found, unasked: bool, wanted: bool) -> 
 
 /// What `mrhsm.conf` shall say of the keys.
 pub(super) fn record(held: &[Held]) -> Result<ClusterKeys> {
-    let core = held.iter().find(|h| h.role == Role::Core).ok_or_else(|| Error::input("there is no Core KEK"))?;
+    let core = held
+        .iter()
+        .find(|h| h.role == Role::Core)
+        .ok_or_else(|| Error::input("there is no Core KEK"))?;
     let mut keys = ClusterKeys::default();
     for h in held {
         // A KEK is tried on a key of its own length before anything depends on it.
         wrap(&h.value, &core.value)?;
-        let wrapped = if h.role.is_kek() { None } else { Some(wrap(&core.value, &h.value)?) };
-        keys.set(h.role, ClusterKey { uid: h.uid.0.clone(), checksum: checksum(&h.value)?, generation: h.generation, wrapped });
+        let wrapped = if h.role.is_kek() {
+            None
+        } else {
+            Some(wrap(&core.value, &h.value)?)
+        };
+        keys.set(
+            h.role,
+            ClusterKey {
+                uid: h.uid.0.clone(),
+                checksum: checksum(&h.value)?,
+                generation: h.generation,
+                wrapped,
+            },
+        );
     }
     Ok(keys)
 }
@@ -246,19 +336,34 @@ fn is_rewrapped(before: &ClusterKeys, after: &ClusterKeys, role: Role) -> bool {
 }
 
 /// Tells how a key came to be used, and its checksum.
-pub(super) fn tell(h: &Held, options: &Options, keys: &ClusterKeys, on_event: &mut dyn FnMut(Event<'_>)) {
+pub(super) fn tell(
+    h: &Held,
+    options: &Options,
+    keys: &ClusterKeys,
+    on_event: &mut dyn FnMut(Event<'_>),
+) {
     let (role, uid) = (h.role, h.uid.0.as_str());
     match (h.how, options.file(role)) {
-        (How::Imported, Some(file)) => on_event(Event::Imported { role, uid, path: &file.path }),
+        (How::Imported, Some(file)) => on_event(Event::Imported {
+            role,
+            uid,
+            path: &file.path,
+        }),
         (How::Made | How::Imported, _) => on_event(Event::Made { role, uid }),
         (How::Adopted, _) => on_event(Event::Adopted { role, uid }),
         (How::Verified, _) => on_event(Event::Verified { role, uid }),
     }
     if let Some(key) = keys.get(role) {
-        on_event(Event::Checksum { role, checksum: &key.checksum });
+        on_event(Event::Checksum {
+            role,
+            checksum: &key.checksum,
+        });
     }
 }
 
 pub(super) fn no_token(dir: &TokenDir, uuid: &str) -> Error {
-    Error::input(format!("{} has no token with uuid {uuid}: see mrhsm info -slots", dir.config_path().display()))
+    Error::input(format!(
+        "{} has no token with uuid {uuid}: see mrhsm info -slots",
+        dir.config_path().display()
+    ))
 }

@@ -39,7 +39,10 @@ impl KeyFile {
         let read = file.take(FILE_MAX as u64).read_to_end(&mut content);
         let content = Secret::new(content);
         read.map_err(cannot)?;
-        Ok(Some(KeyFile { path: path.into(), key: parse(content.expose(), path)? }))
+        Ok(Some(KeyFile {
+            path: path.into(),
+            key: parse(content.expose(), path)?,
+        }))
     }
 }
 
@@ -48,10 +51,17 @@ fn parse(content: &[u8], path: &Path) -> Result<Option<Secret>> {
         return Ok(None);
     }
     let text = content.trim_ascii();
-    let hex = |text: &[u8]| std::str::from_utf8(text).ok().and_then(from_hex).map(Secret::new);
+    let hex = |text: &[u8]| {
+        std::str::from_utf8(text)
+            .ok()
+            .and_then(from_hex)
+            .map(Secret::new)
+    };
     let key = match text.len() {
         // Half as many digits as a key has are no raw key: those are hardly ever all hexadecimal.
-        _ if content.len() == KEY_LEN => hex(content).is_none().then(|| Secret::new(content.to_vec())),
+        _ if content.len() == KEY_LEN => hex(content)
+            .is_none()
+            .then(|| Secret::new(content.to_vec())),
         64 => hex(text),
         44 => BASE64.decode(text).ok().map(Secret::new),
         _ => None,
@@ -68,7 +78,9 @@ fn parse(content: &[u8], path: &Path) -> Result<Option<Secret>> {
 
 /// What a file holds, without telling any of it.
 fn describe(content: &[u8]) -> String {
-    let text = content.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
+    let text = content
+        .iter()
+        .all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
     match (text, content.len()) {
         (_, FILE_MAX..) => format!("{FILE_MAX} bytes or more"),
         (true, _) => format!("{} characters of text", content.trim_ascii().len()),
@@ -109,16 +121,35 @@ mod tests {
     #[test]
     fn near_misses_are_refused() {
         let hex = "ab".repeat(32);
-        for bad in [&hex[..32], &hex[..63], &format!("{}zz", &hex[..62]), &format!("{hex}00"), &BASE64.encode(&[1; 31])] {
+        for bad in [
+            &hex[..32],
+            &hex[..63],
+            &format!("{}zz", &hex[..62]),
+            &format!("{hex}00"),
+            &BASE64.encode(&[1; 31]),
+        ] {
             assert!(parsed(bad.as_bytes()).is_err(), "{bad}");
         }
         // 43 digits without the padding, and a last digit with bits that mean nothing.
         let base64 = BASE64.encode(&[1; 32]);
         assert!(parsed(&base64.as_bytes()[..43]).is_err());
         assert!(parsed(format!("{}F=", &base64[..42]).as_bytes()).is_err());
-        assert!(parsed(&hex.as_bytes()[..32]).unwrap_err().to_string().contains("32 characters of text"));
-        assert!(parsed(&[0xff; 31]).unwrap_err().to_string().contains("31 bytes"));
-        assert!(parsed(&[]).unwrap().is_none(), "the flag of nodes without the key");
+        assert!(
+            parsed(&hex.as_bytes()[..32])
+                .unwrap_err()
+                .to_string()
+                .contains("32 characters of text")
+        );
+        assert!(
+            parsed(&[0xff; 31])
+                .unwrap_err()
+                .to_string()
+                .contains("31 bytes")
+        );
+        assert!(
+            parsed(&[]).unwrap().is_none(),
+            "the flag of nodes without the key"
+        );
     }
 
     #[test]
@@ -127,9 +158,22 @@ mod tests {
         assert!(KeyFile::read(&tmp.path().join("none")).unwrap().is_none());
         let path = tmp.path().join("key");
         std::fs::write(&path, [7; 32]).unwrap();
-        assert_eq!(KeyFile::read(&path).unwrap().unwrap().key.unwrap().expose(), [7; 32]);
+        assert_eq!(
+            KeyFile::read(&path).unwrap().unwrap().key.unwrap().expose(),
+            [7; 32]
+        );
         std::fs::write(&path, vec![7; 100_000]).unwrap();
-        assert!(KeyFile::read(&path).unwrap_err().to_string().contains("4096 bytes or more"));
-        assert!(KeyFile::read(tmp.path()).unwrap_err().to_string().contains("cannot read the key in"));
+        assert!(
+            KeyFile::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("4096 bytes or more")
+        );
+        assert!(
+            KeyFile::read(tmp.path())
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read the key in")
+        );
     }
 }

@@ -53,13 +53,20 @@ pub struct Moved {
 ///
 /// Errors: the hosts are not reached or refuse a key of the cluster, hold another key of its name, or the directory cannot be
 /// written. Then everything is used from where it was used before.
-pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, leave: bool, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Moved> {
+pub fn migrate(
+    ctx: &Context<'_>,
+    local: Option<&FileStore>,
+    leave: bool,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Moved> {
     // Held throughout: nobody else moves the same objects, or changes where they go.
     let writer = ctx.dir.lock()?;
     let mut moved = Moved::default();
     loop {
         let mut config = ctx.dir.load()?;
-        let token = config.by_uuid_mut(ctx.uuid).ok_or_else(|| super::enable::no_token(ctx.dir, ctx.uuid))?;
+        let token = config
+            .by_uuid_mut(ctx.uuid)
+            .ok_or_else(|| super::enable::no_token(ctx.dir, ctx.uuid))?;
         if !token.moving {
             return Ok(moved);
         }
@@ -86,9 +93,17 @@ pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, leave: bool, on_eve
                 None => match copy(ctx.store, local, original) {
                     Ok(uid) => drop(copies.insert(original.uid.clone(), uid)),
                     Err(e) if is_refusal(&e) && role(original).is_none() => {
-                        moved.left.push(Left { object: told(original), reason: e });
+                        moved.left.push(Left {
+                            object: told(original),
+                            reason: e,
+                        });
                     }
-                    Err(e) => return Err(e.context(format_args!("{} was not moved; nothing here is changed", told(original)))),
+                    Err(e) => {
+                        return Err(e.context(format_args!(
+                            "{} was not moved; nothing here is changed",
+                            told(original)
+                        )));
+                    }
                 },
             }
         }
@@ -96,15 +111,27 @@ pub fn migrate(ctx: &Context<'_>, local: Option<&FileStore>, leave: bool, on_eve
             return Ok(moved);
         }
         for (uid, copy) in &copies {
-            let changes = Changes { properties: [(MOVED.to_owned(), copy.0.clone())].into(), ..Changes::default() };
+            let changes = Changes {
+                properties: [(MOVED.to_owned(), copy.0.clone())].into(),
+                ..Changes::default()
+            };
             local.update(uid, &changes)?;
         }
         if !switched {
             token.keys = keys_at(&token.keys, &copies)?;
             token.settings.store = StoreKind::Kmip;
-            for (role, key) in Role::ALL.into_iter().filter_map(|role| Some((role, token.keys.get(role)?))) {
-                on_event(Event::Moved { role, uid: &key.uid });
-                on_event(Event::Checksum { role, checksum: &key.checksum });
+            for (role, key) in Role::ALL
+                .into_iter()
+                .filter_map(|role| Some((role, token.keys.get(role)?)))
+            {
+                on_event(Event::Moved {
+                    role,
+                    uid: &key.uid,
+                });
+                on_event(Event::Checksum {
+                    role,
+                    checksum: &key.checksum,
+                });
             }
             writer.save(&config)?;
         }
@@ -126,7 +153,9 @@ fn originals(local: &FileStore) -> Result<Vec<Meta>> {
 }
 
 fn role(meta: &Meta) -> Option<Role> {
-    meta.properties.get(ROLE_PROPERTY).and_then(|word| Role::from_word(word))
+    meta.properties
+        .get(ROLE_PROPERTY)
+        .and_then(|word| Role::from_word(word))
 }
 
 /// The records of the cluster's keys, which have their copies' identifiers and else are what they were.
@@ -141,7 +170,13 @@ fn keys_at(keys: &ClusterKeys, copies: &HashMap<Uid, Uid>) -> Result<ClusterKeys
                 key.uid
             ))
         })?;
-        moved.set(role, ClusterKey { uid: copy.0.clone(), ..key.clone() });
+        moved.set(
+            role,
+            ClusterKey {
+                uid: copy.0.clone(),
+                ..key.clone()
+            },
+        );
     }
     Ok(moved)
 }
@@ -177,7 +212,12 @@ fn spec_of(meta: &Meta) -> Spec {
         bits: meta.bits,
         usage: meta.usage,
         // The cluster's keys keep their names; an application's key has none, and gets one to be found by.
-        name: Some(meta.names.first().cloned().unwrap_or_else(|| format!("mrhsm:file:{}", meta.uid))),
+        name: Some(
+            meta.names
+                .first()
+                .cloned()
+                .unwrap_or_else(|| format!("mrhsm:file:{}", meta.uid)),
+        ),
         group: meta.groups.first().cloned(),
         label: meta.label.clone().unwrap_or_default(),
         id: meta.id.clone().unwrap_or_default(),
@@ -191,10 +231,22 @@ fn spec_of(meta: &Meta) -> Spec {
 fn copy(remote: &dyn KeyStore, local: &FileStore, original: &Meta) -> Result<Uid> {
     let spec = spec_of(original);
     let value = local.fetch(&original.uid)?;
-    let found = remote.locate(&Filter { name: spec.name.clone(), ..Filter::default() })?;
+    let found = remote.locate(&Filter {
+        name: spec.name.clone(),
+        ..Filter::default()
+    })?;
     let mut found = remote.meta(&found)?;
-    found.retain(|meta| spec.name.as_ref().is_some_and(|name| meta.names.contains(name)));
-    found.retain(|meta| !matches!(meta.state, Some(State::Destroyed | State::DestroyedCompromised)));
+    found.retain(|meta| {
+        spec.name
+            .as_ref()
+            .is_some_and(|name| meta.names.contains(name))
+    });
+    found.retain(|meta| {
+        !matches!(
+            meta.state,
+            Some(State::Destroyed | State::DestroyedCompromised)
+        )
+    });
     found.sort_by(|a, b| (a.initial_date, &a.uid).cmp(&(b.initial_date, &b.uid)));
     for meta in &found {
         match remote.fetch(&meta.uid) {
@@ -235,7 +287,9 @@ fn make(remote: &dyn KeyStore, spec: &Spec, value: &Secret) -> Result<Uid> {
             let _ = remote.destroy(&uid);
             return Err(differs("value"));
         }
-        Err(e) if is_refusal(&e) && (spec.sensitive || !spec.extractable) => remote.destroy(&uid)?,
+        Err(e) if is_refusal(&e) && (spec.sensitive || !spec.extractable) => {
+            remote.destroy(&uid)?
+        }
         Err(e) => {
             if is_refusal(&e) {
                 let _ = remote.destroy(&uid);
@@ -243,15 +297,25 @@ fn make(remote: &dyn KeyStore, spec: &Spec, value: &Secret) -> Result<Uid> {
             return Err(e);
         }
     }
-    let open = Spec { sensitive: false, extractable: true, ..spec.clone() };
+    let open = Spec {
+        sensitive: false,
+        extractable: true,
+        ..spec.clone()
+    };
     let uid = remote.register(&open, value.expose())?;
-    let closed = remote.fetch(&uid).and_then(|held| match same_value(spec.class, &held, value) {
-        true => remote.update(
-            &uid,
-            &Changes { sensitive: Some(spec.sensitive), extractable: Some(spec.extractable), ..Changes::default() },
-        ),
-        false => Err(differs("value")),
-    });
+    let closed = remote
+        .fetch(&uid)
+        .and_then(|held| match same_value(spec.class, &held, value) {
+            true => remote.update(
+                &uid,
+                &Changes {
+                    sensitive: Some(spec.sensitive),
+                    extractable: Some(spec.extractable),
+                    ..Changes::default()
+                },
+            ),
+            false => Err(differs("value")),
+        });
     match closed {
         Err(e) if is_refusal(&e) => {
             let _ = remote.destroy(&uid);
@@ -272,8 +336,15 @@ fn prove(remote: &dyn KeyStore, uid: &Uid, spec: &Spec, state: Option<State>) ->
 /// The cluster's keys are found by their names alone, wherever nothing else is kept.
 fn settle(remote: &dyn KeyStore, copy: &Meta, spec: &Spec, state: Option<State>) -> Result<()> {
     if spec.properties.contains_key(ROLE_PROPERTY) {
-        let named = spec.name.as_ref().is_some_and(|name| copy.names.contains(name));
-        return if named { live(remote, copy, state) } else { Err(differs("name")) };
+        let named = spec
+            .name
+            .as_ref()
+            .is_some_and(|name| copy.names.contains(name));
+        return if named {
+            live(remote, copy, state)
+        } else {
+            Err(differs("name"))
+        };
     }
     if let Some(what) = difference(copy, spec) {
         remote.update(
@@ -287,7 +358,10 @@ fn settle(remote: &dyn KeyStore, copy: &Meta, spec: &Spec, state: Option<State>)
             },
         )?;
         let metas = remote.meta(std::slice::from_ref(&copy.uid))?;
-        if metas.first().is_none_or(|meta| difference(meta, spec).is_some()) {
+        if metas
+            .first()
+            .is_none_or(|meta| difference(meta, spec).is_some())
+        {
             return Err(differs(what));
         }
     }
@@ -296,7 +370,8 @@ fn settle(remote: &dyn KeyStore, copy: &Meta, spec: &Spec, state: Option<State>)
 
 /// Brings a copy to its original's state, from where it is or was left.
 fn live(remote: &dyn KeyStore, copy: &Meta, state: Option<State>) -> Result<()> {
-    if copy.state == Some(State::PreActive) && state.is_some_and(|state| state != State::PreActive) {
+    if copy.state == Some(State::PreActive) && state.is_some_and(|state| state != State::PreActive)
+    {
         remote.activate(&copy.uid)?;
     }
     match (state, copy.state) {
@@ -316,21 +391,43 @@ fn difference(copy: &Meta, spec: &Spec) -> Option<&'static str> {
         ("class", copy.class != spec.class),
         ("label", copy.label.as_ref() != Some(&spec.label)),
         ("identifier", copy.id.as_ref() != Some(&spec.id)),
-        ("sensitivity", copy.sensitive.is_some_and(|s| s != spec.sensitive)),
-        ("extractability", copy.extractable.is_some_and(|e| e != spec.extractable)),
-        ("attributes", spec.properties.iter().any(|(key, value)| copy.properties.get(key) != Some(value))),
+        (
+            "sensitivity",
+            copy.sensitive.is_some_and(|s| s != spec.sensitive),
+        ),
+        (
+            "extractability",
+            copy.extractable.is_some_and(|e| e != spec.extractable),
+        ),
+        (
+            "attributes",
+            spec.properties
+                .iter()
+                .any(|(key, value)| copy.properties.get(key) != Some(value)),
+        ),
     ];
-    differing.into_iter().find_map(|(what, differs)| differs.then_some(what))
+    differing
+        .into_iter()
+        .find_map(|(what, differs)| differs.then_some(what))
 }
 
 fn differs(what: &str) -> Error {
-    Error::new(Kind::Pkcs11, CKR_DEVICE_ERROR, format!("the key manager does not give back the {what} that it was given"))
+    Error::new(
+        Kind::Pkcs11,
+        CKR_DEVICE_ERROR,
+        format!("the key manager does not give back the {what} that it was given"),
+    )
 }
 
 /// Keys are compared as keys: servers write the same one in several ways.
 fn same_value(class: Class, a: &Secret, b: &Secret) -> bool {
-    let private = |der: &Secret| PrivateKey::from_pkcs8(der.expose()).and_then(|key| key.to_pkcs8());
-    let public = |der: &Secret| PublicKey::from_spki(der.expose()).and_then(|key| key.to_spki()).map(Secret::new);
+    let private =
+        |der: &Secret| PrivateKey::from_pkcs8(der.expose()).and_then(|key| key.to_pkcs8());
+    let public = |der: &Secret| {
+        PublicKey::from_spki(der.expose())
+            .and_then(|key| key.to_spki())
+            .map(Secret::new)
+    };
     let both = match class {
         Class::PrivateKey => private(a).ok().zip(private(b).ok()),
         Class::PublicKey => public(a).ok().zip(public(b).ok()),

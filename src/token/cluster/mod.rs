@@ -211,20 +211,37 @@ pub struct Outcome {
 
 /// Reads the cluster name from `mapr-clusters.conf`: the first word of the first line that has one.
 pub fn cluster_of_file(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::file(format!("cannot read the cluster name from {} (name it with -cluster)", path.display()), e))?;
-    cluster_of_text(&text).ok_or_else(|| Error::input(format!("{} names no cluster: name it with -cluster", path.display())))
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Error::file(
+            format!(
+                "cannot read the cluster name from {} (name it with -cluster)",
+                path.display()
+            ),
+            e,
+        )
+    })?;
+    cluster_of_text(&text).ok_or_else(|| {
+        Error::input(format!(
+            "{} names no cluster: name it with -cluster",
+            path.display()
+        ))
+    })
 }
 
 fn cluster_of_text(text: &str) -> Option<String> {
-    text.lines().filter(|l| !l.trim_start().starts_with('#')).find_map(|l| l.split_whitespace().next()).map(str::to_owned)
+    text.lines()
+        .filter(|l| !l.trim_start().starts_with('#'))
+        .find_map(|l| l.split_whitespace().next())
+        .map(str::to_owned)
 }
 
 /// Checks a cluster name: it becomes part of names on the store.
 pub fn check_cluster(name: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     if name.is_empty() || name.len() > 128 || !name.bytes().all(plain) {
-        return Err(Error::input(format!("'{name}' is not a cluster name: use up to 128 letters, digits, '.', '-' and '_'")));
+        return Err(Error::input(format!(
+            "'{name}' is not a cluster name: use up to 128 letters, digits, '.', '-' and '_'"
+        )));
     }
     Ok(())
 }

@@ -15,7 +15,11 @@ use crate::store::Uid;
 /// Their identifiers and checksums stay.
 ///
 /// Errors: not enabled yet, a role that is no KEK, anything the store or the directory refuses. Then `mrhsm.conf` is as it was.
-pub fn rekey(ctx: &Context<'_>, role: Role, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+pub fn rekey(
+    ctx: &Context<'_>,
+    role: Role,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
     if !role.is_kek() {
         return Err(Error::input(format!(
             "the {} cannot be rekeyed, because data depend on it: use core or common",
@@ -24,37 +28,64 @@ pub fn rekey(ctx: &Context<'_>, role: Role, on_event: &mut dyn FnMut(Event<'_>))
     }
     let before = ctx.token()?;
     let (Some(cluster), Some(old)) = (before.cluster.as_deref(), before.keys.get(role)) else {
-        return Err(Error::input(format!("token '{}' has no {} yet: run mrhsm enable first", before.label, role.label())));
+        return Err(Error::input(format!(
+            "token '{}' has no {} yet: run mrhsm enable first",
+            before.label,
+            role.label()
+        )));
     };
-    let values = if role == Role::Core { wrapped_values(ctx, &before.keys)? } else { Vec::new() };
+    let values = if role == Role::Core {
+        wrapped_values(ctx, &before.keys)?
+    } else {
+        Vec::new()
+    };
 
     let ring = Ring::new(ctx.store, cluster);
-    let wanted = [Wanted { role, above: old.generation, value: None }];
+    let wanted = [Wanted {
+        role,
+        above: old.generation,
+        value: None,
+    }];
     let found = ring.find(&wanted)?;
     let held = ring.obtain(ctx, &found, &wanted, on_event)?;
-    let new = held.first().ok_or_else(|| Error::protocol("the key manager made no key"))?;
+    let new = held
+        .first()
+        .ok_or_else(|| Error::protocol("the key manager made no key"))?;
 
     let keys = renewed(&before.keys, new, &values)?;
     tell(new, &Options::default(), &keys, on_event);
     let changed = ctx.commit(&before, cluster, &keys, before.enabled)?;
     for (role, _) in &values {
         if let Some(key) = keys.get(*role) {
-            on_event(Event::Checksum { role: *role, checksum: &key.checksum });
+            on_event(Event::Checksum {
+                role: *role,
+                checksum: &key.checksum,
+            });
             on_event(Event::Wrapped { role: *role });
         }
     }
-    Ok(Outcome { changed, cluster: cluster.into(), keys })
+    Ok(Outcome {
+        changed,
+        cluster: cluster.into(),
+        keys,
+    })
 }
 
 /// The values that the old Core KEK wraps. When that KEK is lost or damaged they come from the store, which keeps them for
 /// this; either way they must have their recorded checksums.
 fn wrapped_values(ctx: &Context<'_>, keys: &ClusterKeys) -> Result<Vec<(Role, Secret)>> {
-    let core = keys.core.as_ref().map(|core| fetch(ctx.store, Role::Core, &Uid(core.uid.clone())));
+    let core = keys
+        .core
+        .as_ref()
+        .map(|core| fetch(ctx.store, Role::Core, &Uid(core.uid.clone())));
     let kek = core.and_then(Result::ok);
     let mut values = Vec::new();
     for role in [Role::Cldb, Role::Dare] {
         let Some(key) = keys.get(role) else { continue };
-        let local = kek.as_ref().zip(key.wrapped.as_deref()).and_then(|(kek, wrapped)| unwrap(kek, wrapped));
+        let local = kek
+            .as_ref()
+            .zip(key.wrapped.as_deref())
+            .and_then(|(kek, wrapped)| unwrap(kek, wrapped));
         let value = match local {
             Some(value) if checksum(&value)? == key.checksum => value,
             _ => fetch(ctx.store, role, &Uid(key.uid.clone()))?,
@@ -74,16 +105,36 @@ fn wrapped_values(ctx: &Context<'_>, keys: &ClusterKeys) -> Result<Vec<(Role, Se
 
 fn renewed(before: &ClusterKeys, new: &Held, values: &[(Role, Secret)]) -> Result<ClusterKeys> {
     let checksum = checksum(&new.value)?;
-    if before.get(new.role).is_some_and(|old| old.checksum == checksum) {
-        return Err(Error::protocol(format!("the key manager gave the old {} as the new one", new.role.label())));
+    if before
+        .get(new.role)
+        .is_some_and(|old| old.checksum == checksum)
+    {
+        return Err(Error::protocol(format!(
+            "the key manager gave the old {} as the new one",
+            new.role.label()
+        )));
     }
     // Tried before anything depends on it, also where it wraps nothing here.
     wrap(&new.value, &new.value)?;
     let mut keys = before.clone();
-    keys.set(new.role, ClusterKey { uid: new.uid.0.clone(), checksum, generation: new.generation, wrapped: None });
+    keys.set(
+        new.role,
+        ClusterKey {
+            uid: new.uid.0.clone(),
+            checksum,
+            generation: new.generation,
+            wrapped: None,
+        },
+    );
     for (role, value) in values {
         if let Some(key) = before.get(*role) {
-            keys.set(*role, ClusterKey { wrapped: Some(wrap(&new.value, value)?), ..key.clone() });
+            keys.set(
+                *role,
+                ClusterKey {
+                    wrapped: Some(wrap(&new.value, value)?),
+                    ..key.clone()
+                },
+            );
         }
     }
     Ok(keys)

@@ -100,7 +100,10 @@ impl<'a> Ring<'a> {
     /// Searches for the wanted keys: by the cluster's group, and by name where that gave nothing, because not every store
     /// keeps groups.
     pub(super) fn find(&self, wanted: &[Wanted<'_>]) -> Result<Found> {
-        let filter = Filter { group: Some(group(self.cluster)), ..Filter::default() };
+        let filter = Filter {
+            group: Some(group(self.cluster)),
+            ..Filter::default()
+        };
         let mut found = Found(match self.candidates(&filter) {
             Ok(candidates) => candidates,
             // A store without groups may refuse the question; the search by name tells whether it refuses everything.
@@ -125,7 +128,10 @@ impl<'a> Ring<'a> {
     }
 
     fn named(&self, role: Role, generation: u32) -> Result<Vec<Candidate>> {
-        let filter = Filter { name: Some(key_name(self.cluster, role, generation)), ..Filter::default() };
+        let filter = Filter {
+            name: Some(key_name(self.cluster, role, generation)),
+            ..Filter::default()
+        };
         let mut candidates = self.candidates(&filter)?;
         candidates.retain(|c| c.role == role && c.generation == generation);
         Ok(candidates)
@@ -137,15 +143,24 @@ impl<'a> Ring<'a> {
             return Ok(Vec::new());
         }
         let metas = self.store.meta(&uids)?;
-        metas.iter().filter_map(|meta| self.candidate(meta).transpose()).collect()
+        metas
+            .iter()
+            .filter_map(|meta| self.candidate(meta).transpose())
+            .collect()
     }
 
     /// The candidate that an object is by its name; an error when its name is ours and it is something else.
     fn candidate(&self, meta: &Meta) -> Result<Option<Candidate>> {
-        let Some((name, (role, generation))) = meta.names.iter().find_map(|n| Some((n, self.parse_name(n)?))) else {
+        let Some((name, (role, generation))) = meta
+            .names
+            .iter()
+            .find_map(|n| Some((n, self.parse_name(n)?)))
+        else {
             return Ok(None);
         };
-        let fits = meta.class == Class::SecretKey && meta.algorithm == Algorithm::Aes && matches!(meta.bits, 0 | 256);
+        let fits = meta.class == Class::SecretKey
+            && meta.algorithm == Algorithm::Aes
+            && matches!(meta.bits, 0 | 256);
         if !fits {
             return Err(Error::input(format!(
                 "object {} on the key manager is named {name} but is no AES-256 key: rename or destroy it there",
@@ -153,11 +168,20 @@ impl<'a> Ring<'a> {
             )));
         }
         let date = meta.initial_date.unwrap_or(i64::MAX);
-        Ok(Some(Candidate { role, generation, uid: meta.uid.clone(), state: meta.state, date }))
+        Ok(Some(Candidate {
+            role,
+            generation,
+            uid: meta.uid.clone(),
+            state: meta.state,
+            date,
+        }))
     }
 
     fn parse_name(&self, name: &str) -> Option<(Role, u32)> {
-        let (role, generation) = name.strip_prefix(&group(self.cluster))?.strip_prefix(':')?.split_once(':')?;
+        let (role, generation) = name
+            .strip_prefix(&group(self.cluster))?
+            .strip_prefix(':')?
+            .split_once(':')?;
         let role = Role::from_word(role)?;
         let generation = generation.parse().ok().filter(|g| *g > 0)?;
         (key_name(self.cluster, role, generation) == name).then_some((role, generation))
@@ -180,7 +204,10 @@ impl<'a> Ring<'a> {
         }
         std::thread::sleep(ctx.settle);
         let found = self.find(wanted)?;
-        wanted.iter().map(|want| self.settle(&found, want, &made, on_event)).collect()
+        wanted
+            .iter()
+            .map(|want| self.settle(&found, want, &made, on_event))
+            .collect()
     }
 
     fn next_generation(&self, found: &Found, want: &Wanted<'_>) -> Result<u32> {
@@ -194,7 +221,9 @@ impl<'a> Ring<'a> {
                 self.cluster
             )));
         }
-        newest.checked_add(1).ok_or_else(|| Error::input("the key manager holds a key of the last possible generation"))
+        newest.checked_add(1).ok_or_else(|| {
+            Error::input("the key manager holds a key of the last possible generation")
+        })
     }
 
     /// Makes or imports a key. `None` when that failed but a key of the name is there: another node was faster, or ours was
@@ -209,7 +238,10 @@ impl<'a> Ring<'a> {
             Ok(uid) => Ok(Some(uid)),
             Err(e) => match self.named(want.role, generation) {
                 Ok(named) if named.iter().any(|c| c.rank() == Rank::Live) => Ok(None),
-                _ => Err(e.context(format_args!("the key manager did not make the {}", want.role.label()))),
+                _ => Err(e.context(format_args!(
+                    "the key manager did not make the {}",
+                    want.role.label()
+                ))),
             },
         }
     }
@@ -243,7 +275,10 @@ impl<'a> Ring<'a> {
         made: &[(Role, Uid)],
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Held> {
-        let mine = made.iter().find(|(role, _)| *role == want.role).map(|(_, uid)| uid);
+        let mine = made
+            .iter()
+            .find(|(role, _)| *role == want.role)
+            .map(|(_, uid)| uid);
         let Some(chosen) = found.pick(want.role, want.above) else {
             if let Some(uid) = mine {
                 // Not found now is not found ever: the next run would make another.
@@ -256,8 +291,14 @@ impl<'a> Ring<'a> {
         };
         self.tidy(found, chosen, mine, on_event);
         if chosen.state == Some(State::PreActive) {
-            let what = format!("the key manager did not activate the {} {}", chosen.role.label(), chosen.uid);
-            self.store.activate(&chosen.uid).map_err(|e| e.context(what))?;
+            let what = format!(
+                "the key manager did not activate the {} {}",
+                chosen.role.label(),
+                chosen.uid
+            );
+            self.store
+                .activate(&chosen.uid)
+                .map_err(|e| e.context(what))?;
         } else if chosen.rank() == Rank::Stopped {
             on_event(Event::Warning(&stopped(chosen.role, &chosen.uid)));
         }
@@ -276,18 +317,40 @@ impl<'a> Ring<'a> {
             (true, None) => How::Made,
             (false, _) => How::Adopted,
         };
-        Ok(Held { role: chosen.role, uid: chosen.uid.clone(), generation: chosen.generation, value, how })
+        Ok(Held {
+            role: chosen.role,
+            uid: chosen.uid.clone(),
+            generation: chosen.generation,
+            value,
+            how,
+        })
     }
 
     /// Destroys what this run made in vain, and tells of other twins: those may be somebody's.
-    fn tidy(&self, found: &Found, chosen: &Candidate, mine: Option<&Uid>, on_event: &mut dyn FnMut(Event<'_>)) {
+    fn tidy(
+        &self,
+        found: &Found,
+        chosen: &Candidate,
+        mine: Option<&Uid>,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) {
         if let Some(uid) = mine.filter(|uid| **uid != chosen.uid)
             && let Err(e) = self.store.destroy(uid)
         {
-            on_event(Event::Warning(&format!("the unused {} {uid} could not be destroyed: {e}", chosen.role.label())));
+            on_event(Event::Warning(&format!(
+                "the unused {} {uid} could not be destroyed: {e}",
+                chosen.role.label()
+            )));
         }
-        let same = |c: &&Candidate| c.role == chosen.role && c.generation == chosen.generation && c.rank() == Rank::Live;
-        for twin in found.0.iter().filter(same).filter(|c| c.uid != chosen.uid && Some(&c.uid) != mine) {
+        let same = |c: &&Candidate| {
+            c.role == chosen.role && c.generation == chosen.generation && c.rank() == Rank::Live
+        };
+        for twin in found
+            .0
+            .iter()
+            .filter(same)
+            .filter(|c| c.uid != chosen.uid && Some(&c.uid) != mine)
+        {
             on_event(Event::Warning(&format!(
                 "the key manager holds a second {} of the same name, {}, which is not used: destroy it when no other node uses it",
                 twin.role.label(),
@@ -300,14 +363,23 @@ impl<'a> Ring<'a> {
 impl Found {
     /// The last generation of a role, whatever its state; 0 when there is none.
     fn newest(&self, role: Role) -> u32 {
-        self.0.iter().filter(|c| c.role == role).map(|c| c.generation).max().unwrap_or(0)
+        self.0
+            .iter()
+            .filter(|c| c.role == role)
+            .map(|c| c.generation)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The key to use for a role among the generations above `above`: the newest that is Active, else the newest that can
     /// become so; a key that data depend on also when it is stopped.
     fn pick(&self, role: Role, above: u32) -> Option<&Candidate> {
         let mut elected: Vec<&Candidate> = Vec::new();
-        for c in self.0.iter().filter(|c| c.role == role && c.generation > above && c.rank() != Rank::Gone) {
+        for c in self
+            .0
+            .iter()
+            .filter(|c| c.role == role && c.generation > above && c.rank() != Rank::Gone)
+        {
             match elected.iter_mut().find(|e| e.generation == c.generation) {
                 Some(e) if c.precedence() < e.precedence() => *e = c,
                 Some(_) => {}
@@ -315,7 +387,9 @@ impl Found {
             }
         }
         elected.retain(|c| c.rank() == Rank::Live || !role.is_kek());
-        elected.into_iter().max_by_key(|c| (c.rank() == Rank::Live, c.active(), c.generation))
+        elected
+            .into_iter()
+            .max_by_key(|c| (c.rank() == Rank::Live, c.active(), c.generation))
     }
 
     /// True when there is a key to use for a role.
@@ -334,8 +408,12 @@ pub(super) fn stopped(role: Role, uid: &Uid) -> String {
 
 /// The value of a key of a cluster.
 pub(super) fn fetch(store: &dyn KeyStore, role: Role, uid: &Uid) -> Result<Secret> {
-    let value =
-        store.fetch(uid).map_err(|e| e.context(format_args!("the key manager did not give the {} {uid}", role.label())))?;
+    let value = store.fetch(uid).map_err(|e| {
+        e.context(format_args!(
+            "the key manager did not give the {} {uid}",
+            role.label()
+        ))
+    })?;
     if value.len() != KEY_LEN {
         return Err(Error::protocol(format!(
             "the {} {uid} has {} bytes on the key manager, not {KEY_LEN}",
@@ -348,19 +426,31 @@ pub(super) fn fetch(store: &dyn KeyStore, role: Role, uid: &Uid) -> Result<Secre
 
 /// SHA-256 of a key's value, as it is shown and kept.
 pub(super) fn checksum(value: &Secret) -> Result<String> {
-    Ok(crate::config::to_hex(&hash::digest(Hash::Sha256, value.expose())?))
+    Ok(crate::config::to_hex(&hash::digest(
+        Hash::Sha256,
+        value.expose(),
+    )?))
 }
 
 /// A key wrapped under a KEK, proven to unwrap to the same value.
 pub(super) fn wrap(kek: &Secret, value: &Secret) -> Result<String> {
     let wrapped = kw::wrap(kw::Wrapping::Kwp, kek.expose(), value.expose())?;
     if kw::unwrap(kw::Wrapping::Kwp, kek.expose(), &wrapped)? != *value {
-        return Err(Error::new(Kind::Pkcs11, crate::ck::CKR_GENERAL_ERROR, "a wrapped key does not unwrap"));
+        return Err(Error::new(
+            Kind::Pkcs11,
+            crate::ck::CKR_GENERAL_ERROR,
+            "a wrapped key does not unwrap",
+        ));
     }
     Ok(crate::config::to_hex(&wrapped))
 }
 
 /// A key of `mrhsm.conf` unwrapped; `None` when it was wrapped under another KEK or is damaged.
 pub(super) fn unwrap(kek: &Secret, wrapped: &str) -> Option<Secret> {
-    kw::unwrap(kw::Wrapping::Kwp, kek.expose(), &crate::config::from_hex(wrapped)?).ok()
+    kw::unwrap(
+        kw::Wrapping::Kwp,
+        kek.expose(),
+        &crate::config::from_hex(wrapped)?,
+    )
+    .ok()
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_UNEXTRACTABLE, CKR_OBJECT_HANDLE_INVALID};
+use crate::ck::{
+    CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_UNEXTRACTABLE, CKR_OBJECT_HANDLE_INVALID,
+};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::secret::Secret;
 use crate::store::{
-    Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation, Signing, Spec, State, Uid,
+    Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation,
+    Signing, Spec, State, Uid,
 };
 
 #[derive(Clone)]
@@ -77,15 +80,25 @@ impl MemoryStore {
 
     fn step(&self, what: &str) -> Result<()> {
         if self.refuses == what {
-            return Err(Error::new(Kind::Server(1), CKR_FUNCTION_NOT_SUPPORTED, format!("{what} refused")));
+            return Err(Error::new(
+                Kind::Server(1),
+                CKR_FUNCTION_NOT_SUPPORTED,
+                format!("{what} refused"),
+            ));
         }
-        fault::step(what).map_err(|e| Error::new(Kind::Broken, CKR_DEVICE_ERROR, format!("{what} broke")).because(e))
+        fault::step(what).map_err(|e| {
+            Error::new(Kind::Broken, CKR_DEVICE_ERROR, format!("{what} broke")).because(e)
+        })
     }
 
     fn add(&self, spec: &Spec, value: Vec<u8>) -> Result<Uid> {
         self.step("create")?;
         if self.refused_class == Some(spec.class) {
-            return Err(Error::new(Kind::Server(5), CKR_FUNCTION_NOT_SUPPORTED, "objects of this type are refused"));
+            return Err(Error::new(
+                Kind::Server(5),
+                CKR_FUNCTION_NOT_SUPPORTED,
+                "objects of this type are refused",
+            ));
         }
         let date = (self.born.elapsed().as_nanos() / self.tick.as_nanos()) as i64;
         std::thread::sleep(self.latency);
@@ -122,7 +135,11 @@ impl MemoryStore {
     }
 
     fn with<T>(&self, uid: &Uid, work: impl FnOnce(&mut Object) -> T) -> Result<T> {
-        self.lock().objects.get_mut(&uid.0).map(work).ok_or_else(|| CKR_OBJECT_HANDLE_INVALID.into())
+        self.lock()
+            .objects
+            .get_mut(&uid.0)
+            .map(work)
+            .ok_or_else(|| CKR_OBJECT_HANDLE_INVALID.into())
     }
 }
 
@@ -134,15 +151,26 @@ impl KeyStore for MemoryStore {
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
         self.step("locate")?;
         let fits = |m: &Meta| {
-            filter.name.as_ref().is_none_or(|n| m.names.contains(n)) && filter.group.as_ref().is_none_or(|g| m.groups.contains(g))
+            filter.name.as_ref().is_none_or(|n| m.names.contains(n))
+                && filter.group.as_ref().is_none_or(|g| m.groups.contains(g))
         };
-        Ok(self.lock().objects.values().filter(|o| fits(&o.meta)).map(|o| o.meta.uid.clone()).collect())
+        Ok(self
+            .lock()
+            .objects
+            .values()
+            .filter(|o| fits(&o.meta))
+            .map(|o| o.meta.uid.clone())
+            .collect())
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
         self.step("meta")?;
         let inner = self.lock();
-        Ok(uids.iter().filter_map(|u| inner.objects.get(&u.0)).map(|o| o.meta.clone()).collect())
+        Ok(uids
+            .iter()
+            .filter_map(|u| inner.objects.get(&u.0))
+            .map(|o| o.meta.clone())
+            .collect())
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
@@ -156,10 +184,19 @@ impl KeyStore for MemoryStore {
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
         self.step("fetch")?;
-        let (value, open) = self.with(uid, |o| (Secret::new(o.value.clone()), o.meta.extractable != Some(false)))?;
+        let (value, open) = self.with(uid, |o| {
+            (
+                Secret::new(o.value.clone()),
+                o.meta.extractable != Some(false),
+            )
+        })?;
         match open || !self.closes {
             true => Ok(value),
-            false => Err(Error::new(Kind::Server(0x3c), CKR_KEY_UNEXTRACTABLE, "the key is not extractable")),
+            false => Err(Error::new(
+                Kind::Server(0x3c),
+                CKR_KEY_UNEXTRACTABLE,
+                "the key is not extractable",
+            )),
         }
     }
 
@@ -189,7 +226,11 @@ impl KeyStore for MemoryStore {
 
     fn revoke(&self, uid: &Uid, reason: Revocation) -> Result<()> {
         self.step("revoke")?;
-        let state = if reason == Revocation::KeyCompromise { State::Compromised } else { State::Deactivated };
+        let state = if reason == Revocation::KeyCompromise {
+            State::Compromised
+        } else {
+            State::Deactivated
+        };
         self.with(uid, |o| o.meta.state = Some(state))?;
         self.step("revoked")
     }

@@ -17,9 +17,13 @@ fn no_dir() -> (tempfile::TempDir, TokenDir) {
 /// A directory with one token, labelled "t", whose files hold "one" and "two".
 fn with_token() -> (tempfile::TempDir, TokenDir) {
     let (tmp, dir) = no_dir();
-    dir.lock().unwrap().make_folder(UUID, &[(TOKEN_KEY, b"one"), (CA_CERT, b"two")]).unwrap();
+    dir.lock()
+        .unwrap()
+        .make_folder(UUID, &[(TOKEN_KEY, b"one"), (CA_CERT, b"two")])
+        .unwrap();
     dir.update(|c| {
-        c.tokens.push(TokenConfig::new("t", UUID, Settings::default()).unwrap());
+        c.tokens
+            .push(TokenConfig::new("t", UUID, Settings::default()).unwrap());
         Ok(())
     })
     .unwrap();
@@ -59,7 +63,11 @@ fn a_missing_directory_is_empty_and_the_first_writer_makes_it() {
     let (_tmp, dir) = with_token();
     assert_eq!(mode(dir.path()), 0o700);
     assert_eq!(mode(&dir.path().join(UUID)), 0o700);
-    for file in [dir.config_path(), dir.path().join(LOCK), dir.path().join(UUID).join(TOKEN_KEY)] {
+    for file in [
+        dir.config_path(),
+        dir.path().join(LOCK),
+        dir.path().join(UUID).join(TOKEN_KEY),
+    ] {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
     assert_eq!(dir.read(UUID, TOKEN_KEY).unwrap().unwrap().expose(), b"one");
@@ -93,10 +101,17 @@ fn what_cannot_be_read_again_is_not_written() {
 #[test]
 fn what_others_can_read_is_refused_with_the_command_that_mends_it() {
     let (_tmp, dir) = with_token();
-    for (path, good, bad) in [(dir.config_path(), 0o600, 0o644), (dir.path().to_path_buf(), 0o700, 0o750)] {
+    for (path, good, bad) in [
+        (dir.config_path(), 0o600, 0o644),
+        (dir.path().to_path_buf(), 0o700, 0o750),
+    ] {
         chmod(&path, bad);
         let e = message(dir.load());
-        assert!(e.contains(&format!("chmod {good:o} {}", path.display())) && e.contains(&format!("{bad:04o}")), "{e}");
+        assert!(
+            e.contains(&format!("chmod {good:o} {}", path.display()))
+                && e.contains(&format!("{bad:04o}")),
+            "{e}"
+        );
         chmod(&path, good);
         dir.load().unwrap();
     }
@@ -117,10 +132,21 @@ fn links_pipes_and_giants_are_refused() {
     symlink(tmp.path().join("elsewhere"), &path).unwrap();
     assert!(message(dir.read(UUID, TOKEN_KEY)).contains("symbolic link"));
     fs::remove_file(&path).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert!(message(dir.read(UUID, TOKEN_KEY)).contains("not a regular file"));
     fs::remove_file(&path).unwrap();
-    let file = File::options().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .unwrap();
     file.set_len(FILE_MAX + 1).unwrap();
     assert!(message(dir.read(UUID, TOKEN_KEY)).contains("more than any file"));
     // The directory itself may be a link to where it really is.
@@ -134,17 +160,36 @@ fn foreign_owners_are_refused_and_root_writes_for_the_owner() {
     let me = config::effective_uid();
     if me != 0 {
         let meta = fs::metadata("/").unwrap();
-        assert!(message(check_owner(Path::new("/"), &meta, 0)).contains(&format!("chown -R {me} /")));
+        assert!(
+            message(check_owner(Path::new("/"), &meta, 0)).contains(&format!("chown -R {me} /"))
+        );
         return;
     }
     let folder = dir.path().join(UUID);
-    for path in [dir.path(), &folder, &dir.config_path(), &folder.join(TOKEN_KEY)] {
+    for path in [
+        dir.path(),
+        &folder,
+        &dir.config_path(),
+        &folder.join(TOKEN_KEY),
+    ] {
         chown(path, Some(12345), Some(12345)).unwrap();
     }
     relabel(&dir, "by root").unwrap();
-    dir.lock().unwrap().write(UUID, &[(CLIENT_KEY, Some(b"new"))]).unwrap();
-    for path in [dir.config_path(), dir.path().join(LOCK), folder.join(CLIENT_KEY)] {
-        assert_eq!(fs::metadata(&path).unwrap().uid(), 12345, "{}", path.display());
+    dir.lock()
+        .unwrap()
+        .write(UUID, &[(CLIENT_KEY, Some(b"new"))])
+        .unwrap();
+    for path in [
+        dir.config_path(),
+        dir.path().join(LOCK),
+        folder.join(CLIENT_KEY),
+    ] {
+        assert_eq!(
+            fs::metadata(&path).unwrap().uid(),
+            12345,
+            "{}",
+            path.display()
+        );
     }
     chown(dir.config_path(), Some(54321), None).unwrap();
     assert!(message(dir.load()).contains("chown -R 12345 "));
@@ -156,7 +201,10 @@ fn a_second_writer_waits_and_says_for_whom() {
     let writer = dir.lock().unwrap();
     let hasty = dir.clone().with_patience(Duration::from_millis(50));
     let e = message(hasty.update(|_| Ok(())));
-    assert!(e.contains(&format!("another mrhsm (process {})", std::process::id())), "{e}");
+    assert!(
+        e.contains(&format!("another mrhsm (process {})", std::process::id())),
+        "{e}"
+    );
     hasty.load().unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| relabel(&dir, "second"));
@@ -171,7 +219,14 @@ fn a_second_writer_waits_and_says_for_whom() {
 fn a_write_that_fails_or_dies_anywhere_leaves_the_old_or_the_new() {
     let work = |dir: &TokenDir| -> Result<()> {
         relabel(dir, "new")?;
-        dir.lock()?.write(UUID, &[(TOKEN_KEY, Some(b"new")), (CLIENT_KEY, Some(b"new")), (CA_CERT, None)])
+        dir.lock()?.write(
+            UUID,
+            &[
+                (TOKEN_KEY, Some(b"new")),
+                (CLIENT_KEY, Some(b"new")),
+                (CA_CERT, None),
+            ],
+        )
     };
     let (_tmp, dir) = with_token();
     let (_, steps) = run(None, || work(&dir).unwrap());
@@ -179,7 +234,11 @@ fn a_write_that_fails_or_dies_anywhere_leaves_the_old_or_the_new() {
     for at in 0..steps {
         for (end, mend, rv) in [
             (End::Error(libc::ENOSPC), "make room", CKR_DEVICE_MEMORY),
-            (End::Error(libc::EROFS), "read-only", CKR_TOKEN_WRITE_PROTECTED),
+            (
+                End::Error(libc::EROFS),
+                "read-only",
+                CKR_TOKEN_WRITE_PROTECTED,
+            ),
             (End::Killed, "", 0),
         ] {
             let (_tmp, dir) = with_token();
@@ -187,10 +246,19 @@ fn a_write_that_fails_or_dies_anywhere_leaves_the_old_or_the_new() {
                 assert!(e.to_string().contains(mend) && e.rv() == rv, "{e:?}");
             }
             assert!(["t", "new"].contains(&label(&dir).as_str()));
-            assert!([&b"one"[..], b"new"].contains(&dir.read(UUID, TOKEN_KEY).unwrap().unwrap().expose()));
+            assert!(
+                [&b"one"[..], b"new"]
+                    .contains(&dir.read(UUID, TOKEN_KEY).unwrap().unwrap().expose())
+            );
             drop(dir.lock().unwrap());
             for folder in [dir.path().to_path_buf(), dir.path().join(UUID)] {
-                assert!(fs::read_dir(folder).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with(TMP)));
+                assert!(
+                    fs::read_dir(folder).unwrap().all(|e| !e
+                        .unwrap()
+                        .file_name()
+                        .to_string_lossy()
+                        .starts_with(TMP))
+                );
             }
             work(&dir).unwrap();
             assert!(dir.read(UUID, CA_CERT).unwrap().is_none());
@@ -205,8 +273,12 @@ fn folders_appear_and_go_as_a_whole() {
         for end in [End::Error(libc::ENOSPC), End::Killed] {
             let (_tmp, dir) = no_dir();
             let folder = dir.path().join(UUID);
-            let whole = || !folder.exists() || folder.join(TOKEN_KEY).exists() && folder.join(CA_CERT).exists();
-            run(Some((at, end)), || dir.lock().and_then(|w| w.make_folder(UUID, &files)).is_ok());
+            let whole = || {
+                !folder.exists() || folder.join(TOKEN_KEY).exists() && folder.join(CA_CERT).exists()
+            };
+            run(Some((at, end)), || {
+                dir.lock().and_then(|w| w.make_folder(UUID, &files)).is_ok()
+            });
             assert!(whole(), "step {at}, {end:?}");
             let writer = dir.lock().unwrap();
             assert!(!dir.path().join(format!("{NEW}{UUID}")).exists());
@@ -214,12 +286,18 @@ fn folders_appear_and_go_as_a_whole() {
                 writer.make_folder(UUID, &files).unwrap();
             }
             drop(writer);
-            run(Some((at, end)), || dir.lock().and_then(|w| w.remove_folder(UUID)).is_ok());
+            run(Some((at, end)), || {
+                dir.lock().and_then(|w| w.remove_folder(UUID)).is_ok()
+            });
             assert!(whole(), "step {at}, {end:?}");
             let writer = dir.lock().unwrap();
             writer.remove_folder(UUID).unwrap();
             writer.remove_folder(UUID).unwrap();
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the lock file");
+            assert_eq!(
+                fs::read_dir(dir.path()).unwrap().count(),
+                1,
+                "only the lock file"
+            );
         }
     }
 }

@@ -14,11 +14,18 @@ fn read_again(file: &PinFile) -> PinFile {
 fn both_pins_open_the_same_key() {
     let key = TokenKey::generate().unwrap();
     let mut file = PinFile::new(&key, b"so pin").unwrap();
-    assert_eq!(file.unlock(Who::User, b"user").unwrap_err().rv(), CKR_USER_PIN_NOT_INITIALIZED);
-    file.set(Who::User, &key, "Nutzer-PIN äöü \0\u{1F511}".as_bytes()).unwrap();
+    assert_eq!(
+        file.unlock(Who::User, b"user").unwrap_err().rv(),
+        CKR_USER_PIN_NOT_INITIALIZED
+    );
+    file.set(Who::User, &key, "Nutzer-PIN äöü \0\u{1F511}".as_bytes())
+        .unwrap();
     let file = read_again(&file);
     assert!(file.has_user());
-    for (who, pin) in [(Who::So, &b"so pin"[..]), (Who::User, "Nutzer-PIN äöü \0\u{1F511}".as_bytes())] {
+    for (who, pin) in [
+        (Who::So, &b"so pin"[..]),
+        (Who::User, "Nutzer-PIN äöü \0\u{1F511}".as_bytes()),
+    ] {
         assert_eq!(file.unlock(who, pin).unwrap().expose(), key.expose());
         for wrong in [&b""[..], b"so pin ", b"So pin", &pin[1..], &[0; 300]] {
             let e = file.unlock(who, wrong).unwrap_err();
@@ -26,7 +33,10 @@ fn both_pins_open_the_same_key() {
             assert!(e.to_string().contains(who.name()), "{e}");
         }
     }
-    assert!(file.unlock(Who::User, b"so pin").is_err(), "each opens with its own PIN only");
+    assert!(
+        file.unlock(Who::User, b"so pin").is_err(),
+        "each opens with its own PIN only"
+    );
 }
 
 #[test]
@@ -38,7 +48,10 @@ fn a_replaced_pin_no_longer_opens() {
     file.clear_user();
     let file = read_again(&file);
     assert!(file.unlock(Who::So, b"old pin").is_err() && !file.has_user());
-    assert_eq!(file.unlock(Who::So, b"new pin").unwrap().expose(), key.expose());
+    assert_eq!(
+        file.unlock(Who::So, b"new pin").unwrap().expose(),
+        key.expose()
+    );
 }
 
 #[test]
@@ -46,7 +59,10 @@ fn pins_have_4_to_255_bytes() {
     let key = TokenKey::generate().unwrap();
     for (len, fine) in [(0, false), (3, false), (4, true), (255, true), (256, false)] {
         let made = PinFile::new(&key, &vec![b'x'; len]);
-        assert_eq!(made.as_ref().map(|_| ()).map_err(Error::rv), if fine { Ok(()) } else { Err(CKR_PIN_LEN_RANGE) });
+        assert_eq!(
+            made.as_ref().map(|_| ()).map_err(Error::rv),
+            if fine { Ok(()) } else { Err(CKR_PIN_LEN_RANGE) }
+        );
     }
 }
 
@@ -64,7 +80,9 @@ fn hostile_files_are_refused_at_once() {
     let good = PinFile::new(&key, b"1234").unwrap().to_text().unwrap();
     let refused = |text: &str| {
         let start = std::time::Instant::now();
-        let e = PinFile::parse(text.as_bytes(), path()).and_then(|f| f.unlock(Who::So, b"1234")).unwrap_err();
+        let e = PinFile::parse(text.as_bytes(), path())
+            .and_then(|f| f.unlock(Who::So, b"1234"))
+            .unwrap_err();
         assert!(start.elapsed().as_secs() < 2);
         assert_eq!(e.rv(), CKR_GENERAL_ERROR, "{text}");
         e.to_string()
@@ -95,7 +113,10 @@ fn a_changed_wrapping_does_not_open() {
     let mut file = PinFile::new(&key, b"1234").unwrap();
     let last = file.so.key.pop().unwrap();
     file.so.key.push(if last == '0' { '1' } else { '0' });
-    assert_eq!(file.unlock(Who::So, b"1234").unwrap_err().rv(), CKR_PIN_INCORRECT);
+    assert_eq!(
+        file.unlock(Who::So, b"1234").unwrap_err().rv(),
+        CKR_PIN_INCORRECT
+    );
 }
 
 #[test]
@@ -104,16 +125,33 @@ fn sealed_files_open_in_their_own_place_only() {
     let sealed = key.seal("uuid", "client.key", b"content").unwrap();
     assert!(!sealed.windows(7).any(|w| w == b"content"));
     assert_ne!(sealed, key.seal("uuid", "client.key", b"content").unwrap());
-    assert_eq!(key.open("uuid", "client.key", &sealed).unwrap().expose(), b"content");
+    assert_eq!(
+        key.open("uuid", "client.key", &sealed).unwrap().expose(),
+        b"content"
+    );
     assert!(key.open("uuid", "credential", &sealed).is_err());
     assert!(key.open("other", "client.key", &sealed).is_err());
-    assert!(TokenKey::generate().unwrap().open("uuid", "client.key", &sealed).is_err());
+    assert!(
+        TokenKey::generate()
+            .unwrap()
+            .open("uuid", "client.key", &sealed)
+            .is_err()
+    );
     for at in 0..sealed.len() {
         let mut changed = sealed.clone();
         changed[at] ^= 0x20;
-        assert!(key.open("uuid", "client.key", &changed).is_err(), "byte {at}");
-        let e = key.open("uuid", "client.key", &sealed[..at]).unwrap_err().to_string();
-        assert!(e.contains("uuid/client.key") && e.contains("mrhsm set"), "{e}");
+        assert!(
+            key.open("uuid", "client.key", &changed).is_err(),
+            "byte {at}"
+        );
+        let e = key
+            .open("uuid", "client.key", &sealed[..at])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("uuid/client.key") && e.contains("mrhsm set"),
+            "{e}"
+        );
     }
 }
 

@@ -17,7 +17,13 @@ fn make(dir: &TokenDir, user_pin: UserPin<'_>) -> Result<TokenFiles> {
         password: Part::Set(b"password"),
     };
     let so = secret(SO);
-    let new = NewToken { label: "test", so_pin: &so, user_pin, settings: Settings::default(), identity };
+    let new = NewToken {
+        label: "test",
+        so_pin: &so,
+        user_pin,
+        settings: Settings::default(),
+        identity,
+    };
     Ok(TokenFiles::of(dir, &create_token(dir, &new)?.uuid))
 }
 
@@ -56,7 +62,10 @@ fn a_token_opens_with_either_pin_and_keeps_only_a_random_one() {
     files.unlock(Who::User, b"typed").unwrap();
     let (_tmp, _dir, files) = node(UserPin::None);
     assert!(!files.has_user_pin().unwrap());
-    assert_eq!(files.unlock(Who::User, b"typed").unwrap_err().rv(), CKR_USER_PIN_NOT_INITIALIZED);
+    assert_eq!(
+        files.unlock(Who::User, b"typed").unwrap_err().rv(),
+        CKR_USER_PIN_NOT_INITIALIZED
+    );
 }
 
 #[test]
@@ -65,61 +74,122 @@ fn nothing_secret_is_on_disk_in_the_clear() {
     let (_tmp, dir, files) = node(UserPin::Given(&pin));
     let key = files.unlock(Who::So, SO).unwrap();
     let mut seen = 0;
-    for folder in [dir.path().to_path_buf(), dir.path().join(&config(&dir).tokens[0].uuid)] {
-        for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+    for folder in [
+        dir.path().to_path_buf(),
+        dir.path().join(&config(&dir).tokens[0].uuid),
+    ] {
+        for entry in std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.is_file())
+        {
             let content = std::fs::read(&entry).unwrap();
-            for bad in [SO, pin.expose(), b"client key", b"password", key.expose(), config::to_hex(key.expose()).as_bytes()] {
-                assert!(!content.windows(bad.len()).any(|w| w == bad), "{}", entry.display());
+            for bad in [
+                SO,
+                pin.expose(),
+                b"client key",
+                b"password",
+                key.expose(),
+                config::to_hex(key.expose()).as_bytes(),
+            ] {
+                assert!(
+                    !content.windows(bad.len()).any(|w| w == bad),
+                    "{}",
+                    entry.display()
+                );
             }
             seen += 1;
         }
     }
-    assert_eq!(seen, 6, "mrhsm.conf, .lock, token.key, client.pem, client.key, credential");
+    assert_eq!(
+        seen, 6,
+        "mrhsm.conf, .lock, token.key, client.pem, client.key, credential"
+    );
 }
 
 #[test]
 fn pins_change() {
     let (_tmp, _dir, files) = node(UserPin::Random);
-    assert_eq!(files.set_so_pin(b"wrong", b"new so pin").unwrap_err().rv(), CKR_PIN_INCORRECT);
-    assert_eq!(files.set_so_pin(SO, b"new").unwrap_err().rv(), CKR_PIN_LEN_RANGE);
+    assert_eq!(
+        files.set_so_pin(b"wrong", b"new so pin").unwrap_err().rv(),
+        CKR_PIN_INCORRECT
+    );
+    assert_eq!(
+        files.set_so_pin(SO, b"new").unwrap_err().rv(),
+        CKR_PIN_LEN_RANGE
+    );
     files.set_so_pin(SO, b"new so pin").unwrap();
     assert!(files.unlock(Who::So, SO).is_err());
     let key = files.unlock(Who::So, b"new so pin").unwrap();
 
     let kept = files.kept_user_pin().unwrap().unwrap();
-    assert_eq!(files.set_user_pin(b"wrong", &secret(b"mine")).unwrap_err().rv(), CKR_PIN_INCORRECT);
+    assert_eq!(
+        files
+            .set_user_pin(b"wrong", &secret(b"mine"))
+            .unwrap_err()
+            .rv(),
+        CKR_PIN_INCORRECT
+    );
     files.set_user_pin(kept.expose(), &secret(b"mine")).unwrap();
-    assert!(files.kept_user_pin().unwrap().is_none(), "a PIN that somebody chose is not kept");
+    assert!(
+        files.kept_user_pin().unwrap().is_none(),
+        "a PIN that somebody chose is not kept"
+    );
     files.unlock(Who::User, b"mine").unwrap();
     files.init_user_pin(&key, UserPin::Random).unwrap();
     assert!(files.unlock(Who::User, b"mine").is_err());
-    files.unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose()).unwrap();
-    assert_eq!(files.init_user_pin(&key, UserPin::Given(&secret(b"abc"))).unwrap_err().rv(), CKR_PIN_LEN_RANGE);
+    files
+        .unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose())
+        .unwrap();
+    assert_eq!(
+        files
+            .init_user_pin(&key, UserPin::Given(&secret(b"abc")))
+            .unwrap_err()
+            .rv(),
+        CKR_PIN_LEN_RANGE
+    );
 }
 
 #[test]
 fn identity_changes_by_part() {
     let (_tmp, dir, files) = node(UserPin::Random);
     let key = files.unlock(Who::So, SO).unwrap();
-    let change = IdentityChange { key: Part::Remove, ca: Part::Set(b"ca"), ..IdentityChange::default() };
-    files.change_identity(&dir.lock().unwrap(), &key, &change).unwrap();
-    files.change_identity(&dir.lock().unwrap(), &key, &IdentityChange::default()).unwrap();
+    let change = IdentityChange {
+        key: Part::Remove,
+        ca: Part::Set(b"ca"),
+        ..IdentityChange::default()
+    };
+    files
+        .change_identity(&dir.lock().unwrap(), &key, &change)
+        .unwrap();
+    files
+        .change_identity(&dir.lock().unwrap(), &key, &IdentityChange::default())
+        .unwrap();
     let public = files.public_identity().unwrap();
     assert!(!public.has_key && public.has_password);
-    assert_eq!((public.certificate.as_deref(), public.ca.as_deref()), (Some(&b"certificate"[..]), Some(&b"ca"[..])));
+    assert_eq!(
+        (public.certificate.as_deref(), public.ca.as_deref()),
+        (Some(&b"certificate"[..]), Some(&b"ca"[..]))
+    );
 }
 
 #[test]
 fn initialised_again_it_keeps_its_identity_and_loses_its_user_pin() {
     let (_tmp, dir, files) = node(UserPin::Random);
-    assert_eq!(files.reinit(b"wrong", "new").unwrap_err().rv(), CKR_PIN_INCORRECT);
+    assert_eq!(
+        files.reinit(b"wrong", "new").unwrap_err().rv(),
+        CKR_PIN_INCORRECT
+    );
     assert!(files.reinit(SO, &"x".repeat(33)).is_err());
     assert_eq!(config(&dir).tokens[0].label, "test");
     files.reinit(SO, "new").unwrap();
     assert_eq!(config(&dir).tokens[0].label, "new");
     assert!(!files.has_user_pin().unwrap() && files.kept_user_pin().unwrap().is_none());
     let key = files.unlock(Who::So, SO).unwrap();
-    assert_eq!(files.identity(&key).unwrap().key.unwrap().expose(), b"client key");
+    assert_eq!(
+        files.identity(&key).unwrap().key.unwrap().expose(),
+        b"client key"
+    );
 }
 
 #[test]
@@ -130,7 +200,10 @@ fn a_removed_token_is_gone_and_the_others_stay() {
     files.remove(SO).unwrap();
     assert_eq!(config(&dir).tokens.len(), 1);
     let e = files.unlock(Who::So, SO).unwrap_err();
-    assert!(e.rv() == CKR_TOKEN_NOT_PRESENT && e.to_string().contains("token.key is missing"), "{e}");
+    assert!(
+        e.rv() == CKR_TOKEN_NOT_PRESENT && e.to_string().contains("token.key is missing"),
+        "{e}"
+    );
     other.unlock(Who::So, SO).unwrap();
 }
 
@@ -138,12 +211,24 @@ fn a_removed_token_is_gone_and_the_others_stay() {
 fn a_copied_directory_works_elsewhere() {
     let (tmp, dir, files) = node(UserPin::Random);
     let copy = tmp.path().join("copy");
-    assert!(std::process::Command::new("cp").arg("-a").args([dir.path(), copy.as_path()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("cp")
+            .arg("-a")
+            .args([dir.path(), copy.as_path()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let moved = TokenFiles::of(&TokenDir::at(&copy), &config(&dir).tokens[0].uuid);
     std::fs::remove_dir_all(dir.path()).unwrap();
     assert!(files.unlock(Who::So, SO).is_err());
-    let key = moved.unlock(Who::User, moved.kept_user_pin().unwrap().unwrap().expose()).unwrap();
-    assert_eq!(moved.identity(&key).unwrap().key.unwrap().expose(), b"client key");
+    let key = moved
+        .unlock(Who::User, moved.kept_user_pin().unwrap().unwrap().expose())
+        .unwrap();
+    assert_eq!(
+        moved.identity(&key).unwrap().key.unwrap().expose(),
+        b"client key"
+    );
     moved.set_so_pin(SO, b"another").unwrap();
 }
 
@@ -154,16 +239,42 @@ fn refused_before_anything_is_written() {
     let (short, good) = (secret(b"123"), secret(SO));
     let attempt = |label: &str, so_pin: &Secret, user_pin: UserPin<'_>| {
         let identity = IdentityChange::default();
-        create_token(&dir, &NewToken { label, so_pin, user_pin, settings: Settings::default(), identity }).map(|_| ())
+        create_token(
+            &dir,
+            &NewToken {
+                label,
+                so_pin,
+                user_pin,
+                settings: Settings::default(),
+                identity,
+            },
+        )
+        .map(|_| ())
     };
-    assert_eq!(attempt("t", &short, UserPin::None).unwrap_err().rv(), CKR_PIN_LEN_RANGE);
-    assert_eq!(attempt("t", &good, UserPin::Given(&short)).unwrap_err().rv(), CKR_PIN_LEN_RANGE);
-    assert!(attempt(&"ü".repeat(17), &good, UserPin::None).unwrap_err().to_string().contains("34 bytes long"));
+    assert_eq!(
+        attempt("t", &short, UserPin::None).unwrap_err().rv(),
+        CKR_PIN_LEN_RANGE
+    );
+    assert_eq!(
+        attempt("t", &good, UserPin::Given(&short))
+            .unwrap_err()
+            .rv(),
+        CKR_PIN_LEN_RANGE
+    );
+    assert!(
+        attempt(&"ü".repeat(17), &good, UserPin::None)
+            .unwrap_err()
+            .to_string()
+            .contains("34 bytes long")
+    );
     assert!(config(&dir).tokens.is_empty() && !dir.config_path().exists());
 }
 
 /// Ends `work` at every step and checks what is left.
-fn at_every_step(work: impl Fn(&TokenDir, &TokenFiles) -> Result<()>, check: impl Fn(&TokenDir, &TokenFiles)) {
+fn at_every_step(
+    work: impl Fn(&TokenDir, &TokenFiles) -> Result<()>,
+    check: impl Fn(&TokenDir, &TokenFiles),
+) {
     let steps = {
         let (_tmp, dir, files) = node(UserPin::Random);
         run(None, || work(&dir, &files).unwrap()).1
@@ -188,7 +299,9 @@ fn a_token_half_made_is_no_token() {
             for token in config(dir).tokens {
                 let files = TokenFiles::of(dir, &token.uuid);
                 let key = files.unlock(Who::So, SO).unwrap();
-                files.unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose()).unwrap();
+                files
+                    .unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose())
+                    .unwrap();
                 assert!(files.identity(&key).unwrap().key.is_some());
             }
         },
@@ -199,13 +312,18 @@ fn a_token_half_made_is_no_token() {
 fn a_pin_half_changed_is_the_old_or_the_new() {
     at_every_step(
         |_, files| files.set_so_pin(SO, b"another"),
-        |_, files| assert!(files.unlock(Who::So, SO).is_ok() != files.unlock(Who::So, b"another").is_ok()),
+        |_, files| {
+            assert!(files.unlock(Who::So, SO).is_ok() != files.unlock(Who::So, b"another").is_ok())
+        },
     );
 }
 
 #[test]
 fn a_token_half_initialised_again_or_removed_can_be_so_again() {
-    at_every_step(|_, files| files.reinit(SO, "again"), |_, files| files.reinit(SO, "again").unwrap());
+    at_every_step(
+        |_, files| files.reinit(SO, "again"),
+        |_, files| files.reinit(SO, "again").unwrap(),
+    );
     at_every_step(
         |_, files| files.remove(SO),
         |dir, files| {
@@ -225,7 +343,10 @@ fn what_is_learnt_of_hosts_is_kept_when_nobody_is_in_the_way() {
     let writer = dir.lock().unwrap();
     let start = std::time::Instant::now();
     files.keep("second");
-    assert!(start.elapsed() < Duration::from_secs(1), "nobody waits for that");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "nobody waits for that"
+    );
     assert_eq!(files.recall().as_deref(), Some("first"));
     drop(writer);
     files.remove(SO).unwrap();
@@ -234,5 +355,8 @@ fn what_is_learnt_of_hosts_is_kept_when_nobody_is_in_the_way() {
     let removed = dir.path().to_path_buf();
     std::fs::remove_dir_all(&removed).unwrap();
     files.keep("fourth");
-    assert!(!removed.exists(), "a directory that was removed is not made again");
+    assert!(
+        !removed.exists(),
+        "a directory that was removed is not made again"
+    );
 }
