@@ -54,6 +54,19 @@ pub enum CryptoPolicy {
     Local,
 }
 
+/// Which uses of keys are allowed: the rules are in `token/policy.rs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyPolicy {
+    /// No sequence of calls that the policy knows reads a protected key; roles that documented clients combine stay combinable.
+    #[default]
+    Default,
+    /// One role per key, and keys leave the token only wrapped under a key that is trusted for it.
+    Strict,
+    /// What the standard allows, for applications that need it: protected keys can be extracted through the API.
+    Compatible,
+}
+
 /// One KMIP host: a name or an address, and its port when that is not the token's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
@@ -84,6 +97,8 @@ pub struct Settings {
     pub crypto: CryptoPolicy,
     /// How long a fetched key is kept in locked memory, in milliseconds; 0 keeps none.
     pub key_cache_millis: u64,
+    /// Which uses of keys are allowed.
+    pub policy: KeyPolicy,
 }
 
 impl Default for Settings {
@@ -98,6 +113,7 @@ impl Default for Settings {
             deadline_millis: 10_000,
             crypto: CryptoPolicy::default(),
             key_cache_millis: 300_000,
+            policy: KeyPolicy::default(),
         }
     }
 }
@@ -470,6 +486,31 @@ impl FromStr for CryptoPolicy {
             "local" => Ok(CryptoPolicy::Local),
             _ => Err(Error::input(format!(
                 "'{s}' is not a place to use keys: use auto, server or local"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for KeyPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyPolicy::Default => "default",
+            KeyPolicy::Strict => "strict",
+            KeyPolicy::Compatible => "compatible",
+        })
+    }
+}
+
+impl FromStr for KeyPolicy {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<KeyPolicy> {
+        match s {
+            "default" => Ok(KeyPolicy::Default),
+            "strict" => Ok(KeyPolicy::Strict),
+            "compatible" => Ok(KeyPolicy::Compatible),
+            _ => Err(Error::input(format!(
+                "'{s}' is not a key policy: use default, strict or compatible"
             ))),
         }
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 
 use super::prompt::SecretArg;
-use crate::config::{self, CryptoPolicy, Host, StoreKind};
+use crate::config::{self, CryptoPolicy, Host, KeyPolicy, StoreKind};
 use crate::error::Error;
 use crate::version::Version;
 
@@ -114,6 +114,10 @@ pub struct Settings {
     /// How long a fetched key is kept in memory: 5m, 30s, 0 for not at all [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = cache_time)]
     pub keycache: Option<u64>,
+
+    /// Which uses of keys are allowed: default, strict or compatible [default: default]
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<KeyPolicy>,
 }
 
 impl Settings {
@@ -136,6 +140,7 @@ impl Settings {
             timeout,
             crypto,
             keycache,
+            policy,
         } = self;
         let files = [cacert, clientcert, clientkey, p12]
             .iter()
@@ -151,6 +156,7 @@ impl Settings {
             && storetype.is_none()
             && kmipversion.is_none()
             && crypto.is_none()
+            && policy.is_none()
     }
 
     /// Puts what was given into a token's settings.
@@ -169,6 +175,7 @@ impl Settings {
         set(&mut settings.deadline_millis, self.timeout);
         set(&mut settings.crypto, self.crypto);
         set(&mut settings.key_cache_millis, self.keycache);
+        set(&mut settings.policy, self.policy);
         match self.kmipversion {
             None => {}
             Some(KmipVersion::Auto) => settings.kmip_version = None,

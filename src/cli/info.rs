@@ -211,6 +211,7 @@ struct ConfigView {
     deadline_millis: u64,
     crypto: String,
     key_cache_millis: u64,
+    policy: String,
     username: Option<String>,
     password: bool,
     client_key: bool,
@@ -252,6 +253,7 @@ impl ConfigView {
             deadline_millis: settings.deadline_millis,
             crypto: settings.crypto.to_string(),
             key_cache_millis: settings.key_cache_millis,
+            policy: settings.policy.to_string(),
             username: token.username.clone(),
             password: identity.has_password,
             client_key: identity.has_key,
@@ -273,6 +275,7 @@ impl ConfigView {
                 );
                 field(out, "Damaged", &text);
             }
+            field(out, "Key Policy", &self.policy);
             if !self.moving {
                 return;
             }
@@ -292,6 +295,9 @@ impl ConfigView {
             "KMIP Version",
             self.kmip_version.as_deref().unwrap_or("auto"),
         );
+        if self.store == StoreKind::Kmip {
+            field(out, "Key Policy", &self.policy);
+        }
         if let Some(name) = &self.server_name {
             field(out, "Server Name", name);
         }

@@ -12,7 +12,7 @@ use crate::token::secrets::{IdentityChange, Part, TokenFiles};
 
 /// Options of `mrhsm remove`: each clears one setting.
 #[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache"])]
+#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy"])]
 pub struct Args {
     /// Forget the KMIP servers
     #[arg(long)]
@@ -53,6 +53,9 @@ pub struct Args {
     /// Back to keeping fetched keys for 5 minutes
     #[arg(long)]
     pub keycache: bool,
+    /// Back to the default key policy
+    #[arg(long)]
+    pub policy: bool,
 
     #[command(flatten)]
     pub pin: SoPin,
@@ -124,6 +127,7 @@ impl Args {
             &mut settings.key_cache_millis,
             default.key_cache_millis,
         );
+        reset(self.policy, &mut settings.policy, default.policy);
         reset(self.username, &mut token.username, None);
     }
 }

@@ -243,10 +243,15 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     )
         .prop_map(|(name, port)| Host { name, port });
     let version = proptest::option::of(proptest::sample::select(Version::ALL.to_vec()));
-    let policy = proptest::sample::select(vec![
+    let crypto = proptest::sample::select(vec![
         CryptoPolicy::Auto,
         CryptoPolicy::Server,
         CryptoPolicy::Local,
+    ]);
+    let policy = proptest::sample::select(vec![
+        KeyPolicy::Default,
+        KeyPolicy::Strict,
+        KeyPolicy::Compatible,
     ]);
     let store = any::<bool>().prop_map(|k| if k { StoreKind::Kmip } else { StoreKind::File });
     (
@@ -256,8 +261,9 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         version,
         1..=600_000u64,
         1..=600_000u64,
-        policy,
+        crypto,
         0..=86_400_000u64,
+        policy,
     )
         .prop_map(
             |(
@@ -269,6 +275,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 deadline_millis,
                 crypto,
                 key_cache_millis,
+                policy,
             )| Settings {
                 store,
                 hosts,
@@ -279,6 +286,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 deadline_millis,
                 crypto,
                 key_cache_millis,
+                policy,
             },
         )
 }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::{
-    ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, Settings, StoreKind, TokenConfig,
+    ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, KeyPolicy, Settings, StoreKind,
+    TokenConfig,
 };
 use crate::version::Version;
 
@@ -41,6 +42,7 @@ struct Defaults {
     crypto: Option<CryptoPolicy>,
     #[serde(default, deserialize_with = "cache_time")]
     key_cache_millis: Option<u64>,
+    policy: Option<KeyPolicy>,
 }
 
 /// One `[[token]]`.
@@ -67,6 +69,7 @@ struct Token {
     crypto: Option<CryptoPolicy>,
     #[serde(default, deserialize_with = "cache_time")]
     key_cache_millis: Option<u64>,
+    policy: Option<KeyPolicy>,
     username: Option<String>,
     #[serde(default)]
     moving: bool,
@@ -99,6 +102,7 @@ impl From<Defaults> for Settings {
             deadline_millis: d.deadline_millis.unwrap_or(built_in.deadline_millis),
             crypto: d.crypto.unwrap_or(built_in.crypto),
             key_cache_millis: d.key_cache_millis.unwrap_or(built_in.key_cache_millis),
+            policy: d.policy.unwrap_or(built_in.policy),
         }
     }
 }
@@ -115,6 +119,7 @@ impl From<Token> for TokenConfig {
             deadline_millis: t.deadline_millis,
             crypto: t.crypto,
             key_cache_millis: t.key_cache_millis,
+            policy: t.policy,
         };
         TokenConfig {
             label: t.label,
@@ -192,6 +197,7 @@ const DEFAULTS: &str = "
 #   deadline_millis   longest time for one call, all hosts included
 #   crypto            auto, server (keys never leave the server) or local (keys are always fetched)
 #   key_cache_millis  how long a fetched key is kept in locked memory; 0 keeps none
+#   policy            default, strict (one role per key) or compatible (keys can be extracted through the API)
 ";
 
 const FOOTER: &str =
@@ -277,6 +283,7 @@ fn settings(out: &mut String, s: &Settings) {
     line(out, "deadline_millis", s.deadline_millis);
     line(out, "crypto", quoted(&s.crypto.to_string()));
     line(out, "key_cache_millis", s.key_cache_millis);
+    line(out, "policy", quoted(&s.policy.to_string()));
 }
 
 fn line(out: &mut String, key: &str, value: impl std::fmt::Display) {

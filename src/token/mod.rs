@@ -26,7 +26,7 @@ use self::pin::{TokenKey, Who};
 use self::secrets::TokenFiles;
 use self::template::Rights;
 use crate::ck::*;
-use crate::config::{CryptoPolicy, StoreKind, TokenConfig};
+use crate::config::{CryptoPolicy, KeyPolicy, StoreKind, TokenConfig};
 use crate::crypto::{Hash, kdf};
 use crate::error::Result;
 use crate::secret::Secret;
@@ -236,6 +236,11 @@ impl Token {
     /// Where keys are used.
     pub fn policy(&self) -> CryptoPolicy {
         lock(&self.config).settings.crypto
+    }
+
+    /// Which uses of keys are allowed.
+    pub fn key_policy(&self) -> KeyPolicy {
+        lock(&self.config).settings.policy
     }
 
     /// True when keys may be at work in another device than this one: the mechanisms that can be are shown with `CKF_HW`.

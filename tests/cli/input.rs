@@ -171,6 +171,7 @@ fn values_out_of_range() {
         (&["-ip", ""], "is not a host"),
         (&["-kmipversion", "1.5"], "use auto, 1.0"),
         (&["-crypto", "here"], "auto, server or local"),
+        (&["-policy", "loose"], "default, strict or compatible"),
         (&["-timeout", "0"], "more than 0 is needed"),
         (&["-timeout", "1 year"], "500ms, 10s, 5m"),
         (&["-keycache", "25h"], "24h at most"),

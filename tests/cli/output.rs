@@ -75,7 +75,7 @@ fn the_configuration_is_shown_with_its_certificates() {
     let text = home.mrhsm(["info", "-config"]).done().out;
     for lines in [
         "Displaying information for KMIP token with serial ",
-        "\nIPs\n  Not configured\nPort                   : 5696\nKMIP Version           : 1.2\nKMIP Client Key        : Configured\n\n",
+        "\nIPs\n  Not configured\nPort                   : 5696\nKMIP Version           : 1.2\nKey Policy             : default\nKMIP Client Key        : Configured\n\n",
         "\nKMIP Client Certificate:\n    Subject: /CN=client\n    Issuer: /CN=Test CA\n    Version: 3\n",
         "    Validity:\n        Not before: Jan  1 00:00:00 2020 GMT\n        Not after: Jan  1 00:00:00 2099 GMT\n",
         "\nKMIP CA Certificate:\n    Subject: /CN=Test CA\n",
@@ -86,7 +86,7 @@ fn the_configuration_is_shown_with_its_certificates() {
         .done();
     let text = home.mrhsm(["info", "-config"]).done().out;
     assert!(
-        text.contains("KMIP Version           : auto\nKMIP Client Key        : Not configured\n"),
+        text.contains("KMIP Version           : auto\nKey Policy             : default\nKMIP Client Key        : Not configured\n"),
         "{text}"
     );
     assert!(
@@ -121,6 +121,8 @@ fn settings_are_kept_and_removed_one_by_one() {
         "local",
         "-keycache",
         "0",
+        "-policy",
+        "strict",
     ])
     .done();
     let config = &home.mrhsm(["info", "-config", "-json"]).done().json()["config"];
@@ -133,7 +135,7 @@ fn settings_are_kept_and_removed_one_by_one() {
     assert_eq!(hosts, ["kms1", "[fd00::1]:5697"]);
     let expected = serde_json::json!({
         "port": 5700, "server_name": "kms.example", "kmip_version": "2.1", "connect_millis": 900, "deadline_millis": 60000,
-        "crypto": "local", "key_cache_millis": 0, "username": "me", "password": true, "client_key": false,
+        "crypto": "local", "key_cache_millis": 0, "policy": "strict", "username": "me", "password": true, "client_key": false,
     });
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&config[field], value, "{field}");
@@ -155,6 +157,7 @@ fn settings_are_kept_and_removed_one_by_one() {
         "-timeout",
         "-crypto",
         "-keycache",
+        "-policy",
     ] {
         home.mrhsm(["remove", option]).done();
     }
