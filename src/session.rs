@@ -53,14 +53,36 @@ pub struct Operations {
     pub message_sign: Option<Active<MessageSigner>>,
     /// `C_VerifyMessage*`.
     pub message_verify: Option<Active<MessageVerifier>>,
+    /// `C_WrapKey`, `C_UnwrapKey` or `C_DeriveKey` with a key that wants a login for each use.
+    pub direct: Option<Direct>,
+    /// How many uses of keys have waited for a login.
+    waits: u64,
 }
 
 /// An active operation.
 pub struct Active<T> {
     /// The operation.
     pub operation: T,
-    /// True until the user logs in for it (`CKA_ALWAYS_AUTHENTICATE`).
-    pub locked: bool,
+    /// Which of the session's waits this is, until the user logs in for it (`CKA_ALWAYS_AUTHENTICATE`).
+    pub locked: Option<u64>,
+}
+
+/// The functions that use a key without a `C_*Init` after which the user could log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `C_WrapKey`.
+    Wrap,
+    /// `C_UnwrapKey`.
+    Unwrap,
+    /// `C_DeriveKey`.
+    Derive,
+}
+
+/// A call that failed for want of a login. The next call of the same function with the same keys succeeds after it.
+pub struct Direct {
+    function: Function,
+    keys: Vec<CK_OBJECT_HANDLE>,
+    locked: Option<u64>,
 }
 
 /// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` when it waits for its login.
@@ -73,7 +95,7 @@ fn call<T, R>(
     stays: impl FnOnce(&Result<R>) -> bool,
 ) -> Result<R> {
     let mut active = slot.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
-    let result = if active.locked {
+    let result = if active.locked.is_some() {
         Err(CKR_USER_NOT_LOGGED_IN.into())
     } else {
         call(&mut active.operation)
@@ -212,28 +234,71 @@ impl Operations {
         }
     }
 
-    fn locks(&mut self) -> impl Iterator<Item = &mut bool> {
-        let cipher = self.decrypt.as_mut().map(|a| &mut a.locked);
-        let sign = self.sign.as_mut().map(|a| &mut a.locked);
-        let recover = self.sign_recover.as_mut().map(|a| &mut a.locked);
-        let message_cipher = self.message_decrypt.as_mut().map(|a| &mut a.locked);
-        let message_sign = self.message_sign.as_mut().map(|a| &mut a.locked);
-        cipher
+    /// The number of a use of a key that begins to wait for a login, if the key wants one.
+    pub fn wait(&mut self, key: &Object) -> Option<u64> {
+        self.waits += 1;
+        key.wants_login().then_some(self.waits)
+    }
+
+    /// Lets a function use keys: once, after the user has logged in for it, where one of them wants that. Without the login
+    /// `CKR_USER_NOT_LOGGED_IN`, and the call waits for it. Returns what was used up.
+    pub fn allow(&mut self, function: Function, keys: &[&Object]) -> Result<Option<Direct>> {
+        let before = self.direct.take();
+        let keys: Vec<_> = keys.iter().filter(|key| key.wants_login()).collect();
+        let Some(first) = keys.first() else {
+            return Ok(None);
+        };
+        let locked = self.wait(first);
+        let keys = keys.iter().map(|key| key.handle).collect();
+        match before {
+            Some(direct)
+                if direct.locked.is_none()
+                    && direct.function == function
+                    && direct.keys == keys =>
+            {
+                Ok(Some(direct))
+            }
+            _ => {
+                self.direct = Some(Direct {
+                    function,
+                    keys,
+                    locked,
+                });
+                Err(CKR_USER_NOT_LOGGED_IN.into())
+            }
+        }
+    }
+
+    fn locks(&mut self) -> [Option<&mut Option<u64>>; 6] {
+        [
+            self.decrypt.as_mut().map(|a| &mut a.locked),
+            self.sign.as_mut().map(|a| &mut a.locked),
+            self.sign_recover.as_mut().map(|a| &mut a.locked),
+            self.message_decrypt.as_mut().map(|a| &mut a.locked),
+            self.message_sign.as_mut().map(|a| &mut a.locked),
+            self.direct.as_mut().map(|direct| &mut direct.locked),
+        ]
+    }
+
+    /// The use of a key that the user logs in for: of those that wait the last, for the login follows it immediately (4.9).
+    fn waiting(&mut self) -> Option<&mut Option<u64>> {
+        self.locks()
             .into_iter()
-            .chain(sign)
-            .chain(recover)
-            .chain(message_cipher)
-            .chain(message_sign)
+            .flatten()
+            .filter(|locked| locked.is_some())
+            .max_by_key(|locked| **locked)
     }
 
-    /// True when an operation waits for a login of its own.
+    /// True when a use of a key waits for a login of its own.
     pub fn wants_context_login(&mut self) -> bool {
-        self.locks().any(|locked| *locked)
+        self.waiting().is_some()
     }
 
-    /// The user has logged in for the operation that waits.
+    /// The user has logged in for the use that waits.
     pub fn context_login(&mut self) {
-        self.locks().for_each(|locked| *locked = false);
+        if let Some(locked) = self.waiting() {
+            *locked = None;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::crypto::cipher::Direction;
 use crate::crypto::rng;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::token::object::Object;
 
 /// Room for whatever there is: lengths are checked before.
 const ALL: Option<usize> = Some(usize::MAX);
@@ -314,9 +315,9 @@ pub struct MessageSigner {
 }
 
 impl MessageSigner {
-    /// True when the user has to log in for every signature (`CKA_ALWAYS_AUTHENTICATE`).
-    pub fn wants_login(&self) -> bool {
-        self.key.object.attributes.flag(CKA_ALWAYS_AUTHENTICATE)
+    /// The key that signs.
+    pub fn key(&self) -> &Object {
+        &self.key.object
     }
 
     /// Checks the mechanism, its parameter and the key.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::mech::derive::{Derived, Guard, derive, usual_len};
 use crate::mech::{self, Mechanism, Params};
 use crate::secret::Secret;
-use crate::session::Session;
+use crate::session::{Function, Session};
 use crate::token::attr::Purpose;
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
@@ -79,8 +79,9 @@ impl Module {
             Params::Sp800108 { more_keys, .. } => std::mem::take(more_keys),
             _ => Vec::new(),
         };
-        let _operations = session.operations();
+        let mut operations = session.operations();
         let base = session.mech_key(base)?;
+        operations.allow(Function::Derive, &[&base.object])?;
         let attributes = &base.object.attributes;
         let mut wanted = Vec::with_capacity(1 + further.len());
         for (i, template) in std::iter::once(template).chain(further).enumerate() {

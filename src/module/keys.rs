@@ -9,6 +9,7 @@ use crate::crypto::pkey::{Kind, PrivateKey};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
+use crate::session::Function;
 use crate::token::attr::{Purpose, vendor};
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
@@ -152,12 +153,17 @@ impl Module {
     ) -> Result<Output> {
         let session = self.session(h)?;
         mech::serving(mechanism.kind, CKF_WRAP)?;
-        let _operations = session.operations();
+        let mut operations = session.operations();
         let wrapping = session
             .mech_key(wrapping)
             .map_err(|e| handle_error(e, CKR_WRAPPING_KEY_HANDLE_INVALID))?;
         let key = session.mech_key(key)?;
-        mech::wrap::wrap(&mechanism, &wrapping, &key, room)
+        let login = operations.allow(Function::Wrap, &[&wrapping.object, &key.object])?;
+        let output = mech::wrap::wrap(&mechanism, &wrapping, &key, room);
+        if let Ok(Output::Length(_) | Output::TooSmall(_)) = output {
+            operations.direct = login;
+        }
+        output
     }
 
     /// `C_UnwrapKey`.
@@ -172,10 +178,11 @@ impl Module {
         let session = self.session(h)?;
         mech::serving(mechanism.kind, CKF_UNWRAP)?;
         let rights = session.rights();
-        let _operations = session.operations();
+        let mut operations = session.operations();
         let unwrapping = session
             .mech_key(unwrapping)
             .map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
+        operations.allow(Function::Unwrap, &[&unwrapping.object])?;
         let imposed = unwrapping
             .object
             .attributes

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::mech::{
     Mechanism, MessageCipher, MessageParams, MessageSigner, MessageVerifier, Output,
 };
-use crate::session::{Active, keep};
+use crate::session::{Operations, keep};
 
 impl Module {
     /// `C_MessageEncryptInit`; `None` ends an active operation.
@@ -169,9 +169,11 @@ impl Module {
     ) -> Result<Output> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        let output = keep(&mut operations.message_sign, |op| op.run(data, room))?;
-        lock_after(&mut operations.message_sign, &output);
-        Ok(output)
+        let output = keep(&mut operations.message_sign, |op| op.run(data, room));
+        if !matches!(output, Ok(Output::Length(_) | Output::TooSmall(_))) {
+            lock_again(&mut operations);
+        }
+        output
     }
 
     /// `C_SignMessageBegin`.
@@ -191,11 +193,14 @@ impl Module {
     ) -> Result<Option<Output>> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        let output = keep(&mut operations.message_sign, |op| op.next(part, room))?;
-        if let Some(output) = &output {
-            lock_after(&mut operations.message_sign, output);
+        let output = keep(&mut operations.message_sign, |op| op.next(part, room));
+        if !matches!(
+            output,
+            Ok(None | Some(Output::Length(_) | Output::TooSmall(_)))
+        ) {
+            lock_again(&mut operations);
         }
-        Ok(output)
+        output
     }
 
     /// `C_MessageSignFinal`.
@@ -269,9 +274,10 @@ impl Module {
     }
 }
 
-/// A signature that was made uses up the login that its key asked for.
-fn lock_after(slot: &mut Option<Active<MessageSigner>>, output: &Output) {
-    if let (Some(active), Output::Bytes(_)) = (slot, output) {
-        active.locked = active.operation.wants_login();
+/// A signature that was made, and one that failed, uses up the login that its key wants.
+fn lock_again(operations: &mut Operations) {
+    if let Some(mut active) = operations.message_sign.take() {
+        active.locked = operations.wait(active.operation.key());
+        operations.message_sign = Some(active);
     }
 }

@@ -25,17 +25,18 @@ impl Module {
     ) -> Result<()> {
         let session = self.session(h)?;
         let mut operations = session.operations();
-        let slot = slot(&mut operations);
         let Some(mechanism) = mechanism else {
-            return Ok(slot.take().map(drop).ok_or(CKR_ARGUMENTS_BAD)?);
+            let ended = slot(&mut operations).take();
+            return Ok(ended.map(drop).ok_or(CKR_ARGUMENTS_BAD)?);
         };
-        if slot.is_some() {
+        if slot(&mut operations).is_some() {
             return Err(CKR_OPERATION_ACTIVE.into());
         }
         crate::mech::entry(mechanism.kind)?;
         let key = session.mech_key(key)?;
-        let locked = key.object.attributes.flag(CKA_ALWAYS_AUTHENTICATE);
-        *slot = Some(Active {
+        operations.direct = None;
+        let locked = operations.wait(&key.object);
+        *slot(&mut operations) = Some(Active {
             operation: new(mechanism, key)?,
             locked,
         });
@@ -158,7 +159,7 @@ impl Module {
         }
         operations.digest = Some(Active {
             operation: DigestOperation::new(&mechanism)?,
-            locked: false,
+            locked: None,
         });
         Ok(())
     }

@@ -240,7 +240,7 @@ impl Module {
         operations.clear();
         operations.digest = Some(Active {
             operation,
-            locked: false,
+            locked: None,
         });
         Ok(())
     }

@@ -193,10 +193,17 @@ impl Object {
         self.attributes.flag(CKA_PRIVATE)
     }
 
-    /// True when the secret parts must not be shown.
+    /// True when the secret parts must not be shown. Who has them needs no login to use the key.
     pub fn is_hidden(&self) -> bool {
         matches!(self.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY)
-            && (self.attributes.flag(CKA_SENSITIVE) || !self.attributes.flag(CKA_EXTRACTABLE))
+            && (self.attributes.flag(CKA_SENSITIVE)
+                || !self.attributes.flag(CKA_EXTRACTABLE)
+                || self.wants_login())
+    }
+
+    /// `CKA_ALWAYS_AUTHENTICATE`: the user logs in for each use of the key.
+    pub fn wants_login(&self) -> bool {
+        self.attributes.flag(CKA_ALWAYS_AUTHENTICATE)
     }
 
     /// Its identifier in the store.

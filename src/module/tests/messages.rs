@@ -464,4 +464,21 @@ fn every_signature_of_a_message_wants_its_login() {
         m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)).unwrap();
         bytes(m.sign_message(h, b"message", Some(64)).unwrap());
     }
+    // A length asked for uses up no login, and a call that fails does.
+    refused(m.sign_message_begin(h), CKR_USER_NOT_LOGGED_IN);
+    m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)).unwrap();
+    m.sign_message(h, b"message", None).unwrap();
+    m.sign_message_begin(h).unwrap();
+    assert!(m.sign_message_next(h, b"mess", None).unwrap().is_none());
+    m.sign_message_next(h, b"age", Some(None)).unwrap();
+    m.sign_message_next(h, b"age", Some(Some(64))).unwrap();
+    m.login(h, CKU_CONTEXT_SPECIFIC, Some(PIN)).unwrap();
+    refused(
+        m.sign_message_next(h, b"", None),
+        CKR_OPERATION_NOT_INITIALIZED,
+    );
+    refused(
+        m.sign_message(h, b"message", Some(64)),
+        CKR_USER_NOT_LOGGED_IN,
+    );
 }
