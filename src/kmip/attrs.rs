@@ -130,6 +130,11 @@ macro_rules! attributes {
                 }
             }
 
+            /// True when the specification gives the attribute another type.
+            pub fn is_mistyped(&self) -> bool {
+                matches!(self, AttributeValue::Other(tag, _) if is_typed(*tag))
+            }
+
             /// Writes the value under `tag`.
             fn encode_value(&self, tag: Tag, writer: &mut Writer) {
                 match self {

@@ -11,6 +11,7 @@ use super::life::wrong_state;
 use super::lifecycle;
 use super::objects::{Object, Outcome, Refusal, now, reason};
 use super::personality::{Personality, Policy};
+use super::protection::Flags;
 
 /// What may stand in an object more than once.
 const MANY: &[Tag] = &[
@@ -98,6 +99,9 @@ pub fn screen(
     let mut kept = Attributes::new();
     for attribute in given.0 {
         let name = attribute.value.name();
+        if attribute.value.is_mistyped() {
+            return Err(invalid(format!("{name} has a value of another type")));
+        }
         let text = format!("{name} is not supported");
         match policy(personality, &attribute.value) {
             Policy::Drop => continue,
@@ -234,7 +238,7 @@ pub fn is_servers(name: &AttributeName) -> bool {
 }
 
 /// What only the server may change.
-fn fixed(context: &Context, name: &AttributeName) -> Refusal {
+pub fn fixed(context: &Context, name: &AttributeName) -> Refusal {
     let reason = reason(
         context.version,
         ResultReason::PERMISSION_DENIED,
@@ -298,10 +302,11 @@ fn change<T>(
     change: impl FnOnce(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let version = context.version;
-    lifecycle::change(engine, context, uid, |object| {
-        let before = object.dates.clone();
+    lifecycle::change(engine, context, uid, |context, object| {
+        let (dates, flags) = (object.dates.clone(), Flags::of(object));
         let result = change(object)?;
-        object.dates.check_change(version, &before, now())?;
+        object.dates.check_change(version, &dates, now())?;
+        flags.check_change(engine, context, object)?;
         Ok(result)
     })
 }
@@ -375,6 +380,14 @@ pub fn modify(
     let value = complete(request.attribute.value.clone())?;
     let index = request.attribute.index.unwrap_or(0);
     let current = request.current_attribute;
+    if current
+        .as_ref()
+        .is_some_and(|current| current.value.name() != value.name())
+    {
+        return Err(invalid(
+            "Current Attribute and New Attribute are not of one name",
+        ));
+    }
     let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
         let name = value.name();
         let found = object.attributes.0.iter().position(|other| match &current {
@@ -423,7 +436,11 @@ pub fn delete(
         .map(|current| current.value.name())
         .or_else(|| name.clone());
     let asked = asked.ok_or_else(|| invalid("which attribute?"))?;
-    if is_fixed(&asked) {
+    let stays = matches!(
+        asked,
+        AttributeName::Standard(Tag::SENSITIVE | Tag::EXTRACTABLE)
+    );
+    if is_fixed(&asked) || stays {
         return Err(fixed(context, &asked));
     }
     let (unique_identifier, first) =

@@ -21,6 +21,7 @@ use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
 use super::make::{describe, link, made_here, replaced, replacing, replacing_dates};
 use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
+use super::protection::protect_as;
 use super::template::given;
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Tag, Value as Item};
@@ -130,6 +131,7 @@ pub fn re_certify(
         .retain(|attribute| !said.contains(&attribute.value.name()));
     let mut certificate = certificate(context, &mut attributes, der);
     replacing_dates(&mut certificate.dates, &old.dates, request.offset);
+    protect_as(engine, &mut certificate, &old);
     context.change(engine, |transaction| {
         let mut old = transaction.get(&old.uid)?;
         transaction.name_again(&engine.personality, &mut certificate)?;

@@ -60,8 +60,12 @@ impl Object {
         all
     }
 
-    /// The SHA-256 of the value in the format that it is given back in; of what is destroyed nothing (spec 1.4, 3.17).
+    /// The SHA-256 of the value in the format that it is given back in; of what is destroyed nothing (spec 1.4, 3.17), nor of a
+    /// protected value that could be found by trying.
     pub fn digest(&self, version: Version) -> Option<Digest> {
+        if self.is_guessable() {
+            return None;
+        }
         let (bytes, format) = match &self.value {
             Value::Key(material, format) => {
                 let block = material.block(*format, None, None).ok()?;

@@ -6,6 +6,7 @@ use super::keys::{Material, hash_of, invalid};
 use super::life::Purpose;
 use super::make::{keep, link, made_here, required};
 use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::protection::{check_derivation, inherit};
 use super::template::given;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::{Hash, hash, kdf, mac};
@@ -42,13 +43,31 @@ pub fn derive_key(
             .allow(context.version, Purpose::Protect, false, now())?;
     }
     let mut parameters = request.derivation_parameters;
+    let mut data = Vec::new();
     // A second object gives what else is derived from, as derivation data would.
     for other in more {
         let other = engine.resolve(context, Some(other.clone()))?;
         other.allow(context.version, CryptographicUsageMask::DERIVE_KEY)?;
+        if other.is_protected() && other.has_state() {
+            other
+                .dates
+                .allow(context.version, Purpose::Protect, false, now())?;
+        }
+        data.push(other);
+    }
+    let alone = parameters.derivation_data.is_empty() && data.len() < 2;
+    check_derivation(
+        engine,
+        context,
+        request.derivation_method,
+        hash_function(&parameters).ok(),
+        (&base, &data, alone),
+        len,
+    )?;
+    for object in &data {
         parameters
             .derivation_data
-            .push(material(&other)?.duplicate());
+            .push(material(object)?.duplicate());
     }
     let derived = derive(
         request.derivation_method,
@@ -76,7 +95,12 @@ pub fn derive_key(
         ),
         other => return Err(invalid(format!("no {other} is derived"))),
     };
-    let object = Object::new(&context.caller, request.object_type, value, attributes);
+    let mut object = Object::new(&context.caller, request.object_type, value, attributes);
+    inherit(
+        engine,
+        &mut object,
+        data.iter().map(|data| &**data).chain([&*base]),
+    );
     Ok(DeriveKeyResponse {
         unique_identifier: keep(engine, context, object)?,
         template_attribute: None,
@@ -91,6 +115,18 @@ fn material(object: &Object) -> Outcome<&Secret> {
     }
 }
 
+/// The hash function that the parameters name, else the usual one.
+fn hash_function(p: &DerivationParameters) -> Outcome<Hash> {
+    let parameters = p.cryptographic_parameters.as_ref();
+    match parameters.and_then(|parameters| parameters.hashing_algorithm) {
+        Some(hash) => hash_of(hash),
+        None => Ok(parameters
+            .and_then(|parameters| parameters.cryptographic_algorithm)
+            .and_then(keys::hash_of_hmac)
+            .unwrap_or(Hash::Sha256)),
+    }
+}
+
 fn derive(
     method: DerivationMethod,
     base: &Secret,
@@ -100,13 +136,7 @@ fn derive(
     let failure =
         |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
     let parameters = p.cryptographic_parameters.clone().unwrap_or_default();
-    let hash = || match parameters.hashing_algorithm {
-        Some(hash) => hash_of(hash),
-        None => Ok(parameters
-            .cryptographic_algorithm
-            .and_then(keys::hash_of_hmac)
-            .unwrap_or(Hash::Sha256)),
-    };
+    let hash = || hash_function(p);
     let data: Vec<u8> = p
         .derivation_data
         .iter()

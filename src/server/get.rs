@@ -1,13 +1,15 @@
 //! Objects that are given back, plain or wrapped, and keys that come wrapped.
 
+use std::sync::Arc;
+
 use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::lifecycle::spend;
 use super::objects::{Object, Outcome, Refusal, Value, not_there, now};
+use super::protection::check_release;
 use crate::crypto::kw::{self, Wrapping};
 use crate::kmip::*;
-use crate::secret::Secret;
 use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
 use crate::version::Version;
 
@@ -69,20 +71,14 @@ fn given(
     format: Option<KeyFormatType>,
     specification: Option<&KeyWrappingSpecification>,
 ) -> Outcome<ManagedObject> {
-    if engine.personality.enforces_sensitive
-        && specification.is_none()
-        && object.attributes.sensitive() == Some(&true)
-    {
-        return Err(Refusal::item(
-            ResultReason::SENSITIVE,
-            "the object is sensitive",
-        ));
-    }
-    if engine.personality.enforces_sensitive && object.attributes.extractable() == Some(&false) {
-        return Err(Refusal::item(
-            ResultReason::NOT_EXTRACTABLE,
-            "the object is not extractable",
-        ));
+    // What has no Key Block comes in the clear, whatever wrapping is asked for.
+    let wraps = specification.is_some()
+        && matches!(
+            object.value,
+            Value::Key(..) | Value::Secret(..) | Value::Pgp(..) | Value::Split(..)
+        );
+    if !wraps {
+        check_release(engine, object, None)?;
     }
     if object.dates.archive.is_some() {
         return Err(Refusal::item(
@@ -184,7 +180,7 @@ fn wrapping(
     context: &Context,
     information: Option<&KeyInformation>,
     purpose: Purpose,
-) -> Outcome<(Wrapping, Secret)> {
+) -> Outcome<(Wrapping, Arc<Object>)> {
     let refuse = |text: &str| Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
     let Some(information) = information else {
         return refuse("which key wraps?");
@@ -213,12 +209,17 @@ fn wrapping(
         Some(BlockCipherMode::AES_KEY_WRAP_PADDING) => Wrapping::Kwp,
         _ => return refuse("only NIST Key Wrap and AES Key Wrap Padding"),
     };
-    if purpose == Purpose::Protect {
-        spend(engine, context, &kek, 0, true)?;
-    }
     match &kek.value {
-        Value::Key(Material::Symmetric(bytes), _) => Ok((wrapping, bytes.duplicate())),
+        Value::Key(Material::Symmetric(_), _) => Ok((wrapping, kek)),
         _ => refuse("only symmetric keys wrap"),
+    }
+}
+
+/// The bytes of a key that wraps.
+fn kek_bytes(kek: &Object) -> &[u8] {
+    match &kek.value {
+        Value::Key(material, _) => material.bytes().expose(),
+        _ => &[],
     }
 }
 
@@ -240,6 +241,7 @@ fn wrap(
         specification.encryption_key_information.as_ref(),
         Purpose::Protect,
     )?;
+    check_release(engine, object, Some(&kek))?;
     let encoding = specification
         .encoding_option
         .filter(|_| context.version >= Version::V1_1);
@@ -282,9 +284,9 @@ fn wrap(
     };
     let failed =
         |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
-    block.key_value = Some(KeyValue::Wrapped(
-        kw::wrap(wrapping, kek.expose(), bytes.expose()).map_err(failed)?,
-    ));
+    let wrapped = kw::wrap(wrapping, kek_bytes(&kek), bytes.expose()).map_err(failed)?;
+    spend(engine, context, &kek, bytes.len(), true)?;
+    block.key_value = Some(KeyValue::Wrapped(wrapped));
     block.key_wrapping_data = Some(KeyWrappingData {
         wrapping_method: specification.wrapping_method,
         encryption_key_information: specification.encryption_key_information.clone(),
@@ -294,12 +296,12 @@ fn wrap(
     Ok(())
 }
 
-/// The key block in the clear, when it comes wrapped; `None` when it is in the clear already.
+/// The key block in the clear and the key that wrapped it, when it comes wrapped; `None` when it is in the clear already.
 pub fn unwrapped(
     engine: &Engine,
     context: &Context,
     block: &KeyBlock,
-) -> Outcome<Option<KeyBlock>> {
+) -> Outcome<Option<(KeyBlock, Arc<Object>)>> {
     let (Some(KeyValue::Wrapped(bytes)), Some(data)) = (&block.key_value, &block.key_wrapping_data)
     else {
         return Ok(None);
@@ -316,7 +318,7 @@ pub fn unwrapped(
         data.encryption_key_information.as_ref(),
         Purpose::Process,
     )?;
-    let plain = kw::unwrap(wrapping, kek.expose(), bytes)
+    let plain = kw::unwrap(wrapping, kek_bytes(&kek), bytes)
         .map_err(|e| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string()))?;
     let key_value = match data.encoding_option {
         Some(EncodingOption::NO_ENCODING) => KeyValue::bytes(plain),
@@ -326,12 +328,13 @@ pub fn unwrapped(
             KeyValue::decode(&Item::parse(plain.expose()).map_err(malformed)?).map_err(malformed)?
         }
     };
-    Ok(Some(KeyBlock {
+    let plain = KeyBlock {
         key_format_type: block.key_format_type,
         key_compression_type: block.key_compression_type,
         key_value: Some(key_value),
         cryptographic_algorithm: block.cryptographic_algorithm,
         cryptographic_length: block.cryptographic_length,
         key_wrapping_data: None,
-    }))
+    };
+    Ok(Some((plain, kek)))
 }

@@ -16,12 +16,12 @@ pub fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    change: impl FnOnce(&mut Object) -> Outcome<T>,
+    change: impl FnOnce(&Context, &mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let object = engine.resolve(context, uid)?;
     let result = context.change(engine, |transaction| {
         let mut object = transaction.get(&object.uid)?;
-        let result = change(&mut object)?;
+        let result = change(context, &mut object)?;
         transaction.put_changed(object)?;
         Ok(result)
     })?;
@@ -35,13 +35,14 @@ pub fn activate(
     request: ActivateRequest,
 ) -> Outcome<ActivateResponse> {
     let version = context.version;
-    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
-        if !object.has_state() || object.state() != State::PRE_ACTIVE {
-            return Err(wrong_state(version, "the object is not Pre-Active"));
-        }
-        object.dates.activation = Some(now());
-        Ok(())
-    })?;
+    let (unique_identifier, ()) =
+        change(engine, context, request.unique_identifier, |_, object| {
+            if !object.has_state() || object.state() != State::PRE_ACTIVE {
+                return Err(wrong_state(version, "the object is not Pre-Active"));
+            }
+            object.dates.activation = Some(now());
+            Ok(())
+        })?;
     Ok(ActivateResponse { unique_identifier })
 }
 
@@ -59,34 +60,35 @@ pub fn revoke(
     );
     let occurrence = request.compromise_occurrence_date.map(|date| date.0);
     let revocation_reason = request.revocation_reason;
-    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
-        match (object.state(), compromise) {
-            (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
-                return Err(wrong_state(version, "the object is destroyed"));
+    let (unique_identifier, ()) =
+        change(engine, context, request.unique_identifier, |_, object| {
+            match (object.state(), compromise) {
+                (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
+                    return Err(wrong_state(version, "the object is destroyed"));
+                }
+                (_, true) if !version.typed_attributes() && occurrence.is_none() => {
+                    return Err(invalid("Compromise Occurrence Date is missing"));
+                }
+                (_, true) => {
+                    object.dates.compromise = Some(now());
+                    object.dates.compromise_occurrence = occurrence;
+                }
+                (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
+                (state, false) => {
+                    let reason = reason(
+                        version,
+                        ResultReason::ILLEGAL_OPERATION,
+                        ResultReason::WRONG_KEY_LIFECYCLE_STATE,
+                    );
+                    return Err(Refusal::item(
+                        reason,
+                        format!("the object is {state}, not Active"),
+                    ));
+                }
             }
-            (_, true) if !version.typed_attributes() && occurrence.is_none() => {
-                return Err(invalid("Compromise Occurrence Date is missing"));
-            }
-            (_, true) => {
-                object.dates.compromise = Some(now());
-                object.dates.compromise_occurrence = occurrence;
-            }
-            (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
-            (state, false) => {
-                let reason = reason(
-                    version,
-                    ResultReason::ILLEGAL_OPERATION,
-                    ResultReason::WRONG_KEY_LIFECYCLE_STATE,
-                );
-                return Err(Refusal::item(
-                    reason,
-                    format!("the object is {state}, not Active"),
-                ));
-            }
-        }
-        object.revocation_reason = Some(revocation_reason);
-        Ok(())
-    })?;
+            object.revocation_reason = Some(revocation_reason);
+            Ok(())
+        })?;
     Ok(RevokeResponse { unique_identifier })
 }
 
@@ -135,10 +137,11 @@ pub fn archive(
     context: &mut Context,
     request: ArchiveRequest,
 ) -> Outcome<ArchiveResponse> {
-    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
-        object.dates.archive = Some(now());
-        Ok(())
-    })?;
+    let (unique_identifier, ()) =
+        change(engine, context, request.unique_identifier, |_, object| {
+            object.dates.archive = Some(now());
+            Ok(())
+        })?;
     Ok(ArchiveResponse { unique_identifier })
 }
 
@@ -148,10 +151,11 @@ pub fn recover(
     context: &mut Context,
     request: RecoverRequest,
 ) -> Outcome<RecoverResponse> {
-    let (unique_identifier, ()) = change(engine, context, request.unique_identifier, |object| {
-        object.dates.archive = None;
-        Ok(())
-    })?;
+    let (unique_identifier, ()) =
+        change(engine, context, request.unique_identifier, |_, object| {
+            object.dates.archive = None;
+            Ok(())
+        })?;
     Ok(RecoverResponse { unique_identifier })
 }
 
@@ -224,23 +228,22 @@ pub fn get_usage_allocation(
     request: GetUsageAllocationRequest,
 ) -> Outcome<GetUsageAllocationResponse> {
     let version = context.version;
-    let (unique_identifier, ()) =
-        change(
-            engine,
-            context,
-            request.unique_identifier,
-            |object| match limits_of(&mut object.attributes) {
-                Some(limits) => take(version, limits, request.usage_limits_count),
-                None => {
-                    let reason = reason(
-                        version,
-                        ResultReason::ILLEGAL_OPERATION,
-                        ResultReason::ATTRIBUTE_NOT_FOUND,
-                    );
-                    Err(Refusal::item(reason, "the object has no Usage Limits"))
-                }
-            },
-        )?;
+    let (unique_identifier, ()) = change(
+        engine,
+        context,
+        request.unique_identifier,
+        |_, object| match limits_of(&mut object.attributes) {
+            Some(limits) => take(version, limits, request.usage_limits_count),
+            None => {
+                let reason = reason(
+                    version,
+                    ResultReason::ILLEGAL_OPERATION,
+                    ResultReason::ATTRIBUTE_NOT_FOUND,
+                );
+                Err(Refusal::item(reason, "the object has no Usage Limits"))
+            }
+        },
+    )?;
     Ok(GetUsageAllocationResponse { unique_identifier })
 }
 

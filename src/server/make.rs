@@ -7,6 +7,7 @@ use super::get::unwrapped;
 use super::keys::{Material, invalid};
 use super::life::Dates;
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
+use super::protection::{inherit, protect_as, unwrapped_under};
 use super::template::{given, registered};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
@@ -326,9 +327,10 @@ pub fn import(
                 ));
             }
             // Another client's object is not there for this one, yet it is not replaced.
-            transaction
+            let old = transaction
                 .get(&made.uid)
                 .map_err(|_| Refusal::item(ResultReason::PERMISSION_DENIED, "it is not yours"))?;
+            inherit(engine, &mut made, [&old]);
         }
         transaction.put(&made)
     })?;
@@ -346,8 +348,8 @@ fn taken_in(
 ) -> Outcome<Object> {
     let mut attributes = screen(&engine.personality, context.version, attributes)?;
     let object_type = object.object_type();
-    let block = match object.key_block() {
-        Some(block) => Some(unwrapped(engine, context, block)?),
+    let unwrapped = match object.key_block() {
+        Some(block) => unwrapped(engine, context, block)?,
         None => None,
     };
     if let Some(block) = object.key_block() {
@@ -363,9 +365,9 @@ fn taken_in(
         }
     }
     let plain = || {
-        block
+        unwrapped
             .as_ref()
-            .and_then(Option::as_ref)
+            .map(|(block, _)| block)
             .or(object.key_block())
             .ok_or_else(|| invalid("without Key Block"))
     };
@@ -446,7 +448,11 @@ fn taken_in(
             Material::Unknown(opaque.opaque_data_value.duplicate()),
         ),
     };
-    Ok(Object::new(&context.caller, object_type, value, attributes))
+    let mut made = Object::new(&context.caller, object_type, value, attributes);
+    if let Some((_, kek)) = &unwrapped {
+        unwrapped_under(engine, &mut made, kek);
+    }
+    Ok(made)
 }
 
 /// Adds what a certificate says of itself and nobody has said yet.
@@ -542,6 +548,7 @@ pub fn re_key(
         attributes,
     );
     replacing_dates(&mut new.dates, &object.dates, request.offset);
+    protect_as(engine, &mut new, &object);
     context.change(engine, |transaction| {
         let mut old = transaction.get(&object.uid)?;
         transaction.name_again(&engine.personality, &mut new)?;
@@ -583,6 +590,8 @@ pub fn re_key_key_pair(
     let (mut public, mut private) = pair(engine, context, public, private)?;
     replacing_dates(&mut public.dates, &old_public.dates, request.offset);
     replacing_dates(&mut private.dates, &old_private.dates, request.offset);
+    protect_as(engine, &mut public, &old_public);
+    protect_as(engine, &mut private, &old_private);
     context.change(engine, |transaction| {
         transaction.name_again(&engine.personality, &mut public)?;
         transaction.name_again(&engine.personality, &mut private)?;

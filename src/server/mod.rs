@@ -26,6 +26,7 @@ mod mistakes;
 mod objects;
 mod personality;
 mod places;
+mod protection;
 mod repeats;
 mod split;
 mod template;

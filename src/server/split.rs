@@ -3,8 +3,10 @@
 use super::attributes::screen;
 use super::engine::{Context, Engine};
 use super::keys::{Material, invalid};
+use super::life::wrong_state;
 use super::make::{keep, made_here};
 use super::objects::{Object, Outcome, Refusal, Share, Value};
+use super::protection::{check_usage, inherit};
 use super::template::given;
 use crate::crypto::{rng, split};
 use crate::kmip::*;
@@ -37,15 +39,13 @@ pub fn create(
     }
     let wanted = given(engine, context, request.template_attribute)?;
     let mut attributes = screen(&engine.personality, context.version, wanted)?;
-    let secret = match request.unique_identifier {
-        Some(uid) => {
-            let base = engine.resolve(context, Some(uid))?;
-            if base.attributes.extractable() == Some(&false) {
-                return Err(Refusal::item(
-                    ResultReason::NOT_EXTRACTABLE,
-                    "parts would be a way out of the server",
-                ));
-            }
+    let base = request
+        .unique_identifier
+        .map(|uid| engine.resolve(context, Some(uid)))
+        .transpose()?;
+    let secret = match &base {
+        Some(base) => {
+            may_be_split(engine, context, base)?;
             for value in base.attributes.iter() {
                 let of_the_key = matches!(
                     value,
@@ -58,7 +58,8 @@ pub fn create(
                     attributes.push(value.clone());
                 }
             }
-            whole(&base)?.duplicate()
+            check_usage(context, &attributes, base)?;
+            whole(base)?.duplicate()
         }
         None => {
             let bits = attributes
@@ -92,12 +93,14 @@ pub fn create(
             method: request.split_key_method,
         };
         let value = Value::Split(share, Material::Unknown(value));
-        objects.push(Object::new(
+        let mut part = Object::new(
             &context.caller,
             ObjectType::SPLIT_KEY,
             value,
             attributes.clone(),
-        ));
+        );
+        inherit(engine, &mut part, base.as_deref());
+        objects.push(part);
     }
     context.change(engine, |transaction| {
         objects.iter_mut().try_for_each(|object| {
@@ -111,6 +114,41 @@ pub fn create(
         unique_identifiers,
         template_attribute: None,
     })
+}
+
+fn check_on_line(object: &Object) -> Outcome<()> {
+    match object.dates.archive {
+        Some(_) => Err(Refusal::item(
+            ResultReason::OBJECT_ARCHIVED,
+            "the object is archived: recover it first",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Fails when parts of the key would be a way around what protects it.
+fn may_be_split(engine: &Engine, context: &Context, base: &Object) -> Outcome<()> {
+    if engine.personality.enforces_sensitive && !base.is_extractable() {
+        return Err(Refusal::item(
+            ResultReason::NOT_EXTRACTABLE,
+            "parts would be a way out of the server",
+        ));
+    }
+    check_on_line(base)?;
+    if !base.is_protected() {
+        return Ok(());
+    }
+    if !matches!(base.state(), State::PRE_ACTIVE | State::ACTIVE) {
+        let text = format!("the key is {}", base.state());
+        return Err(wrong_state(context.version, text));
+    }
+    match base.attributes.usage_limits() {
+        Some(_) => Err(Refusal::item(
+            ResultReason::PERMISSION_DENIED,
+            "the uses of the parts would not be counted",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The bytes that are split.
@@ -130,7 +168,9 @@ pub fn join(
 ) -> Outcome<JoinSplitKeyResponse> {
     let mut objects = Vec::new();
     for uid in request.unique_identifiers {
-        objects.push(engine.resolve(context, Some(uid))?);
+        let part = engine.resolve(context, Some(uid))?;
+        check_on_line(&part)?;
+        objects.push(part);
     }
     let parts: Vec<(Share, &Secret)> = objects
         .iter()
@@ -199,7 +239,11 @@ pub fn join(
         }
         other => return Err(invalid(format!("no {other} is made of parts"))),
     };
-    let object = Object::new(&context.caller, request.object_type, value, attributes);
+    for part in &objects {
+        check_usage(context, &attributes, part)?;
+    }
+    let mut object = Object::new(&context.caller, request.object_type, value, attributes);
+    inherit(engine, &mut object, objects.iter().map(|part| &**part));
     Ok(JoinSplitKeyResponse {
         unique_identifier: keep(engine, context, object)?,
         template_attribute: None,

@@ -5,6 +5,7 @@ mod crypto;
 mod keys;
 mod messages;
 mod profiles;
+mod protection;
 
 use mrhsm_pkcs11::error::Kind;
 use mrhsm_pkcs11::kmip::message::{decode_response, encode_request};
