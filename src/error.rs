@@ -16,6 +16,8 @@ pub enum Kind {
     Input,
     /// Reading or writing a local file.
     File,
+    /// The configuration of a token is not the one that was accepted, so it is not used.
+    Changed,
     /// The host was not reached, or broke off before the request could have reached it: safe to try another.
     Unreachable,
     /// The connection broke or fell silent after the request may have been executed.

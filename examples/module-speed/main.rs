@@ -101,6 +101,7 @@ impl Running {
                 hosts,
                 ..Settings::default()
             },
+            username: None,
             identity: IdentityChange {
                 certificate: Part::Set(&certificate),
                 key: Part::Set(&key),

@@ -107,8 +107,8 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
         [token] => {
             let files = TokenFiles::of(dir, &token.uuid);
             let key = files.unlock(Who::So, so_pin.expose())?;
-            let identity = Given::read(&args.settings)?.complete(&files.identity(&key)?)?;
-            match set::store(dir, token, &key, &identity, &args.settings, None)? {
+            let given = Given::read(&args.settings)?;
+            match set::store(dir, token, &key, given, &args.settings, None, false)? {
                 true => note(format!(
                     "Token '{}' (serial {}) is there already; its settings are changed.",
                     token.label, token.serial

@@ -18,7 +18,8 @@ use crate::config::{Config, FILE_NAME};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::token::files::{
-    CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN,
+    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, LEARNT, LEARNT_OPEN, TOKEN_KEY,
+    TokenDir, USER_PIN,
 };
 use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
@@ -212,11 +213,12 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             bytes.trim_ascii_end().len()
         )],
         CLIENT_CERT | CA_CERT => certificates(bytes, path)?,
-        CLIENT_KEY | CREDENTIAL => {
-            let what = if name == CLIENT_KEY {
-                "private key of the client"
-            } else {
-                "password of the user name"
+        CLIENT_KEY | CREDENTIAL | ACCEPTED | LEARNT => {
+            let what = match name {
+                CLIENT_KEY => "private key of the client",
+                CREDENTIAL => "password of the user name",
+                ACCEPTED => "the configuration that was accepted",
+                _ => "what was learnt of the KMIP servers; without it, it is learnt again",
             };
             if !is_sealed(bytes) {
                 return Err(Error::input(
@@ -225,16 +227,10 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             }
             vec![format!("{what}, sealed under the token key, not shown")]
         }
-        SERVER => match serde_json::from_slice::<serde_json::Value>(bytes) {
-            Ok(_) => {
-                vec!["what was learnt of the KMIP servers; without it, it is learnt again".into()]
-            }
-            Err(e) => {
-                return Err(Error::input(format!(
-                    "not what mrhsm wrote ({e}); it may be removed"
-                )));
-            }
-        },
+        LEARNT_OPEN => vec![
+            "what an earlier version learnt of the KMIP servers; no longer used, may be removed"
+                .into(),
+        ],
         "objects" => vec!["objects of a file token, sealed, not shown".into()],
         "objects.new" => vec![
             "left by a process that was killed; the next one that rewrites the objects removes it"

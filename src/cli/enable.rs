@@ -62,8 +62,8 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
 }
 
 fn disable(args: &Args, dir: &TokenDir, token: &TokenConfig, out: &mut Output) -> Outcome {
-    tokens::unlock(dir, token, args.pin.sopin.as_ref())?;
-    let changed = cluster::set_active(dir, &token.uuid, false)?;
+    let key = tokens::unlock(dir, token, args.pin.sopin.as_ref())?;
+    let changed = cluster::set_active(dir, &token.uuid, &key, false)?;
     match changed {
         true => out.line(format!(
             "The keys of token '{}' are no longer in use. They stay on the key manager.",
@@ -159,6 +159,7 @@ impl Plan {
         let context = Context {
             dir,
             uuid: &token.uuid,
+            key,
             store: store.as_ref(),
             settle: SETTLE,
         };

@@ -21,6 +21,8 @@ pub enum Exit {
     Refused = 5,
     /// Something must be set up first: no token, no certificate, DARE key not mentioned.
     NotReady = 6,
+    /// The token's configuration was changed outside mrhsm and is not used.
+    Changed = 7,
     /// Ended by the user at a prompt (Ctrl-C, Ctrl-D).
     Interrupted = 130,
 }
@@ -69,6 +71,7 @@ impl From<Error> for Failure {
             ) => Exit::Pin,
             (Kind::Unreachable | Kind::Broken | Kind::Tls, _) => Exit::Unreachable,
             (Kind::Server(_) | Kind::Protocol, _) => Exit::Refused,
+            (Kind::Changed, _) => Exit::Changed,
             _ => Exit::Failed,
         };
         Failure::new(exit, error.to_string())

@@ -175,13 +175,6 @@ impl NewIdentity {
     }
 }
 
-/// Whether a change changes nothing.
-pub fn is_nothing(change: &IdentityChange<'_>) -> bool {
-    [change.certificate, change.key, change.ca, change.password]
-        .iter()
-        .all(|part| matches!(part, Part::Keep))
-}
-
 fn pair(
     certificate: &[u8],
     key: &Secret,

@@ -9,12 +9,15 @@ use super::exit::{Failure, Outcome};
 use super::output::Output;
 use super::tokens::{self, TokenView};
 use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
+use crate::error::{Error, Kind};
 use crate::net;
 use crate::store::{Filter, KeyStore};
+use crate::token::accepted::Trusted;
 use crate::token::cluster::Role;
 use crate::token::files::TokenDir;
 use crate::token::open_files;
-use crate::token::secrets::{PublicIdentity, TokenFiles};
+use crate::token::pin::TokenKey;
+use crate::token::secrets::TokenFiles;
 
 /// Options of `mrhsm info`. Without any, slots, configuration and keys are shown.
 #[derive(clap::Args, Debug)]
@@ -61,17 +64,23 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     // Without any token, the slots are all there is to show.
     if args.config || keys || (all && !config.tokens.is_empty()) {
         let token = tokens::choose(&dir, &config, &args.choice)?;
-        if args.config || all {
+        let asks_servers = args.config || all;
+        let opened = Opened::of(&dir, token, asks_servers)?;
+        if asks_servers {
             separate(view.slots.is_some(), out);
-            let shown = ConfigView::of(&dir, token)?;
+            let shown = ConfigView::of(&dir, token, &opened)?;
             shown.print(out);
             view.config = Some(shown);
         }
         if keys || all {
             separate(view.slots.is_some() || view.config.is_some(), out);
-            let shown = KeysView::of(token);
+            let shown = KeysView::of(token, &opened);
             shown.print(token, out);
             view.kmip = Some(shown);
+        }
+        if let Opened::Refused(e) = opened {
+            out.object(&view);
+            return Err(e.into());
         }
     }
     out.object(&view);
@@ -192,9 +201,75 @@ fn padded(text: &str, bytes: usize) -> String {
     text.to_owned() + &" ".repeat(bytes.saturating_sub(text.len()))
 }
 
+/// What a PIN says of a token's configuration.
+enum Opened {
+    /// No PIN was there.
+    Closed,
+    /// It was changed outside mrhsm.
+    Refused(Error),
+    /// It is the one that was accepted.
+    Accepted(TokenKey, Trusted),
+}
+
+impl Opened {
+    /// Opens the token with the user PIN. Where servers are to be asked, the PIN is asked for too.
+    fn of(dir: &TokenDir, token: &TokenConfig, asks_servers: bool) -> Outcome<Opened> {
+        let key = match asks_servers && why_not_asked(dir, token)?.is_none() {
+            true => Some(tokens::unlock_as_user(dir, token)?),
+            false if asks_servers => tokens::unlock_unasked(dir, token)?,
+            // The keys are shown whatever PIN there is.
+            false => tokens::unlock_unasked(dir, token).unwrap_or_default(),
+        };
+        let Some(key) = key else {
+            return Ok(Opened::Closed);
+        };
+        match TokenFiles::of(dir, &token.uuid).trusted(&key) {
+            Ok(trusted) => Ok(Opened::Accepted(key, trusted)),
+            Err(e) if e.kind() == Kind::Changed => Ok(Opened::Refused(e)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn view(&self) -> Authenticated {
+        match self {
+            Opened::Closed => Authenticated::default(),
+            Opened::Refused(_) => Authenticated {
+                authenticated: Some(false),
+                settings_version: None,
+            },
+            Opened::Accepted(_, trusted) => Authenticated {
+                authenticated: Some(true),
+                settings_version: trusted.version,
+            },
+        }
+    }
+
+    /// What a person must know; nothing when all is as it should be.
+    fn sentence(&self) -> Option<&'static str> {
+        match self {
+            Opened::Closed => Some("not verified, because no user PIN is kept or given"),
+            Opened::Refused(_) => Some("changed outside mrhsm, not used"),
+            Opened::Accepted(..) => None,
+        }
+    }
+}
+
+/// Whether what is shown is what was accepted.
+#[derive(Default, Serialize)]
+struct Authenticated {
+    /// `None` without a PIN.
+    authenticated: Option<bool>,
+    /// Counts the changes.
+    settings_version: Option<u64>,
+}
+
 /// The KMIP configuration and the state of its servers.
 #[derive(Serialize)]
 struct ConfigView {
+    #[serde(flatten)]
+    standing: Authenticated,
+    #[serde(skip)]
+    sentence: Option<&'static str>,
     #[serde(skip)]
     store: StoreKind,
     token: TokenView,
@@ -232,20 +307,22 @@ pub struct HostView {
 }
 
 impl ConfigView {
-    fn of(dir: &TokenDir, token: &TokenConfig) -> Outcome<ConfigView> {
+    fn of(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<ConfigView> {
         let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
         let settings = &token.settings;
         let (objects, damaged) = match settings.store {
-            StoreKind::File => file_objects(dir, token)?,
+            StoreKind::File => file_objects(dir, token, opened)?,
             StoreKind::Kmip => (None, Vec::new()),
         };
         Ok(ConfigView {
+            standing: opened.view(),
+            sentence: opened.sentence(),
             store: settings.store,
             token: TokenView::of(token),
             moving: token.moving,
             objects,
             damaged,
-            hosts: probe(dir, token, &identity)?,
+            hosts: probe(dir, token, opened)?,
             port: settings.port,
             server_name: settings.server_name.clone(),
             kmip_version: settings.kmip_version.map(|v| v.to_string()),
@@ -264,6 +341,9 @@ impl ConfigView {
 
     fn print(&self, out: &mut Output) {
         heading(&self.token, out);
+        if let Some(sentence) = self.sentence {
+            field(out, "Settings", sentence);
+        }
         if self.store == StoreKind::File {
             field(out, "Keys", "in the token directory");
             if let Some(objects) = self.objects {
@@ -360,11 +440,15 @@ fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
 }
 
 /// What the object file of a token holds: how many objects, and where it is damaged. Nothing is asked for this.
-fn file_objects(dir: &TokenDir, token: &TokenConfig) -> Outcome<(Option<usize>, Vec<u64>)> {
-    let Some(key) = tokens::unlock_unasked(dir, token)? else {
+fn file_objects(
+    dir: &TokenDir,
+    token: &TokenConfig,
+    opened: &Opened,
+) -> Outcome<(Option<usize>, Vec<u64>)> {
+    let Opened::Accepted(key, _) = opened else {
         return Ok((None, Vec::new()));
     };
-    let Some(files) = open_files(dir, token, &key)? else {
+    let Some(files) = open_files(dir, token, key)? else {
         return Ok((Some(0), Vec::new()));
     };
     Ok((
@@ -374,9 +458,8 @@ fn file_objects(dir: &TokenDir, token: &TokenConfig) -> Outcome<(Option<usize>, 
 }
 
 /// Asks all servers at once; each ends by the token's deadline.
-fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcome<Vec<HostView>> {
-    if token.settings.hosts.is_empty() || (token.settings.store == StoreKind::File && !token.moving)
-    {
+fn probe(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<Vec<HostView>> {
+    if !uses_servers(token) {
         return Ok(Vec::new());
     }
     let not_asked = |reason: &str| {
@@ -387,17 +470,32 @@ fn probe(dir: &TokenDir, token: &TokenConfig, public: &PublicIdentity) -> Outcom
             .map(|h| HostView::silent(h.to_string(), format!("not asked: {reason}")))
             .collect()
     };
-    if public.certificate.is_none() || !public.has_key {
-        return Ok(not_asked(
-            "the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)",
-        ));
+    if let Some(reason) = why_not_asked(dir, token)? {
+        return Ok(not_asked(reason));
     }
-    let key = tokens::unlock_as_user(dir, token)?;
-    match tokens::network(dir, token, &key) {
+    let Opened::Accepted(key, _) = opened else {
+        return Ok(not_asked(opened.sentence().unwrap_or_default()));
+    };
+    match tokens::network(dir, token, key) {
         Ok(network) => Ok(ask_all(token, &network)),
         // An expired certificate, for one: the rest of the configuration is worth showing all the same.
         Err(Failure { message, .. }) => Ok(not_asked(&message)),
     }
+}
+
+fn uses_servers(token: &TokenConfig) -> bool {
+    !token.settings.hosts.is_empty() && (token.settings.store == StoreKind::Kmip || token.moving)
+}
+
+/// What keeps the servers of a token from being asked.
+fn why_not_asked(dir: &TokenDir, token: &TokenConfig) -> Outcome<Option<&'static str>> {
+    if !uses_servers(token) {
+        return Ok(Some("it uses none"));
+    }
+    let public = TokenFiles::of(dir, &token.uuid).public_identity()?;
+    Ok((public.certificate.is_none() || !public.has_key).then_some(
+        "the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)",
+    ))
 }
 
 /// The state of every server of `token`, asked in parallel.
@@ -454,6 +552,10 @@ impl HostView {
 /// The cluster's keys.
 #[derive(Serialize)]
 struct KeysView {
+    #[serde(flatten)]
+    standing: Authenticated,
+    #[serde(skip)]
+    sentence: Option<&'static str>,
     token: TokenView,
     version: i64,
     enabled: bool,
@@ -464,8 +566,10 @@ struct KeysView {
 }
 
 impl KeysView {
-    fn of(token: &TokenConfig) -> KeysView {
+    fn of(token: &TokenConfig, opened: &Opened) -> KeysView {
         KeysView {
+            standing: opened.view(),
+            sentence: opened.sentence(),
             token: TokenView::of(token),
             version: FORMAT,
             enabled: token.enabled,
@@ -485,6 +589,9 @@ impl KeysView {
         };
         out.line(format!("{kind} Configuration Version {}", self.version));
         out.line("-".repeat(29));
+        if let Some(sentence) = self.sentence {
+            out.line(format!("{:20}: {sentence}", "Settings"));
+        }
         for (role, title) in [
             (Role::Cldb, "CLDB:"),
             (Role::Dare, "DARE :"),

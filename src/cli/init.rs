@@ -89,26 +89,17 @@ pub fn make(
     let mut username = None;
     options.apply(&mut settings, &mut username);
     let user_pin = user_pin.map_or(UserPin::Random, UserPin::Given);
-    let mut token = secrets::create_token(
+    Ok(secrets::create_token(
         dir,
         &NewToken {
             label,
             so_pin,
             user_pin,
             settings,
+            username,
             identity: identity.change(),
         },
-    )?;
-    if username.is_some() {
-        token.username = username;
-        dir.update(|config| {
-            if let Some(entry) = config.by_uuid_mut(&token.uuid) {
-                entry.username.clone_from(&token.username);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(token)
+    )?)
 }
 
 /// The user PIN that `-userpin` gives or asks for; `None` without the option.

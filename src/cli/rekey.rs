@@ -49,6 +49,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let context = Context {
         dir: &dir,
         uuid: &token.uuid,
+        key: &key,
         store: store.as_ref(),
         settle: SETTLE,
     };

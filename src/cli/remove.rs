@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::args::{Global, SoPin, TokenChoice};
 use super::exit::Outcome;
 use super::output::{Output, note};
-use super::set::gone;
 use super::tokens::{self, TokenView};
 use crate::config::{Settings, TokenConfig};
 use crate::token::secrets::{IdentityChange, Part, TokenFiles};
@@ -76,18 +75,16 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let token = tokens::choose(&dir, &config, &args.choice)?;
     let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
     let writer = dir.lock()?;
-    let mut config = dir.load()?;
-    args.clear(config.by_uuid_mut(&token.uuid).ok_or_else(|| gone(token))?);
-    // The configuration first: a user name without its password is refused by the server, a password alone by nobody.
-    writer.save(&config)?;
+    let files = TokenFiles::of(&dir, &token.uuid);
+    let mut change = files.change(&writer, &key)?;
+    args.clear(&mut change.config);
     let part = |removed: bool| if removed { Part::Remove } else { Part::Keep };
-    let change = IdentityChange {
+    change.commit(&IdentityChange {
         certificate: part(args.clientcert),
         key: part(args.clientkey),
         ca: part(args.cacert),
         password: part(args.password || args.username),
-    };
-    TokenFiles::of(&dir, &token.uuid).change_identity(&writer, &key, &change)?;
+    })?;
     note(format!(
         "Token '{}' is changed. Set what it needs again with: mrhsm set",
         token.label

@@ -4,11 +4,10 @@ use serde::Serialize;
 
 use super::args::{Global, Settings, SoPin, TokenChoice, truth};
 use super::exit::{Exit, Failure, Outcome};
-use super::identity::{Given, NewIdentity, is_nothing};
+use super::identity::Given;
 use super::output::{Output, note};
 use super::tokens::{self, TokenView};
 use crate::config::{StoreKind, TokenConfig};
-use crate::error::{Error, Kind};
 use crate::store::{Filter, KeyStore};
 use crate::token::files::TokenDir;
 use crate::token::open_files;
@@ -25,6 +24,10 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", value_parser = truth(), hide_possible_values = true)]
     pub active: Option<bool>,
 
+    /// Accept what was changed in mrhsm.conf and in the token's files without mrhsm: it is used from now on
+    #[arg(long)]
+    pub accept: bool,
+
     #[command(flatten)]
     pub pin: SoPin,
 
@@ -40,7 +43,7 @@ struct View {
 
 /// Changes the configuration.
 pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
-    if args.settings.is_empty() && args.active.is_none() {
+    if args.settings.is_empty() && args.active.is_none() && !args.accept {
         return Err(Failure::usage(
             "Nothing to set. Name at least one setting; 'mrhsm help set' lists them.",
         ));
@@ -50,9 +53,16 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     let token = tokens::choose(&dir, &config, &args.choice)?;
     check_active(token, args.active)?;
     let given = Given::read(&args.settings)?;
-    let key = tokens::unlock(&dir, token, args.pin.sopin.as_ref())?;
-    let identity = given.complete(&TokenFiles::of(&dir, &token.uuid).identity(&key)?)?;
-    let changed = store(&dir, token, &key, &identity, &args.settings, args.active)?;
+    let key = tokens::unlock_only(&dir, token, args.pin.sopin.as_ref())?;
+    let changed = store(
+        &dir,
+        token,
+        &key,
+        given,
+        &args.settings,
+        args.active,
+        args.accept,
+    )?;
     let moving = dir
         .load()?
         .by_uuid(&token.uuid)
@@ -79,20 +89,31 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     Ok(())
 }
 
-/// Writes settings and identity under one lock; false when both were so already.
+/// Writes settings and identity under one lock; false when both were so already. Unless it may `accept` it, a configuration that
+/// was changed outside mrhsm is refused.
 pub fn store(
     dir: &TokenDir,
     token: &TokenConfig,
     key: &TokenKey,
-    identity: &NewIdentity,
+    given: Given,
     options: &Settings,
     active: Option<bool>,
+    accept: bool,
 ) -> Outcome<bool> {
     let files = TokenFiles::of(dir, &token.uuid);
     let writer = dir.lock()?;
-    let mut config = dir.load()?;
-    let entry = config.by_uuid_mut(&token.uuid).ok_or_else(|| gone(token))?;
-    let before = entry.clone();
+    let mut change = match accept {
+        true => {
+            let (change, differences) = files.accept(&writer, key)?;
+            differences
+                .iter()
+                .for_each(|line| note(format!("Accepted: {line}")));
+            change
+        }
+        false => files.change(&writer, key)?,
+    };
+    let before = change.config.clone();
+    let entry = &mut change.config;
     options.apply(&mut entry.settings, &mut entry.username);
     if options.password.is_some() && entry.username.is_none() {
         return Err(Failure::usage(
@@ -106,17 +127,9 @@ pub fn store(
     change_store(dir, key, &before, entry)?;
     check_active(entry, active)?;
     entry.enabled = active.unwrap_or(entry.enabled);
-    let settings_changed = *entry != before;
-    let stored = files.identity(key)?;
-    let change = identity.change_of(&stored);
-    let identity_changed = !is_nothing(&change);
-    if identity_changed {
-        files.change_identity(&writer, key, &change)?;
-    }
-    if settings_changed {
-        writer.save(&config)?;
-    }
-    Ok(settings_changed || identity_changed)
+    let identity = given.complete(change.stored())?;
+    let identity = identity.change_of(change.stored());
+    Ok(change.commit(&identity)?)
 }
 
 /// What another store type means. Keys move from files to KMIP servers only, and not now: the wish is written down, and `enable`
@@ -171,13 +184,4 @@ fn check_active(token: &TokenConfig, active: Option<bool>) -> Outcome {
         ));
     }
     Ok(())
-}
-
-/// The token disappeared between two reads of `mrhsm.conf`.
-pub fn gone(token: &TokenConfig) -> Error {
-    Error::new(
-        Kind::File,
-        crate::ck::CKR_TOKEN_NOT_PRESENT,
-        format!("token '{}' was removed meanwhile", token.label),
-    )
 }

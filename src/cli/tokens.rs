@@ -12,11 +12,12 @@ use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use crate::config::{self, Config, StoreKind, TokenConfig};
 use crate::net;
-use crate::store::{self, Access, KeyStore};
+use crate::store::{self, KeyStore};
+use crate::token::accepted::Trusted;
 use crate::token::cluster::{self, Context, Moved, SETTLE};
 use crate::token::files::TokenDir;
 use crate::token::pin::{TokenKey, Who};
-use crate::token::secrets::{Identity, TokenFiles};
+use crate::token::secrets::TokenFiles;
 use crate::token::{open_files, open_hosts, open_store};
 
 /// A token as JSON results name it.
@@ -125,10 +126,36 @@ pub fn choose<'a>(
     Err(Failure::not_ready(message))
 }
 
-/// The token key, opened with the SO PIN: given, or asked for.
+/// The token key, opened with the SO PIN, given or asked for. The configuration is verified with it.
 pub fn unlock(dir: &TokenDir, token: &TokenConfig, pin: Option<&SecretArg>) -> Outcome<TokenKey> {
+    let key = unlock_only(dir, token, pin)?;
+    trusted(dir, token, &key)?;
+    Ok(key)
+}
+
+/// The token key, opened with the SO PIN, given or asked for. Nothing is known of the configuration.
+pub fn unlock_only(
+    dir: &TokenDir,
+    token: &TokenConfig,
+    pin: Option<&SecretArg>,
+) -> Outcome<TokenKey> {
     let pin = prompt::so_pin(pin)?;
     Ok(TokenFiles::of(dir, &token.uuid).unlock(Who::So, pin.expose())?)
+}
+
+/// The configuration, verified, which must be the one that this command has read.
+pub fn trusted(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Trusted> {
+    let trusted = TokenFiles::of(dir, &token.uuid).trusted(key)?;
+    match trusted.config == *token {
+        true => Ok(trusted),
+        false => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "Another mrhsm changed token '{}' meanwhile. Run the command again.",
+                token.label
+            ),
+        )),
+    }
 }
 
 /// The token key, opened with the user PIN: kept in the token directory, in `MRHSM_PIN_FILE`, or asked for.
@@ -181,21 +208,8 @@ pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
 
 /// How the token's servers are reached.
 pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<net::Config> {
-    let Identity {
-        certificate,
-        key,
-        ca,
-        password,
-    } = TokenFiles::of(dir, &token.uuid).identity(key)?;
-    Ok(store::network(
-        token,
-        Access {
-            certificate,
-            key,
-            ca,
-            password,
-        },
-    )?)
+    let trusted = trusted(dir, token, key)?;
+    Ok(store::network(&trusted.config, trusted.identity.into())?)
 }
 
 /// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`); without what they do
@@ -211,12 +225,13 @@ pub fn moved(
         return Ok(token.clone());
     }
     check_settings(dir, token)?;
-    let hosts = open_hosts(dir, token, key)?;
+    let hosts = open_hosts(trusted(dir, token, key)?)?;
     // The last step may be all that is missing: then an empty store takes the place of the file that is gone.
     let files = open_files(dir, token, key)?;
     let context = Context {
         dir,
         uuid: &token.uuid,
+        key,
         store: hosts.as_ref(),
         settle: SETTLE,
     };
@@ -231,11 +246,7 @@ pub fn moved(
             left.object, left.reason
         ))
     });
-    let config = dir.load()?;
-    let after = config
-        .by_uuid(&token.uuid)
-        .cloned()
-        .ok_or_else(|| super::set::gone(token))?;
+    let after = TokenFiles::of(dir, &token.uuid).trusted(key)?.config;
     let (label, count) = (&token.label, left.len());
     if after.settings.store == StoreKind::File {
         return Err(Failure::new(
@@ -265,5 +276,5 @@ pub fn moved(
 /// Whoever holds the token's keys. Nothing is sent yet.
 pub fn store(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Arc<dyn KeyStore>> {
     check_settings(dir, token)?;
-    Ok(open_store(dir, token, key)?)
+    Ok(open_store(dir, trusted(dir, token, key)?, key)?)
 }

@@ -1,6 +1,8 @@
 //! The TOML of `mrhsm.conf`: the shapes that serde reads, and the commented text that is written.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -9,6 +11,7 @@ use super::{
     ClusterKey, ClusterKeys, Config, CryptoPolicy, FORMAT, Host, KeyPolicy, Settings, StoreKind,
     TokenConfig,
 };
+use crate::error::{Error, Result};
 use crate::version::Version;
 
 /// The whole file as it is read.
@@ -182,9 +185,10 @@ fn millis(value: i64, min: u64, max: u64) -> Result<Option<u64>, String> {
 }
 
 const HEADER: &str = "\
-# mrhsm.conf: the tokens of this directory. Written by mrhsm, which keeps the settings but not added comments;
-# it may be edited by hand while no mrhsm command runs. Nothing in it is secret in the clear: keys are wrapped, and what
-# opens them is in the folders beside it. Copy the whole directory to move it to another machine.
+# mrhsm.conf: the tokens of this directory. Written by mrhsm, which keeps the settings but not added comments.
+# A token's settings are authenticated: after an edit by hand they are not used until the SO accepts them with
+# mrhsm set -accept. Nothing in it is secret in the clear: keys are wrapped, and what opens them is in the folders
+# beside it. Copy the whole directory to move it to another machine.
 ";
 
 const DEFAULTS: &str = "
@@ -223,6 +227,69 @@ pub(super) fn write(config: &Config) -> String {
         write_token(&mut out, token);
     }
     out.push_str(FOOTER);
+    out
+}
+
+impl TokenConfig {
+    /// The text of this token alone: the same bytes for the same settings.
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        line(&mut out, "version", FORMAT);
+        write_token(&mut out, self);
+        out
+    }
+
+    /// Reads what [`to_text`](TokenConfig::to_text) wrote, in this version or an earlier one; `path` is for messages only.
+    pub fn parse(text: &str, path: &Path) -> Result<TokenConfig> {
+        let mut tokens = Config::parse(text, path)?.tokens;
+        match (tokens.pop(), tokens.is_empty()) {
+            (Some(token), true) => Ok(token),
+            _ => Err(Error::input(format!(
+                "{} does not describe one token",
+                path.display()
+            ))),
+        }
+    }
+
+    /// The settings in which this token differs from `accepted`, a line each.
+    pub fn differences(&self, accepted: &TokenConfig) -> Vec<String> {
+        let (now, then) = (flat(self), flat(accepted));
+        let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+        let shown = |value: Option<&String>| value.map_or("none", String::as_str).to_owned();
+        names
+            .into_iter()
+            .filter(|name| now.get(*name) != then.get(*name))
+            .map(|name| {
+                format!(
+                    "{name} is {}, accepted was {}",
+                    shown(now.get(name)),
+                    shown(then.get(name))
+                )
+            })
+            .collect()
+    }
+}
+
+/// Every setting of a token by its name in the file, however deep it stands there.
+fn flat(token: &TokenConfig) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => table
+                .iter()
+                .for_each(|(name, value)| walk(&format!("{prefix}.{name}"), value, out)),
+            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+                list.iter().for_each(|value| walk(prefix, value, out));
+            }
+            value => {
+                let name = prefix.strip_prefix(".token").unwrap_or(prefix);
+                out.insert(name.trim_start_matches('.').to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    if let Ok(table) = token.to_text().parse::<toml::Table>() {
+        walk("", &toml::Value::Table(table), &mut out);
+    }
     out
 }
 

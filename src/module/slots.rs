@@ -53,7 +53,7 @@ impl Slots {
             let slot = CK_SLOT_ID::from(config.slot());
             let token = match old.iter().find(|(_, token)| token.uuid() == config.uuid) {
                 Some((_, token)) => {
-                    token.set_config(config);
+                    token.refresh(config);
                     token.clone()
                 }
                 None => Arc::new(Token::new(dir, config, handles.clone())),
@@ -257,6 +257,7 @@ impl Module {
                         so_pin: &so_pin,
                         user_pin,
                         settings,
+                        username: None,
                         identity,
                     },
                 )?;

@@ -83,6 +83,7 @@ impl Home {
             so_pin: pin.unwrap_or(&random),
             user_pin: pin.map_or(UserPin::Random, UserPin::Given),
             settings,
+            username: None,
             identity: IdentityChange::default(),
         };
         create_token(&self.0, &new)

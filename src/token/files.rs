@@ -33,8 +33,12 @@ pub const CLIENT_KEY: &str = "client.key";
 pub const CA_CERT: &str = "ca.pem";
 /// The password of a user name, sealed under the token key.
 pub const CREDENTIAL: &str = "credential";
-/// What was learnt of the token's hosts.
-pub const SERVER: &str = "server.json";
+/// The settings and files that were accepted, sealed under the token key.
+pub const ACCEPTED: &str = "accepted";
+/// What was learnt of the token's hosts, sealed under the token key.
+pub const LEARNT: &str = "learnt";
+/// The same as earlier versions kept it; it is not believed, because anyone who writes to the directory can make it.
+pub const LEARNT_OPEN: &str = "server.json";
 
 /// Larger files than any of ours; reading stops there.
 const FILE_MAX: u64 = 4 << 20;

@@ -1,10 +1,12 @@
 //! Tokens: objects, templates, PINs and the token directory.
 
+pub mod accepted;
 pub mod attr;
 pub mod cluster;
 #[cfg(test)]
 pub(crate) mod double;
 pub mod files;
+mod learnt;
 pub mod object;
 pub mod objects;
 pub mod pin;
@@ -19,11 +21,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::accepted::Trusted;
 use self::files::TokenDir;
+use self::learnt::Learnt;
 use self::object::ObjectTable;
 use self::objects::FindCache;
 use self::pin::{TokenKey, Who};
-use self::secrets::TokenFiles;
+use self::secrets::{Identity, TokenFiles};
 use self::template::Rights;
 use crate::ck::*;
 use crate::config::{CryptoPolicy, KeyPolicy, StoreKind, TokenConfig};
@@ -120,9 +124,28 @@ impl Token {
         lock(&self.config).clone()
     }
 
-    /// Takes over what the token directory says now.
+    /// Takes over settings that need not be verified, because they are, or because nothing was opened yet.
     pub fn set_config(&self, config: TokenConfig) {
         *lock(&self.config) = config;
+    }
+
+    /// Takes over what the token directory says now. Whoever is logged in goes on with settings that were accepted.
+    pub fn refresh(&self, config: TokenConfig) {
+        if self.config() == config {
+            return;
+        }
+        let mut access = lock(&self.access);
+        let Some(key) = access.key.clone() else {
+            // What was opened with the kept PIN is opened again, and verified then.
+            access.store = None;
+            drop(access);
+            return self.set_config(config);
+        };
+        drop(access);
+        match self.files().trusted(&key) {
+            Ok(trusted) => self.set_config(trusted.config),
+            Err(e) => crate::log!(Error, "{e}"),
+        }
     }
 
     /// Its folder.
@@ -145,9 +168,10 @@ impl Token {
         }
     }
 
-    /// Checks a PIN and logs its owner in (`C_Login`).
+    /// Checks a PIN, verifies the configuration with what it opens, and logs its owner in (`C_Login`).
     ///
-    /// `CKR_USER_ALREADY_LOGGED_IN`, `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`.
+    /// `CKR_USER_ALREADY_LOGGED_IN`, `CKR_USER_ANOTHER_ALREADY_LOGGED_IN`, `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`;
+    /// `CKR_DEVICE_ERROR` when the PIN is right and the configuration was changed.
     pub fn login(&self, who: Who, pin: &[u8]) -> Result<()> {
         let wanted = if who == Who::So {
             Login::So
@@ -162,8 +186,10 @@ impl Token {
         check(self.login_state())?;
         // Slow on purpose, so not under the lock.
         let key = self.files().unlock(who, pin)?;
+        let trusted = self.files().trusted(&key)?;
         let mut access = lock(&self.access);
         check(access.login)?;
+        self.set_config(trusted.config);
         access.login = wanted;
         access.key = Some(Arc::new(key));
         Ok(())
@@ -219,12 +245,10 @@ impl Token {
                 Arc::new(self.files().unlock(Who::User, pin.expose())?)
             }
         };
-        if self.config().settings.store == StoreKind::File {
-            // The objects may have moved to a key manager since this process began: they must not be made anew here.
-            let now = self.dir.load()?.by_uuid(&self.uuid).cloned();
-            now.into_iter().for_each(|config| self.set_config(config));
-        }
-        let store = open_store(&self.dir, &self.config(), &key)?;
+        // Read anew: the objects of a file token may have moved to a key manager since this process began.
+        let trusted = self.files().trusted(&key)?;
+        self.set_config(trusted.config.clone());
+        let store = open_store(&self.dir, trusted, &key)?;
         let mut access = lock(&self.access);
         // A logout meanwhile has forgotten the key, and what it opened is not kept for who comes next.
         match access.key.as_ref().map(Arc::as_ptr) == logged_in.as_ref().map(Arc::as_ptr) {
@@ -295,28 +319,23 @@ impl Token {
 }
 
 /// Opens the store of a token with its key. Sends nothing.
-pub fn open_store(
-    dir: &TokenDir,
-    config: &TokenConfig,
-    key: &TokenKey,
-) -> Result<Arc<dyn KeyStore>> {
-    let memory = Arc::new(TokenFiles::of(dir, &config.uuid));
+pub fn open_store(dir: &TokenDir, trusted: Trusted, key: &TokenKey) -> Result<Arc<dyn KeyStore>> {
+    let Trusted {
+        config, identity, ..
+    } = trusted;
+    let memory = Arc::new(Learnt::of(dir, &config.uuid, key)?);
     store::open(
-        config,
-        access(dir, config, key)?,
-        &objects_path(dir, config),
+        &config,
+        identity.into(),
+        &objects_path(dir, &config),
         &objects_key(key)?,
         memory,
     )
 }
 
 /// The hosts of a token, whoever holds its keys now. Sends nothing.
-pub fn open_hosts(
-    dir: &TokenDir,
-    config: &TokenConfig,
-    key: &TokenKey,
-) -> Result<Arc<dyn KeyStore>> {
-    store::hosts(config, access(dir, config, key)?)
+pub fn open_hosts(trusted: Trusted) -> Result<Arc<dyn KeyStore>> {
+    store::hosts(&trusted.config, trusted.identity.into())
 }
 
 /// The objects that the token directory holds; `None` where it never held any.
@@ -332,14 +351,15 @@ pub fn open_files(
     }
 }
 
-fn access(dir: &TokenDir, config: &TokenConfig, key: &TokenKey) -> Result<store::Access> {
-    let identity = TokenFiles::of(dir, &config.uuid).identity(key)?;
-    Ok(store::Access {
-        certificate: identity.certificate,
-        key: identity.key,
-        ca: identity.ca,
-        password: identity.password,
-    })
+impl From<Identity> for store::Access {
+    fn from(identity: Identity) -> store::Access {
+        store::Access {
+            certificate: identity.certificate,
+            key: identity.key,
+            ca: identity.ca,
+            password: identity.password,
+        }
+    }
 }
 
 fn objects_path(dir: &TokenDir, config: &TokenConfig) -> PathBuf {

@@ -30,7 +30,11 @@ pub const PIN_MAX: usize = 255;
 const KEY_LEN: usize = 32;
 const SALT_LEN: usize = 16;
 /// First bytes of a sealed file, so that it is told from a file that somebody put there.
-const SEALED: &[u8] = b"mrhsm sealed 1\n";
+const SEALED: &[u8] = b"mrhsm sealed 2\n";
+/// First bytes of a file that was sealed before configurations were authenticated.
+const SEALED_1: &[u8] = b"mrhsm sealed 1\n";
+/// Follows the token key inside an entry: the configuration of the token is authenticated, so a missing record of it is an error.
+const AUTHENTICATED: u8 = 1;
 
 /// Whose PIN it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,18 +71,45 @@ pub fn check_pin(pin: &[u8]) -> Result<()> {
 
 /// The key that seals a token's secret files.
 #[derive(Debug)]
-pub struct TokenKey(LockedSecret);
+pub struct TokenKey {
+    secret: LockedSecret,
+    authenticated: bool,
+}
 
 impl TokenKey {
     /// A new random key.
     pub fn generate() -> Result<TokenKey> {
-        let key = rng::bytes(KEY_LEN)?;
-        Ok(TokenKey(LockedSecret::new(key.expose())?))
+        TokenKey::new(rng::bytes(KEY_LEN)?.expose(), true)
+    }
+
+    fn new(key: &[u8], authenticated: bool) -> Result<TokenKey> {
+        Ok(TokenKey {
+            secret: LockedSecret::new(key)?,
+            authenticated,
+        })
+    }
+
+    /// The same key in memory of its own.
+    pub fn duplicate(&self) -> Result<TokenKey> {
+        TokenKey::new(self.expose(), self.authenticated)
     }
 
     /// The key itself, for a store that seals its own files.
     pub fn expose(&self) -> &[u8] {
-        self.0.expose()
+        self.secret.expose()
+    }
+
+    /// True when what the PIN opened says that the token's configuration is authenticated.
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// The key of a token whose configuration is authenticated from now on.
+    pub(super) fn authenticated(self) -> TokenKey {
+        TokenKey {
+            authenticated: true,
+            ..self
+        }
     }
 
     /// Seals the content of a file. It opens only as the file of this name of the token with this uuid.
@@ -87,27 +118,54 @@ impl TokenKey {
         Ok([SEALED, &sealed].concat())
     }
 
-    /// Opens what [`TokenKey::seal`] made.
+    /// Opens what [`TokenKey::seal`] made, also in earlier versions.
     pub fn open(&self, uuid: &str, name: &str, sealed: &[u8]) -> Result<Secret> {
         let damaged = format!(
             "{uuid}/{name} is damaged or of another token; set it again with mrhsm set, or restore it from a backup"
         );
-        match sealed.strip_prefix(SEALED) {
-            Some(body) => Sealer::new(self.expose())?
-                .open(place(uuid, name).as_bytes(), body)
-                .map_err(|_| general(damaged)),
-            None => Err(general(damaged)),
-        }
+        let (body, place) = match (sealed.strip_prefix(SEALED), sealed.strip_prefix(SEALED_1)) {
+            (Some(body), _) => (body, place(uuid, name)),
+            (_, Some(body)) => (body, format!("{uuid}/{name}")),
+            _ => return Err(general(damaged)),
+        };
+        Sealer::new(self.expose())?
+            .open(place.as_bytes(), body)
+            .map_err(|_| general(damaged))
     }
 }
 
+/// What earlier versions made, for tests of tokens that they left.
+#[cfg(test)]
+impl TokenKey {
+    pub(super) fn unmarked(key: &[u8]) -> TokenKey {
+        TokenKey::new(key, false).unwrap()
+    }
+
+    pub(super) fn seal_by_earlier_version(
+        &self,
+        uuid: &str,
+        name: &str,
+        content: &[u8],
+    ) -> Vec<u8> {
+        let sealer = Sealer::new(self.expose()).unwrap();
+        let place = format!("{uuid}/{name}");
+        [SEALED_1, &sealer.seal(place.as_bytes(), content).unwrap()].concat()
+    }
+}
+
+/// The associated data. The number keeps a file from passing for one that was sealed by an earlier version.
 fn place(uuid: &str, name: &str) -> String {
-    format!("{uuid}/{name}")
+    format!("2:{uuid}/{name}")
 }
 
 /// Whether these bytes look like what [`TokenKey::seal`] made.
 pub fn is_sealed(content: &[u8]) -> bool {
-    content.starts_with(SEALED)
+    content.starts_with(SEALED) || is_sealed_by_earlier_version(content)
+}
+
+/// Whether these bytes look like what was sealed before configurations were authenticated.
+pub(super) fn is_sealed_by_earlier_version(content: &[u8]) -> bool {
+    content.starts_with(SEALED_1)
 }
 
 /// The content of `token.key`.
@@ -130,7 +188,7 @@ struct Wrapped {
     passes: u32,
     /// Random, hexadecimal.
     salt: String,
-    /// AES-KWP of the token key, hexadecimal.
+    /// AES-KWP of the token key and, unless an earlier version wrapped it, [`AUTHENTICATED`]; hexadecimal.
     key: String,
 }
 
@@ -147,11 +205,14 @@ const PASSES: u32 = if cfg!(test) { 1 } else { 3 };
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
 const PASSES_MAX: u32 = 32;
 
+/// The format that is written; version 1 has entries without a mark.
+const VERSION: u32 = 2;
+
 impl PinFile {
     /// Wraps `key` under a new SO PIN; there is no user PIN yet.
     pub fn new(key: &TokenKey, so_pin: &[u8]) -> Result<PinFile> {
         Ok(PinFile {
-            version: 1,
+            version: VERSION,
             so: Wrapped::new(key, so_pin)?,
             user: None,
         })
@@ -170,10 +231,10 @@ impl PinFile {
             .parse()
             .map_err(|e: toml::de::Error| damaged(e.message().into()))?;
         match table.get("version").and_then(toml::Value::as_integer) {
-            Some(1) => {}
+            Some(v) if (1..=i64::from(VERSION)).contains(&v) => {}
             Some(v) => {
                 return Err(general(format!(
-                    "{} has format version {v}, this mrhsm reads version 1: use a newer one",
+                    "{} has format version {v}, this mrhsm reads version {VERSION}: use a newer one",
                     path.display()
                 )));
             }
@@ -234,6 +295,7 @@ impl PinFile {
     /// Wraps `key` under a new PIN, in place of the old one if there is one.
     pub fn set(&mut self, who: Who, key: &TokenKey, pin: &[u8]) -> Result<()> {
         let wrapped = Wrapped::new(key, pin)?;
+        self.version = VERSION;
         match who {
             Who::So => self.so = wrapped,
             Who::User => self.user = Some(wrapped),
@@ -245,58 +307,107 @@ impl PinFile {
     pub fn clear_user(&mut self) {
         self.user = None;
     }
+
+    /// Marks the entry of a PIN: what it opens says from now on that the token's configuration is authenticated.
+    pub(super) fn mark(&mut self, who: Who, pin: &[u8]) -> Result<()> {
+        let entry = match who {
+            Who::So => Some(&mut self.so),
+            Who::User => self.user.as_mut(),
+        };
+        self.version = VERSION;
+        entry.map_or(Ok(()), |entry| entry.mark(pin, who))
+    }
+
+    /// True when an entry has the length of a marked one.
+    pub(super) fn has_mark(&self) -> bool {
+        std::iter::once(&self.so)
+            .chain(&self.user)
+            .any(|entry| entry.key.len() != 2 * UNMARKED_LEN)
+    }
 }
+
+/// Length of a wrapped token key without and with a mark: AES-KWP pads to whole blocks of eight bytes and adds one.
+const UNMARKED_LEN: usize = KEY_LEN + 8;
+const MARKED_LEN: usize = KEY_LEN + 16;
 
 impl Wrapped {
     fn new(key: &TokenKey, pin: &[u8]) -> Result<Wrapped> {
         check_pin(pin)?;
         let salt = rng::bytes(SALT_LEN)?;
         let kek = derive(pin, salt.expose(), MEMORY_KIB, PASSES)?;
-        let wrapped = kw::wrap(Wrapping::Kwp, kek.expose(), key.expose())?;
         Ok(Wrapped {
             kdf: Kdf::Argon2id,
             memory_kib: MEMORY_KIB,
             passes: PASSES,
             salt: to_hex(salt.expose()),
-            key: to_hex(&wrapped),
+            key: wrap(&kek, key)?,
         })
     }
 
+    fn mark(&mut self, pin: &[u8], who: Who) -> Result<()> {
+        let key = self.open(pin, who)?.authenticated();
+        self.key = wrap(&self.kek(pin, who)?, &key)?;
+        Ok(())
+    }
+
     fn open(&self, pin: &[u8], who: Who) -> Result<TokenKey> {
+        let sealed = from_hex(&self.key)
+            .filter(|k| [UNMARKED_LEN, MARKED_LEN].contains(&k.len()))
+            .ok_or_else(|| damaged(who))?;
+        if pin.len() > PIN_MAX {
+            return Err(wrong(who));
+        }
+        let content = kw::unwrap(Wrapping::Kwp, self.kek(pin, who)?.expose(), &sealed)
+            .map_err(|_| wrong(who))?;
+        match content.expose().split_at_checked(KEY_LEN) {
+            Some((key, [])) => TokenKey::new(key, false),
+            Some((key, [AUTHENTICATED])) => TokenKey::new(key, true),
+            _ => Err(damaged(who)),
+        }
+    }
+
+    /// The key that a PIN makes with the parameters of this entry.
+    fn kek(&self, pin: &[u8], who: Who) -> Result<Secret> {
         let Kdf::Argon2id = self.kdf;
-        let damaged = || {
-            general(format!(
-                "token.key is damaged (the {}'s entry): restore it from a backup",
-                who.name()
-            ))
-        };
         if !(8..=MEMORY_KIB_MAX).contains(&self.memory_kib)
             || !(1..=PASSES_MAX).contains(&self.passes)
         {
-            return Err(damaged());
+            return Err(damaged(who));
         }
         let salt = from_hex(&self.salt)
             .filter(|s| s.len() == SALT_LEN)
-            .ok_or_else(damaged)?;
-        let sealed = from_hex(&self.key)
-            .filter(|k| k.len() == KEY_LEN + 8)
-            .ok_or_else(damaged)?;
-        let wrong = || {
-            Error::new(
-                Kind::Input,
-                CKR_PIN_INCORRECT,
-                format!("the {} is wrong", who.name()),
-            )
-        };
-        if pin.len() > PIN_MAX {
-            return Err(wrong());
-        }
-        let kek = derive(pin, &salt, self.memory_kib, self.passes)?;
-        match kw::unwrap(Wrapping::Kwp, kek.expose(), &sealed) {
-            Ok(key) if key.len() == KEY_LEN => Ok(TokenKey(LockedSecret::new(key.expose())?)),
-            _ => Err(wrong()),
-        }
+            .ok_or_else(|| damaged(who))?;
+        derive(pin, &salt, self.memory_kib, self.passes)
     }
+}
+
+/// The token key wrapped, with its mark if it has one.
+fn wrap(kek: &Secret, key: &TokenKey) -> Result<String> {
+    // Reserved in full, so that no copy is left in a buffer that grew.
+    let mut content = Vec::with_capacity(KEY_LEN + 1);
+    content.extend_from_slice(key.expose());
+    content.extend(key.is_authenticated().then_some(AUTHENTICATED));
+    let content = Secret::new(content);
+    Ok(to_hex(&kw::wrap(
+        Wrapping::Kwp,
+        kek.expose(),
+        content.expose(),
+    )?))
+}
+
+fn damaged(who: Who) -> Error {
+    general(format!(
+        "token.key is damaged (the {}'s entry): restore it from a backup",
+        who.name()
+    ))
+}
+
+fn wrong(who: Who) -> Error {
+    Error::new(
+        Kind::Input,
+        CKR_PIN_INCORRECT,
+        format!("the {} is wrong", who.name()),
+    )
 }
 
 fn derive(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secret> {

@@ -2,10 +2,9 @@
 //!
 //! The `mrhsm` command and the module both work through [`TokenFiles`]; neither touches the files themselves.
 
-use std::time::Duration;
-
+use super::accepted::first_record;
 use super::files::{
-    CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, SERVER, TOKEN_KEY, TokenDir, USER_PIN, Writer,
+    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN, Writer,
 };
 use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::{CKR_PIN_INCORRECT, CKR_TOKEN_NOT_PRESENT, CKR_USER_PIN_NOT_INITIALIZED};
@@ -13,7 +12,6 @@ use crate::config::{self, Settings, TokenConfig};
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
-use crate::store::Memory;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +38,8 @@ pub struct NewToken<'a> {
     pub user_pin: UserPin<'a>,
     /// Store type, hosts, policy; the `[defaults]` of the directory, changed by what the user said.
     pub settings: Settings,
+    /// User name for servers that ask for one.
+    pub username: Option<String>,
     /// What is known of the client's identity; more may come later.
     pub identity: IdentityChange<'a>,
 }
@@ -91,7 +91,8 @@ pub fn create_token(dir: &TokenDir, new: &NewToken<'_>) -> Result<TokenConfig> {
     let writer = dir.lock()?;
     let mut config = dir.load()?;
     let token = loop {
-        let token = TokenConfig::new(new.label, &random_uuid()?, new.settings.clone())?;
+        let mut token = TokenConfig::new(new.label, &random_uuid()?, new.settings.clone())?;
+        token.username.clone_from(&new.username);
         if config.tokens.iter().all(|t| t.slot() != token.slot()) {
             break token;
         }
@@ -101,7 +102,8 @@ pub fn create_token(dir: &TokenDir, new: &NewToken<'_>) -> Result<TokenConfig> {
     let kept = set_user(&mut pins, &key, new.user_pin)?;
     let pins = pins.to_text()?;
     let identity = sealed(&key, &token.uuid, &new.identity)?;
-    let mut files: Vec<(&str, &[u8])> = vec![(TOKEN_KEY, pins.as_bytes())];
+    let record = first_record(&key, &token, &identity)?;
+    let mut files: Vec<(&str, &[u8])> = vec![(TOKEN_KEY, pins.as_bytes()), (ACCEPTED, &record)];
     files.extend(kept.as_ref().map(|pin| (USER_PIN, pin.expose())));
     files.extend(
         identity
@@ -130,9 +132,21 @@ impl TokenFiles {
         }
     }
 
-    /// The token key, opened with a PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
+    /// The directory it is in.
+    pub(super) fn dir(&self) -> &TokenDir {
+        &self.dir
+    }
+
+    /// Its name.
+    pub(super) fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// The token key, opened with a PIN. Says nothing about the configuration, which [`TokenFiles::trusted`] verifies.
+    /// Errors: `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
     pub fn unlock(&self, who: Who, pin: &[u8]) -> Result<TokenKey> {
-        self.pins()?.unlock(who, pin)
+        let key = self.pins()?.unlock(who, pin)?;
+        Ok(self.adopt(key, who, pin))
     }
 
     /// True when the token has a user PIN.
@@ -183,15 +197,14 @@ impl TokenFiles {
     pub fn reinit(&self, so_pin: &[u8], label: &str) -> Result<()> {
         config::check_label(label).map_err(Error::input)?;
         let writer = self.dir.lock()?;
-        let mut config = self.dir.load()?;
-        let token = config.by_uuid_mut(&self.uuid).ok_or_else(|| self.gone())?;
-        token.label = label.into();
         let mut pins = self.pins()?;
-        pins.unlock(Who::So, so_pin)?;
+        let key = pins.unlock(Who::So, so_pin)?;
+        let mut change = self.change(&writer, &key)?;
+        change.config.label = label.into();
         pins.clear_user();
         // Either half alone leaves a token that works and can be initialised again.
         self.write_user_files(&writer, &pins, None)?;
-        writer.save(&config)
+        change.commit(&IdentityChange::default()).map(|_| ())
     }
 
     /// Removes the token: its entry in `mrhsm.conf` first, then its folder, so that no entry is ever without its secrets.
@@ -204,28 +217,7 @@ impl TokenFiles {
         writer.remove_folder(&self.uuid)
     }
 
-    /// The client's identity, opened.
-    pub fn identity(&self, key: &TokenKey) -> Result<Identity> {
-        let plain = |name| {
-            Ok::<_, Error>(
-                self.dir
-                    .read(&self.uuid, name)?
-                    .map(|s| s.expose().to_vec()),
-            )
-        };
-        let open = |name| match self.dir.read(&self.uuid, name)? {
-            Some(sealed) => key.open(&self.uuid, name, sealed.expose()).map(Some),
-            None => Ok(None),
-        };
-        Ok(Identity {
-            certificate: plain(CLIENT_CERT)?,
-            key: open(CLIENT_KEY)?,
-            ca: plain(CA_CERT)?,
-            password: open(CREDENTIAL)?,
-        })
-    }
-
-    /// The parts of the identity that anyone who reads the folder sees without a PIN: certificates, and whether there is a key.
+    /// The parts of the identity that anyone who reads the folder sees without a PIN, not verified: certificates, and whether there is a key.
     pub fn public_identity(&self) -> Result<PublicIdentity> {
         let plain = |name| {
             Ok::<_, Error>(
@@ -242,26 +234,7 @@ impl TokenFiles {
         })
     }
 
-    /// Changes the identity under a lock the caller holds, because settings in `mrhsm.conf` often change with it.
-    pub fn change_identity(
-        &self,
-        writer: &Writer<'_>,
-        key: &TokenKey,
-        change: &IdentityChange<'_>,
-    ) -> Result<()> {
-        let files = sealed(key, &self.uuid, change)?;
-        let files: Vec<(&str, Option<&[u8]>)> = files
-            .iter()
-            .map(|(name, content)| (*name, content.as_deref()))
-            .collect();
-        if files.is_empty() {
-            Ok(())
-        } else {
-            writer.write(&self.uuid, &files)
-        }
-    }
-
-    fn pins(&self) -> Result<PinFile> {
+    pub(super) fn pins(&self) -> Result<PinFile> {
         let content = self
             .dir
             .read(&self.uuid, TOKEN_KEY)?
@@ -299,38 +272,13 @@ impl TokenFiles {
         )
     }
 
-    fn gone(&self) -> Error {
+    pub(super) fn gone(&self) -> Error {
         let path = self.dir.path().join(&self.uuid).join(TOKEN_KEY);
         let message = format!(
             "{} is missing: copy the whole token directory, or restore it from a backup",
             path.display()
         );
         Error::new(Kind::File, CKR_TOKEN_NOT_PRESENT, message)
-    }
-}
-
-impl Memory for TokenFiles {
-    fn recall(&self) -> Option<String> {
-        let read = self
-            .dir
-            .read(&self.uuid, SERVER)
-            .inspect_err(|e| crate::log!(Info, "{e}"));
-        read.ok()?
-            .and_then(|text| String::from_utf8(text.expose().to_vec()).ok())
-    }
-
-    fn keep(&self, text: &str) {
-        if !self.dir.path().join(&self.uuid).is_dir() {
-            return; // Removed meanwhile.
-        }
-        // Nobody waits for another writer here: what is not written now is written the next time, or learnt again.
-        let dir = self.dir.clone().with_patience(Duration::ZERO);
-        let written = dir
-            .lock()
-            .and_then(|writer| writer.write(&self.uuid, &[(SERVER, Some(text.as_bytes()))]));
-        written.unwrap_or_else(|e| {
-            crate::log!(Info, "what was learnt of the server is not kept: {e}")
-        });
     }
 }
 
@@ -362,10 +310,10 @@ fn set_user(pins: &mut PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<Opti
     Ok(None)
 }
 
-type Files = Vec<(&'static str, Option<Vec<u8>>)>;
+pub(super) type Files = Vec<(&'static str, Option<Vec<u8>>)>;
 
 /// The files a change of identity writes or removes; what is secret is sealed.
-fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) -> Result<Files> {
+pub(super) fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) -> Result<Files> {
     let parts = [
         (CLIENT_CERT, change.certificate, false),
         (CLIENT_KEY, change.key, true),

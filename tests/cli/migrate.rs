@@ -29,7 +29,7 @@ fn store(
     let key = files
         .unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose())
         .unwrap();
-    let store = open_store(&dir, &token, &key).unwrap();
+    let store = open_store(&dir, files.trusted(&key).unwrap(), &key).unwrap();
     (token, store)
 }
 

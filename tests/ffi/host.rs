@@ -310,6 +310,7 @@ pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
         so_pin: &Secret::new(SO_PIN.to_vec()),
         user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
         settings,
+        username: None,
         identity: IdentityChange {
             certificate: Part::Set(&certificate),
             key: Part::Set(&key),

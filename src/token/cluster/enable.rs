@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::store::{State, Uid};
 use crate::token::files::TokenDir;
+use crate::token::pin::TokenKey;
+use crate::token::secrets::{IdentityChange, TokenFiles};
 
 impl Options {
     /// What can be refused before a PIN is asked for and before the key manager is spoken to.
@@ -45,13 +47,13 @@ impl Options {
 }
 
 impl Context<'_> {
-    /// The token's entry as it is on disk.
+    /// The token's entry as it was accepted.
     pub(super) fn token(&self) -> Result<TokenConfig> {
-        self.dir
-            .load()?
-            .by_uuid(self.uuid)
-            .cloned()
-            .ok_or_else(|| no_token(self.dir, self.uuid))
+        Ok(self.files().trusted(self.key)?.config)
+    }
+
+    pub(super) fn files(&self) -> TokenFiles {
+        TokenFiles::of(self.dir, self.uuid)
     }
 
     /// Writes the cluster's keys, unless somebody else changed them since `before` was read. True when that changed the file.
@@ -62,22 +64,24 @@ impl Context<'_> {
         keys: &ClusterKeys,
         enabled: bool,
     ) -> Result<bool> {
-        self.dir.update(|config| {
-            let token = config.by_uuid_mut(self.uuid).ok_or_else(|| no_token(self.dir, self.uuid))?;
-            let after = TokenConfig { enabled, cluster: Some(cluster.into()), keys: keys.clone(), ..token.clone() };
-            let untouched = token.keys == before.keys && token.cluster == before.cluster;
-            // Another run that came to the same end is no conflict.
-            let same = token.keys == after.keys && token.cluster == after.cluster;
-            if !untouched && !same {
-                return Err(Error::input(format!(
-                    "another mrhsm changed the cluster keys of token '{}' meanwhile; nothing was written: run the command again",
-                    token.label
-                )));
-            }
-            let changed = *token != after;
-            *token = after;
-            Ok(changed)
-        })
+        let files = self.files();
+        let writer = self.dir.lock()?;
+        let mut change = files.change(&writer, self.key)?;
+        let token = &mut change.config;
+        let untouched = token.keys == before.keys && token.cluster == before.cluster;
+        token.enabled = enabled;
+        token.cluster = Some(cluster.into());
+        token.keys.clone_from(keys);
+        // Another run that came to the same end is no conflict.
+        let now = change.before();
+        let same = now.keys == change.config.keys && now.cluster == change.config.cluster;
+        if !untouched && !same {
+            return Err(Error::input(format!(
+                "another mrhsm changed the cluster keys of token '{}' meanwhile; nothing was written: run the command again",
+                now.label
+            )));
+        }
+        change.commit(&IdentityChange::default())
     }
 }
 
@@ -140,20 +144,25 @@ pub fn enable(
 /// Turns the use of the cluster's keys on or off; true when that changed anything.
 ///
 /// Errors: there are no keys to use yet; a file store, which cannot be turned off because nothing else holds its keys.
-pub fn set_active(dir: &TokenDir, uuid: &str, active: bool) -> Result<bool> {
-    dir.update(|config| {
-        let token = config.by_uuid_mut(uuid).ok_or_else(|| no_token(dir, uuid))?;
-        if active && token.keys.core.is_none() {
-            return Err(Error::input(format!("token '{}' has no cluster keys yet: run mrhsm enable", token.label)));
-        }
-        if !active && token.settings.store == StoreKind::File && token.enabled {
-            return Err(Error::input(format!(
-                "token '{}' keeps its keys in a file store, which cannot be disabled: move to a KMIP store first",
-                token.label
-            )));
-        }
-        Ok(std::mem::replace(&mut token.enabled, active) != active)
-    })
+pub fn set_active(dir: &TokenDir, uuid: &str, key: &TokenKey, active: bool) -> Result<bool> {
+    let files = TokenFiles::of(dir, uuid);
+    let writer = dir.lock()?;
+    let mut change = files.change(&writer, key)?;
+    let token = &mut change.config;
+    if active && token.keys.core.is_none() {
+        return Err(Error::input(format!(
+            "token '{}' has no cluster keys yet: run mrhsm enable",
+            token.label
+        )));
+    }
+    if !active && token.settings.store == StoreKind::File && token.enabled {
+        return Err(Error::input(format!(
+            "token '{}' keeps its keys in a file store, which cannot be disabled: move to a KMIP store first",
+            token.label
+        )));
+    }
+    token.enabled = active;
+    change.commit(&IdentityChange::default())
 }
 
 /// Fetches every recorded key and compares it with its record.
@@ -359,11 +368,4 @@ pub(super) fn tell(
             checksum: &key.checksum,
         });
     }
-}
-
-pub(super) fn no_token(dir: &TokenDir, uuid: &str) -> Error {
-    Error::input(format!(
-        "{} has no token with uuid {uuid}: see mrhsm info -slots",
-        dir.config_path().display()
-    ))
 }

@@ -21,6 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::store::file::FileStore;
 use crate::store::{Changes, Class, Filter, KeyStore, Meta, Revocation, Spec, State, Uid};
+use crate::token::secrets::IdentityChange;
 
 #[cfg(test)]
 mod tests;
@@ -61,12 +62,11 @@ pub fn migrate(
 ) -> Result<Moved> {
     // Held throughout: nobody else moves the same objects, or changes where they go.
     let writer = ctx.dir.lock()?;
+    let files = ctx.files();
     let mut moved = Moved::default();
     loop {
-        let mut config = ctx.dir.load()?;
-        let token = config
-            .by_uuid_mut(ctx.uuid)
-            .ok_or_else(|| super::enable::no_token(ctx.dir, ctx.uuid))?;
+        let mut change = files.change(&writer, ctx.key)?;
+        let token = &mut change.config;
         if !token.moving {
             return Ok(moved);
         }
@@ -78,7 +78,7 @@ pub fn migrate(
             }
             token.settings.store = StoreKind::Kmip;
             token.moving = false;
-            writer.save(&config)?;
+            change.commit(&IdentityChange::default())?;
             continue;
         };
         let originals = originals(local)?;
@@ -133,7 +133,7 @@ pub fn migrate(
                     checksum: &key.checksum,
                 });
             }
-            writer.save(&config)?;
+            change.commit(&IdentityChange::default())?;
         }
         for uid in copies.keys() {
             local.destroy(uid)?;

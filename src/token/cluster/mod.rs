@@ -19,6 +19,7 @@ mod testing;
 mod tests;
 
 use super::files::TokenDir;
+use super::pin::TokenKey;
 
 pub use enable::{enable, set_active};
 pub use keyfile::KeyFile;
@@ -115,6 +116,8 @@ pub struct Context<'a> {
     pub dir: &'a TokenDir,
     /// The token.
     pub uuid: &'a str,
+    /// What its PIN opened: the configuration is verified with it before it is used or changed.
+    pub key: &'a TokenKey,
     /// Whoever holds its keys.
     pub store: &'a dyn KeyStore,
     /// How long a new key waits for twins made by other nodes ([`SETTLE`]; tests need less).

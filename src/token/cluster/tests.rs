@@ -19,6 +19,7 @@ struct Node {
     _tmp: tempfile::TempDir,
     dir: TokenDir,
     uuid: String,
+    key: TokenKey,
     settle: Duration,
 }
 
@@ -35,13 +36,18 @@ impl Node {
                 store: StoreKind::Kmip,
                 ..Settings::default()
             },
+            username: None,
             identity: IdentityChange::default(),
         };
         let uuid = create_token(&dir, &new).unwrap().uuid;
+        let key = TokenFiles::of(&dir, &uuid)
+            .unlock(Who::So, pin.expose())
+            .unwrap();
         Node {
             _tmp: tmp,
             dir,
             uuid,
+            key,
             settle: Duration::ZERO,
         }
     }
@@ -50,6 +56,7 @@ impl Node {
         Context {
             dir: &self.dir,
             uuid: &self.uuid,
+            key: &self.key,
             store,
             settle: self.settle,
         }
@@ -81,11 +88,11 @@ impl Node {
     }
 
     fn edit(&self, change: impl FnOnce(&mut crate::config::TokenConfig)) {
-        let edited = self.dir.update(|c| {
-            change(c.by_uuid_mut(&self.uuid).unwrap());
-            Ok(())
-        });
-        edited.unwrap();
+        let files = TokenFiles::of(&self.dir, &self.uuid);
+        let writer = self.dir.lock().unwrap();
+        let mut edited = files.change(&writer, &self.key).unwrap();
+        change(&mut edited.config);
+        edited.commit(&IdentityChange::default()).unwrap();
     }
 
     /// What must be true at every instant: what the file says, the store holds, and it unwraps.
@@ -490,17 +497,17 @@ fn a_store_that_refuses_leaves_everything_as_it_was() {
 fn active_is_switched_off_and_on() {
     let (node, store) = (Node::new(), MemoryStore::new());
     assert!(
-        set_active(&node.dir, &node.uuid, true).is_err(),
+        set_active(&node.dir, &node.uuid, &node.key, true).is_err(),
         "nothing to use yet"
     );
     node.enable(&store, &options(false)).unwrap();
-    assert!(set_active(&node.dir, &node.uuid, false).unwrap());
-    assert!(!set_active(&node.dir, &node.uuid, false).unwrap());
+    assert!(set_active(&node.dir, &node.uuid, &node.key, false).unwrap());
+    assert!(!set_active(&node.dir, &node.uuid, &node.key, false).unwrap());
     assert!(!node.token().enabled);
     let (outcome, _) = node.enable(&store, &options(false)).unwrap();
     assert!(outcome.changed && node.token().enabled);
     node.edit(|t| t.settings.store = StoreKind::File);
-    assert!(set_active(&node.dir, &node.uuid, false).is_err());
+    assert!(set_active(&node.dir, &node.uuid, &node.key, false).is_err());
 }
 
 #[test]

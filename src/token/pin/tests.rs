@@ -102,7 +102,7 @@ fn hostile_files_are_refused_at_once() {
         assert_ne!(good.replacen(from, to, 1), good, "{from}");
         assert!(refused(&good.replacen(from, to, 1)).contains("is damaged"));
     }
-    assert!(refused(&good.replace("version = 1", "version = 2")).contains("format version 2"));
+    assert!(refused(&good.replace("version = 2", "version = 3")).contains("format version 3"));
     assert!(refused("").contains("no version"));
     assert!(PinFile::parse(&[0xff], path()).is_err());
 }

@@ -22,6 +22,7 @@ fn make(dir: &TokenDir, user_pin: UserPin<'_>) -> Result<TokenFiles> {
         so_pin: &so,
         user_pin,
         settings: Settings::default(),
+        username: None,
         identity,
     };
     Ok(TokenFiles::of(dir, &create_token(dir, &new)?.uuid))
@@ -49,7 +50,7 @@ fn a_token_opens_with_either_pin_and_keeps_only_a_random_one() {
     let by_user = files.unlock(Who::User, kept.expose()).unwrap();
     let by_so = files.unlock(Who::So, SO).unwrap();
     for key in [by_user, by_so] {
-        let identity = files.identity(&key).unwrap();
+        let identity = files.trusted(&key).unwrap().identity;
         assert_eq!(identity.certificate.as_deref(), Some(&b"certificate"[..]));
         assert_eq!(identity.key.unwrap().expose(), b"client key");
         assert_eq!(identity.password.unwrap().expose(), b"password");
@@ -102,8 +103,8 @@ fn nothing_secret_is_on_disk_in_the_clear() {
         }
     }
     assert_eq!(
-        seen, 6,
-        "mrhsm.conf, .lock, token.key, client.pem, client.key, credential"
+        seen, 7,
+        "mrhsm.conf, .lock, token.key, accepted, client.pem, client.key, credential"
     );
 }
 
@@ -159,12 +160,11 @@ fn identity_changes_by_part() {
         ca: Part::Set(b"ca"),
         ..IdentityChange::default()
     };
-    files
-        .change_identity(&dir.lock().unwrap(), &key, &change)
-        .unwrap();
-    files
-        .change_identity(&dir.lock().unwrap(), &key, &IdentityChange::default())
-        .unwrap();
+    for (change, changes) in [(change, true), (IdentityChange::default(), false)] {
+        let writer = dir.lock().unwrap();
+        let changed = files.change(&writer, &key).unwrap().commit(&change);
+        assert_eq!(changed.unwrap(), changes);
+    }
     let public = files.public_identity().unwrap();
     assert!(!public.has_key && public.has_password);
     assert_eq!(
@@ -187,7 +187,7 @@ fn initialised_again_it_keeps_its_identity_and_loses_its_user_pin() {
     assert!(!files.has_user_pin().unwrap() && files.kept_user_pin().unwrap().is_none());
     let key = files.unlock(Who::So, SO).unwrap();
     assert_eq!(
-        files.identity(&key).unwrap().key.unwrap().expose(),
+        files.trusted(&key).unwrap().identity.key.unwrap().expose(),
         b"client key"
     );
 }
@@ -226,7 +226,7 @@ fn a_copied_directory_works_elsewhere() {
         .unlock(Who::User, moved.kept_user_pin().unwrap().unwrap().expose())
         .unwrap();
     assert_eq!(
-        moved.identity(&key).unwrap().key.unwrap().expose(),
+        moved.trusted(&key).unwrap().identity.key.unwrap().expose(),
         b"client key"
     );
     moved.set_so_pin(SO, b"another").unwrap();
@@ -246,6 +246,7 @@ fn refused_before_anything_is_written() {
                 so_pin,
                 user_pin,
                 settings: Settings::default(),
+                username: None,
                 identity,
             },
         )
@@ -302,7 +303,7 @@ fn a_token_half_made_is_no_token() {
                 files
                     .unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose())
                     .unwrap();
-                assert!(files.identity(&key).unwrap().key.is_some());
+                assert!(files.trusted(&key).unwrap().identity.key.is_some());
             }
         },
     );
@@ -331,32 +332,5 @@ fn a_token_half_initialised_again_or_removed_can_be_so_again() {
                 files.unlock(Who::So, SO).unwrap();
             }
         },
-    );
-}
-
-#[test]
-fn what_is_learnt_of_hosts_is_kept_when_nobody_is_in_the_way() {
-    let (_tmp, dir, files) = node(UserPin::None);
-    assert_eq!(files.recall(), None);
-    files.keep("first");
-    assert_eq!(files.recall().as_deref(), Some("first"));
-    let writer = dir.lock().unwrap();
-    let start = std::time::Instant::now();
-    files.keep("second");
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "nobody waits for that"
-    );
-    assert_eq!(files.recall().as_deref(), Some("first"));
-    drop(writer);
-    files.remove(SO).unwrap();
-    files.keep("third");
-    assert_eq!(files.recall(), None);
-    let removed = dir.path().to_path_buf();
-    std::fs::remove_dir_all(&removed).unwrap();
-    files.keep("fourth");
-    assert!(
-        !removed.exists(),
-        "a directory that was removed is not made again"
     );
 }

@@ -9,7 +9,10 @@ use crate::config::{Settings, TokenConfig};
 use crate::crypto::Curve;
 use crate::fault::{self, End};
 use crate::store::{Algorithm, Usage};
-use crate::token::files::TokenDir;
+use crate::token::accepted::first_record;
+use crate::token::files::{ACCEPTED, TokenDir};
+use crate::token::pin::TokenKey;
+use crate::token::secrets::TokenFiles;
 
 const CLUSTER: &str = "my.cluster.com";
 const UUID: &str = "69255cf4-0ac3-8d22-b12c-fd503a740cda";
@@ -18,6 +21,7 @@ const UUID: &str = "69255cf4-0ac3-8d22-b12c-fd503a740cda";
 struct Node {
     _tmp: tempfile::TempDir,
     dir: TokenDir,
+    key: TokenKey,
     path: PathBuf,
     server: MemoryStore,
     /// What the file held, without its identifiers.
@@ -84,7 +88,12 @@ impl Node {
             ..Settings::default()
         };
         let config = TokenConfig::new("test", UUID, settings).unwrap();
-        dir.lock().unwrap().make_folder(UUID, &[]).unwrap();
+        let key = TokenKey::generate().unwrap();
+        let record = first_record(&key, &config, &Vec::new()).unwrap();
+        dir.lock()
+            .unwrap()
+            .make_folder(UUID, &[(ACCEPTED, &record)])
+            .unwrap();
         dir.update(|c| {
             c.tokens.push(config);
             Ok(())
@@ -94,6 +103,7 @@ impl Node {
         let mut node = Node {
             _tmp: tmp,
             dir,
+            key,
             path,
             server,
             held: BTreeMap::new(),
@@ -108,6 +118,7 @@ impl Node {
         let ctx = Context {
             dir: &node.dir,
             uuid: UUID,
+            key: &node.key,
             store: &file,
             settle: Duration::ZERO,
         };
@@ -172,11 +183,11 @@ impl Node {
     }
 
     fn edit(&self, change: impl FnOnce(&mut TokenConfig)) {
-        let edited = self.dir.update(|c| {
-            change(&mut c.tokens[0]);
-            Ok(())
-        });
-        edited.unwrap();
+        let files = TokenFiles::of(&self.dir, UUID);
+        let writer = self.dir.lock().unwrap();
+        let mut edited = files.change(&writer, &self.key).unwrap();
+        change(&mut edited.config);
+        edited.commit(&IdentityChange::default()).unwrap();
     }
 
     fn migrate(&self) -> Result<Moved> {
@@ -187,6 +198,7 @@ impl Node {
         let ctx = Context {
             dir: &self.dir,
             uuid: UUID,
+            key: &self.key,
             store: &self.server,
             settle: Duration::ZERO,
         };
@@ -258,6 +270,7 @@ impl Node {
         let ctx = Context {
             dir: &self.dir,
             uuid: UUID,
+            key: &self.key,
             store: &self.server,
             settle: Duration::ZERO,
         };
