@@ -12,14 +12,16 @@ use std::str::FromStr;
 
 use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 use crate::error::{Error, Result};
 use crate::version::Version;
 
+mod keys;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use keys::{ClusterKey, ClusterKeys, WRAP_FORMAT};
 
 /// Name of the configuration file in a token directory.
 pub const FILE_NAME: &str = "mrhsm.conf";
@@ -149,37 +151,6 @@ pub struct TokenConfig {
     pub cluster: Option<String>,
     /// The cluster's keys.
     pub keys: ClusterKeys,
-}
-
-/// The four keys of a cluster, as far as they exist.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterKeys {
-    /// Key encryption key that wraps the CLDB and DARE keys.
-    pub core: Option<ClusterKey>,
-    /// Key from which the ecosystem's keys are derived.
-    pub common: Option<ClusterKey>,
-    /// The CLDB key.
-    pub cldb: Option<ClusterKey>,
-    /// The master key of data at rest.
-    pub dare: Option<ClusterKey>,
-}
-
-/// One key of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterKey {
-    /// Its identifier in the store.
-    pub uid: String,
-    /// SHA-256 of its value, 64 upper-case hexadecimal digits.
-    #[serde(deserialize_with = "checksum")]
-    pub checksum: String,
-    /// How many keys of this role were made before it, plus one.
-    #[serde(deserialize_with = "generation")]
-    pub generation: u32,
-    /// Its value wrapped under the Core KEK (AES-KWP, RFC 5649), upper-case hexadecimal; KEKs have none.
-    #[serde(default, deserialize_with = "wrapped")]
-    pub wrapped: Option<String>,
 }
 
 /// The content of `mrhsm.conf`.
@@ -524,34 +495,6 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// The bytes of hexadecimal digits in either case; `None` for anything else.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     HEXUPPER_PERMISSIVE.decode(text.as_bytes()).ok()
-}
-
-fn checksum<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
-    let text = String::deserialize(d)?;
-    match from_hex(&text) {
-        Some(bytes) if bytes.len() == 32 => Ok(to_hex(&bytes)),
-        _ => Err(D::Error::custom("a checksum is 64 hexadecimal digits")),
-    }
-}
-
-fn wrapped<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(d)?;
-    match from_hex(&text) {
-        // AES-KWP adds one block of eight bytes and pads to whole ones.
-        Some(bytes) if bytes.len() >= 16 && bytes.len().is_multiple_of(8) => {
-            Ok(Some(to_hex(&bytes)))
-        }
-        _ => Err(D::Error::custom(
-            "a wrapped key is hexadecimal digits, a multiple of 16 of them",
-        )),
-    }
-}
-
-fn generation<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
-    match u32::deserialize(d)? {
-        0 => Err(D::Error::custom("a generation counts from 1")),
-        n => Ok(n),
-    }
 }
 
 /// The effective user of this process.

@@ -11,6 +11,7 @@ use super::prompt::{self, SecretArg};
 use super::{info, init, set, tokens};
 use crate::config::{StoreKind, TokenConfig};
 use crate::secret::Secret;
+use crate::store;
 use crate::token::files::TokenDir;
 use crate::token::pin::{TokenKey, Who};
 use crate::token::secrets::{Identity, TokenFiles};
@@ -148,8 +149,9 @@ fn check_servers(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome
     if token.settings.store == StoreKind::File && !token.moving {
         return Ok(());
     }
-    let network = tokens::network(dir, token, key)?;
-    let answers = info::ask_all(token, &network);
+    let trusted = tokens::trusted(dir, token, key)?;
+    let network = store::network(&trusted.config, trusted.identity.into())?;
+    let answers = info::ask_all(&trusted.config, &network);
     for server in &answers {
         note(server.sentence());
     }

@@ -5,18 +5,16 @@ use serde::Serialize;
 use super::args::{Global, TokenChoice};
 use super::certificate::CertificateView;
 use super::cluster::RolesView;
-use super::exit::{Failure, Outcome};
+use super::exit::Outcome;
+use super::opened::{Authenticated, Opened, uses_servers, why_not_asked};
 use super::output::Output;
 use super::tokens::{self, TokenView};
 use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
-use crate::error::{Error, Kind};
 use crate::net;
-use crate::store::{Filter, KeyStore};
-use crate::token::accepted::Trusted;
+use crate::store::{self, Filter, KeyStore};
 use crate::token::cluster::Role;
 use crate::token::files::TokenDir;
 use crate::token::open_files;
-use crate::token::pin::TokenKey;
 use crate::token::secrets::TokenFiles;
 
 /// Options of `mrhsm info`. Without any, slots, configuration and keys are shown.
@@ -65,10 +63,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
     if args.config || keys || (all && !config.tokens.is_empty()) {
         let token = tokens::choose(&dir, &config, &args.choice)?;
         let asks_servers = args.config || all;
-        let opened = Opened::of(&dir, token, asks_servers)?;
+        let mut opened = Opened::of(&dir, token, asks_servers)?;
+        // Another mrhsm may have changed them since they were read.
+        let token = &opened.config().unwrap_or(token).clone();
         if asks_servers {
             separate(view.slots.is_some(), out);
-            let shown = ConfigView::of(&dir, token, &opened)?;
+            let shown = ConfigView::of(&dir, token, &mut opened)?;
             shown.print(out);
             view.config = Some(shown);
         }
@@ -201,68 +201,6 @@ fn padded(text: &str, bytes: usize) -> String {
     text.to_owned() + &" ".repeat(bytes.saturating_sub(text.len()))
 }
 
-/// What a PIN says of a token's configuration.
-enum Opened {
-    /// No PIN was there.
-    Closed,
-    /// It was changed outside mrhsm.
-    Refused(Error),
-    /// It is the one that was accepted.
-    Accepted(TokenKey, Trusted),
-}
-
-impl Opened {
-    /// Opens the token with the user PIN. Where servers are to be asked, the PIN is asked for too.
-    fn of(dir: &TokenDir, token: &TokenConfig, asks_servers: bool) -> Outcome<Opened> {
-        let key = match asks_servers && why_not_asked(dir, token)?.is_none() {
-            true => Some(tokens::unlock_as_user(dir, token)?),
-            false if asks_servers => tokens::unlock_unasked(dir, token)?,
-            // The keys are shown whatever PIN there is.
-            false => tokens::unlock_unasked(dir, token).unwrap_or_default(),
-        };
-        let Some(key) = key else {
-            return Ok(Opened::Closed);
-        };
-        match TokenFiles::of(dir, &token.uuid).trusted(&key) {
-            Ok(trusted) => Ok(Opened::Accepted(key, trusted)),
-            Err(e) if e.kind() == Kind::Changed => Ok(Opened::Refused(e)),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    fn view(&self) -> Authenticated {
-        match self {
-            Opened::Closed => Authenticated::default(),
-            Opened::Refused(_) => Authenticated {
-                authenticated: Some(false),
-                settings_version: None,
-            },
-            Opened::Accepted(_, trusted) => Authenticated {
-                authenticated: Some(true),
-                settings_version: trusted.version,
-            },
-        }
-    }
-
-    /// What a person must know; nothing when all is as it should be.
-    fn sentence(&self) -> Option<&'static str> {
-        match self {
-            Opened::Closed => Some("not verified, because no user PIN is kept or given"),
-            Opened::Refused(_) => Some("changed outside mrhsm, not used"),
-            Opened::Accepted(..) => None,
-        }
-    }
-}
-
-/// Whether what is shown is what was accepted.
-#[derive(Default, Serialize)]
-struct Authenticated {
-    /// `None` without a PIN.
-    authenticated: Option<bool>,
-    /// Counts the changes.
-    settings_version: Option<u64>,
-}
-
 /// The KMIP configuration and the state of its servers.
 #[derive(Serialize)]
 struct ConfigView {
@@ -307,7 +245,7 @@ pub struct HostView {
 }
 
 impl ConfigView {
-    fn of(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<ConfigView> {
+    fn of(dir: &TokenDir, token: &TokenConfig, opened: &mut Opened) -> Outcome<ConfigView> {
         let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
         let settings = &token.settings;
         let (objects, damaged) = match settings.store {
@@ -445,7 +383,7 @@ fn file_objects(
     token: &TokenConfig,
     opened: &Opened,
 ) -> Outcome<(Option<usize>, Vec<u64>)> {
-    let Opened::Accepted(key, _) = opened else {
+    let Opened::Accepted { key, .. } = opened else {
         return Ok((None, Vec::new()));
     };
     let Some(files) = open_files(dir, token, key)? else {
@@ -458,7 +396,7 @@ fn file_objects(
 }
 
 /// Asks all servers at once; each ends by the token's deadline.
-fn probe(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<Vec<HostView>> {
+fn probe(dir: &TokenDir, token: &TokenConfig, opened: &mut Opened) -> Outcome<Vec<HostView>> {
     if !uses_servers(token) {
         return Ok(Vec::new());
     }
@@ -473,29 +411,14 @@ fn probe(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<Vec<Ho
     if let Some(reason) = why_not_asked(dir, token)? {
         return Ok(not_asked(reason));
     }
-    let Opened::Accepted(key, _) = opened else {
+    let Opened::Accepted { trusted, .. } = opened else {
         return Ok(not_asked(opened.sentence().unwrap_or_default()));
     };
-    match tokens::network(dir, token, key) {
+    match store::network(token, std::mem::take(&mut trusted.identity).into()) {
         Ok(network) => Ok(ask_all(token, &network)),
         // An expired certificate, for one: the rest of the configuration is worth showing all the same.
-        Err(Failure { message, .. }) => Ok(not_asked(&message)),
+        Err(e) => Ok(not_asked(&e.to_string())),
     }
-}
-
-fn uses_servers(token: &TokenConfig) -> bool {
-    !token.settings.hosts.is_empty() && (token.settings.store == StoreKind::Kmip || token.moving)
-}
-
-/// What keeps the servers of a token from being asked.
-fn why_not_asked(dir: &TokenDir, token: &TokenConfig) -> Outcome<Option<&'static str>> {
-    if !uses_servers(token) {
-        return Ok(Some("it uses none"));
-    }
-    let public = TokenFiles::of(dir, &token.uuid).public_identity()?;
-    Ok((public.certificate.is_none() || !public.has_key).then_some(
-        "the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)",
-    ))
 }
 
 /// The state of every server of `token`, asked in parallel.

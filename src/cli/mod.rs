@@ -21,6 +21,7 @@ mod exit;
 mod identity;
 mod info;
 mod init;
+mod opened;
 mod output;
 mod prompt;
 mod rekey;

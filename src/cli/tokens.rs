@@ -11,8 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use crate::config::{self, Config, StoreKind, TokenConfig};
-use crate::net;
-use crate::store::{self, KeyStore};
+use crate::store::KeyStore;
 use crate::token::accepted::Trusted;
 use crate::token::cluster::{self, Context, Moved, SETTLE};
 use crate::token::files::TokenDir;
@@ -143,19 +142,9 @@ pub fn unlock_only(
     Ok(TokenFiles::of(dir, &token.uuid).unlock(Who::So, pin.expose())?)
 }
 
-/// The configuration, verified, which must be the one that this command has read.
+/// The configuration, verified.
 pub fn trusted(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<Trusted> {
-    let trusted = TokenFiles::of(dir, &token.uuid).trusted(key)?;
-    match trusted.config == *token {
-        true => Ok(trusted),
-        false => Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "Another mrhsm changed token '{}' meanwhile. Run the command again.",
-                token.label
-            ),
-        )),
-    }
+    Ok(TokenFiles::of(dir, &token.uuid).trusted(key)?)
 }
 
 /// The token key, opened with the user PIN: kept in the token directory, in `MRHSM_PIN_FILE`, or asked for.
@@ -206,12 +195,6 @@ pub fn check_settings(dir: &TokenDir, token: &TokenConfig) -> Outcome {
     )))
 }
 
-/// How the token's servers are reached.
-pub fn network(dir: &TokenDir, token: &TokenConfig, key: &TokenKey) -> Outcome<net::Config> {
-    let trusted = trusted(dir, token, key)?;
-    Ok(store::network(&trusted.config, trusted.identity.into())?)
-}
-
 /// Moves what the token directory holds to the KMIP servers, where that is wished (`mrhsm set -storetype kmip`); without what they do
 /// not take, if they may `leave` that. The token as it is then.
 pub fn moved(
@@ -246,7 +229,7 @@ pub fn moved(
             left.object, left.reason
         ))
     });
-    let after = TokenFiles::of(dir, &token.uuid).trusted(key)?.config;
+    let after = trusted(dir, token, key)?.config;
     let (label, count) = (&token.label, left.len());
     if after.settings.store == StoreKind::File {
         return Err(Failure::new(

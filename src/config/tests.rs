@@ -86,6 +86,13 @@ fn every_refusal_names_file_line_and_fault() {
     ));
     assert!(e.contains("line 3") && e.contains("34 bytes long"), "{e}");
     assert!(refusal("version = 1\n[[token]]\nlabel = \"t\"").contains("missing field"));
+    let checksum = "AB".repeat(32);
+    let newer = format!("uid = \"1\", checksum = \"{checksum}\", generation = 1, format = 3");
+    let e = refusal(&token(&format!("keys.core = {{ {newer} }}")));
+    assert!(
+        e.contains("wrapped keys of format 3 need a newer mrhsm"),
+        "{e}"
+    );
     assert!(refusal("version = 1\n\n[defaults\n").contains("line 3"));
     assert!(
         refusal(&token("").replace("cda\"\nuuid", "cdb\"\nuuid"))
@@ -202,6 +209,7 @@ fn example() -> Config {
             checksum: "AB".repeat(32),
             generation: 3,
             wrapped: wrapped.map(Into::into),
+            format: if wrapped.is_some() { WRAP_FORMAT } else { 1 },
         })
     };
     let wrapped = "0F".repeat(40);
@@ -297,13 +305,15 @@ fn any_key() -> impl Strategy<Value = Option<ClusterKey>> {
         "[0-9A-F]{64}",
         1..=u32::MAX,
         proptest::option::of("[0-9A-F]{80}"),
+        1..=WRAP_FORMAT,
     );
     proptest::option::of(
-        key.prop_map(|(uid, checksum, generation, wrapped)| ClusterKey {
+        key.prop_map(|(uid, checksum, generation, wrapped, format)| ClusterKey {
             uid,
             checksum,
             generation,
             wrapped,
+            format,
         }),
     )
 }

@@ -331,6 +331,9 @@ fn write_key(out: &mut String, role: &str, comment: &str, key: &Option<ClusterKe
     if let Some(wrapped) = &key.wrapped {
         line(out, "wrapped", quoted(wrapped));
     }
+    if key.format > 1 {
+        line(out, "format", key.format);
+    }
 }
 
 fn settings(out: &mut String, s: &Settings) {

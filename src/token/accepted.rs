@@ -43,10 +43,14 @@ pub struct Trusted {
     pub config: TokenConfig,
     /// What the client shows to its hosts, opened.
     pub identity: Identity,
+    version: Option<u64>,
+}
+
+impl Trusted {
     /// How many changes there were; `None` where a token of an earlier version cannot be written to.
-    pub version: Option<u64>,
-    /// Nobody else makes one.
-    _verified: (),
+    pub fn version(&self) -> Option<u64> {
+        self.version
+    }
 }
 
 /// What was accepted. A part has two values while a change is under way, and after one that did not come to its end.
@@ -230,7 +234,6 @@ impl TokenFiles {
                     identity: present.identity(self.uuid(), key)?,
                     config: present.config,
                     version: record.map(|record| record.version),
-                    _verified: (),
                 })
             });
             // Every change writes the record first and last, so with the same record nothing was half-way.

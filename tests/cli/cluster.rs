@@ -668,7 +668,7 @@ fn a_full_disk_or_a_read_only_one_leaves_the_keys_as_they_are() {
         let before = home.snapshot();
         let full = run(Home::without_room(home.command(args))).failed(1, "make room on its disk");
         assert!(
-            full.err.contains("mrhsm.conf") && full.err.contains("cannot write"),
+            full.err.contains("/accepted") && full.err.contains("cannot write"),
             "{full:#?}"
         );
         assert_eq!(home.snapshot(), before, "{args:?}");

@@ -7,4 +7,5 @@ mod migrate;
 mod output;
 mod servers;
 mod support;
+mod tampered;
 mod terminal;

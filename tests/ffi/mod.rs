@@ -18,4 +18,5 @@ mod memory;
 mod messages;
 mod policy;
 mod requests;
+mod tampered;
 mod threads;

@@ -10,6 +10,8 @@ use crate::token::secrets::{NewToken, UserPin, create_token};
 const SO: &[u8] = b"so pin";
 const USER: &[u8] = b"user pin";
 
+type Edit = fn(&mut TokenConfig);
+
 /// A token directory with one token that uses a host.
 struct Node {
     _tmp: tempfile::TempDir,
@@ -195,36 +197,40 @@ fn every_setting_is_covered_and_formatting_is_not() {
             checksum: "AB".repeat(32),
             generation,
             wrapped: Some("00".repeat(40)),
+            format: 2,
         })
     };
-    let edits: &[(&str, &dyn Fn(&mut TokenConfig))] = &[
-        ("label", &|t| t.label = "other".into()),
-        ("store", &|t| t.settings.store = StoreKind::File),
-        ("hosts", &|t| {
+    let edits: &[(&str, Edit)] = &[
+        ("label", |t| t.label = "other".into()),
+        ("store", |t| t.settings.store = StoreKind::File),
+        ("hosts", |t| {
             t.settings.hosts = vec![host("evil.example.com")]
         }),
-        ("hosts", &|t| {
+        ("hosts", |t| {
             t.settings.hosts = vec![host("kms.example.com:1")]
         }),
-        ("port", &|t| t.settings.port = 1),
-        ("server_name", &|t| {
+        ("port", |t| t.settings.port = 1),
+        ("server_name", |t| {
             t.settings.server_name = Some("evil".into())
         }),
-        ("kmip_version", &|t| {
+        ("kmip_version", |t| {
             t.settings.kmip_version = Some("1.0".parse().unwrap())
         }),
-        ("connect_millis", &|t| t.settings.connect_millis = 1),
-        ("deadline_millis", &|t| t.settings.deadline_millis = 1),
-        ("crypto", &|t| t.settings.crypto = CryptoPolicy::Local),
-        ("key_cache_millis", &|t| t.settings.key_cache_millis = 0),
-        ("username", &|t| t.username = None),
-        ("moving", &|t| t.moving = true),
-        ("enabled", &|t| t.enabled = true),
-        ("cluster", &|t| t.cluster = Some("other".into())),
-        ("keys.cldb.uid", &|t| {
+        ("connect_millis", |t| t.settings.connect_millis = 1),
+        ("deadline_millis", |t| t.settings.deadline_millis = 1),
+        ("crypto", |t| t.settings.crypto = CryptoPolicy::Local),
+        ("policy", |t| {
+            t.settings.policy = crate::config::KeyPolicy::Compatible
+        }),
+        ("key_cache_millis", |t| t.settings.key_cache_millis = 0),
+        ("username", |t| t.username = None),
+        ("moving", |t| t.moving = true),
+        ("enabled", |t| t.enabled = true),
+        ("cluster", |t| t.cluster = Some("other".into())),
+        ("keys.cldb.uid", |t| {
             std::mem::swap(&mut t.keys.cldb, &mut t.keys.dare);
         }),
-        ("keys.core.generation", &|t| {
+        ("keys.core.generation", |t| {
             if let Some(core) = &mut t.keys.core {
                 core.generation = 9;
             }

@@ -3,9 +3,10 @@
 //! Nothing is written before all keys are there, and then all at once. A run that ends before leaves keys with the
 //! cluster's names on the store and nothing else; the next run finds them.
 
-use super::roles::{Found, Held, How, Ring, Wanted, checksum, fetch, stopped, wrap};
+use super::roles::{Found, Held, How, Ring, Wanted, checksum, fetch, stopped};
+use super::wrapped::wrap;
 use super::{Context, Event, KeyFile, Options, Outcome, Role, check_cluster};
-use crate::config::{ClusterKey, ClusterKeys, StoreKind, TokenConfig};
+use crate::config::{ClusterKey, ClusterKeys, StoreKind, TokenConfig, WRAP_FORMAT};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::store::{State, Uid};
@@ -114,7 +115,7 @@ pub fn enable(
     held.extend(complete(ctx, &before, options, on_event)?);
     held.sort_by_key(|h| h.role);
 
-    let keys = record(&held)?;
+    let keys = record(cluster, &held)?;
     for h in held.iter().filter(|h| h.role.is_kek()) {
         tell(h, options, &keys, on_event);
     }
@@ -310,7 +311,7 @@ fn check_dare(options: &Options, found: &Found, unasked: bool, wanted: bool) -> 
 }
 
 /// What `mrhsm.conf` shall say of the keys.
-pub(super) fn record(held: &[Held]) -> Result<ClusterKeys> {
+fn record(cluster: &str, held: &[Held]) -> Result<ClusterKeys> {
     let core = held
         .iter()
         .find(|h| h.role == Role::Core)
@@ -318,11 +319,13 @@ pub(super) fn record(held: &[Held]) -> Result<ClusterKeys> {
     let mut keys = ClusterKeys::default();
     for h in held {
         // A KEK is tried on a key of its own length before anything depends on it.
-        wrap(&h.value, &core.value)?;
-        let wrapped = if h.role.is_kek() {
-            None
-        } else {
-            Some(wrap(&core.value, &h.value)?)
+        wrap(&h.value, h.place(cluster), &core.value)?;
+        let (wrapped, format) = match h.role.is_kek() {
+            true => (None, 1),
+            false => (
+                Some(wrap(&core.value, h.place(cluster), &h.value)?),
+                WRAP_FORMAT,
+            ),
         };
         keys.set(
             h.role,
@@ -331,15 +334,19 @@ pub(super) fn record(held: &[Held]) -> Result<ClusterKeys> {
                 checksum: checksum(&h.value)?,
                 generation: h.generation,
                 wrapped,
+                format,
             },
         );
     }
     Ok(keys)
 }
 
+/// True when what was wrapped in today's way is not what it should be.
 fn is_rewrapped(before: &ClusterKeys, after: &ClusterKeys, role: Role) -> bool {
     match (before.get(role), after.get(role)) {
-        (Some(before), Some(after)) => before.wrapped != after.wrapped,
+        (Some(before), Some(after)) => {
+            before.format == after.format && before.wrapped != after.wrapped
+        }
         _ => false,
     }
 }

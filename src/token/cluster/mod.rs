@@ -17,6 +17,7 @@ mod roles;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 use super::files::TokenDir;
 use super::pin::TokenKey;

@@ -4,9 +4,10 @@
 //! The old KEK stays Active: other nodes go on using it until they have the new `mrhsm.conf`.
 
 use super::enable::tell;
-use super::roles::{Held, Ring, Wanted, checksum, fetch, unwrap, wrap};
+use super::roles::{Held, Ring, Wanted, checksum, fetch};
+use super::wrapped::{Place, unwrap, wrap};
 use super::{Context, Event, Options, Outcome, Role};
-use crate::config::{ClusterKey, ClusterKeys};
+use crate::config::{ClusterKey, ClusterKeys, WRAP_FORMAT};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::store::Uid;
@@ -35,7 +36,7 @@ pub fn rekey(
         )));
     };
     let values = if role == Role::Core {
-        wrapped_values(ctx, &before.keys)?
+        wrapped_values(ctx, cluster, &before.keys)?
     } else {
         Vec::new()
     };
@@ -52,7 +53,7 @@ pub fn rekey(
         .first()
         .ok_or_else(|| Error::protocol("the key manager made no key"))?;
 
-    let keys = renewed(&before.keys, new, &values)?;
+    let keys = renewed(&before.keys, cluster, new, &values)?;
     tell(new, &Options::default(), &keys, on_event);
     let changed = ctx.commit(&before, cluster, &keys, before.enabled)?;
     for (role, _) in &values {
@@ -73,7 +74,11 @@ pub fn rekey(
 
 /// The values that the old Core KEK wraps. When that KEK is lost or damaged they come from the store, which keeps them for
 /// this; either way they must have their recorded checksums.
-fn wrapped_values(ctx: &Context<'_>, keys: &ClusterKeys) -> Result<Vec<(Role, Secret)>> {
+fn wrapped_values(
+    ctx: &Context<'_>,
+    cluster: &str,
+    keys: &ClusterKeys,
+) -> Result<Vec<(Role, Secret)>> {
     let core = keys
         .core
         .as_ref()
@@ -82,10 +87,12 @@ fn wrapped_values(ctx: &Context<'_>, keys: &ClusterKeys) -> Result<Vec<(Role, Se
     let mut values = Vec::new();
     for role in [Role::Cldb, Role::Dare] {
         let Some(key) = keys.get(role) else { continue };
-        let local = kek
-            .as_ref()
-            .zip(key.wrapped.as_deref())
-            .and_then(|(kek, wrapped)| unwrap(kek, wrapped));
+        let place = Place {
+            cluster,
+            role,
+            generation: key.generation,
+        };
+        let local = kek.as_ref().and_then(|kek| unwrap(kek, place, key));
         let value = match local {
             Some(value) if checksum(&value)? == key.checksum => value,
             _ => fetch(ctx.store, role, &Uid(key.uid.clone()))?,
@@ -103,7 +110,12 @@ fn wrapped_values(ctx: &Context<'_>, keys: &ClusterKeys) -> Result<Vec<(Role, Se
     Ok(values)
 }
 
-fn renewed(before: &ClusterKeys, new: &Held, values: &[(Role, Secret)]) -> Result<ClusterKeys> {
+fn renewed(
+    before: &ClusterKeys,
+    cluster: &str,
+    new: &Held,
+    values: &[(Role, Secret)],
+) -> Result<ClusterKeys> {
     let checksum = checksum(&new.value)?;
     if before
         .get(new.role)
@@ -115,7 +127,7 @@ fn renewed(before: &ClusterKeys, new: &Held, values: &[(Role, Secret)]) -> Resul
         )));
     }
     // Tried before anything depends on it, also where it wraps nothing here.
-    wrap(&new.value, &new.value)?;
+    wrap(&new.value, new.place(cluster), &new.value)?;
     let mut keys = before.clone();
     keys.set(
         new.role,
@@ -124,14 +136,21 @@ fn renewed(before: &ClusterKeys, new: &Held, values: &[(Role, Secret)]) -> Resul
             checksum,
             generation: new.generation,
             wrapped: None,
+            format: 1,
         },
     );
     for (role, value) in values {
         if let Some(key) = before.get(*role) {
+            let place = Place {
+                cluster,
+                role: *role,
+                generation: key.generation,
+            };
             keys.set(
                 *role,
                 ClusterKey {
-                    wrapped: Some(wrap(&new.value, value)?),
+                    wrapped: Some(wrap(&new.value, place, value)?),
+                    format: WRAP_FORMAT,
                     ..key.clone()
                 },
             );

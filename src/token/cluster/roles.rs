@@ -5,9 +5,10 @@
 //! store's own clock (the smaller identifier when it cannot tell). All nodes take the same one, and each destroys what it
 //! made in vain.
 
+use super::wrapped::Place;
 use super::{Context, Event, ROLE_PROPERTY, Role, group, key_name};
-use crate::crypto::{Hash, hash, kw};
-use crate::error::{Error, Kind, Result};
+use crate::crypto::{Hash, hash};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::store::{Algorithm, Class, Filter, KeyStore, Meta, Spec, State, Uid, Usage};
 
@@ -81,6 +82,17 @@ pub(super) struct Held {
     pub generation: u32,
     pub value: Secret,
     pub how: How,
+}
+
+impl Held {
+    /// Where it belongs in a cluster.
+    pub(super) fn place<'a>(&self, cluster: &'a str) -> Place<'a> {
+        Place {
+            cluster,
+            role: self.role,
+            generation: self.generation,
+        }
+    }
 }
 
 /// The keys of one cluster on one store.
@@ -430,27 +442,4 @@ pub(super) fn checksum(value: &Secret) -> Result<String> {
         Hash::Sha256,
         value.expose(),
     )?))
-}
-
-/// A key wrapped under a KEK, proven to unwrap to the same value.
-pub(super) fn wrap(kek: &Secret, value: &Secret) -> Result<String> {
-    let wrapped = kw::wrap(kw::Wrapping::Kwp, kek.expose(), value.expose())?;
-    if kw::unwrap(kw::Wrapping::Kwp, kek.expose(), &wrapped)? != *value {
-        return Err(Error::new(
-            Kind::Pkcs11,
-            crate::ck::CKR_GENERAL_ERROR,
-            "a wrapped key does not unwrap",
-        ));
-    }
-    Ok(crate::config::to_hex(&wrapped))
-}
-
-/// A key of `mrhsm.conf` unwrapped; `None` when it was wrapped under another KEK or is damaged.
-pub(super) fn unwrap(kek: &Secret, wrapped: &str) -> Option<Secret> {
-    kw::unwrap(
-        kw::Wrapping::Kwp,
-        kek.expose(),
-        &crate::config::from_hex(wrapped)?,
-    )
-    .ok()
 }

@@ -1,10 +1,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::roles::{checksum, unwrap};
+use super::roles::checksum;
 use super::testing::MemoryStore;
+use super::wrapped::{Place, unwrap};
 use super::*;
 use crate::config::{Settings, StoreKind};
+use crate::crypto::kw;
 use crate::fault::{self, End};
 use crate::secret::Secret;
 use crate::store::State;
@@ -115,11 +117,14 @@ impl Node {
         };
         let core = value(core);
         value(keys.common.as_ref().unwrap());
-        for key in [&keys.cldb, &keys.dare].into_iter().flatten() {
-            assert_eq!(
-                unwrap(&core, key.wrapped.as_deref().unwrap()).unwrap(),
-                value(key)
-            );
+        for role in [Role::Cldb, Role::Dare] {
+            let Some(key) = keys.get(role) else { continue };
+            let place = Place {
+                cluster: CLUSTER,
+                role,
+                generation: key.generation,
+            };
+            assert_eq!(unwrap(&core, place, key).unwrap(), value(key));
         }
     }
 
@@ -439,6 +444,74 @@ fn a_damaged_wrapped_key_is_written_anew() {
     let (outcome, events) = node.enable(&store, &options(false)).unwrap();
     assert!(outcome.changed && events.iter().any(|e| e.contains("damaged")));
     node.check(&store);
+}
+
+/// Puts the wrapped keys into the form of earlier versions.
+fn wrap_as_before(node: &Node, store: &MemoryStore) {
+    let value = |uid: &str| {
+        let objects = store.objects();
+        let object = objects.iter().find(|o| o.meta.uid.0 == uid).unwrap();
+        object.value.clone()
+    };
+    node.edit(|t| {
+        let core = value(&t.keys.core.as_ref().unwrap().uid);
+        for key in [&mut t.keys.cldb, &mut t.keys.dare].into_iter().flatten() {
+            let wrapped = kw::wrap(kw::Wrapping::Kwp, &core, &value(&key.uid)).unwrap();
+            (key.wrapped, key.format) = (Some(crate::config::to_hex(&wrapped)), 1);
+        }
+    });
+}
+
+#[test]
+fn keys_wrapped_by_an_earlier_version_are_read_and_bound_by_enable_and_rekey() {
+    let (node, store) = (Node::new(), MemoryStore::new());
+    let formats = |node: &Node| {
+        let keys = node.keys();
+        [keys.core, keys.common, keys.cldb, keys.dare].map(|key| key.unwrap().format)
+    };
+    node.enable(&store, &options(true)).unwrap();
+    assert_eq!(formats(&node), [1, 1, 2, 2]);
+    wrap_as_before(&node, &store);
+    assert_eq!(formats(&node), [1; 4]);
+    node.check(&store);
+    let (outcome, events) = node.enable(&store, &options(true)).unwrap();
+    assert!(outcome.changed && !events.iter().any(|e| e.contains("damaged")));
+    assert_eq!(
+        events.iter().filter(|e| e.starts_with("Wrapped")).count(),
+        2
+    );
+    assert_eq!(formats(&node), [1, 1, 2, 2]);
+    node.check(&store);
+    let (outcome, _) = node.enable(&store, &options(true)).unwrap();
+    assert!(!outcome.changed);
+
+    wrap_as_before(&node, &store);
+    node.rekey(&store, Role::Core).unwrap();
+    assert_eq!(formats(&node), [1, 1, 2, 2]);
+    node.check(&store);
+}
+
+#[test]
+fn a_wrapped_key_does_not_stand_in_for_another() {
+    let (node, store) = (Node::new(), MemoryStore::new());
+    node.enable(&store, &options(true)).unwrap();
+    let keys = node.keys();
+    let core = keys.core.as_ref().unwrap().uid.clone();
+    let core = store
+        .objects()
+        .iter()
+        .find(|o| o.meta.uid.0 == core)
+        .unwrap()
+        .value
+        .clone();
+    let place = Place {
+        cluster: CLUSTER,
+        role: Role::Cldb,
+        generation: 1,
+    };
+    let unwrapped = |key: &ClusterKey| unwrap(&Secret::new(core.clone()), place, key).is_some();
+    assert!(unwrapped(keys.cldb.as_ref().unwrap()));
+    assert!(!unwrapped(keys.dare.as_ref().unwrap()));
 }
 
 #[test]
