@@ -65,6 +65,32 @@ pub struct Active<T> {
     pub operation: T,
     /// Which of the session's waits this is, until the user logs in for it (`CKA_ALWAYS_AUTHENTICATE`).
     pub locked: Option<u64>,
+    /// The key that protects data in it, if one does.
+    pub protects: Option<Key>,
+}
+
+/// A result of a call.
+pub trait Given {
+    /// Whether something is given out that was encrypted or signed.
+    fn is_given(&self) -> bool;
+}
+
+impl Given for () {
+    fn is_given(&self) -> bool {
+        false
+    }
+}
+
+impl Given for Output {
+    fn is_given(&self) -> bool {
+        matches!(self, Output::Bytes(bytes) if !bytes.is_empty())
+    }
+}
+
+impl Given for Option<Output> {
+    fn is_given(&self) -> bool {
+        self.as_ref().is_some_and(Given::is_given)
+    }
 }
 
 /// The functions that use a key without a `C_*Init` after which the user could log in.
@@ -88,8 +114,8 @@ pub struct Direct {
 /// The operation in `slot`. `CKR_OPERATION_NOT_INITIALIZED` when there is none, `CKR_USER_NOT_LOGGED_IN` when it waits for its login.
 ///
 /// It is out of its slot while `call` works with it, so that a panic leaves none behind, and goes back when `stays` says so of the
-/// result.
-fn call<T, R>(
+/// result. An operation may last: nothing is given out that a key protects which may no longer do that.
+fn call<T, R: Given>(
     slot: &mut Option<Active<T>>,
     call: impl FnOnce(&mut T) -> Result<R>,
     stays: impl FnOnce(&Result<R>) -> bool,
@@ -98,12 +124,27 @@ fn call<T, R>(
     let result = if active.locked.is_some() {
         Err(CKR_USER_NOT_LOGGED_IN.into())
     } else {
-        call(&mut active.operation)
+        call(&mut active.operation).and_then(|result| match &active.protects {
+            Some(key) if result.is_given() => still_protects(key).map(|()| result),
+            _ => Ok(result),
+        })
     };
     if stays(&result) {
         *slot = Some(active);
     }
     result
+}
+
+/// Whether a key may protect data, in the words of functions that go on with an operation: their lists foresee no other answer.
+fn still_protects(key: &Key) -> Result<()> {
+    key.token
+        .check_protects(&key.object)
+        .map_err(|e| match e.rv() {
+            CKR_KEY_FUNCTION_NOT_PERMITTED | CKR_KEY_HANDLE_INVALID => {
+                e.with_rv(CKR_FUNCTION_FAILED)
+            }
+            _ => e,
+        })
 }
 
 /// A call that ends the operation, unless it only told a length.
@@ -117,7 +158,7 @@ pub fn end<T>(
 }
 
 /// A call that ends the operation.
-pub fn end_with<T, R>(
+pub fn end_with<T, R: Given>(
     slot: &mut Option<Active<T>>,
     work: impl FnOnce(&mut T) -> Result<R>,
 ) -> Result<R> {
@@ -125,7 +166,7 @@ pub fn end_with<T, R>(
 }
 
 /// A call after which the operation goes on; an error ends it.
-pub fn go_on<T, R>(
+pub fn go_on<T, R: Given>(
     slot: &mut Option<Active<T>>,
     work: impl FnOnce(&mut T) -> Result<R>,
 ) -> Result<R> {
@@ -133,7 +174,7 @@ pub fn go_on<T, R>(
 }
 
 /// A call after which the operation goes on whatever came of it: one message fails, others follow.
-pub fn keep<T, R>(
+pub fn keep<T, R: Given>(
     slot: &mut Option<Active<T>>,
     work: impl FnOnce(&mut T) -> Result<R>,
 ) -> Result<R> {

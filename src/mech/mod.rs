@@ -85,12 +85,13 @@ impl Key {
             usage,
             CKA_ENCRYPT | CKA_SIGN | CKA_SIGN_RECOVER | CKA_WRAP | CKA_DERIVE
         );
+        if protects {
+            return self.token.check_protects(&self.object);
+        }
         match &self.object.home {
             Home::Store {
                 state: Some(state), ..
-            } if !(state.may_protect() || !protects && state.may_process()) => {
-                Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into())
-            }
+            } if !state.may_process() => Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into()),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! The message-based functions of PKCS#11 3.0.
 
 use super::Module;
+use super::operations::Purpose;
 use crate::ck::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CKR_OPERATION_NOT_INITIALIZED};
 use crate::crypto::cipher::Direction;
 use crate::error::Result;
@@ -21,6 +22,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Protect,
             |o| &mut o.message_encrypt,
             |m, key| MessageCipher::new(Direction::Encrypt, &m, key),
         )
@@ -88,6 +90,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Process,
             |o| &mut o.message_decrypt,
             |m, key| MessageCipher::new(Direction::Decrypt, &m, key),
         )
@@ -155,6 +158,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Protect,
             |o| &mut o.message_sign,
             MessageSigner::new,
         )
@@ -225,6 +229,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Process,
             |o| &mut o.message_verify,
             MessageVerifier::new,
         )

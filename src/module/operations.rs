@@ -7,7 +7,16 @@ use crate::error::Result;
 use crate::mech::{
     CipherOperation, DigestOperation, Key, Mechanism, Output, SignOperation, VerifyOperation,
 };
-use crate::session::{Active, Operations, end, end_with, go_on};
+use crate::session::{Active, Given, Operations, end, end_with, go_on};
+
+/// What an operation does with its key (KMIP 1.4, 3.22).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Encrypts or signs.
+    Protect,
+    /// Decrypts or verifies.
+    Process,
+}
 
 /// Which operation of a session.
 pub(super) type Slot<T> = fn(&mut Operations) -> &mut Option<Active<T>>;
@@ -20,6 +29,7 @@ impl Module {
         h: CK_SESSION_HANDLE,
         mechanism: Option<Mechanism>,
         key: CK_OBJECT_HANDLE,
+        purpose: Purpose,
         slot: Slot<T>,
         new: impl FnOnce(Mechanism, Key) -> Result<T>,
     ) -> Result<()> {
@@ -36,9 +46,11 @@ impl Module {
         let key = session.mech_key(key)?;
         operations.direct = None;
         let locked = operations.wait(&key.object);
+        let protects = (purpose == Purpose::Protect).then(|| key.clone());
         *slot(&mut operations) = Some(Active {
             operation: new(mechanism, key)?,
             locked,
+            protects,
         });
         Ok(())
     }
@@ -52,7 +64,7 @@ impl Module {
         end(slot(&mut self.session(h)?.operations()), work)
     }
 
-    fn go_on<T, R>(
+    fn go_on<T, R: Given>(
         &self,
         h: CK_SESSION_HANDLE,
         slot: Slot<T>,
@@ -72,6 +84,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Protect,
             |o| &mut o.encrypt,
             |m, key| CipherOperation::new(Direction::Encrypt, &m, key),
         )
@@ -113,6 +126,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Process,
             |o| &mut o.decrypt,
             |m, key| CipherOperation::new(Direction::Decrypt, &m, key),
         )
@@ -160,6 +174,7 @@ impl Module {
         operations.digest = Some(Active {
             operation: DigestOperation::new(&mechanism)?,
             locked: None,
+            protects: None,
         });
         Ok(())
     }
@@ -201,6 +216,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Protect,
             |o| &mut o.sign,
             |m, key| SignOperation::new(&m, key, false),
         )
@@ -232,6 +248,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Protect,
             |o| &mut o.sign_recover,
             |m, key| SignOperation::new(&m, key, true),
         )
@@ -258,6 +275,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Process,
             |o| &mut o.verify,
             |m, key| VerifyOperation::new(&m, key, false),
         )
@@ -293,6 +311,7 @@ impl Module {
             h,
             mechanism,
             key,
+            Purpose::Process,
             |o| &mut o.verify_recover,
             |m, key| VerifyOperation::new(&m, key, true),
         )

@@ -241,6 +241,7 @@ impl Module {
         operations.digest = Some(Active {
             operation,
             locked: None,
+            protects: None,
         });
         Ok(())
     }

@@ -121,7 +121,14 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
-        self.store.meta(uids)
+        let metas = self.store.meta(uids)?;
+        for gone in uids
+            .iter()
+            .filter(|uid| !metas.iter().any(|meta| meta.uid == **uid))
+        {
+            self.forget(gone);
+        }
+        Ok(metas)
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
@@ -294,6 +301,7 @@ mod tests {
                 initial_date: None,
                 activation_date: None,
                 deactivation_date: None,
+                protect_stop: None,
                 pair: None,
                 properties: BTreeMap::new(),
             };

@@ -213,6 +213,8 @@ pub struct Meta {
     pub activation_date: Option<i64>,
     /// When it stopped or stops being Active (seconds since 1970).
     pub deactivation_date: Option<i64>,
+    /// When it stops to protect data (seconds since 1970).
+    pub protect_stop: Option<i64>,
     /// The other half of a pair, where the store knows.
     pub pair: Option<Uid>,
     /// What the token kept with the object.

@@ -180,6 +180,7 @@ fn meta(uid: Uid, spec: &Spec, pair: Option<Uid>) -> Meta {
         initial_date: Some(1),
         activation_date: is_key.then_some(1),
         deactivation_date: None,
+        protect_stop: None,
         pair,
         properties: spec.properties.clone(),
     }

@@ -1,6 +1,7 @@
 //! Objects as PKCS#11 sees them: attributes, a handle, and a home in this process or in the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,8 @@ pub enum Home {
         uid: Uid,
         /// State of a key there, when last read.
         state: Option<State>,
+        /// When a key stops to protect data, by what was read last (seconds since 1970).
+        protect_until: Option<i64>,
         /// The other half of a pair, where the store knows.
         pair: Option<Uid>,
     },
@@ -165,6 +168,15 @@ pub struct Known {
     pub public: OnceLock<PublicKey>,
     /// The key that a private key's value is, where it may stay ([`Token::private_key`](super::Token::private_key)).
     pub private: OnceLock<PrivateKey>,
+    /// Whether data were protected with the key since its attributes were read.
+    used: Arc<AtomicBool>,
+}
+
+impl Known {
+    /// Notes that data are protected with the key.
+    pub fn in_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An object. Never changed in place: a changed object takes its place in the table under the same handle.
@@ -291,6 +303,18 @@ impl ObjectTable {
             .retain(|(_, handle)| objects.contains_key(handle));
     }
 
+    /// At most `most` keys that data were protected with since they were read, longer than `age` ago.
+    pub fn used(&self, age: Duration, most: usize) -> Vec<Uid> {
+        self.objects
+            .values()
+            .filter(|o| o.read_at.elapsed() >= age)
+            .filter_map(|o| Some((o, o.uid()?)))
+            .filter(|(o, _)| o.known.used.swap(false, Ordering::Relaxed))
+            .map(|(_, uid)| uid.clone())
+            .take(most)
+            .collect()
+    }
+
     /// The session objects.
     pub fn session_objects(&self) -> Vec<Arc<Object>> {
         self.by_session
@@ -308,6 +332,7 @@ mod tests {
         let home = Home::Store {
             uid: Uid(uid.into()),
             state: None,
+            protect_until: None,
             pair: None,
         };
         Object {

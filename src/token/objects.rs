@@ -21,9 +21,9 @@ const FIND_AGE: Duration = Duration::from_secs(2);
 /// How many answers are kept for that long.
 const FINDS_KEPT: usize = 256;
 /// How long what was read about an object is good enough to show it in a search.
-const SHOW_AGE: Duration = Duration::from_secs(5);
+pub(super) const SHOW_AGE: Duration = Duration::from_secs(5);
 /// How many objects' attributes are asked for at once.
-const META_BATCH: usize = 64;
+pub(super) const META_BATCH: usize = 64;
 /// The property that marks the objects this token made, with its serial number as its value.
 const MADE_BY: &str = "tok";
 
@@ -164,7 +164,12 @@ impl Token {
 
     /// The objects with these identifiers, read from the store where they were last read longer than `age` ago. Objects that are gone
     /// or cannot be shown are left out.
-    fn read(&self, store: &dyn KeyStore, uids: &[Uid], age: Duration) -> Result<Vec<Arc<Object>>> {
+    pub(super) fn read(
+        &self,
+        store: &dyn KeyStore,
+        uids: &[Uid],
+        age: Duration,
+    ) -> Result<Vec<Arc<Object>>> {
         let mut objects = Vec::with_capacity(uids.len());
         let mut stale = Vec::new();
         {
@@ -184,13 +189,19 @@ impl Token {
             let metas = store.meta(batch)?;
             let mut table = lock(&self.objects);
             for meta in &metas {
-                let Some(attributes) = shown(meta, &cluster) else {
+                let Some(mut attributes) = shown(meta, &cluster) else {
                     continue;
                 };
+                self.claim(&mut attributes);
                 let handle = table.handle_of(&meta.uid, || self.handles.next());
                 let home = Home::Store {
                     uid: meta.uid.clone(),
                     state: meta.state,
+                    protect_until: meta
+                        .protect_stop
+                        .into_iter()
+                        .chain(meta.deactivation_date)
+                        .min(),
                     pair: meta.pair.clone(),
                 };
                 let known = table
@@ -443,6 +454,15 @@ impl Token {
         object.attributes.flag(vendor::KEPT) && self.policy() != CryptoPolicy::Local
     }
 
+    /// Takes back the claim of a key on a key manager that it was never extractable, unless its value never comes here.
+    fn claim(&self, attributes: &mut Attributes) {
+        let settings = &lock(&self.config).settings;
+        let kept = attributes.flag(vendor::KEPT) && settings.crypto != CryptoPolicy::Local;
+        if settings.store == StoreKind::Kmip && attributes.has(CKA_NEVER_EXTRACTABLE) && !kept {
+            attributes.set_flag(CKA_NEVER_EXTRACTABLE, false);
+        }
+    }
+
     /// The value of an object, fetched where it lives in the store. `CKR_KEY_UNEXTRACTABLE` for a key that is kept there.
     pub fn value(&self, object: &Object) -> Result<Arc<Secret>> {
         match &object.home {
@@ -509,6 +529,7 @@ impl Token {
             attributes.set_flag(vendor::KEPT, false);
         }
         if attributes.flag(CKA_TOKEN) {
+            self.claim(&mut attributes);
             let bits = match &source {
                 Source::Given(value) => value::bits(&attributes, value)?,
                 Source::Made(bits) => *bits,
@@ -562,6 +583,7 @@ impl Token {
         if private.flag(vendor::KEPT) && !self.can_work(&private)? {
             private.set_flag(vendor::KEPT, false);
         }
+        self.claim(&mut private);
         let (public_spec, private_spec) = (self.spec(&public, bits)?, self.spec(&private, bits)?);
         let (public_uid, private_uid) = self.store()?.create_pair(&public_spec, &private_spec)?;
         let public = self.adopt(public, public_uid.clone(), Some(private_uid.clone()));
@@ -615,6 +637,7 @@ impl Token {
         let home = Home::Store {
             uid,
             state: is_key.then_some(State::Active),
+            protect_until: None,
             pair,
         };
         let handle = self.handles.next();
@@ -716,7 +739,7 @@ fn is_logged_out(error: &Error) -> bool {
 }
 
 /// Whether an error says something of the moment, not of the object that was asked for.
-fn passes(error: &Error) -> bool {
+pub(super) fn passes(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unreachable | Kind::Broken | Kind::Tls)
         || is_logged_out(error)
         || error.rv() == CKR_OBJECT_HANDLE_INVALID

@@ -544,6 +544,7 @@ mod tests {
             initial_date: Some(5),
             activation_date: None,
             deactivation_date: None,
+            protect_stop: None,
             pair: None,
             properties: spec.properties,
         }

@@ -14,5 +14,6 @@ mod reauth;
 mod refused;
 mod servers;
 mod sessions;
+mod states;
 mod stored;
 mod usual;

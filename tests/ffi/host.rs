@@ -293,18 +293,25 @@ impl Host {
 
 /// A token whose keys are on a port of 127.0.0.1, made as `mrhsm init` and `mrhsm set` make one. Returns its slot.
 pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
+    kmip_token_with(port, |settings| {
+        settings.deadline_millis = deadline.as_millis() as u64;
+    })
+}
+
+/// The same with other settings.
+pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT_ID {
     let pki = Pki::shared();
     let [certificate, key, ca] =
         [&pki.client.cert, &pki.client.key, &pki.ca].map(|path| std::fs::read(path).unwrap());
-    let settings = Settings {
+    let mut settings = Settings {
         store: StoreKind::Kmip,
         hosts: vec![config::Host {
             name: "127.0.0.1".into(),
             port: Some(port),
         }],
-        deadline_millis: deadline.as_millis() as u64,
         ..Settings::default()
     };
+    change(&mut settings);
     let token = NewToken {
         label: "kmip token",
         so_pin: &Secret::new(SO_PIN.to_vec()),

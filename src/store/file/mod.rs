@@ -364,6 +364,7 @@ impl About {
             initial_date: Some(self.initial_date),
             activation_date: self.activation_date,
             deactivation_date: self.deactivation_date,
+            protect_stop: None,
             pair: self.pair.map(Uid),
             properties: self.properties,
         }

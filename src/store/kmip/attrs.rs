@@ -207,7 +207,7 @@ pub(super) fn of_object(
 }
 
 /// Which attributes are asked for, from everything useful down to what every server has; the last asks for all there are.
-pub(super) const QUESTIONS: usize = 4;
+pub(super) const QUESTIONS: usize = 5;
 
 /// The names of one of the [`QUESTIONS`].
 pub(super) fn question(number: usize, version: Version, facts: &Facts) -> Vec<AttributeName> {
@@ -233,16 +233,18 @@ pub(super) fn question(number: usize, version: Version, facts: &Facts) -> Vec<At
     if number + 1 < QUESTIONS {
         names.extend(BASE.map(AttributeName::Standard));
     }
-    if number < 2 {
+    // Rarely set, and first to be left out.
+    if number == 0 {
+        names.push(AttributeName::Standard(Tag::PROTECT_STOP_DATE));
+    }
+    if number < 3 {
         names.extend(MORE.map(AttributeName::Standard));
         if version >= Version::V1_4 {
             names.extend(SINCE_1_4.map(AttributeName::Standard));
         }
     }
     // Where Application Specific Information works there are no custom attributes of ours.
-    if number == 0
-        && facts.application.known() != Some(true)
-        && facts.combined.known() != Some(true)
+    if number < 2 && facts.application.known() != Some(true) && facts.combined.known() != Some(true)
     {
         names.extend(record::custom_names());
     }
@@ -301,6 +303,7 @@ pub(super) fn meta(uid: &str, attributes: &Attributes) -> Option<Meta> {
         initial_date: attributes.initial_date().map(|date| date.0),
         activation_date: attributes.activation_date().map(|date| date.0),
         deactivation_date: attributes.deactivation_date().map(|date| date.0),
+        protect_stop: attributes.protect_stop_date().map(|date| date.0),
         pair: pair.map(|uid| Uid(uid.to_owned())),
         properties: record.properties,
     })

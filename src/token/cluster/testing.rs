@@ -123,6 +123,7 @@ impl MemoryStore {
                 initial_date: Some(date),
                 activation_date: None,
                 deactivation_date: None,
+                protect_stop: None,
                 pair: None,
                 properties: spec.properties.clone(),
             };
