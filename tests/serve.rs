@@ -134,6 +134,30 @@ fn the_command_that_it_prints_is_to_be_typed_as_it_is() {
     );
 }
 
+#[test]
+fn processes_that_start_at_once_share_one_authority() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serves: Vec<Serve> = std::thread::scope(|scope| {
+        let serves: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| Serve::start(dir, &[])))
+            .collect();
+        for n in 0..5 {
+            scope.spawn(move || certs(dir, &["-name", &format!("node{n}")]));
+        }
+        serves.into_iter().map(|serve| serve.join().unwrap()).collect()
+    });
+    for name in ["node0", "node1", "node2", "node3", "node4"] {
+        for serve in &serves {
+            locate(&serve.client(dir, name, Version::V1_4), Vec::new());
+        }
+    }
+    // A crash of the first start between key and certificate, as the file system shows it.
+    std::fs::rename(dir.join("ca.pem"), dir.join(".cert-ca.pem")).unwrap();
+    certs(dir, &["-name", "node5"]);
+    locate(&serves[0].client(dir, "node5", Version::V1_4), Vec::new());
+}
+
 const ALL: CryptographicUsageMask = CryptographicUsageMask(0x3FF);
 
 fn aes(more: impl IntoIterator<Item = AttributeValue>) -> CreateRequest {

@@ -12,6 +12,7 @@ use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use super::signals;
 use crate::error::Error;
+use crate::secret::Secret;
 use crate::server::{
     Audit, Authority, Engine, Home, Limits, Options, Personality, Server, Wanted, tls_config,
 };
@@ -163,26 +164,37 @@ fn address(text: &str) -> Outcome<SocketAddr> {
     })
 }
 
-/// The files of the server's identity.
+/// The server's identity: its files, and what is in them.
 struct Files {
-    cert: PathBuf,
-    key: PathBuf,
-    ca: PathBuf,
+    cert: Vec<u8>,
+    key: Secret,
+    ca: Vec<u8>,
+    ca_path: PathBuf,
     /// The files of a first client, when they were made now.
     client: Option<(PathBuf, PathBuf)>,
 }
 
 impl Files {
-    /// TLS with what is in the files now.
-    fn tls(&self) -> Outcome<Arc<rustls::ServerConfig>> {
+    fn read(cert: &Path, key: &Path, ca: &Path) -> Outcome<Files> {
         let read = |path: &Path| {
             std::fs::read(path)
                 .map_err(|e| Error::file(format!("cannot read {}", path.display()), e))
         };
+        Ok(Files {
+            cert: read(cert)?,
+            key: Secret::new(read(key)?),
+            ca: read(ca)?,
+            ca_path: ca.to_owned(),
+            client: None,
+        })
+    }
+
+    /// TLS with what is in the files.
+    fn tls(&self) -> Outcome<Arc<rustls::ServerConfig>> {
         Ok(tls_config(
-            &read(&self.cert)?,
-            &read(&self.key)?,
-            &read(&self.ca)?,
+            &self.cert,
+            self.key.expose(),
+            &self.ca,
             rustls::ALL_VERSIONS,
         )?)
     }
@@ -191,15 +203,25 @@ impl Files {
 /// The certificates that were named, or one's own, made where they are missing and renewed where they expire.
 fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
     if let (Some(cert), Some(key), Some(ca)) = (&args.cert, &args.key, &args.clientca) {
-        return Ok(Files {
-            cert: cert.clone(),
-            key: key.clone(),
-            ca: ca.clone(),
-            client: None,
-        });
+        return Files::read(cert, key, ca);
     }
-    let (authority, made) = Authority::open(dir)?;
+    // Its lock is held until the files are read: nobody renews them in between.
+    let (authority, _) = Authority::open(dir)?;
     let own = dir.join("server.pem");
+    let first = authority.has_issued_nothing();
+    let client = match first {
+        false => None,
+        true => {
+            let client = authority.issue(&Wanted {
+                name: "client",
+                hosts: &[],
+                clusters: &[],
+                days: 825,
+                p12: None,
+            })?;
+            Some((client.certificate, client.key))
+        }
+    };
     if expires(&own) || !args.san.is_empty() {
         let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
         if !ip.is_loopback() && !ip.is_unspecified() {
@@ -214,24 +236,9 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
             p12: None,
         })?;
     }
-    let client = match made {
-        false => None,
-        true => {
-            let client = authority.issue(&Wanted {
-                name: "client",
-                hosts: &[],
-                clusters: &[],
-                days: 825,
-                p12: None,
-            })?;
-            Some((client.certificate, client.key))
-        }
-    };
     Ok(Files {
-        cert: own,
-        key: dir.join("server.key"),
-        ca: authority.certificate(),
         client,
+        ..Files::read(&own, &dir.join("server.key"), &authority.certificate())?
     })
 }
 
@@ -263,7 +270,7 @@ fn configure(files: &Files, address: SocketAddr, dir: &Path) -> Option<String> {
          For another node: mrhsm certs -dir {} -name NODE -cluster CLUSTER, and the same with its files.\n",
         dir.display(),
         address.port(),
-        files.ca.display(),
+        files.ca_path.display(),
         certificate.display(),
         key.display(),
         dir.display(),

@@ -3,9 +3,7 @@
 //! For laptops, edge nodes and tests; a site with an authority uses that. The authority is `ca.pem` and `ca.key` in its
 //! directory, everything it signs `NAME.pem`, `NAME.key` and, where wanted, `NAME.p12`. All keys are P-256.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use p12_keystore::{
@@ -19,6 +17,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::lock::DirLock;
+use super::pair::{recover, replace, replace_pair};
 use crate::crypto::rng;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -55,9 +55,10 @@ pub struct Certified {
     pub renewed: bool,
 }
 
-/// An authority, in a directory.
+/// An authority, in a directory. It holds the directory's lock: drop it when what it makes is made.
 pub struct Authority {
     directory: PathBuf,
+    _lock: DirLock,
     issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
 }
@@ -69,7 +70,8 @@ fn cannot(what: impl std::fmt::Display, e: impl std::fmt::Display) -> Error {
 impl Authority {
     /// The authority in `directory`, made when there is none. The second value is true when it was made.
     pub fn open(directory: &Path) -> Result<(Authority, bool)> {
-        make_directory(directory)?;
+        let lock = DirLock::take(directory)?;
+        recover(directory)?;
         let (pem_path, key_path) = (directory.join("ca.pem"), directory.join("ca.key"));
         let made = !pem_path.exists();
         if made {
@@ -85,9 +87,7 @@ impl Authority {
             let certificate = params
                 .self_signed(&key)
                 .map_err(|e| cannot("the authority's certificate", e))?;
-            // The key first: a certificate without a key would be of no use.
-            write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
-            write(&pem_path, certificate.pem().as_bytes(), 0o644)?;
+            replace_pair(directory, "ca", &key, &certificate.pem())?;
         }
         let unreadable =
             |e: std::io::Error| Error::file(format!("{} cannot be read", key_path.display()), e);
@@ -109,6 +109,7 @@ impl Authority {
         Ok((
             Authority {
                 directory,
+                _lock: lock,
                 issuer,
                 certificate: certificate.to_vec(),
             },
@@ -119,6 +120,14 @@ impl Authority {
     /// PEM file of the authority's certificate.
     pub fn certificate(&self) -> PathBuf {
         self.directory.join("ca.pem")
+    }
+
+    /// True when the directory has no certificate beside the authority's own.
+    pub fn has_issued_nothing(&self) -> bool {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.file_name())
+            .all(|name| name == "ca.pem" || !name.as_encoded_bytes().ends_with(b".pem"))
     }
 
     /// Makes a certificate, with the key that is there already or a new one.
@@ -169,13 +178,21 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(|e| cannot("the certificate", e))?;
-        write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
-        write(&certificate_path, certificate.pem().as_bytes(), 0o644)?;
+        match renewed {
+            true => replace(
+                &self.directory,
+                &format!("{}.pem", wanted.name),
+                certificate.pem().as_bytes(),
+                0o644,
+            )?,
+            false => replace_pair(&self.directory, wanted.name, &key, &certificate.pem())?,
+        }
         let p12 = match wanted.p12 {
             None => None,
             Some(password) => {
-                write(
-                    &path("p12"),
+                replace(
+                    &self.directory,
+                    &format!("{}.p12", wanted.name),
                     self.pkcs12(wanted.name, &certificate, &key, password)?
                         .expose(),
                     0o600,
@@ -254,30 +271,57 @@ pub fn dated(params: &mut CertificateParams, days: u32) -> Result<()> {
     Ok(())
 }
 
-fn make_directory(directory: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory);
-    made.map_err(|e| Error::file(format!("{} cannot be made", directory.display()), e))
-}
+#[cfg(test)]
+mod tests {
+    use super::super::pair::belongs;
+    use super::*;
+    use crate::fault::{End, run, scratch};
 
-/// Writes a file beside its place and renames it.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let written = (|| {
-        let _ = fs::remove_file(&beside);
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&beside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    written.map_err(|e| Error::file(format!("{} cannot be written", path.display()), e))
+    const NODE: Wanted<'_> = Wanted {
+        name: "node",
+        hosts: &[],
+        clusters: &[],
+        days: 30,
+        p12: None,
+    };
+
+    fn issued(directory: &Path) -> Result<()> {
+        Authority::open(directory)?.0.issue(&NODE).map(drop)
+    }
+
+    /// Whether every certificate in a directory has its key, and is signed by the authority there.
+    fn is_whole(directory: &Path) -> bool {
+        let signer = CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap();
+        let (_, signer) = X509Certificate::from_der(&signer).unwrap();
+        ["ca", "node"].iter().all(|name| {
+            let path = directory.join(format!("{name}.pem"));
+            let der = CertificateDer::from_pem_file(&path).unwrap();
+            let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+            belongs(&directory.join(format!("{name}.key")), &path)
+                && certificate
+                    .verify_signature(Some(signer.public_key()))
+                    .is_ok()
+        })
+    }
+
+    #[test]
+    fn a_crash_at_any_step_leaves_pairs_that_work() {
+        let (_, steps) = run(None, || issued(scratch().path()).unwrap());
+        assert!(steps >= 12);
+        for (step, end) in (0..steps).flat_map(|step| {
+            [End::Killed, End::Error(libc::ENOSPC)].map(|end| (step, end))
+        }) {
+            let folder = scratch();
+            let authority = |directory: &Path| std::fs::read(directory.join("ca.pem")).ok();
+            run(Some((step, end)), || drop(issued(folder.path())));
+            let before = authority(folder.path());
+            issued(folder.path()).unwrap_or_else(|e| panic!("{end:?} at step {step}: {e}"));
+            assert!(is_whole(folder.path()), "{end:?} at step {step}");
+            let after = authority(folder.path());
+            assert!(
+                before.is_none() || before == after,
+                "{end:?} at step {step}: another authority"
+            );
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::lock::DirLock;
 use super::objects::Objects;
 use crate::ck::CKR_PIN_INCORRECT;
 use crate::config::{Settings, StoreKind, TokenConfig};
@@ -48,7 +49,14 @@ impl Home {
     pub fn objects(&self, pin: Option<&Secret>) -> Result<Objects> {
         let token = match self.token()? {
             Some(token) => token,
-            None => self.make(pin)?,
+            None => {
+                // Of many first starts at once, one makes the token.
+                let _lock = DirLock::take(self.path())?;
+                match self.token()? {
+                    Some(token) => token,
+                    None => self.make(pin)?,
+                }
+            }
         };
         let key = self.unlock(&token, pin)?;
         let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
@@ -68,7 +76,6 @@ impl Home {
     }
 
     fn make(&self, pin: Option<&Secret>) -> Result<TokenConfig> {
-        // Two first starts at once: the second finds what the first made.
         let settings = Settings {
             store: StoreKind::File,
             ..Settings::default()
