@@ -223,6 +223,7 @@ impl Search<'_> {
         let caller = Caller {
             name: name.to_owned(),
             groups: Vec::new(),
+            ..Caller::default()
         };
         let answer = engine.answer(&caller, frame.expose(), None);
         drop(engine);

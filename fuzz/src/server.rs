@@ -89,6 +89,7 @@ pub fn server_request(bytes: &[u8]) {
     let caller = Caller {
         name: "fuzz".into(),
         groups: Vec::new(),
+        ..Caller::default()
     };
     while let Some(header) = wire.first_chunk() {
         // As the network does it: what is no frame ends the connection.
@@ -132,6 +133,7 @@ fn furnished() -> &'static PathBuf {
             let caller = Caller {
                 name: "fuzz".into(),
                 groups: Vec::new(),
+                ..Caller::default()
             };
             let ask = |request: Result<Secret>| {
                 let answer =

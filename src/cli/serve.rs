@@ -1,24 +1,31 @@
 //! `mrhsm serve`: the embedded KMIP server.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::args::time_out;
 use super::certs::directory;
-use super::exit::{Failure, Outcome};
+use super::exit::{Exit, Failure, Outcome};
 use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
 use super::signals;
+use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::server::{
-    Audit, Authority, Engine, Home, Limits, Options, Personality, Server, Wanted, tls_config,
+    Access, Allowed, Audit, Authority, Credentials, Engine, Home, Limits, Options, Personality,
+    Server, Wanted, hosts,
 };
 
 /// How long requests that have come may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often the authority's revocation list is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often it is looked after, which signs it anew before it expires.
+const DAILY: Duration = Duration::from_secs(24 * 3600);
 /// A certificate with fewer days left is renewed at the start, with the same key.
 const RENEW_DAYS: i64 = 30;
 
@@ -48,6 +55,14 @@ pub struct Args {
     /// CA certificates that sign clients' certificates, PEM [default: DIR/ca.pem, made when missing]
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub clientca: Option<PathBuf>,
+
+    /// Revocation lists (CRLs) of the CAs that sign clients' certificates, PEM or DER, beside DIR/crl.pem
+    #[arg(long, value_name = "FILE,...", value_delimiter = ',', num_args = 1)]
+    pub crl: Vec<PathBuf>,
+
+    /// Only these clients may connect: a file with a line for each, cn:NAME, subject:NAME or sha256:HEX of its public key
+    #[arg(long, value_name = "FILE")]
+    pub allow: Option<PathBuf>,
 
     /// Names and addresses for the server's own certificate, beside localhost and the address it listens on
     #[arg(long, value_name = "HOST,...", value_delimiter = ',', num_args = 1)]
@@ -97,7 +112,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let listener = TcpListener::bind(address)
         .map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;
-    let tls = files.tls()?;
+    let access = files.access(args)?;
     let audit = Audit::open(args.audit.as_deref().unwrap_or(&dir.join("audit.log")))?;
     let mut limits = Limits {
         idle: Duration::from_millis(args.idle),
@@ -112,7 +127,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let mut server = Server::start(
         Arc::new(Engine::new(personality, objects)),
         listener,
-        tls,
+        access,
         options,
     )?;
     let address = server.address();
@@ -120,11 +135,29 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         out.line(command);
     }
     out.line(format!("Listening on {address}"));
-    while signals.wait() == signals::Asked::Reload {
-        match certificates(args, &dir, address.ip()).and_then(|files| files.tls()) {
-            Ok(tls) => {
-                server.renew(tls);
-                note("New connections use the certificates as they are now.");
+    let mut revocations = Revocations::of(&files);
+    loop {
+        let asked = signals.wait(LOOK);
+        match asked {
+            Some(signals::Asked::Stop) => break,
+            None if !revocations.are_news() => continue,
+            Some(signals::Asked::Reload) | None => {}
+        }
+        let read = certificates(args, &dir, address.ip())
+            .and_then(|files| Ok((files.access(args)?, Revocations::of(&files))));
+        match read {
+            Ok((access, news)) => {
+                revocations = news;
+                let ended = server.renew(access);
+                match asked {
+                    Some(_) => note("New connections use the certificates as they are now."),
+                    None => note("The revocations are read again."),
+                }
+                if ended > 0 {
+                    note(format!(
+                        "Connections of clients that may not connect any more: {ended} are closed."
+                    ));
+                }
             }
             Err(e) => note(format!("The certificates stay what they were: {e}")),
         }
@@ -164,12 +197,50 @@ fn address(text: &str) -> Outcome<SocketAddr> {
     })
 }
 
+/// The revocations of the server's own authority: `certs revoke` needs no signal to this process.
+struct Revocations {
+    path: Option<PathBuf>,
+    /// The list's identity and when it was written.
+    seen: Option<(u64, SystemTime)>,
+    /// When the list is looked after, so that it does not expire.
+    again: Instant,
+}
+
+impl Revocations {
+    fn of(files: &Files) -> Revocations {
+        let path = files.revocations.clone();
+        Revocations {
+            seen: path.as_deref().and_then(Revocations::look),
+            path,
+            again: Instant::now() + DAILY,
+        }
+    }
+
+    fn look(path: &Path) -> Option<(u64, SystemTime)> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.ino(), meta.modified().ok()?))
+    }
+
+    /// Whether the list is another one than was read, or has to be looked after.
+    fn are_news(&mut self) -> bool {
+        let Some(path) = &self.path else { return false };
+        if Instant::now() >= self.again {
+            self.again = Instant::now() + DAILY;
+            return true;
+        }
+        let now = Revocations::look(path);
+        now.is_some() && std::mem::replace(&mut self.seen, now) != now
+    }
+}
+
 /// The server's identity: its files, and what is in them.
 struct Files {
     cert: Vec<u8>,
     key: Secret,
     ca: Vec<u8>,
     ca_path: PathBuf,
+    /// The revocation list of the server's own authority.
+    revocations: Option<PathBuf>,
     /// The files of a first client, when they were made now.
     client: Option<(PathBuf, PathBuf)>,
 }
@@ -185,18 +256,43 @@ impl Files {
             key: Secret::new(read(key)?),
             ca: read(ca)?,
             ca_path: ca.to_owned(),
+            revocations: None,
             client: None,
         })
     }
 
-    /// TLS with what is in the files.
-    fn tls(&self) -> Outcome<Arc<rustls::ServerConfig>> {
-        Ok(tls_config(
-            &self.cert,
-            self.key.expose(),
-            &self.ca,
-            rustls::ALL_VERSIONS,
-        )?)
+    /// Who may connect, by what is in the files.
+    fn access(&self, args: &Args) -> Outcome<Arc<Access>> {
+        let mut crls = Crls::default();
+        for path in self.revocations.iter().chain(&args.crl) {
+            let text = std::fs::read(path)
+                .map_err(|e| Error::file(format!("cannot read {}", path.display()), e))?;
+            crls.read(&text, &path.display().to_string())?;
+        }
+        let now = jiff::Timestamp::now().as_second();
+        if crls.next_update().is_some_and(|until| until <= now) {
+            note(
+                "A CRL has expired: clients of its CA are refused until SIGHUP finds a newer one.",
+            );
+        }
+        let allowed = match &args.allow {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Error::file(format!("cannot read {}", path.display()), e))?;
+                let list = Allowed::parse(&text)
+                    .map_err(|e| Failure::new(Exit::Failed, format!("{}, {e}", path.display())))?;
+                Some(list)
+            }
+        };
+        Ok(Arc::new(Access::new(Credentials {
+            chain: &self.cert,
+            key: self.key.expose(),
+            ca: &self.ca,
+            crls,
+            allowed,
+            versions: rustls::ALL_VERSIONS,
+        })?))
     }
 }
 
@@ -206,7 +302,7 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
         return Files::read(cert, key, ca);
     }
     // Its lock is held until the files are read: nobody renews them in between.
-    let (authority, _) = Authority::open(dir)?;
+    let (mut authority, _) = Authority::open(dir)?;
     let own = dir.join("server.pem");
     let first = authority.has_issued_nothing();
     let client = match first {
@@ -222,7 +318,7 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
             Some((client.certificate, client.key))
         }
     };
-    if expires(&own) || !args.san.is_empty() {
+    if !lasts(&own, &args.san) || authority.has_revoked(&own) {
         let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
         if !ip.is_loopback() && !ip.is_unspecified() {
             hosts.push(ip.to_string());
@@ -238,22 +334,24 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
     }
     Ok(Files {
         client,
+        revocations: Some(authority.revocations()),
         ..Files::read(&own, &dir.join("server.key"), &authority.certificate())?
     })
 }
 
-/// True when there is no such certificate, or it will not last.
-fn expires(path: &Path) -> bool {
+/// Whether there is a certificate for all these hosts that will last.
+fn lasts(path: &Path, wanted: &[String]) -> bool {
     use rustls_pki_types::pem::PemObject;
     use x509_parser::prelude::{FromDer, X509Certificate};
     let Ok(der) = rustls_pki_types::CertificateDer::from_pem_file(path) else {
-        return true;
+        return false;
     };
     let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
-        return true;
+        return false;
     };
     let left = certificate.validity().not_after.timestamp() - jiff::Timestamp::now().as_second();
-    left < RENEW_DAYS * 24 * 3600
+    let known = hosts(&certificate);
+    left >= RENEW_DAYS * 24 * 3600 && wanted.iter().all(|host| known.contains(host))
 }
 
 /// What to type to use this server, when it was made now.

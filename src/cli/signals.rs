@@ -1,10 +1,11 @@
 //! Signals of a server: waiting for SIGTERM, SIGINT and SIGHUP, and living on after SIGXFSZ.
 #![allow(
     unsafe_code,
-    reason = "sigwait(3), pthread_sigmask(3) and signal(2) have no safe wrapper in std"
+    reason = "sigtimedwait(2), pthread_sigmask(3) and signal(2) have no safe wrapper in std"
 )]
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +36,19 @@ impl Waiting {
         }
     }
 
-    /// Returns when one of them comes.
-    pub fn wait(&self) -> Asked {
-        let mut signal = 0;
-        // SAFETY: an initialised set, and a place for the number of the signal.
-        while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
-        if signal == libc::SIGHUP {
-            Asked::Reload
-        } else {
-            Asked::Stop
+    /// Returns when one of them comes; `None` after `patience`.
+    pub fn wait(&self, patience: Duration) -> Option<Asked> {
+        let patience = libc::timespec {
+            tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        // SAFETY: an initialised set and time; what else is known of the signal is not wanted.
+        match unsafe {
+            libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const patience)
+        } {
+            libc::SIGHUP => Some(Asked::Reload),
+            libc::SIGTERM | libc::SIGINT => Some(Asked::Stop),
+            _ => None,
         }
     }
 }

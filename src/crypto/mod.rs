@@ -4,6 +4,7 @@
 //! the same library's C interface, in [`evp`] alone. Key wrapping is the `aes-kw` crate's.
 
 pub mod cipher;
+pub mod crl;
 mod evp;
 pub mod hash;
 pub mod kdf;

@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::engine::{Caller, Done};
+use super::identity::shown;
 use super::repeats::{Repeated, Repeats};
 use crate::error::{Error, Result};
 
@@ -35,6 +36,9 @@ struct Line<'a> {
     peer: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
+    /// Whether the client is a common name or a whole subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,11 +72,13 @@ impl Audit {
     /// What became of the items of a request.
     pub fn done(&self, caller: &Caller, peer: SocketAddr, done: &[Done]) {
         self.tell(|repeats| repeats.due(Instant::now()));
+        let (kind, name) = shown(&caller.name);
         for item in done {
             self.write(&Line {
                 time: time(),
                 peer,
-                client: Some(&caller.name),
+                client: Some(name),
+                identity: Some(kind.word()),
                 operation: item.operation.map(|operation| operation.to_string()),
                 object: item.object.as_deref(),
                 result: match item.refused {
@@ -116,6 +122,7 @@ impl Audit {
             time: time(),
             peer,
             client: None,
+            identity: None,
             operation: None,
             object: None,
             result: why.into(),

@@ -18,6 +18,7 @@ use super::attributes::screen;
 use super::certs::{AUTHORITY_DAYS, authority, dated};
 use super::computed::{PARTS, of_certificate};
 use super::engine::{Context, Engine};
+use super::identity::shown;
 use super::keys::{Material, invalid};
 use super::make::{describe, link, made_here, replaced, replacing, replacing_dates};
 use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
@@ -383,7 +384,10 @@ fn issuer(engine: &Engine, context: &Context) -> Outcome<Issuer<'static, KeyPair
 /// An authority for a client that has none: a key that never leaves, and its certificate, which all may have.
 fn make_issuer(engine: &Engine, context: &Context) -> Outcome<String> {
     let key = KeyPair::generate().map_err(failure)?;
-    let mut params = authority(&format!("{} CA", context.caller.name), AUTHORITY_DAYS)?;
+    let mut params = authority(
+        &format!("{} CA", shown(&context.caller.name).1),
+        AUTHORITY_DAYS,
+    )?;
     dated(&mut params, AUTHORITY_DAYS)?;
     let der = params.self_signed(&key).map_err(failure)?.der().to_vec();
     let mut certificate = certificate(context, &mut Attributes::new(), der);

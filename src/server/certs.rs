@@ -1,9 +1,11 @@
 //! Certificates: an authority of one's own, and what it signs for servers and clients.
 //!
 //! For laptops, edge nodes and tests; a site with an authority uses that. The authority is `ca.pem` and `ca.key` in its
-//! directory, everything it signs `NAME.pem`, `NAME.key` and, where wanted, `NAME.p12`. All keys are P-256.
+//! directory, everything it signs `NAME.pem`, `NAME.key` and, where wanted, `NAME.p12`; what it signed is in its index, what it
+//! revoked in `crl.pem`. All keys are P-256.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use p12_keystore::{
@@ -11,12 +13,15 @@ use p12_keystore::{
 };
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::crl;
+use super::issued::{Index, Issued, Reason};
 use super::lock::DirLock;
 use super::pair::{recover, replace, replace_pair};
 use crate::crypto::rng;
@@ -61,6 +66,18 @@ pub struct Authority {
     _lock: DirLock,
     issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
+    index: Index,
+}
+
+/// Which certificates are meant.
+#[derive(Debug)]
+pub enum Which<'a> {
+    /// All that are valid and have this name.
+    Name(&'a str),
+    /// The one of this serial number, hexadecimal.
+    Serial(&'a str),
+    /// The one in this PEM file.
+    File(&'a Path),
 }
 
 fn cannot(what: impl std::fmt::Display, e: impl std::fmt::Display) -> Error {
@@ -105,16 +122,158 @@ impl Authority {
         let name = name
             .ok_or_else(|| cannot(pem_path.display(), "it is not an authority that mrhsm made"))?;
         let issuer = Issuer::new(authority(name, AUTHORITY_DAYS)?, key);
-        let directory = directory.to_owned();
+        let index = match Index::read(directory)? {
+            Some(index) => index,
+            None => {
+                let mut index = Index::new(directory);
+                index.issued(signed_before(directory, &parsed))?;
+                index
+            }
+        };
+        crl::refresh(directory, &index, &issuer, parsed.public_key())?;
         Ok((
             Authority {
-                directory,
+                directory: directory.to_owned(),
                 _lock: lock,
                 issuer,
                 certificate: certificate.to_vec(),
+                index,
             },
             made,
         ))
+    }
+
+    /// Whether a certificate is revoked.
+    pub fn has_revoked(&self, path: &Path) -> bool {
+        let Ok(der) = CertificateDer::from_pem_file(path) else {
+            return false;
+        };
+        X509Certificate::from_der(&der).is_ok_and(|(_, parsed)| {
+            self.index
+                .find(&Issued::of(&parsed).serial)
+                .is_some_and(|issued| issued.revoked.is_some())
+        })
+    }
+
+    /// Everything that the authority signed, the oldest first.
+    pub fn issued(&self) -> &[Issued] {
+        self.index.all()
+    }
+
+    /// PEM file of the authority's revocation list.
+    pub fn revocations(&self) -> PathBuf {
+        crl::path(&self.directory)
+    }
+
+    /// Revokes certificates, and signs the revocation list anew.
+    ///
+    /// # Errors
+    /// A name without valid certificates, a serial number or a file of another authority.
+    pub fn revoke(&mut self, which: &Which<'_>, reason: Reason) -> Result<Vec<Issued>> {
+        let serials = match which {
+            Which::Name(name) => self.valid(name)?,
+            Which::Serial(serial) => {
+                let plain: String = serial
+                    .chars()
+                    .filter(|c| *c != ':')
+                    .flat_map(char::to_lowercase)
+                    .collect();
+                let plain = plain.trim_start_matches("0x").to_owned();
+                let known = self.index.find(&plain).ok_or_else(|| {
+                    Error::input(format!(
+                        "no certificate with the serial number {serial} is in the index: see 'mrhsm certs list'"
+                    ))
+                })?;
+                vec![known.serial.clone()]
+            }
+            Which::File(path) => vec![self.known(path)?],
+        };
+        self.index.revoked(&serials, reason)?;
+        let (_, own) = X509Certificate::from_der(&self.certificate)
+            .map_err(|e| cannot(self.certificate().display(), e))?;
+        crl::refresh(&self.directory, &self.index, &self.issuer, own.public_key())?;
+        Ok(serials
+            .iter()
+            .filter_map(|serial| self.index.find(serial).cloned())
+            .collect())
+    }
+
+    /// Serial numbers of the certificates of a name that are neither revoked nor expired.
+    fn valid(&self, name: &str) -> Result<Vec<String>> {
+        let now = jiff::Timestamp::now().as_second();
+        let valid: Vec<String> = self
+            .index
+            .all()
+            .iter()
+            .filter(|issued| {
+                issued.name == name && issued.revoked.is_none() && issued.not_after > now
+            })
+            .map(|issued| issued.serial.clone())
+            .collect();
+        match valid.is_empty() {
+            false => Ok(valid),
+            true => Err(Error::input(format!(
+                "no valid certificate has the name '{name}': see 'mrhsm certs list'"
+            ))),
+        }
+    }
+
+    /// The serial number of a certificate in a file, which the index takes in if it does not know it.
+    fn known(&mut self, path: &Path) -> Result<String> {
+        let der = CertificateDer::from_pem_file(path).map_err(|e| cannot(path.display(), e))?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|e| cannot(path.display(), e))?;
+        let (_, own) = X509Certificate::from_der(&self.certificate)
+            .map_err(|e| cannot(self.certificate().display(), e))?;
+        if parsed.verify_signature(Some(own.public_key())).is_err() || der[..] == self.certificate {
+            return Err(cannot(
+                path.display(),
+                "the authority of this directory did not sign it",
+            ));
+        }
+        let issued = Issued::of(&parsed);
+        let serial = issued.serial.clone();
+        if self.index.find(&serial).is_none() {
+            self.index.issued(vec![issued])?;
+        }
+        Ok(serial)
+    }
+
+    /// Makes a new certificate of a name, for what its last one is for. With the same key unless `new_key`; for so many days, or
+    /// as many as the last one.
+    pub fn renew(
+        &mut self,
+        name: &str,
+        new_key: bool,
+        days: Option<u32>,
+        p12: Option<&Secret>,
+    ) -> Result<Certified> {
+        let path = self.directory.join(format!("{name}.pem"));
+        if name.contains('/') || !path.exists() {
+            return Err(Error::input(format!(
+                "{} is missing: make a certificate with 'mrhsm certs -name {name}'",
+                path.display()
+            )));
+        }
+        let der = CertificateDer::from_pem_file(&path).map_err(|e| cannot(path.display(), e))?;
+        let (_, last) = X509Certificate::from_der(&der).map_err(|e| cannot(path.display(), e))?;
+        let validity = last.validity();
+        let span = validity.not_after.timestamp() - validity.not_before.timestamp();
+        // Of its span, two days are the margins that every certificate has.
+        let days = days.unwrap_or(u32::try_from(span / DAY - 2).unwrap_or(0).max(1));
+        let clusters: Vec<String> = last
+            .subject()
+            .iter_organizational_unit()
+            .filter_map(|unit| unit.as_str().ok().map(str::to_owned))
+            .collect();
+        let hosts = hosts(&last);
+        let wanted = Wanted {
+            name,
+            hosts: &hosts,
+            clusters: &clusters,
+            days,
+            p12,
+        };
+        self.make(&wanted, new_key)
     }
 
     /// PEM file of the authority's certificate.
@@ -122,16 +281,17 @@ impl Authority {
         self.directory.join("ca.pem")
     }
 
-    /// True when the directory has no certificate beside the authority's own.
+    /// True when it has signed nothing yet.
     pub fn has_issued_nothing(&self) -> bool {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.file_name())
-            .all(|name| name == "ca.pem" || !name.as_encoded_bytes().ends_with(b".pem"))
+        self.index.all().is_empty()
     }
 
     /// Makes a certificate, with the key that is there already or a new one.
-    pub fn issue(&self, wanted: &Wanted<'_>) -> Result<Certified> {
+    pub fn issue(&mut self, wanted: &Wanted<'_>) -> Result<Certified> {
+        self.make(wanted, false)
+    }
+
+    fn make(&mut self, wanted: &Wanted<'_>, new_key: bool) -> Result<Certified> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if wanted.name.is_empty()
             || wanted.name.starts_with('.')
@@ -145,17 +305,14 @@ impl Authority {
         }
         let path = |ending: &str| self.directory.join(format!("{}.{ending}", wanted.name));
         let (certificate_path, key_path) = (path("pem"), path("key"));
-        let renewed = key_path.exists();
-        let key = match renewed {
-            true => {
-                let unreadable = |e: std::io::Error| {
-                    Error::file(format!("{} cannot be read", key_path.display()), e)
-                };
-                let text = Secret::new(fs::read(&key_path).map_err(unreadable)?);
-                KeyPair::from_pem(&String::from_utf8_lossy(text.expose()))
-                    .map_err(|e| cannot(key_path.display(), e))?
-            }
-            false => KeyPair::generate().map_err(|e| cannot("a key", e))?,
+        let kept = match key_path.exists() && !new_key {
+            true => self.kept_key(&key_path)?,
+            false => None,
+        };
+        let renewed = kept.is_some();
+        let key = match kept {
+            Some(key) => key,
+            None => KeyPair::generate().map_err(|e| cannot("a key", e))?,
         };
         let mut params = CertificateParams::new(wanted.hosts.to_vec())
             .map_err(|e| cannot("a name of -san", e))?;
@@ -178,6 +335,9 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(|e| cannot("the certificate", e))?;
+        let (_, parsed) = X509Certificate::from_der(certificate.der())
+            .map_err(|e| cannot("the certificate", e))?;
+        self.index.issued(vec![Issued::of(&parsed)])?;
         match renewed {
             true => replace(
                 &self.directory,
@@ -208,6 +368,22 @@ impl Authority {
         })
     }
 
+    /// The key in a file; `None` when a certificate of it is revoked: a new certificate needs another.
+    fn kept_key(&self, path: &Path) -> Result<Option<KeyPair>> {
+        let unreadable =
+            |e: std::io::Error| Error::file(format!("{} cannot be read", path.display()), e);
+        let text = Secret::new(fs::read(path).map_err(unreadable)?);
+        let key = KeyPair::from_pem(&String::from_utf8_lossy(text.expose()))
+            .map_err(|e| cannot(path.display(), e))?;
+        let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(key.subject_public_key_info()));
+        let revoked = self
+            .index
+            .all()
+            .iter()
+            .any(|issued| issued.revoked.is_some() && issued.key == hash);
+        Ok((!revoked).then_some(key))
+    }
+
     fn pkcs12(
         &self,
         name: &str,
@@ -234,6 +410,45 @@ impl Authority {
             .map(Secret::new)
             .map_err(failed)
     }
+}
+
+/// The certificates in a directory that its authority signed before there was an index.
+fn signed_before(directory: &Path, authority: &X509Certificate<'_>) -> Vec<Issued> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "pem"))
+        .collect();
+    paths.sort();
+    let signed = paths.iter().filter_map(|path| {
+        let der = CertificateDer::from_pem_file(path).ok()?;
+        let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+        let is_own = parsed.raw_serial() == authority.raw_serial();
+        let signed = parsed
+            .verify_signature(Some(authority.public_key()))
+            .is_ok();
+        (signed && !is_own).then(|| Issued::of(&parsed))
+    });
+    signed.collect()
+}
+
+/// The names and addresses of a server's certificate.
+pub fn hosts(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.iter().filter_map(host).collect()
 }
 
 /// What an authority's own certificate says.
@@ -308,9 +523,9 @@ mod tests {
     fn a_crash_at_any_step_leaves_pairs_that_work() {
         let (_, steps) = run(None, || issued(scratch().path()).unwrap());
         assert!(steps >= 12);
-        for (step, end) in (0..steps).flat_map(|step| {
-            [End::Killed, End::Error(libc::ENOSPC)].map(|end| (step, end))
-        }) {
+        for (step, end) in (0..steps)
+            .flat_map(|step| [End::Killed, End::Error(libc::ENOSPC)].map(|end| (step, end)))
+        {
             let folder = scratch();
             let authority = |directory: &Path| std::fs::read(directory.join("ca.pem")).ok();
             run(Some((step, end)), || drop(issued(folder.path())));

@@ -31,13 +31,15 @@ pub struct Engine {
     pub(super) streams: Streams,
 }
 
-/// Who asks: the names in the certificate of its connection.
+/// Who asks, by the certificate of its connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// Common name: whose objects it makes.
+    /// Whose objects it makes: an owner as [`identity`](super::identity) writes it.
     pub name: String,
     /// Organisational units: clients with one in common share their objects.
     pub groups: Vec<String>,
+    /// The owner that its objects had before owners were typed.
+    pub formerly: Option<String>,
 }
 
 /// What a request was about, as far as it could be read.

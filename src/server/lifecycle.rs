@@ -112,7 +112,7 @@ pub fn destroy(
             return Err(wrong_state(version, format!("the object is {state}")));
         }
         if engine.personality.forgets_destroyed {
-            transaction.remove(&object.uid);
+            transaction.remove(&object);
             return Ok(());
         }
         object.dates.destroy = Some(now());

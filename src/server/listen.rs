@@ -7,15 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 
+use super::access::Access;
 use super::audit::Audit;
 use super::engine::{Caller, Engine};
 use super::fault::{Exchange, Fault, Hook};
+use super::identity;
 use super::places::{Most, Place, Places};
 use crate::error::{Error, Result};
 use crate::ttlv::{HEADER_LEN, frame_length};
@@ -72,43 +70,10 @@ pub struct Options {
     pub hook: Option<Arc<dyn Hook>>,
 }
 
-/// TLS as the server speaks it: 1.2 and 1.3 (or `versions`), and only with clients that `ca` vouches for. All in PEM.
-pub fn tls_config(
-    chain: &[u8],
-    key: &[u8],
-    ca: &[u8],
-    versions: &[&'static rustls::SupportedProtocolVersion],
-) -> Result<Arc<ServerConfig>> {
-    let wrong =
-        |what: &str, e: &dyn std::fmt::Display| Error::input(format!("{what} cannot be used: {e}"));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca) {
-        let certificate = certificate.map_err(|e| wrong("the CA certificate", &e))?;
-        roots
-            .add(certificate)
-            .map_err(|e| wrong("the CA certificate", &e))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let verifier = verifier
-        .build()
-        .map_err(|e| wrong("the CA certificate", &e))?;
-    let chain = CertificateDer::pem_slice_iter(chain).collect::<std::result::Result<Vec<_>, _>>();
-    let chain = chain.map_err(|e| wrong("the server's certificate", &e))?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("the server's key", &e))?;
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .map_err(|e| wrong("TLS", &e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|e| wrong("the server's certificate", &e))?;
-    Ok(Arc::new(config))
-}
-
 /// What the threads of a server share.
 struct Shared {
     engine: Arc<Engine>,
-    tls: RwLock<Arc<ServerConfig>>,
+    access: RwLock<Arc<Access>>,
     options: Options,
     places: Arc<Places>,
     accepted: AtomicUsize,
@@ -118,6 +83,13 @@ struct Shared {
 impl Shared {
     fn stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn access(&self) -> Arc<Access> {
+        self.access
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Writes down why a connection came to nothing.
@@ -140,7 +112,7 @@ impl Server {
     pub fn start(
         engine: Arc<Engine>,
         listener: TcpListener,
-        tls: Arc<ServerConfig>,
+        access: Arc<Access>,
         options: Options,
     ) -> Result<Server> {
         let address = listener
@@ -154,7 +126,7 @@ impl Server {
         } = options.limits;
         let shared = Arc::new(Shared {
             engine,
-            tls: RwLock::new(tls),
+            access: RwLock::new(access),
             options,
             places: Arc::new(Places::new(Most {
                 connections,
@@ -183,13 +155,24 @@ impl Server {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// New connections are made with these certificates; those that are open go on.
-    pub fn renew(&self, tls: Arc<ServerConfig>) {
+    /// New connections are made with these certificates. Of the open ones, those end whose client may not connect any more; how
+    /// many these are.
+    pub fn renew(&self, access: Arc<Access>) -> usize {
         *self
             .shared
-            .tls
+            .access
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = tls;
+            .unwrap_or_else(PoisonError::into_inner) = access.clone();
+        let ended = self
+            .shared
+            .places
+            .end_unless(|chain| access.admit_again(chain).map(drop));
+        for (peer, why) in &ended {
+            if let Some(peer) = peer {
+                self.shared.refused(*peer, why);
+            }
+        }
+        ended.len()
     }
 
     /// Breaks every connection; new ones are accepted.
@@ -294,37 +277,13 @@ impl Write for Timed {
 
 type Stream = StreamOwned<ServerConnection, Timed>;
 
-/// Who the certificate of a connection says it is.
-pub fn caller(certificate: &[u8]) -> Caller {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return Caller::default();
-    };
-    let subject = certificate.subject();
-    let text =
-        |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().ok().map(str::to_owned);
-    Caller {
-        name: subject
-            .iter_common_name()
-            .find_map(text)
-            .unwrap_or_else(|| subject.to_string()),
-        groups: subject
-            .iter_organizational_unit()
-            .filter_map(text)
-            .collect(),
-    }
-}
-
 /// Answers the requests of one connection until it ends.
 fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()> {
     let limits = shared.options.limits;
     socket.set_nodelay(true)?;
     let peer = socket.peer_addr()?;
-    let tls = shared
-        .tls
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let session = ServerConnection::new(tls).map_err(io::Error::other)?;
+    let access = shared.access();
+    let session = ServerConnection::new(access.tls.clone()).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(
         session,
         Timed {
@@ -338,18 +297,30 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
             return Err(e);
         }
     }
-    let certificate = stream.conn.peer_certificates().and_then(<[_]>::first);
-    let caller = certificate
-        .map(|certificate| caller(certificate))
-        .unwrap_or_default();
-    if caller.name.is_empty() {
-        shared.refused(peer, "the client's certificate has no name");
-        return Ok(());
-    }
-    if let Err(why) = place.belongs_to(&caller.name) {
-        shared.refused(peer, &format!("{}: {why}", caller.name));
-        return Ok(());
-    }
+    let chain: Arc<[_]> = stream.conn.peer_certificates().unwrap_or_default().into();
+    // A resumed session was verified when it began.
+    let caller = match stream.conn.handshake_kind() {
+        Some(HandshakeKind::Resumed) => access.admit_again(&chain),
+        _ => access.admit(&chain),
+    };
+    let caller = caller.and_then(|caller| {
+        place
+            .belongs_to(&caller.name, &chain)
+            .map_err(|why| format!("{}: {why}", identity::shown(&caller.name).1))?;
+        // What was renewed during the handshake has not ended this connection.
+        let now = shared.access();
+        match Arc::ptr_eq(&access, &now) {
+            true => Ok(caller),
+            false => now.admit_again(&chain),
+        }
+    });
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(why) => {
+            shared.refused(peer, &why);
+            return Ok(());
+        }
+    };
     answer_all(&mut stream, place, shared, &caller, peer)?;
     stream.conn.send_close_notify();
     stream.flush()

@@ -21,8 +21,7 @@ pub struct DirLock(#[allow(dead_code, reason = "closing the file releases the lo
 impl DirLock {
     /// Waits for the lock of `directory`, which is created if it does not exist.
     pub fn take(directory: &Path) -> Result<DirLock> {
-        let cannot =
-            |e| Error::file(format!("cannot lock {}", directory.join(NAME).display()), e);
+        let cannot = |e| Error::file(format!("cannot lock {}", directory.join(NAME).display()), e);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -307,9 +307,9 @@ pub fn import(
     let uid = request
         .unique_identifier
         .as_text()
-        .filter(|uid| (1..=255).contains(&uid.len()));
+        .filter(|uid| (1..=255).contains(&uid.len()) && !uid.contains(char::is_control));
     let uid = uid
-        .ok_or_else(|| invalid("Unique Identifier is missing or too long"))?
+        .ok_or_else(|| invalid("Unique Identifier is missing, too long or no text"))?
         .to_owned();
     let mut attributes = request.attributes;
     // What Export gives along with these comes back in other ways, or is computed again.
@@ -317,20 +317,20 @@ pub fn import(
         .0
         .retain(|attribute| !is_servers(&attribute.value.name()));
     let mut made = taken_in(engine, context, request.object, attributes)?;
-    made.uid = uid;
+    // An identifier is free unless this client knows an object of that name: it learns nothing of others'.
+    (made.uid, made.chosen) = (uid, true);
     context.change(engine, |transaction| {
-        if transaction.exists(&made.uid) {
+        if let Some(old) = transaction.find(&made.uid)? {
             if request.replace_existing != Some(true) {
                 return Err(Refusal::item(
                     ResultReason::OBJECT_ALREADY_EXISTS,
                     "an object has this identifier already",
                 ));
             }
-            // Another client's object is not there for this one, yet it is not replaced.
-            let old = transaction
-                .get(&made.uid)
-                .map_err(|_| Refusal::item(ResultReason::PERMISSION_DENIED, "it is not yours"))?;
             inherit(engine, &mut made, [&old]);
+            if old.key() != made.key() {
+                transaction.remove(&old);
+            }
         }
         transaction.put(&made)
     })?;

@@ -17,6 +17,8 @@ pub enum Mark<'a> {
     State(u32),
     /// In a state that a date ends.
     Changing,
+    /// The identifier that its client chose.
+    Chosen(&'a str),
     /// Whose it is.
     Owner(&'a str),
     /// Who shares it.

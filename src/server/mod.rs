@@ -4,17 +4,21 @@
 //! dates, `listen` is the network. A [`Personality`] makes it behave like other servers do, which the tests of the client side
 //! need; the command always starts the `standard` one.
 
+mod access;
 mod attributes;
 mod audit;
 mod certify;
 mod certs;
 mod computed;
+mod crl;
 mod crypto;
 mod derive;
 mod engine;
 mod fault;
 mod get;
 mod home;
+mod identity;
+mod issued;
 mod keys;
 mod life;
 mod lifecycle;
@@ -35,13 +39,15 @@ mod template;
 mod undo;
 mod validate;
 
+pub use access::{Access, Allowed, Credentials};
 pub use audit::Audit;
-pub use certs::{Authority, Certified, Wanted};
+pub use certs::{Authority, Certified, Wanted, Which, hosts};
 pub use engine::{Answer, Caller, Done, Engine};
 pub use fault::{Exchange, Fault, Hook};
 pub use home::{Home, default_home};
+pub use issued::{Issued, Reason};
 pub use keys::Material;
-pub use listen::{Limits, Options, Server, tls_config};
+pub use listen::{Limits, Options, Server};
 pub use mistakes::Mistake;
 pub use objects::{Object, Objects, Share, Value};
 pub use personality::{Ids, Locating, Personality, Policy};

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
+
 use super::engine::Caller;
 use super::keys::Material;
 use super::life::Dates;
@@ -108,6 +110,8 @@ pub struct Share {
 pub struct Object {
     /// Its identifier.
     pub uid: String,
+    /// The client chose the identifier (Import), so that another client's object may have the same.
+    pub chosen: bool,
     /// What it is.
     pub object_type: ObjectType,
     /// Its value.
@@ -118,7 +122,7 @@ pub struct Object {
     pub dates: Dates,
     /// Why it was revoked.
     pub revocation_reason: Option<RevocationReason>,
-    /// Whose it is: the name in the certificate of the client that made it.
+    /// Whose it is: the client that made it.
     pub owner: String,
     /// Who shares it: the organisational units in that certificate.
     pub groups: Vec<String>,
@@ -145,6 +149,7 @@ impl Object {
         let extractable = attributes.extractable() != Some(&false);
         Object {
             uid: String::new(),
+            chosen: false,
             object_type,
             value,
             attributes,
@@ -199,10 +204,34 @@ impl Object {
     /// True when this client may know of the object.
     pub fn is_for(&self, caller: &Caller) -> bool {
         self.owner == caller.name
+            || caller.formerly.as_ref() == Some(&self.owner)
             || self
                 .groups
                 .iter()
                 .any(|group| caller.groups.contains(group))
+    }
+}
+
+/// Separates an identifier that a client chose from whose it is, in the key of its record.
+const WHOSE: char = '\u{1}';
+
+/// The identifier that a record's key has for clients.
+fn uid_of(key: &str) -> &str {
+    key.split_once(WHOSE).map_or(key, |(uid, _)| uid)
+}
+
+impl Object {
+    /// The key of its record, which no two objects share.
+    pub(super) fn key(&self) -> String {
+        if !self.chosen {
+            return self.uid.clone();
+        }
+        let whose = Sha256::digest(self.owner.as_bytes());
+        format!(
+            "{}{WHOSE}{}",
+            self.uid,
+            data_encoding::HEXLOWER.encode(&whose[..16])
+        )
     }
 }
 
@@ -265,9 +294,10 @@ impl Object {
             Value::Split(share, _) => vec![share.parts, share.number, share.threshold],
             _ => Vec::new(),
         };
+        let key = self.key();
         let mut writer = Writer::with_capacity(Version::V2_1, 1024);
         writer.structure(tag::RECORD, |w| {
-            self.uid.encode(Tag::UNIQUE_IDENTIFIER, w);
+            key.encode(Tag::UNIQUE_IDENTIFIER, w);
             self.object_type.encode(Tag::OBJECT_TYPE, w);
             w.integer(tag::KIND, kind);
             w.enumeration(tag::FORMAT, format);
@@ -288,7 +318,7 @@ impl Object {
             }
         });
         Ok(Entry {
-            uid: self.uid.clone(),
+            uid: key,
             put: Some((writer.finish()?.expose().to_vec(), value)),
         })
     }
@@ -315,6 +345,7 @@ impl Record for Object {
         record.expect(tag::RECORD)?;
         let mut object = Object {
             uid: String::new(),
+            chosen: false,
             object_type: ObjectType::default(),
             value: Value::Gone,
             attributes: Attributes::new(),
@@ -330,7 +361,11 @@ impl Record for Object {
         let mut items = record.items()?;
         while let Some(item) = items.next()? {
             match item.tag {
-                Tag::UNIQUE_IDENTIFIER => object.uid = item.text()?.to_owned(),
+                Tag::UNIQUE_IDENTIFIER => {
+                    let key = item.text()?;
+                    object.uid = uid_of(key).to_owned();
+                    object.chosen = key.contains(WHOSE);
+                }
                 Tag::OBJECT_TYPE => object.object_type = ObjectType::decode(&item)?,
                 tag::KIND => kind = item.integer()?,
                 tag::FORMAT => format = item.enumeration()?,
@@ -410,6 +445,9 @@ impl Record for Object {
                 ),
             );
         }
+        if self.chosen {
+            tags.push(tagger.tag(Mark::Chosen(&self.uid)));
+        }
         tags.push(tagger.tag(Mark::Owner(&self.owner)));
         tags.extend(
             self.groups
@@ -488,15 +526,31 @@ impl Objects {
         self.records.damaged()
     }
 
-    /// An object that this client may know of.
+    /// An object that this client may know of. Others are not so much as read: how long it takes, too, tells nothing of them.
     pub fn get(&self, uid: &str, caller: &Caller) -> Outcome<Arc<Object>> {
         let object = self
             .records
-            .get(uid)?
+            .get_by(|held| self.known_to(caller, held, uid))?
             .map_or(Ok(None), |view| self.remembered(&view, true))?;
         object
             .filter(|object| object.is_for(caller))
             .ok_or_else(not_found)
+    }
+
+    /// The key of the object that an identifier is for this client: of several, its own, else the oldest.
+    fn known_to(&self, caller: &Caller, held: &Held<Object>, uid: &str) -> Option<String> {
+        let tagger = self.records.tagger();
+        let numbers = held
+            .number(uid)
+            .filter(|_| !uid.contains(WHOSE))
+            .into_iter()
+            .chain(held.numbers(&[tagger.tag(Mark::Chosen(uid))]).iter())
+            .collect::<Vec<_>>();
+        let marks = whose(tagger, caller);
+        let number = marks
+            .iter()
+            .find_map(|mark| numbers.iter().find(|number| held.has_tag(**number, *mark)))?;
+        held.uid(*number).map(str::to_owned)
     }
 
     /// An object, from memory or from the file. One that is not `used` but only searched drives no other out of memory.
@@ -538,14 +592,9 @@ impl Objects {
                 .map(|on_line| tagger.tag(Mark::OnLine(on_line))),
         );
         let held = self.records.read()?;
-        let groups = caller
-            .groups
-            .iter()
-            .map(|group| tagger.tag(Mark::Group(group)));
-        let whose = [tagger.tag(Mark::Owner(&caller.name))]
+        let whose = whose(tagger, caller)
             .into_iter()
-            .chain(groups);
-        let whose = whose.fold(Numbers::default(), |any, tag| any.or(&held.numbers(&[tag])));
+            .fold(Numbers::default(), |any, tag| any.or(&held.numbers(&[tag])));
         let mut found = held.numbers(&tags).and(&whose);
         let mut state = search.state;
         if let Some(wanted) = state {
@@ -563,7 +612,7 @@ impl Objects {
             let page = page(search.offset, search.most);
             let uids = page
                 .into_iter()
-                .filter_map(|number| held.uid(number).map(str::to_owned))
+                .filter_map(|number| held.uid(number).map(|key| uid_of(key).to_owned()))
                 .collect();
             return Ok((found.len(), uids));
         }
@@ -604,15 +653,15 @@ impl Objects {
         Ok(all)
     }
 
-    /// What keeps an object as it is now, or keeps it away when there is none.
-    pub(super) fn as_it_is(&self, held: &Held<Object>, uid: &str) -> Result<Entry> {
+    /// What keeps the object of a record as it is now, or keeps it away when there is none.
+    pub(super) fn as_it_is(&self, held: &Held<Object>, key: &str) -> Result<Entry> {
         let object = held
-            .view(uid)
+            .view(key)
             .map_or(Ok(None), |view| self.remembered(&view, true))?;
         object.map_or_else(
             || {
                 Ok(Entry {
-                    uid: uid.to_owned(),
+                    uid: key.to_owned(),
                     put: None,
                 })
             },
@@ -656,19 +705,19 @@ pub struct Transaction<'a> {
 impl Transaction<'_> {
     /// An object as it was before this transaction.
     pub fn get(&self, uid: &str) -> Outcome<Object> {
-        let object = self
-            .held
-            .view(uid)
-            .map_or(Ok(None), |view| self.objects.remembered(&view, true))?;
-        object
-            .filter(|object| object.is_for(self.caller))
-            .map(|object| Object::clone(&object))
-            .ok_or_else(not_found)
+        self.find(uid)?.ok_or_else(not_found)
     }
 
-    /// True when any client has an object of this identifier.
-    pub fn exists(&self, uid: &str) -> bool {
-        self.held.contains(uid)
+    /// The object that an identifier is for this client, if any.
+    pub fn find(&self, uid: &str) -> Outcome<Option<Object>> {
+        let view = self
+            .objects
+            .known_to(self.caller, self.held, uid)
+            .and_then(|key| self.held.view(&key));
+        let object = view.map_or(Ok(None), |view| self.objects.remembered(&view, true))?;
+        Ok(object
+            .filter(|object| object.is_for(self.caller))
+            .map(|object| Object::clone(&object)))
     }
 
     /// Gives a new object its identifier; it is kept by [`Transaction::put`].
@@ -680,10 +729,13 @@ impl Transaction<'_> {
                 .filter(|value| matches!(value, AttributeValue::Name(_)))
             {
                 let tagger = self.objects.records.tagger();
-                if !self
+                let found = self
                     .held
-                    .find(&[attribute_tag(tagger, name), tagger.tag(Mark::Kept(true))])
-                    .is_empty()
+                    .numbers(&[attribute_tag(tagger, name), tagger.tag(Mark::Kept(true))]);
+                let whose = whose(tagger, self.caller);
+                if found
+                    .iter()
+                    .any(|number| whose.iter().any(|mark| self.held.has_tag(number, *mark)))
                 {
                     return Err(Refusal::item(
                         ResultReason::INVALID_FIELD,
@@ -705,7 +757,7 @@ impl Transaction<'_> {
             Ids::Number => loop {
                 self.made += 1;
                 let uid = (self.held.met() + self.made).to_string();
-                if !self.exists(&uid) {
+                if !self.held.contains(&uid) {
                     break uid;
                 }
             },
@@ -729,12 +781,26 @@ impl Transaction<'_> {
     }
 
     /// Removes every trace of an object.
-    pub fn remove(&mut self, uid: &str) {
+    pub fn remove(&mut self, object: &Object) {
         self.entries.push(Entry {
-            uid: uid.to_owned(),
+            uid: object.key(),
             put: None,
         });
     }
+}
+
+/// The tags of what a client may know of: its own first.
+fn whose(tagger: &Tagger, caller: &Caller) -> Vec<u64> {
+    let owners = [Some(&caller.name), caller.formerly.as_ref()];
+    let owners = owners
+        .into_iter()
+        .flatten()
+        .map(|owner| tagger.tag(Mark::Owner(owner)));
+    let groups = caller
+        .groups
+        .iter()
+        .map(|group| tagger.tag(Mark::Group(group)));
+    owners.chain(groups).collect()
 }
 
 /// What is not there. 2.1's profiles tell kinds of it apart; clients of 2.0 are known that look for the one reason of 1.x.

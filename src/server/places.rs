@@ -7,9 +7,11 @@
 //! it out. A connection whose request has begun is never ended for another.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use rustls_pki_types::CertificateDer;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +34,12 @@ struct Open {
     socket: TcpStream,
     /// Whose it is, once that is known.
     client: Option<String>,
+    /// The certificates that its client has shown.
+    chain: Chain,
     silent: Silent,
 }
+
+type Chain = Arc<[CertificateDer<'static>]>;
 
 /// Since when a connection waits for a handshake's next step or a request; `None` while it answers one.
 #[derive(Clone)]
@@ -79,6 +85,7 @@ impl Places {
             Open {
                 socket,
                 client: None,
+                chain: Chain::default(),
                 silent: silent.clone(),
             },
         );
@@ -99,6 +106,24 @@ impl Places {
         for open in self.lock().values() {
             let _ = open.socket.shutdown(Shutdown::Read);
         }
+    }
+
+    /// Breaks the connections of clients that `may` refuses: who they came from, and why.
+    pub fn end_unless(
+        &self,
+        may: impl Fn(&[CertificateDer<'_>]) -> Result<(), String>,
+    ) -> Vec<(Option<SocketAddr>, String)> {
+        let mut ended = Vec::new();
+        self.lock().retain(|_, open| {
+            let refused = open.client.is_some().then(|| may(&open.chain).err());
+            let Some(why) = refused.flatten() else {
+                return true;
+            };
+            ended.push((open.socket.peer_addr().ok(), why));
+            let _ = open.socket.shutdown(Shutdown::Both);
+            false
+        });
+        ended
     }
 
     /// Breaks every connection.
@@ -126,7 +151,7 @@ fn end_most_silent(open: &mut HashMap<usize, Open>, client: Option<&str>) -> boo
 
 impl Place {
     /// The connection is this client's; an error tells why it cannot be.
-    pub fn belongs_to(&self, client: &str) -> Result<(), &'static str> {
+    pub fn belongs_to(&self, client: &str, chain: &Chain) -> Result<(), &'static str> {
         let mut open = self.places.lock();
         let Most {
             connections,
@@ -155,6 +180,7 @@ impl Place {
             .get_mut(&self.number)
             .expect("it was there a moment ago");
         place.client = Some(client.to_owned());
+        place.chain = chain.clone();
         Ok(())
     }
 
@@ -212,7 +238,7 @@ mod tests {
             let (far, near) = connection();
             far.set_nonblocking(true).unwrap();
             let place = self.0.admit(self.1.len() + 1, near);
-            let done = client.map_or(Ok(()), |client| place.belongs_to(client));
+            let done = client.map_or(Ok(()), |client| place.belongs_to(client, &Chain::default()));
             if done.is_ok() {
                 self.1.push((far, place));
             }
@@ -239,7 +265,7 @@ mod tests {
         }
         assert_eq!(crowd.alive(), [0, 3, 4, 5]);
         assert_eq!(
-            crowd.1[1].1.belongs_to("b"),
+            crowd.1[1].1.belongs_to("b", &Chain::default()),
             Err("another handshake took its place")
         );
     }

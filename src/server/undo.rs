@@ -72,6 +72,7 @@ mod tests {
         let caller = Caller {
             name: "client".into(),
             groups: Vec::new(),
+            ..Caller::default()
         };
         let change = |undo: Option<&Undo>, uid: &str, at: i64| {
             objects.change(&caller, undo, |transaction| {

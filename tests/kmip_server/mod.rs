@@ -31,9 +31,8 @@ use std::time::Duration;
 use mrhsm_pkcs11::kmip::{Attributes, ObjectType, OperationCode, State};
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::server::{
-    Engine, Hook, Limits, Objects, Options, Server as Running, Value, tls_config,
+    Access, Credentials, Engine, Hook, Limits, Objects, Options, Server as Running, Value,
 };
-use rustls::ServerConfig;
 use tempfile::TempDir;
 
 pub use certs::{Pair, Pki};
@@ -87,13 +86,14 @@ impl Setup {
         } else {
             &[&rustls::version::TLS12]
         };
-        let tls = tls_config(
-            &read(&pair.cert),
-            &read(&pair.key),
-            &read(&self.pki.ca),
+        let access = Access::new(Credentials {
+            chain: &read(&pair.cert),
+            key: &read(&pair.key),
+            ca: &read(&self.pki.ca),
             versions,
-        )
-        .unwrap();
+            ..Credentials::default()
+        });
+        let tls = Arc::new(access.unwrap());
         Server::serve(
             Arc::new(engine),
             Arc::new(directory),
@@ -211,7 +211,7 @@ const GATHERING: Duration = Duration::from_secs(10);
 pub struct Server {
     port: u16,
     pki: Arc<Pki>,
-    tls: Arc<ServerConfig>,
+    tls: Arc<Access>,
     engine: Arc<Engine>,
     /// Keeps the directory of the objects.
     _directory: Arc<TempDir>,
@@ -246,7 +246,7 @@ impl Server {
         engine: Arc<Engine>,
         directory: Arc<TempDir>,
         pki: Arc<Pki>,
-        tls: Arc<ServerConfig>,
+        tls: Arc<Access>,
         script: Script,
     ) -> Server {
         let watch = Arc::new(Watch {

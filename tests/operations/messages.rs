@@ -34,6 +34,7 @@ fn outcomes(server: &Server, frame: &[u8]) -> (Version, Outcomes) {
         &Caller {
             name: "client".into(),
             groups: Vec::new(),
+            ..Caller::default()
         },
         frame,
     );
@@ -105,6 +106,7 @@ fn a_header_may_say_everything_that_a_version_has() {
             &Caller {
                 name: "client".into(),
                 groups: Vec::new(),
+                ..Caller::default()
             },
             &frame,
         );
@@ -339,6 +341,7 @@ fn a_batch_is_undone_when_an_item_fails() {
     let client = Caller {
         name: "client".into(),
         groups: Vec::new(),
+        ..Caller::default()
     };
     for version in Version::ALL {
         let [waiting, doomed] = [1, 2].map(|byte| {
@@ -485,6 +488,7 @@ fn filters_in_a_template_attribute_filter() {
             &Caller {
                 name: "client".into(),
                 groups: Vec::new(),
+                ..Caller::default()
             },
             &frame,
         );
@@ -505,6 +509,7 @@ fn the_audit_log_names_the_object_of_every_item() {
     let caller = Caller {
         name: "client".into(),
         groups: Vec::new(),
+        ..Caller::default()
     };
     let uid = server.create(Version::V1_4, &[]).unwrap();
     let named = |uid: &str| {
@@ -581,6 +586,7 @@ fn placeholders_and_places_name_what_the_batch_made() {
         &Caller {
             name: "client".into(),
             groups: Vec::new(),
+            ..Caller::default()
         },
         &frame,
     );

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod crypto;
+mod isolation;
 mod keys;
 mod messages;
 mod profiles;
@@ -61,6 +62,7 @@ impl Server {
         let caller = Caller {
             name: name.to_owned(),
             groups: Vec::new(),
+            ..Caller::default()
         };
         let frame = encode_request(version, None, request).unwrap();
         decode_response::<O>(self.raw(&caller, frame.expose()).expose()).map_err(|e| {
@@ -914,6 +916,7 @@ fn a_client_named_like_a_group_does_not_see_what_the_group_has() {
     let member = Caller {
         name: "node".into(),
         groups: vec!["cluster".into()],
+        ..Caller::default()
     };
     let request = CreateRequest {
         object_type: ObjectType::SYMMETRIC_KEY,

@@ -117,6 +117,13 @@ impl Index {
         self.places.is_empty()
     }
 
+    /// True when the record of this number has a tag.
+    pub fn has_tag(&self, number: u32, tag: u64) -> bool {
+        self.tags
+            .get(&tag)
+            .is_some_and(|numbers| numbers.contains(number))
+    }
+
     /// Numbers of the records that have all of these tags.
     pub fn numbers(&self, tags: &[u64]) -> Numbers {
         let mut sets = Vec::with_capacity(tags.len());

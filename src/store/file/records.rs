@@ -122,11 +122,19 @@ impl<R: Record> Records<R> {
     /// A record that may be used: a power failure does not take it away. That is waited for when it is so new that it may not be
     /// on the disk yet, whoever wrote it.
     pub fn get(&self, uid: &str) -> Result<Option<View>> {
+        self.get_by(|_| Some(uid.to_owned()))
+    }
+
+    /// The same for the record whose identifier `choose` finds.
+    pub fn get_by(&self, choose: impl Fn(&Held<R>) -> Option<String>) -> Result<Option<View>> {
         loop {
             let held = self.read()?;
-            match held.index.known(uid) {
+            let Some(uid) = choose(&held) else {
+                return Ok(None);
+            };
+            match held.index.known(&uid) {
                 None => return Ok(None),
-                Some(known) if held.journal.is_synced(known.place) => return Ok(held.view(uid)),
+                Some(known) if held.journal.is_synced(known.place) => return Ok(held.view(&uid)),
                 Some(_) => drop(held),
             }
             self.settle()?;
@@ -364,6 +372,16 @@ impl<R: Record> Held<R> {
     /// True when there is a record of this identifier.
     pub fn contains(&self, uid: &str) -> bool {
         self.index.known(uid).is_some()
+    }
+
+    /// The number of a record.
+    pub fn number(&self, uid: &str) -> Option<u32> {
+        self.index.known(uid).map(|known| known.number)
+    }
+
+    /// True when the record of this number has a tag.
+    pub fn has_tag(&self, number: u32, tag: u64) -> bool {
+        self.index.has_tag(number, tag)
     }
 
     /// Numbers of the records that have all of the tags: the older a record, the lower its number.
