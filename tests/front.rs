@@ -19,8 +19,40 @@ use crate::serve::{Serve, active, certs, locate, reason, scratch, value};
 
 type Raw = StreamOwned<ClientConnection, TcpStream>;
 
+/// A connection from one of this machine's own addresses.
+#[allow(unsafe_code, reason = "std binds no socket that connects")]
+fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    use std::os::fd::FromRawFd;
+    let socket_address = |address: [u8; 4], port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(address),
+        },
+        sin_zero: [0; 8],
+    };
+    let (own, far) = (
+        socket_address(address, 0),
+        socket_address([127, 0, 0, 1], port),
+    );
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: both addresses are of the length that is said, and the descriptor is nobody else's.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        assert!(socket >= 0);
+        let stream = TcpStream::from_raw_fd(socket);
+        assert_eq!(libc::bind(socket, (&raw const own).cast(), len), 0);
+        assert_eq!(libc::connect(socket, (&raw const far).cast(), len), 0);
+        stream
+    }
+}
+
 /// A TLS connection on which a test says what it likes; the handshake is done.
 fn raw(serve: &Serve, dir: &Path, name: &str) -> Raw {
+    raw_from([127, 0, 0, 1], serve, dir, name).unwrap()
+}
+
+fn raw_from(address: [u8; 4], serve: &Serve, dir: &Path, name: &str) -> std::io::Result<Raw> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(dir.join("ca.pem")).unwrap())
@@ -39,14 +71,11 @@ fn raw(serve: &Serve, dir: &Path, name: &str) -> Raw {
         .with_client_auth_cert(chain, key)
         .unwrap();
     let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(
-        session,
-        TcpStream::connect(("127.0.0.1", serve.port)).unwrap(),
-    );
+    let mut stream = StreamOwned::new(session, connect_from(address, serve.port));
     while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.complete_io(&mut stream.sock)?;
     }
-    stream
+    Ok(stream)
 }
 
 fn signal(serve: &Serve, name: &str) {
@@ -279,6 +308,89 @@ fn a_client_cannot_take_all_connections() {
 }
 
 /// A request beyond the limit ends its connection, and the client knows it when it has the answer: the next is served on another.
+/// Whether a connection is served: a message that is none is answered.
+fn is_served(stream: &mut Raw) -> bool {
+    let asked = stream.write_all(&header(1 << 30)).and_then(|()| {
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer)
+    });
+    asked.is_ok()
+}
+
+#[test]
+fn handshakes_that_do_not_end_harm_no_client() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let attacked = [127, 0, 0, 9];
+    // A client behind the attacker's address, before the attack.
+    assert!(is_served(
+        &mut raw_from(attacked, &serve, dir, "client").unwrap()
+    ));
+    for address in [attacked, [127, 0, 0, 8]] {
+        let over = AtomicBool::new(false);
+        let opened = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut half = std::collections::VecDeque::new();
+                while !over.load(Ordering::SeqCst) {
+                    let mut socket = connect_from(address, serve.port);
+                    if half.len() % 2 == 0 {
+                        let _ = socket.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1]);
+                    }
+                    half.push_back(socket);
+                    if half.len() > 400 {
+                        half.pop_front();
+                    }
+                    opened.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            while opened.load(Ordering::SeqCst) < 300 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let honest = (1..=7).map(|n| [127, 0, 0, n]).chain([attacked; 4]);
+            let served: Vec<bool> = honest
+                .map(|from| {
+                    raw_from(from, &serve, dir, "client")
+                        .is_ok_and(|mut stream| is_served(&mut stream))
+                })
+                .collect();
+            over.store(true, Ordering::SeqCst);
+            assert_eq!(served, [true; 11], "the attack came from {address:?}");
+        });
+    }
+}
+
+#[test]
+fn an_address_without_clients_has_a_quota_of_handshakes() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-peraddress", "4"]);
+    let mut silent: Vec<TcpStream> = (0..12)
+        .map(|_| connect_from([127, 0, 0, 9], serve.port))
+        .collect();
+    let mut open = silent.split_off(8);
+    assert!(silent.iter_mut().all(is_closed), "all but the last four");
+    // The rate: four times four at once, then four a second.
+    let mut more: Vec<TcpStream> = (0..40)
+        .map(|_| connect_from([127, 0, 0, 9], serve.port))
+        .collect();
+    assert!(open.iter_mut().all(is_closed));
+    let mut seen = false;
+    for _ in 0..100 {
+        let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+        seen = audit.contains("too many handshakes from this address");
+        if seen {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(seen, "the audit log says it");
+    assert!(is_closed(more.last_mut().unwrap()));
+    assert!(is_served(&mut raw(&serve, dir, "client")));
+}
+
 #[test]
 fn a_connection_ends_with_the_answer_that_ends_it() {
     let folder = scratch();

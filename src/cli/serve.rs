@@ -80,6 +80,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub perclient: Option<u32>,
 
+    /// Handshakes at once, and a second, from one address (IPv6: /64) from which no client has come within the last hour
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub peraddress: u32,
+
     /// Longest request, in KiB
     #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub request: u32,
@@ -116,6 +120,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let audit = Audit::open(args.audit.as_deref().unwrap_or(&dir.join("audit.log")))?;
     let mut limits = Limits {
         idle: Duration::from_millis(args.idle),
+        per_address: args.peraddress as usize,
         ..Limits::of(args.connections as usize)
     };
     limits.per_client = args.perclient.map_or(limits.per_client, |n| n as usize);

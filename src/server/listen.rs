@@ -14,7 +14,7 @@ use super::audit::Audit;
 use super::engine::{Caller, Engine};
 use super::fault::{Exchange, Fault, Hook};
 use super::identity;
-use super::places::{Most, Place, Places};
+use super::places::{Handshake, Most, Place, Places};
 use crate::error::{Error, Result};
 use crate::ttlv::{HEADER_LEN, frame_length};
 
@@ -29,8 +29,11 @@ pub struct Limits {
     /// Connections of one client; beyond them the one of its own that is silent longest makes room, and where all are in use the
     /// new one is closed.
     pub per_client: usize,
-    /// Handshakes at once; beyond them the oldest makes room.
+    /// Handshakes at once; beyond them one of the address that has most makes room.
     pub handshakes: usize,
+    /// Handshakes at once, and a second, from one address from which no client has come lately; beyond them one of its own makes
+    /// room.
+    pub per_address: usize,
     /// How long a connection may say nothing between two requests.
     pub idle: Duration,
     /// How long a handshake may last.
@@ -45,7 +48,9 @@ impl Limits {
         Limits {
             connections,
             per_client: connections.div_ceil(2),
-            handshakes: 64,
+            // Each has two descriptors, and 1024 are usual.
+            handshakes: 192,
+            per_address: 64,
             idle: Duration::from_secs(600),
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(30),
@@ -122,6 +127,7 @@ impl Server {
             connections,
             per_client,
             handshakes,
+            per_address,
             ..
         } = options.limits;
         let shared = Arc::new(Shared {
@@ -132,6 +138,7 @@ impl Server {
                 connections,
                 per_client,
                 handshakes,
+                per_address,
             })),
             accepted: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -209,9 +216,9 @@ impl Drop for Server {
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
-        let stream = match listener.accept() {
+        let (stream, peer) = match listener.accept() {
             _ if shared.stopped() => return,
-            Ok((stream, _)) => stream,
+            Ok(accepted) => accepted,
             Err(_) => {
                 // No more file descriptors, most likely: some connection will end.
                 thread::sleep(Duration::from_millis(50));
@@ -222,7 +229,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(copy) = stream.try_clone() else {
             continue;
         };
-        let (place, shared) = (shared.places.admit(number, copy), shared.clone());
+        let Some(place) = shared.places.admit(number, peer.ip(), copy) else {
+            shared.refused(peer, "too many handshakes from this address");
+            continue;
+        };
+        let shared = shared.clone();
         let spawned = thread::Builder::new()
             .name(format!("client {number}"))
             .spawn(move || {
@@ -239,6 +250,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 struct Timed {
     socket: BufReader<TcpStream>,
     until: Instant,
+    /// Until the handshake is done.
+    handshake: Option<Handshake>,
 }
 
 impl Timed {
@@ -255,7 +268,11 @@ impl Read for Timed {
         if self.socket.buffer().is_empty() {
             self.socket.get_ref().set_read_timeout(self.left()?)?;
         }
-        self.socket.read(buffer)
+        let read = self.socket.read(buffer)?;
+        if let (Some(handshake), 1..) = (&self.handshake, read) {
+            handshake.heard();
+        }
+        Ok(read)
     }
 }
 
@@ -265,6 +282,9 @@ impl Write for Timed {
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(handshake) = &self.handshake {
+            handshake.answered();
+        }
         let mut socket = self.socket.get_ref();
         socket.set_write_timeout(self.left()?)?;
         socket.write_vectored(parts)
@@ -289,6 +309,7 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
         Timed {
             socket: BufReader::with_capacity(READ_AHEAD, socket),
             until: Instant::now() + limits.handshake,
+            handshake: Some(place.handshake.clone()),
         },
     );
     while stream.conn.is_handshaking() {
@@ -297,6 +318,7 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
             return Err(e);
         }
     }
+    stream.sock.handshake = None;
     let chain: Arc<[_]> = stream.conn.peer_certificates().unwrap_or_default().into();
     // A resumed session was verified when it began.
     let caller = match stream.conn.handshake_kind() {

@@ -5,6 +5,7 @@
 //! need; the command always starts the `standard` one.
 
 mod access;
+mod addresses;
 mod attributes;
 mod audit;
 mod certify;
