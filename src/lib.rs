@@ -9,6 +9,7 @@ pub mod ck;
 pub mod deadline;
 pub mod error;
 mod fault;
+pub mod fork;
 pub mod log;
 pub mod secret;
 pub mod version;

@@ -10,12 +10,14 @@ use once_cell::race::OnceBox;
 
 use crate::ck;
 use crate::error::Result;
+use crate::fork;
 use crate::module::Module;
 use crate::token::Handles;
 
 /// The state of one process. Those of its ancestors stay in front of it for ever.
 struct Root {
-    pid: u32,
+    /// The fork generation of the process.
+    generation: u32,
     module: RwLock<Option<Arc<Module>>>,
     /// Of all modules of the process, and of its children after it: a handle from before `C_Finalize` or a fork is never another's.
     handles: Arc<Handles>,
@@ -27,7 +29,7 @@ struct Root {
 impl Root {
     fn new(handles: Arc<Handles>) -> Box<Root> {
         Box::new(Root {
-            pid: std::process::id(),
+            generation: fork::generation(),
             module: RwLock::new(None),
             handles,
             child: OnceBox::new(),
@@ -38,12 +40,12 @@ impl Root {
 /// The root of this process.
 fn root() -> &'static Root {
     static FIRST: OnceBox<Root> = OnceBox::new();
-    let pid = std::process::id();
+    let generation = fork::generation();
     let mut root = FIRST.get_or_init(|| Root::new(Arc::default()));
     while let Some(child) = root.child.get() {
         root = child;
     }
-    if root.pid == pid {
+    if root.generation == generation {
         root
     } else {
         root.child.get_or_init(|| Root::new(root.handles.clone()))

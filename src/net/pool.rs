@@ -10,6 +10,7 @@ use super::tls::Tls;
 use super::{Config, Host};
 use crate::ck::{CKR_CRYPTOKI_NOT_INITIALIZED, CKR_DEVICE_REMOVED};
 use crate::error::{Error, Kind, Result};
+use crate::fork;
 use crate::log;
 use crate::secret::Secret;
 
@@ -56,7 +57,7 @@ pub struct Pool {
     preferred: AtomicUsize,
     started: Instant,
     /// The process that the connections belong to; after a fork the child must not touch them.
-    pid: u32,
+    generation: u32,
 }
 
 struct Peer {
@@ -117,7 +118,7 @@ impl Pool {
             max_response: config.max_response,
             preferred: AtomicUsize::new(0),
             started: Instant::now(),
-            pid: std::process::id(),
+            generation: fork::generation(),
         }
     }
 
@@ -207,7 +208,7 @@ fn may_repeat(error: &Error, replay: Replay) -> bool {
 
 impl Transport for Pool {
     fn exchange(&self, frame: &[u8], replay: Replay, until: Instant) -> Result<Secret> {
-        if self.pid != std::process::id() {
+        if self.generation != fork::generation() {
             return Err(CKR_CRYPTOKI_NOT_INITIALIZED.into());
         }
         let order = self.order();
@@ -282,7 +283,7 @@ fn summary(mut failures: Vec<Error>) -> Error {
 impl Drop for Pool {
     /// In a forked child the parent still uses the connections: they are leaked, whole.
     fn drop(&mut self) {
-        if self.pid != std::process::id() {
+        if self.generation != fork::generation() {
             for peer in &mut self.hosts {
                 let idle =
                     std::mem::take(peer.idle.get_mut().unwrap_or_else(PoisonError::into_inner));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mrhsm_pkcs11::ffi::FUNCTIONS;
 use object::elf;
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
+use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
 
 use super::host::library_path;
 
@@ -84,5 +84,65 @@ fn it_is_linked_to_stay_loaded_and_to_fit_into_any_host() {
                 "{library} is needed"
             );
         }
+    });
+}
+
+/// Names of the functions that the library imports.
+fn imports(library: &ElfFile64) -> BTreeSet<String> {
+    let symbols = library.dynamic_symbols();
+    let undefined = symbols.filter(|symbol| symbol.is_undefined());
+    undefined
+        .map(|symbol| symbol.name().unwrap().to_string())
+        .collect()
+}
+
+#[test]
+fn nothing_of_it_runs_at_exit_or_at_a_fork() {
+    with_library(|library| {
+        let dynamic = library.elf_dynamic_table().unwrap();
+        assert!(
+            dynamic
+                .iter()
+                .all(|entry| entry.tag != elf::DT_FINI_ARRAY || entry.val == 0),
+            "functions in .fini_array run in exit()"
+        );
+        let fini = library.section_by_name(".fini").unwrap();
+        assert!(
+            fini.size() < 32,
+            "_fini is the C runtime's, which only returns"
+        );
+        let imported = imports(library);
+        for function in [
+            "atexit",
+            "at_quick_exit",
+            "on_exit",
+            "__cxa_atexit",
+            "__cxa_at_quick_exit",
+            "__cxa_thread_atexit",
+            "__cxa_thread_atexit_impl",
+            "pthread_atfork",
+            "__register_atfork",
+        ] {
+            assert!(!imported.contains(function), "{function} is imported");
+        }
+    });
+}
+
+#[test]
+fn it_takes_no_lock_that_a_fork_leaves_held() {
+    with_library(|library| {
+        // glibc's `pthread_once` begins again in a child.
+        let locks = ["pthread_rwlock_", "pthread_mutex_", "pthread_spin_", "sem_"];
+        for function in imports(library) {
+            assert!(
+                !locks.iter().any(|lock| function.starts_with(lock)),
+                "{function} is imported: AWS-LC's locks are replaced by those of crypto/evp/threads.rs"
+            );
+        }
+        let jitter = library
+            .symbols()
+            .filter_map(|symbol| symbol.name().ok())
+            .find(|name| name.contains("jent_"));
+        assert_eq!(jitter, None, "AWS-LC seeds itself from the kernel");
     });
 }

@@ -11,6 +11,7 @@ pub(super) mod kdf;
 mod mac;
 mod pkey;
 pub(super) mod rsa;
+mod threads;
 mod work;
 
 use std::ptr::NonNull;
