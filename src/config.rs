@@ -13,6 +13,7 @@ use std::str::FromStr;
 use data_encoding::{HEXUPPER, HEXUPPER_PERMISSIVE};
 use serde::Deserialize;
 
+use crate::env;
 use crate::error::{Error, Result};
 use crate::version::Version;
 
@@ -508,20 +509,16 @@ pub(crate) fn effective_uid() -> u32 {
 }
 
 /// The token directory: what was given, else `MRHSM_TOKEN_DIR`, else `$MAPR_HOME/conf/tokens`, else `/etc/mrhsm/tokens` for
-/// root and `~/.config/mrhsm/tokens` for others. Empty variables count as unset.
+/// root and for a program with more rights than its caller, and `~/.config/mrhsm/tokens` for others. Empty variables count as unset.
 pub fn token_dir(given: Option<&Path>) -> Result<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    resolve(given, variable, effective_uid() == 0)
+    let variable = |name| env::variable(name).map(PathBuf::from);
+    resolve(given, variable, effective_uid() == 0 || env::is_secure())
 }
 
 fn resolve(
     given: Option<&Path>,
     variable: impl Fn(&'static str) -> Option<PathBuf>,
-    root: bool,
+    system: bool,
 ) -> Result<PathBuf> {
     if let Some(path) = given
         .map(Path::to_path_buf)
@@ -532,7 +529,7 @@ fn resolve(
     if let Some(home) = variable("MAPR_HOME") {
         return Ok(home.join("conf/tokens"));
     }
-    if root {
+    if system {
         return Ok("/etc/mrhsm/tokens".into());
     }
     variable("HOME")

@@ -5,8 +5,11 @@
 //! `docs/ARCHITECTURE.md`.
 
 // Floor 0: no I/O, no logic of PKCS#11 or KMIP.
+#[macro_use]
+mod hidden;
 pub mod ck;
 pub mod deadline;
+pub mod env;
 pub mod error;
 mod fault;
 pub mod fork;

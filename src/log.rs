@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use once_cell::race::OnceBox;
 
+use crate::env;
+
 /// How much is logged; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -36,8 +38,8 @@ fn sink() -> Option<&'static Sink> {
 }
 
 fn open() -> Option<Sink> {
-    let level = match std::env::var("MRHSM_LOG")
-        .ok()?
+    let level = match env::variable("MRHSM_LOG")?
+        .to_str()?
         .to_ascii_lowercase()
         .as_str()
     {
@@ -47,7 +49,7 @@ fn open() -> Option<Sink> {
         "debug" => Level::Debug,
         _ => return None,
     };
-    let path = std::env::var_os("MRHSM_LOG_FILE")?;
+    let path = env::variable("MRHSM_LOG_FILE")?;
     let file = File::options()
         .append(true)
         .create(true)

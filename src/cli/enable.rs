@@ -8,6 +8,7 @@ use super::exit::{Failure, Outcome};
 use super::output::{Output, note};
 use super::tokens;
 use crate::config::TokenConfig;
+use crate::env;
 use crate::token::cluster::{self, Context, KeyFile, Options, SETTLE};
 use crate::token::files::TokenDir;
 use crate::token::pin::TokenKey;
@@ -188,7 +189,7 @@ impl Plan {
 }
 
 fn default_confdir() -> PathBuf {
-    match std::env::var_os("MAPR_HOME").filter(|v| !v.is_empty()) {
+    match env::variable("MAPR_HOME") {
         Some(home) => PathBuf::from(home).join("conf"),
         None => "/opt/mapr/conf".into(),
     }

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::output::note;
+use crate::env;
 use crate::secret::Secret;
 use crate::token::pin::{PIN_MAX, PIN_MIN};
 
@@ -65,7 +66,7 @@ impl SecretArg {
             }
             SecretArg::File(path) => read_file(path, option),
             SecretArg::Env(name) => {
-                let value = std::env::var_os(name).ok_or_else(|| {
+                let value = env::variable(name).ok_or_else(|| {
                     Failure::new(
                         Exit::Pin,
                         format!("{option} env:{name}: there is no such environment variable"),
@@ -86,10 +87,9 @@ pub fn given(
     if let Some(arg) = arg {
         return arg.read(option).map(Some);
     }
-    match std::env::var_os(file_variable) {
-        Some(path) if !path.is_empty() => read_file(Path::new(&path), file_variable).map(Some),
-        _ => Ok(None),
-    }
+    env::variable(file_variable)
+        .map(|path| read_file(Path::new(&path), file_variable))
+        .transpose()
 }
 
 /// The first line of a file, without its end.

@@ -11,6 +11,7 @@ use super::objects::Objects;
 use crate::ck::CKR_PIN_INCORRECT;
 use crate::config::{Settings, StoreKind, TokenConfig};
 use crate::crypto::{Hash, kdf, rng};
+use crate::env;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::token::files::TokenDir;
@@ -26,9 +27,7 @@ pub struct Home(TokenDir);
 /// Where a server is when nothing says otherwise: `/var/lib/mrhsm` for root, `~/.local/share/mrhsm` for others.
 pub fn default_home() -> Result<PathBuf> {
     // Root's own directory is for a system's server; everybody else has one below home.
-    match std::env::var_os("HOME")
-        .filter(|home| !home.is_empty() && Path::new(home) != Path::new("/root"))
-    {
+    match env::variable("HOME").filter(|home| Path::new(home) != Path::new("/root")) {
         None => Ok(PathBuf::from("/var/lib/mrhsm")),
         Some(home) => Ok(Path::new(&home).join(".local/share/mrhsm")),
     }

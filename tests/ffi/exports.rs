@@ -112,6 +112,8 @@ fn nothing_of_it_runs_at_exit_or_at_a_fork() {
             "_fini is the C runtime's, which only returns"
         );
         let imported = imports(library);
+        // src/env.rs
+        assert!(!imported.contains("getenv") && imported.contains("secure_getenv"));
         for function in [
             "atexit",
             "at_quick_exit",

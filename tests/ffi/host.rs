@@ -329,6 +329,22 @@ pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT
     create_token(&directory, &token).unwrap().slot().into()
 }
 
+/// A token with a file store in `directory`.
+pub fn make_file_token(directory: &TokenDir, label: &str) {
+    let token = NewToken {
+        label,
+        username: None,
+        so_pin: &Secret::new(SO_PIN.to_vec()),
+        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
+        settings: Settings {
+            store: StoreKind::File,
+            ..Settings::default()
+        },
+        identity: IdentityChange::default(),
+    };
+    create_token(directory, &token).unwrap();
+}
+
 pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
     CK_MECHANISM {
         mechanism: kind,

@@ -18,5 +18,6 @@ mod memory;
 mod messages;
 mod policy;
 mod requests;
+mod setuid;
 mod tampered;
 mod threads;
