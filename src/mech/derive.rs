@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::token::objects::Material;
 use crate::token::value::public_from_point;
-use crate::token::{spec, value};
+use crate::token::{policy, spec, value};
 
 /// Finds another key that a mechanism's parameter names.
 pub type Lookup<'a> = &'a dyn Fn(CK_OBJECT_HANDLE) -> Result<Key>;
@@ -64,6 +64,14 @@ pub fn derive(
         _ => secret_key(base)?,
     }
     base.check(mechanism.kind, CKA_DERIVE)?;
+    if copies_bytes(work) {
+        base.check_exposed()?;
+    }
+    if mechanism.kind == CKM_HKDF_DATA
+        && !policy::may_show_digest(base.token.key_policy(), &base.object.attributes)
+    {
+        return Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into());
+    }
     let guarded = |value| {
         Ok(Derived {
             values: vec![value],
@@ -119,22 +127,30 @@ pub fn derive(
             // Where neither template nor type say a length, it is that of the hash.
             let len = len.unwrap_or(hash.output_len());
             let key = material(mechanism, base)?;
+            let mut others = Vec::new();
             let salted;
             let salt: &[u8] = match *salt_type {
                 CKF_HKDF_SALT_NULL => &[],
                 CKF_HKDF_SALT_DATA => salt,
                 CKF_HKDF_SALT_KEY => {
-                    salted = material(mechanism, &other_key(*salt_key)?)?;
+                    let other = other_key(*salt_key)?;
+                    salted = material(mechanism, &other)?;
+                    others.push(other);
                     salted.expose()
                 }
                 _ => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
             };
-            match (extract, expand) {
-                (true, true) => free(kdf::hkdf(hash, salt, key.expose(), info, len)?),
-                (true, false) => free(kdf::hkdf_extract(hash, salt, key.expose())?),
-                (false, true) => free(kdf::hkdf_expand(hash, key.expose(), info, len)?),
-                (false, false) => Err(CKR_MECHANISM_PARAM_INVALID.into()),
-            }
+            let value = match (extract, expand) {
+                (true, true) => kdf::hkdf(hash, salt, key.expose(), info, len)?,
+                (true, false) => kdf::hkdf_extract(hash, salt, key.expose())?,
+                (false, true) => kdf::hkdf_expand(hash, key.expose(), info, len)?,
+                (false, false) => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
+            };
+            Ok(Derived {
+                values: vec![value],
+                guard: Guard::Free,
+                others,
+            })
         }
         (Work::Sp800108(kdf), Params::Sp800108 { .. }) => {
             let lens = lens
@@ -150,6 +166,7 @@ pub fn derive(
         }
         (Work::ConcatenateBaseAndKey, Params::Key(other)) => {
             let other = other_key(*other)?;
+            other.check_exposed()?;
             let (first, second) = (material(mechanism, base)?, material(mechanism, &other)?);
             let value = Secret::new([first.expose(), second.expose()].concat());
             Ok(Derived {
@@ -205,6 +222,18 @@ pub fn derive(
         }
         _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),
     }
+}
+
+/// Whether the derived key has bytes of the base key, as they are or under a mask that the caller knows.
+fn copies_bytes(work: Work) -> bool {
+    matches!(
+        work,
+        Work::ConcatenateBaseAndKey
+            | Work::ConcatenateBaseAndData
+            | Work::ConcatenateDataAndBase
+            | Work::XorBaseAndData
+            | Work::ExtractKeyFromKey
+    )
 }
 
 /// What a key is cut from. That the data which the parameter holds are no whole blocks, or too few of them, is the parameter's fault:

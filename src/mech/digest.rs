@@ -7,6 +7,7 @@ use crate::crypto::hash::Digest;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::token::objects::Material;
+use crate::token::policy;
 
 /// A digest being made.
 pub struct DigestOperation {
@@ -84,6 +85,9 @@ impl DigestOperation {
     /// The value of a secret key as the next part: `C_DigestKey`. `CKR_KEY_INDIGESTIBLE` for one that stays in its store.
     pub fn update_key(&mut self, key: &Key) -> Result<()> {
         if key.class() != CKO_SECRET_KEY {
+            return Err(CKR_KEY_INDIGESTIBLE.into());
+        }
+        if !policy::may_show_digest(key.token.key_policy(), &key.object.attributes) {
             return Err(CKR_KEY_INDIGESTIBLE.into());
         }
         let extractable = key.object.attributes.flag(CKA_EXTRACTABLE) || !key.object.is_token();

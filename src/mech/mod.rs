@@ -37,6 +37,7 @@ use crate::store::Ability;
 use crate::token::Token;
 use crate::token::object::{Home, Object};
 use crate::token::objects::Material;
+use crate::token::policy;
 
 impl Output {
     /// What to answer when the result is at most `bound` bytes long: nothing yet when that is known to suffice or is not asked.
@@ -81,6 +82,7 @@ impl Key {
         if !attributes.allows(mechanism) {
             return Err(CKR_MECHANISM_INVALID.into());
         }
+        policy::check_use(self.token.key_policy(), attributes, usage)?;
         let protects = matches!(
             usage,
             CKA_ENCRYPT | CKA_SIGN | CKA_SIGN_RECOVER | CKA_WRAP | CKA_DERIVE
@@ -94,6 +96,11 @@ impl Key {
             } if !state.may_process() => Err(CKR_KEY_FUNCTION_NOT_PERMITTED.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that bytes of the key may be put where a caller can cut them out.
+    fn check_exposed(&self) -> Result<()> {
+        policy::check_exposed(self.token.key_policy(), &self.object.attributes)
     }
 
     /// Where the mechanism uses the key. `ability` is what the store would have to do, `None` where no store can do it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cipher::CipherOperation;
 use super::keywrap;
-use super::table::{Work, serving};
+use super::table::{Mode, Work, serving};
 use super::{Key, Mechanism, Output, Params};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::store::{Ability, Class, KeyStore, Uid, Wrapping};
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::{Material, Source};
-use crate::token::value;
+use crate::token::{policy, value};
 
 /// Wraps `key` with `wrapping`: `C_WrapKey`. Errors are in the words of that function.
 pub fn wrap(
@@ -25,7 +25,7 @@ pub fn wrap(
     room: Option<usize>,
 ) -> Result<Output> {
     let work = serving(mechanism.kind, CKF_WRAP)?.work;
-    check_wrappable(wrapping, key)?;
+    check_wrappable(work, wrapping, key)?;
     seal(work, mechanism, wrapping, key, room).map_err(|e| {
         let rv = match e.rv() {
             CKR_KEY_TYPE_INCONSISTENT => CKR_WRAPPING_KEY_TYPE_INCONSISTENT,
@@ -37,7 +37,7 @@ pub fn wrap(
 }
 
 /// Whether the key may leave at all, and with this wrapping key.
-fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
+fn check_wrappable(work: Work, wrapping: &Key, key: &Key) -> Result<()> {
     let attributes = &key.object.attributes;
     if key.class() == CKO_PUBLIC_KEY {
         return Err(CKR_KEY_NOT_WRAPPABLE.into());
@@ -48,6 +48,12 @@ fn check_wrappable(wrapping: &Key, key: &Key) -> Result<()> {
     if attributes.flag(CKA_WRAP_WITH_TRUSTED) && !wrapping.object.attributes.flag(CKA_TRUSTED) {
         return Err(CKR_KEY_NOT_WRAPPABLE.into());
     }
+    policy::check_wrap(
+        key.token.key_policy(),
+        &wrapping.object.attributes,
+        attributes,
+        is_sealed(work),
+    )?;
     let wanted = wrapping
         .object
         .attributes
@@ -128,7 +134,7 @@ fn seal(
             )?;
             let value = value()?;
             let padded = match work {
-                Work::Cipher(key_type, super::table::Mode::Ecb | super::table::Mode::Cbc) => {
+                Work::Cipher(key_type, Mode::Ecb | Mode::Cbc) => {
                     if key.class() == CKO_PRIVATE_KEY {
                         return Err(CKR_KEY_NOT_WRAPPABLE.into());
                     }
@@ -140,6 +146,42 @@ fn seal(
             cipher.run(padded.expose(), room)
         }
     }
+}
+
+/// Whether a mechanism authenticates what it wraps, takes no IV of the caller, and tells nothing by its padding.
+fn is_sealed(work: Work) -> bool {
+    matches!(
+        work,
+        Work::KeyWrap | Work::KeyWrapPad | Work::KeyWrapPkcs7 | Work::RsaOaep | Work::RsaAesKeyWrap
+    )
+}
+
+/// Whether a mechanism unwraps keys whole: nobody without the wrapping key has cut them.
+fn is_whole(work: Work) -> bool {
+    is_sealed(work) || matches!(work, Work::RsaPkcs | Work::Cipher(_, Mode::Gcm | Mode::Ccm))
+}
+
+/// Checks that the token's key policy lets `C_UnwrapKey` use this mechanism.
+pub fn check_unwrap(mechanism: &Mechanism, unwrapping: &Key) -> Result<()> {
+    let work = serving(mechanism.kind, CKF_UNWRAP)?.work;
+    policy::check_unwrap(unwrapping.token.key_policy(), is_sealed(work))
+}
+
+/// Whether a secret key of `len` bytes may be made of `unwrapped` ones.
+pub fn may_unwrap_to(
+    mechanism: &Mechanism,
+    unwrapping: &Key,
+    unwrapped: usize,
+    len: usize,
+) -> Result<bool> {
+    let work = serving(mechanism.kind, CKF_UNWRAP)?.work;
+    Ok(policy::may_unwrap_to(
+        unwrapping.token.key_policy(),
+        &unwrapping.object.attributes,
+        is_whole(work),
+        unwrapped,
+        len,
+    ))
 }
 
 /// The value that `wrapped` carries: `C_UnwrapKey`. Errors are in the words of that function.

@@ -4,6 +4,7 @@ use super::Module;
 use super::keys::fitted;
 use super::objects::{is_guarded, unguard};
 use crate::ck::*;
+use crate::config::KeyPolicy;
 use crate::error::{Error, Result};
 use crate::mech::derive::{Derived, Guard, derive, usual_len};
 use crate::mech::{self, Mechanism, Params};
@@ -12,6 +13,7 @@ use crate::session::{Function, Session};
 use crate::token::attr::Purpose;
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
+use crate::token::policy::{self, Guarded, Origin, Roles};
 use crate::token::template::{Draft, Template};
 use crate::token::value;
 
@@ -48,6 +50,8 @@ struct Wanted {
     says: [bool; 2],
     /// Whether the template says that it may not be read.
     guarded: bool,
+    /// The roles that the template gives it.
+    roles: Roles,
 }
 
 impl Module {
@@ -96,7 +100,7 @@ impl Module {
         let mut made = Vec::with_capacity(wanted.len());
         for (i, (key, value)) in wanted.into_iter().zip(&derived.values).enumerate() {
             let added = key
-                .filled(&derived, attributes, value)
+                .filled(session.token.key_policy(), &derived, attributes, value)
                 .and_then(|(a, v)| self.add(&session, a, Source::Given(v)));
             match added {
                 Ok(object) => made.push(object),
@@ -151,6 +155,7 @@ impl Wanted {
         };
         let says = [CKA_SENSITIVE, CKA_EXTRACTABLE].map(|kind| draft.attributes.has(kind));
         let guarded = is_guarded(&draft.attributes);
+        let roles = Roles::of(&draft.attributes);
         draft.complete();
         rights.check(&draft.attributes)?;
         Ok(Wanted {
@@ -158,12 +163,14 @@ impl Wanted {
             len,
             says,
             guarded,
+            roles,
         })
     }
 
     /// The attributes and the value of the key that was derived from `base` and others.
     fn filled(
         mut self,
+        policy: KeyPolicy,
         derived: &Derived,
         base: &Attributes,
         value: &Secret,
@@ -188,6 +195,20 @@ impl Wanted {
             Guard::Free => {}
         }
         let mut attributes = self.draft.attributes;
+        let protected = parents().any(policy::is_protected);
+        if protected {
+            let [sensitive, extractable] = self.says;
+            policy::guard(
+                policy,
+                &mut attributes,
+                Guarded::Derived,
+                |kind| match kind {
+                    CKA_SENSITIVE => sensitive,
+                    _ => extractable,
+                },
+            )?;
+        }
+        policy::settle(policy, Origin::Repeatable, &mut attributes, self.roles)?;
         let (sensitive, hidden) = (
             attributes.flag(CKA_SENSITIVE),
             !attributes.flag(CKA_EXTRACTABLE),
@@ -204,6 +225,9 @@ impl Wanted {
         let value = value
             .get(..self.len.unwrap_or(value.len()))
             .ok_or(CKR_KEY_SIZE_RANGE)?;
+        if protected {
+            policy::check_derived_len(policy, value.len())?;
+        }
         let value = match attributes.key_type() {
             Some(CKK_DES3) => value::with_parity(value),
             _ => Secret::new(value.to_vec()),

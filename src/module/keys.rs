@@ -13,6 +13,7 @@ use crate::session::Function;
 use crate::token::attr::{Purpose, vendor};
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::Source;
+use crate::token::policy::{self, Guarded, Origin, Roles};
 use crate::token::template::{Draft, Template};
 use crate::token::{spec, value};
 
@@ -53,7 +54,10 @@ impl Module {
             return Err(CKR_ATTRIBUTE_VALUE_INVALID.into());
         }
         draft.attributes.set_number(CKA_VALUE_LEN, len as CK_ULONG);
+        let said = Roles::of(&draft.attributes);
         generated(&mut draft, mechanism.kind);
+        let policy = session.token.key_policy();
+        policy::settle(policy, Origin::New, &mut draft.attributes, said)?;
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
         let source = match mechanism.kind {
@@ -104,8 +108,13 @@ impl Module {
             rights,
         )?;
         let plan = PairPlan::of(&mut public.attributes, &mut private.attributes)?;
+        // What one half is for, so is the other.
+        let said = Roles::of(&public.attributes).and(Roles::of(&private.attributes));
         generated(&mut public, mechanism.kind);
         generated(&mut private, mechanism.kind);
+        let policy = session.token.key_policy();
+        policy::settle(policy, Origin::New, &mut private.attributes, said)?;
+        policy::settle_public(policy, &mut public.attributes, &private.attributes);
         rights.check(&public.attributes)?;
         rights.check(&private.attributes)?;
         let _operations = session.operations();
@@ -182,6 +191,7 @@ impl Module {
         let unwrapping = session
             .mech_key(unwrapping)
             .map_err(|e| handle_error(e, CKR_UNWRAPPING_KEY_HANDLE_INVALID))?;
+        mech::wrap::check_unwrap(&mechanism, &unwrapping)?;
         operations.allow(Function::Unwrap, &[&unwrapping.object])?;
         let imposed = unwrapping
             .object
@@ -200,11 +210,24 @@ impl Module {
             return Err(CKR_TEMPLATE_INCONSISTENT.into());
         }
         let kept = draft.attributes.has(CKA_EXTRACTABLE) && !draft.attributes.flag(CKA_EXTRACTABLE);
+        let said = Roles::of(&draft.attributes);
+        let says = [CKA_SENSITIVE, CKA_EXTRACTABLE].map(|kind| draft.attributes.has(kind));
         if !draft.attributes.has(CKA_EXTRACTABLE) {
             // 5.14: "by default set to CK_TRUE".
             draft.attributes.set_flag(CKA_EXTRACTABLE, true);
         }
         draft.complete();
+        let policy = session.token.key_policy();
+        policy::guard(
+            policy,
+            &mut draft.attributes,
+            Guarded::Unwrapped,
+            |kind| match kind {
+                CKA_SENSITIVE => says[0],
+                _ => says[1],
+            },
+        )?;
+        policy::settle(policy, Origin::Repeatable, &mut draft.attributes, said)?;
         rights.check(&draft.attributes)?;
         if let Some(source) =
             mech::wrap::source(&mechanism, &unwrapping, wrapped, &draft.attributes)?
@@ -226,7 +249,13 @@ impl Module {
             // Its type, `CKA_VALUE_LEN` and what was unwrapped do not agree on a length (5.18.4).
             _ => CKR_WRAPPED_KEY_LEN_RANGE,
         };
+        let unwrapped = value.len();
         let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(misfit))?;
+        if draft.attributes.class() == CKO_SECRET_KEY
+            && !mech::wrap::may_unwrap_to(&mechanism, &unwrapping, unwrapped, value.len())?
+        {
+            return Err(misfit.into());
+        }
         value::adopt(&mut draft.attributes, &value)?;
         Ok(self
             .add(&session, draft.attributes, Source::Given(value))?

@@ -10,6 +10,7 @@ use crate::session::Session;
 use crate::token::attr::Purpose;
 use crate::token::object::{Attributes, Object};
 use crate::token::objects::Source;
+use crate::token::policy::{self, Origin, Roles};
 use crate::token::template::{Answer, Template};
 use crate::token::value;
 
@@ -25,6 +26,7 @@ impl Module {
         let mut draft = template.draft(Purpose::Create, None, None, rights)?;
         let value = value::assemble(&mut draft)?;
         let guarded = is_guarded(&draft.attributes);
+        let said = Roles::of(&draft.attributes);
         draft.complete();
         if draft.attributes.class() == CKO_SECRET_KEY
             && !guarded
@@ -32,6 +34,8 @@ impl Module {
         {
             unguard(&mut draft.attributes);
         }
+        let policy = session.token.key_policy();
+        policy::settle(policy, Origin::New, &mut draft.attributes, said)?;
         rights.check(&draft.attributes)?;
         let _operations = session.operations();
         Ok(self
@@ -81,7 +85,10 @@ impl Module {
         if !object.attributes.flag(CKA_COPYABLE) {
             return Err(CKR_ACTION_PROHIBITED.into());
         }
+        let policy = session.token.key_policy();
+        policy::check_copy(policy, &object.attributes)?;
         let mut attributes = template.changes(Purpose::Copy, &object.attributes, rights)?;
+        policy::check_change(policy, &object.attributes, &attributes)?;
         rights.check(&attributes)?;
         // A key that does not leave the store cannot be copied there: KMIP has no such operation.
         let closed =
@@ -173,6 +180,7 @@ impl Module {
             return Err(CKR_ACTION_PROHIBITED.into());
         }
         let new = template.changes(Purpose::Set, &object.attributes, session.rights())?;
+        policy::check_change(session.token.key_policy(), &object.attributes, &new)?;
         if new == object.attributes {
             Ok(())
         } else {

@@ -10,6 +10,7 @@ mod learnt;
 pub mod object;
 pub mod objects;
 pub mod pin;
+pub mod policy;
 pub mod secrets;
 pub mod spec;
 mod state;

@@ -10,6 +10,7 @@ mod objects;
 mod operations;
 mod parts;
 mod policy;
+mod protection;
 mod reauth;
 mod refused;
 mod servers;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use libloading::Library;
 use mrhsm_pkcs11::ck::*;
-use mrhsm_pkcs11::config::{self, Settings, StoreKind};
+use mrhsm_pkcs11::config::{self, KeyPolicy, Settings, StoreKind};
 use mrhsm_pkcs11::ffi::Function;
 use mrhsm_pkcs11::ffi::values::may_return;
 use mrhsm_pkcs11::secret::Secret;
@@ -312,18 +312,41 @@ pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT
         ..Settings::default()
     };
     change(&mut settings);
-    let token = NewToken {
-        label: "kmip token",
-        so_pin: &Secret::new(SO_PIN.to_vec()),
-        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
+    new_token(
+        "kmip token",
         settings,
-        username: None,
-        identity: IdentityChange {
+        IdentityChange {
             certificate: Part::Set(&certificate),
             key: Part::Set(&key),
             ca: Part::Set(&ca),
             password: Part::Keep,
         },
+    )
+}
+
+/// A token of files with a key policy.
+pub fn file_token_with(policy: KeyPolicy) -> CK_SLOT_ID {
+    let settings = Settings {
+        policy,
+        ..Settings::default()
+    };
+    let keep = IdentityChange {
+        certificate: Part::Keep,
+        key: Part::Keep,
+        ca: Part::Keep,
+        password: Part::Keep,
+    };
+    new_token(&format!("{policy} token"), settings, keep)
+}
+
+fn new_token(label: &str, settings: Settings, identity: IdentityChange<'_>) -> CK_SLOT_ID {
+    let token = NewToken {
+        label,
+        so_pin: &Secret::new(SO_PIN.to_vec()),
+        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
+        settings,
+        username: None,
+        identity,
     };
     let directory = TokenDir::at(std::env::var_os("MRHSM_TOKEN_DIR").unwrap());
     create_token(&directory, &token).unwrap().slot().into()

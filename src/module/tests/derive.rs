@@ -755,6 +755,13 @@ fn a_key_is_as_guarded_as_those_it_is_made_of() {
     let flag = |key, kind| bench.value(h, key, kind) == Some(YES.to_vec());
     for (base, other) in [(open, guarded), (guarded, open)] {
         let join = || Params::Key(other);
+        for rows in [&OPEN[..], &[]] {
+            refused(
+                bench.derive(h, CKM_CONCATENATE_BASE_AND_KEY, join(), base, rows),
+                CKR_KEY_FUNCTION_NOT_PERMITTED,
+            );
+        }
+        bench.key_policy(KeyPolicy::Compatible);
         refused(
             bench.derive(h, CKM_CONCATENATE_BASE_AND_KEY, join(), base, &OPEN),
             CKR_TEMPLATE_INCONSISTENT,
@@ -767,7 +774,9 @@ fn a_key_is_as_guarded_as_those_it_is_made_of() {
             !flag(key, CKA_ALWAYS_SENSITIVE) && !flag(key, CKA_NEVER_EXTRACTABLE),
             "half of it was in the open"
         );
+        bench.key_policy(KeyPolicy::Default);
     }
+    bench.key_policy(KeyPolicy::Compatible);
     let key = bench
         .derive(
             h,
@@ -778,6 +787,7 @@ fn a_key_is_as_guarded_as_those_it_is_made_of() {
         )
         .unwrap();
     assert!(flag(key, CKA_ALWAYS_SENSITIVE) && flag(key, CKA_NEVER_EXTRACTABLE));
+    bench.key_policy(KeyPolicy::Default);
     // A digest hides the key it is made of.
     let key = bench
         .derive(h, CKM_SHA256_KEY_DERIVATION, Params::None, guarded, &OPEN)

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::ck::*;
-use crate::config::CryptoPolicy;
+use crate::config::{CryptoPolicy, KeyPolicy};
 use crate::crypto::pkey::PrivateKey;
 use crate::mech::{Mechanism, Output, Params};
 use crate::secret::Secret;
@@ -74,6 +74,13 @@ impl Bench {
         let token = self.module.token(self.slot).unwrap();
         let mut config = token.config();
         config.settings.crypto = policy;
+        token.set_config(config);
+    }
+
+    fn key_policy(&self, policy: KeyPolicy) {
+        let token = self.module.token(self.slot).unwrap();
+        let mut config = token.config();
+        config.settings.policy = policy;
         token.set_config(config);
     }
 
