@@ -3,6 +3,7 @@
 
 mod app;
 mod birth;
+mod extraction;
 mod handles;
 mod import;
 mod mechanisms;
