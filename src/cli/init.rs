@@ -86,6 +86,13 @@ pub fn make(
 ) -> Outcome<TokenConfig> {
     let mut settings = dir.load()?.defaults;
     settings.store = StoreKind::Kmip;
+    if options.ip.is_none() && !settings.hosts.is_empty() {
+        let hosts: Vec<String> = settings.hosts.iter().map(|host| host.to_string()).collect();
+        note(format!(
+            "The servers are those of [defaults] in mrhsm.conf, which no PIN authenticates: {}",
+            hosts.join(", ")
+        ));
+    }
     let mut username = None;
     options.apply(&mut settings, &mut username);
     let user_pin = user_pin.map_or(UserPin::Random, UserPin::Given);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Module;
 use crate::ck::*;
-use crate::config::{self, StoreKind, TokenConfig};
+use crate::config::{self, Settings, StoreKind, TokenConfig};
 use crate::error::{Error, Result};
 use crate::mech;
 use crate::secret::Secret;
@@ -248,7 +248,11 @@ impl Module {
         match found {
             Slot::Free => {
                 let so_pin = Secret::new(so_pin.to_vec());
-                let settings = self.dir.load()?.defaults;
+                // No PIN authenticates the defaults, and nobody is shown them here: hosts come with `mrhsm set`.
+                let settings = Settings {
+                    hosts: Vec::new(),
+                    ..self.dir.load()?.defaults
+                };
                 let (user_pin, identity) = (UserPin::None, IdentityChange::default());
                 let config = create_token(
                     &self.dir,

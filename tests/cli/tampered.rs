@@ -222,6 +222,28 @@ fn without_a_pin_the_settings_are_shown_as_not_verified() {
     assert_eq!(shown["config"]["settings_version"], 1);
 }
 
+#[test]
+fn hosts_of_the_defaults_are_named_when_a_token_takes_them() {
+    let home = Home::new();
+    home.mrhsm(["init", "-label", "first"]).done();
+    let path = home.path("tokens/mrhsm.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        text.replacen("hosts = []", "hosts = [\"kms1\", \"kms2\"]", 1),
+    )
+    .unwrap();
+    let made = home.mrhsm(["init", "-label", "second"]).done();
+    assert!(
+        made.err.contains("[defaults]") && made.err.contains("kms1, kms2"),
+        "{made:#?}"
+    );
+    let made = home
+        .mrhsm(["init", "-label", "third", "-ip", "kms3"])
+        .done();
+    assert!(!made.err.contains("[defaults]"), "{made:#?}");
+}
+
 /// Comments and other tokens are nobody's secret.
 #[test]
 fn formatting_and_other_tokens_do_not_matter() {

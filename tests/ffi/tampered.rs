@@ -172,6 +172,42 @@ fn without_a_login_nobody_is_reached_either() {
     });
 }
 
+/// Nothing authenticates `[defaults]`, so a new token does not take its hosts from there.
+#[test]
+fn a_new_token_does_not_trust_the_hosts_of_the_defaults() {
+    alone(|host| {
+        let (trap, port) = trap();
+        let path = tokens().join("mrhsm.conf");
+        let text =
+            format!("version = 1\n[defaults]\nstore = \"kmip\"\nhosts = [\"127.0.0.1:{port}\"]\n");
+        fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&path, mode).unwrap();
+        host.initialize();
+        let (_, session) = host.logged_in();
+        assert_eq!(create(host, session), CKR_DEVICE_ERROR);
+        assert!(trap.accept().is_err(), "the attacker was reached");
+        host.finalize();
+    });
+}
+
+/// Initialising a token anew would bless what it finds.
+#[test]
+fn a_changed_token_is_not_initialised_again() {
+    alone(|host| {
+        let slot = kmip_token(1, DEADLINE);
+        let (trap, port) = trap();
+        redirect(1, port);
+        host.initialize();
+        let mut label = *b"again                           ";
+        let (pin, len) = (SO_PIN.as_ptr().cast_mut(), SO_PIN.len() as CK_ULONG);
+        let rv = ck!(host.C_InitToken(slot, pin, len, label.as_mut_ptr()));
+        assert_eq!(rv, CKR_DEVICE_ERROR);
+        assert!(trap.accept().is_err(), "the attacker was reached");
+        host.finalize();
+    });
+}
+
 /// A policy is a setting like any other.
 #[test]
 fn a_file_token_with_another_policy_is_refused() {

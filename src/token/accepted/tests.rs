@@ -186,6 +186,15 @@ fn what_was_accepted_is_trusted_and_counted() {
     );
     assert!(!node.change(|_| (), &IdentityChange::default()).unwrap());
     assert_eq!(node.trusted().unwrap().version, Some(2));
+
+    let (key, writer) = (node.open(Who::User), node.dir.lock().unwrap());
+    let mut change = node.files.change(&writer, &key).unwrap();
+    change.config.enabled = true;
+    assert!(
+        change.commit(&IdentityChange::default()).unwrap(),
+        "the user's PIN is enough"
+    );
+    assert!(node.trusted().unwrap().config.enabled);
 }
 
 #[test]
