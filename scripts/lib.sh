@@ -70,6 +70,12 @@ need_cargo_deny() {
   quietly "cargo could not install cargo-deny" cargo install --locked --target-dir "$target/tools" cargo-deny
 }
 
+need_cargo_fuzz() {
+  cargo fuzz --version >/dev/null 2>&1 && return
+  say "Installing cargo-fuzz (cargo, some minutes)"
+  quietly "cargo could not install cargo-fuzz" cargo install --locked --target-dir "$target/tools" cargo-fuzz
+}
+
 # The clients of tests/clients. The engine's folder holds the processor's name, so that file is asked for by pattern.
 need_clients() {
   apt_need pkcs11-tool opensc openssl openssl p11tool gnutls-bin p11-kit p11-kit certutil libnss3-tools \

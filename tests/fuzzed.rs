@@ -6,8 +6,6 @@ mod targets;
 use std::fs;
 use std::path::Path;
 
-use mrhsm_pkcs11::crypto::Curve;
-use mrhsm_pkcs11::crypto::pkey::PrivateKey;
 use targets::abi::Bench;
 
 use super::ffi::host::alone;
@@ -72,64 +70,42 @@ fn files(folder: &str, target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// What to begin with where no files are kept.
-fn made(target: &str) -> Vec<Vec<u8>> {
-    match target {
-        "key_import" => [Curve::P256, Curve::P521, Curve::Ed25519, Curve::X25519]
-            .into_iter()
-            .flat_map(|curve| {
-                let key = PrivateKey::generate_ec(curve).unwrap();
-                [
-                    key.to_pkcs8().unwrap().expose().to_vec(),
-                    key.public().unwrap().to_spki().unwrap(),
-                ]
-            })
-            .collect(),
-        "configuration" => vec![
-            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/mrhsm.conf.example"))
-                .unwrap(),
-        ],
-        "journal" => vec![
-            vec![60, 0, 1, 0xff],
-            vec![90, 0, 0],
-            vec![100, 0, 2, b'R', b'E', b'C', b'1', 0, 0, 0, 9],
-        ],
-        "key_file" => vec![[b'a'; 64].to_vec(), vec![7; 32]],
-        // A request is also bytes for the codec; the first one chooses the server's character.
-        "request_message" | "response_message" | "ttlv_item" => files("seeds", "server_request")
-            .into_iter()
-            .map(|seed| seed[1..].to_vec())
-            .collect(),
-        _ => files("seeds", target),
-    }
-}
+/// Targets that need a token in a process of their own.
+const ON_A_TOKEN: [&str; 2] = ["abi", "unwrap"];
 
 #[test]
-fn what_once_failed_and_a_few_thousand_others() {
-    for (name, target) in targets::TARGETS.iter().filter(|(name, _)| *name != "abi") {
-        let seeds = made(name);
-        assert!(!seeds.is_empty(), "{name} has nothing to begin with");
-        let mut dice = Dice(0x6d72_6873_6d00);
+fn what_once_failed_every_seed_and_a_few_thousand_others() {
+    for (name, target) in targets::TARGETS
+        .iter()
+        .filter(|(name, _)| !ON_A_TOKEN.contains(name))
+    {
         // Reading certificates and making files takes longer than decoding.
-        let runs = if ["identity", "key_import", "server_request"].contains(name) {
-            1000
-        } else {
-            3000
+        let runs = match *name {
+            "identity" | "key_import" | "server_request" | "client_response" => 1000,
+            _ => 3000,
         };
-        let mut spoilt = |_| {
-            let seed = &seeds[dice.below(seeds.len())];
-            dice.spoil(seed)
-        };
-        let spoilt: Vec<_> = (0..runs).map(&mut spoilt).collect();
-        for input in files("regressions", name)
-            .into_iter()
-            .chain(seeds)
-            .chain(spoilt)
-        {
+        for input in inputs(name, runs) {
             let result = std::panic::catch_unwind(|| target(&input));
             assert!(result.is_ok(), "{name} fails with {input:02x?}");
         }
     }
+}
+
+/// What once failed, every seed, and `runs` spoilt seeds.
+fn inputs(target: &str, runs: usize) -> impl Iterator<Item = Vec<u8>> {
+    let seeds = files("seeds", target);
+    assert!(!seeds.is_empty(), "{target} has nothing to begin with");
+    let mut dice = Dice(0x6d72_6873_6d00);
+    let spoilt: Vec<_> = (0..runs)
+        .map(|_| {
+            let seed = &seeds[dice.below(seeds.len())];
+            dice.spoil(seed)
+        })
+        .collect();
+    files("regressions", target)
+        .into_iter()
+        .chain(seeds)
+        .chain(spoilt)
 }
 
 #[test]
@@ -139,12 +115,41 @@ fn any_calls_of_the_c_abi_in_any_order() {
         let (slot, _) = host.logged_in();
         let bench = Bench::new(*host.table(), slot);
         let mut dice = Dice(0x6d72_6873_6d01);
-        let new: Vec<_> = (0..1500).map(|_| dice.bytes(1000)).collect();
-        for input in files("regressions", "abi").into_iter().chain(new) {
+        let new: Vec<_> = (0..1000).map(|_| dice.bytes(1000)).collect();
+        for input in inputs("abi", 500).chain(new) {
             let result =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.run(&input)));
-            assert!(result.is_ok(), "fails with {input:02x?}");
+            assert!(result.is_ok(), "abi fails with {input:02x?}");
+        }
+        for input in inputs("unwrap", 1000) {
+            let result =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bench.unwrap(&input)));
+            assert!(result.is_ok(), "unwrap fails with {input:02x?}");
         }
         host.finalize();
     });
+}
+
+/// Seeds and dictionary of the fuzz targets: `scripts/fuzz --record`.
+#[test]
+#[ignore = "writes files"]
+fn record_seeds() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    targets::record::record(&fuzz.join("corpus"));
+    fs::create_dir_all(fuzz.join("dictionaries")).unwrap();
+    fs::write(
+        fuzz.join("dictionaries/ttlv.dict"),
+        targets::record::dictionary(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn the_dictionary_has_every_tag() {
+    let dictionary = include_str!("../fuzz/dictionaries/ttlv.dict");
+    assert_eq!(
+        dictionary,
+        targets::record::dictionary(),
+        "write it anew: scripts/fuzz --record"
+    );
 }

@@ -6,10 +6,13 @@
 #![allow(dead_code, unused_imports, reason = "the tests use a part")]
 
 pub mod abi;
+mod client;
 mod files;
+pub mod record;
 mod server;
 
-pub use abi::abi;
+pub use abi::{abi, unwrap};
+pub use client::client_response;
 pub use files::{configuration, identity, journal, key_file, key_import};
 pub use server::{request_message, response_message, server_request, ttlv_item};
 
@@ -19,6 +22,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("abi", abi),
+    ("client_response", client_response),
     ("configuration", configuration),
     ("identity", identity),
     ("journal", journal),
@@ -28,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("response_message", response_message),
     ("server_request", server_request),
     ("ttlv_item", ttlv_item),
+    ("unwrap", unwrap),
 ];
 
 /// A directory for the files of one run, in memory where the system has a place for it.

@@ -1,7 +1,9 @@
 //! Bytes as KMIP messages: to the codec, and to the embedded server.
 
+use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use mrhsm_pkcs11::error::Result;
@@ -67,30 +69,14 @@ const ALL_USES: u32 = 0xf_ffff;
 const LONGEST: usize = 1 << 20;
 
 /// The first byte chooses the server's character; the others are what a connection brings, message after message. Identifiers
-/// are numbers, so that a request can name an object that an earlier one made: 1 to 4 are there from the beginning.
+/// are numbers, so that a request can name an object that an earlier one made: 1 to 6 are there from the beginning.
 pub fn server_request(bytes: &[u8]) {
     let Some((character, mut wire)) = bytes.split_first() else {
         return;
     };
-    let characters = Personality::all();
-    let personality = characters[usize::from(*character) % characters.len()].clone();
-    let personality = Personality {
-        ids: Ids::Number,
-        ..personality
-    };
-    let falls_silent = personality.silent_on_nothing;
-    let directory = scratch();
-    let path = directory.path().join("objects");
-    fs::copy(furnished(), &path).expect("room in the temporary directory");
-    let engine = Engine::new(
-        personality,
-        Objects::open(&path, &SEAL).expect("a good journal"),
-    );
-    let caller = Caller {
-        name: "fuzz".into(),
-        groups: Vec::new(),
-        ..Caller::default()
-    };
+    let stand = Stand::new(character_of(*character));
+    let falls_silent = stand.engine.personality.silent_on_nothing;
+    let caller = caller();
     while let Some(header) = wire.first_chunk() {
         // As the network does it: what is no frame ends the connection.
         let Ok(length) = frame_length(header, LONGEST) else {
@@ -101,7 +87,7 @@ pub fn server_request(bytes: &[u8]) {
         };
         wire = rest;
         Engine::hear(message);
-        let answer = engine.answer(&caller, message, None);
+        let answer = stand.engine.answer(&caller, message, None);
         if answer.bytes.is_empty() {
             assert!(falls_silent, "no answer");
             continue;
@@ -109,32 +95,104 @@ pub fn server_request(bytes: &[u8]) {
         let answer = ResponseMessage::decode(answer.bytes.expose()).expect("an answer can be read");
         assert!(!answer.items.is_empty());
     }
-    drop(engine);
-    let again = Objects::open(&path, &SEAL).expect("the objects are still there");
-    assert!(again.damaged().is_empty());
-    again.all().expect("every object can be read");
+    stand.close();
 }
 
-/// A journal with an AES key, an HMAC key and the halves of an EC pair, all active: made once.
+/// A server with the objects of [`furnished`], for one run.
+pub(super) struct Stand {
+    pub(super) engine: Engine,
+    file: Store,
+}
+
+/// The file of a server's objects, in a directory of its own.
+struct Store {
+    directory: TempDir,
+    /// What the file is as long as no run has changed it.
+    unchanged: (u64, u64),
+}
+
+thread_local! {
+    /// The store of the last run, if that changed nothing: most inputs are refused, and opening a store takes longer than
+    /// refusing them.
+    static UNCHANGED: RefCell<Option<(Store, Objects)>> = const { RefCell::new(None) };
+}
+
+impl Stand {
+    pub(super) fn new(personality: Personality) -> Stand {
+        let (file, objects) = UNCHANGED.take().unwrap_or_else(|| {
+            let directory = scratch();
+            let path = directory.path().join(OBJECTS);
+            fs::copy(furnished(), &path).expect("room in the temporary directory");
+            let objects = open(&path);
+            let unchanged = identity(&path);
+            (
+                Store {
+                    directory,
+                    unchanged,
+                },
+                objects,
+            )
+        });
+        Stand {
+            engine: Engine::new(personality, objects),
+            file,
+        }
+    }
+
+    /// Checks that the store can be opened and read again.
+    pub(super) fn close(self) {
+        let Stand { engine, file } = self;
+        let path = file.directory.path().join(OBJECTS);
+        let objects = engine.objects;
+        if identity(&path) == file.unchanged {
+            UNCHANGED.set(Some((file, objects)));
+            return;
+        }
+        drop(objects);
+        let again = open(&path);
+        assert!(again.damaged().is_empty());
+        again.all().expect("every object can be read");
+    }
+}
+
+const OBJECTS: &str = "objects";
+
+fn open(path: &Path) -> Objects {
+    Objects::open(path, &SEAL).expect("a good journal")
+}
+
+/// The number and the length of a file that is only ever appended to or replaced.
+fn identity(path: &Path) -> (u64, u64) {
+    let meta = fs::metadata(path).expect("the objects are still there");
+    (meta.ino(), meta.len())
+}
+
+/// The character that `choice` stands for, with identifiers that are the same in every run.
+pub(super) fn character_of(choice: u8) -> Personality {
+    let characters = Personality::all();
+    Personality {
+        ids: Ids::Number,
+        ..characters[usize::from(choice) % characters.len()].clone()
+    }
+}
+
+pub(super) fn caller() -> Caller {
+    Caller {
+        name: "fuzz".into(),
+        groups: Vec::new(),
+        ..Caller::default()
+    }
+}
+
+/// A journal with an AES key, an HMAC key and the halves of an EC and of an RSA pair, all active: made once.
 fn furnished() -> &'static PathBuf {
     static MADE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     &MADE
         .get_or_init(|| {
             let directory = scratch();
-            let path = directory.path().join("objects");
-            let personality = Personality {
-                ids: Ids::Number,
-                ..Personality::standard()
-            };
-            let engine = Engine::new(
-                personality,
-                Objects::open(&path, &SEAL).expect("an empty journal"),
-            );
-            let caller = Caller {
-                name: "fuzz".into(),
-                groups: Vec::new(),
-                ..Caller::default()
-            };
+            let path = directory.path().join(OBJECTS);
+            let engine = Engine::new(character_of(0), open(&path));
+            let caller = caller();
             let ask = |request: Result<Secret>| {
                 let answer =
                     engine.answer(&caller, request.expect("a good request").expose(), None);
@@ -165,15 +223,20 @@ fn furnished() -> &'static PathBuf {
                 };
                 ask(encode_request(Version::V1_4, None, &create));
             }
-            let common = Some(active(CryptographicAlgorithm::EC, 256).into());
-            ask(encode_request(
-                Version::V1_4,
-                None,
-                &CreateKeyPairRequest {
-                    common,
-                    ..CreateKeyPairRequest::default()
-                },
-            ));
+            for (algorithm, bits) in [
+                (CryptographicAlgorithm::EC, 256),
+                (CryptographicAlgorithm::RSA, 2048),
+            ] {
+                let common = Some(active(algorithm, bits).into());
+                ask(encode_request(
+                    Version::V1_4,
+                    None,
+                    &CreateKeyPairRequest {
+                        common,
+                        ..CreateKeyPairRequest::default()
+                    },
+                ));
+            }
             (directory, path)
         })
         .1

@@ -199,8 +199,12 @@ enum Kdf {
 }
 
 /// About 60 ms on one core of a current machine. Tests open tokens by the hundred.
-const MEMORY_KIB: u32 = if cfg!(test) { 64 } else { 32 * 1024 };
-const PASSES: u32 = if cfg!(test) { 1 } else { 3 };
+const MEMORY_KIB: u32 = if cfg!(any(test, fuzzing)) {
+    64
+} else {
+    32 * 1024
+};
+const PASSES: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 3 };
 /// What a file may ask of us: enough for any stronger choice of tomorrow, too little to stop a machine.
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
 const PASSES_MAX: u32 = 32;

@@ -16,7 +16,8 @@ use std::ptr::{null_mut, read_unaligned};
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::ffi::values::may_return;
 
-use self::input::{Input, Memory};
+pub use self::input::Input;
+use self::input::Memory;
 use self::template::{Given, Row};
 
 /// Calls a function, and checks that what it returns is in its list.
@@ -31,6 +32,9 @@ macro_rules! call {
         rv
     }};
 }
+
+// Below the macro that it uses.
+mod unwrap;
 
 /// The most calls of one run.
 const CALLS: usize = 24;
@@ -50,10 +54,20 @@ const EVERYTHING: CK_FLAGS = CKF_FIND_OBJECTS
     | CKF_MESSAGE_SIGN
     | CKF_MESSAGE_VERIFY;
 
-/// One run on a token of this process' own, which is made when the first run comes.
+/// Any calls.
 pub fn abi(bytes: &[u8]) {
+    on_a_token(|bench| bench.run(bytes));
+}
+
+/// Any bytes as a wrapped key.
+pub fn unwrap(bytes: &[u8]) {
+    on_a_token(|bench| bench.unwrap(bytes));
+}
+
+/// One run on a token of this process' own, which is made when the first run comes.
+fn on_a_token(run: impl FnOnce(&Bench)) {
     thread_local!(static BENCH: RefCell<Option<(Bench, tempfile::TempDir)>> = const { RefCell::new(None) });
-    BENCH.with_borrow_mut(|bench| bench.get_or_insert_with(on_a_new_token).0.run(bytes));
+    BENCH.with_borrow_mut(|bench| run(&bench.get_or_insert_with(on_a_new_token).0));
 }
 
 fn on_a_new_token() -> (Bench, tempfile::TempDir) {
@@ -372,6 +386,17 @@ impl Bench {
 
     /// What the bytes choose, in a session of its own; then everything is as it was.
     pub fn run(&self, bytes: &[u8]) {
+        self.alone(bytes, |run| {
+            for _ in 0..CALLS {
+                if run.input.0.is_empty() {
+                    break;
+                }
+                run.step();
+            }
+        });
+    }
+
+    fn alone(&self, bytes: &[u8], steps: impl FnOnce(&mut Run<'_>)) {
         let before = self.objects();
         let mut run = Run {
             bench: self,
@@ -386,12 +411,7 @@ impl Bench {
             CKF_SERIAL_SESSION | CKF_RW_SESSION
         };
         run.session = self.open(flags);
-        for _ in 0..CALLS {
-            if run.input.0.is_empty() {
-                break;
-            }
-            run.step();
-        }
+        steps(&mut run);
         run.still_works();
         let Run { session, made, .. } = run;
         assert_eq!(call!(self.table, C_CloseSession(session)), CKR_OK);

@@ -166,6 +166,28 @@ fn golden_sign_a_digest() {
     assert_eq!(error.rv(), ck::CKR_FUNCTION_NOT_SUPPORTED);
 }
 
+/// Seeds of the fuzz targets: `scripts/fuzz --record`.
+#[test]
+#[ignore = "writes files"]
+fn record_samples() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let write = |target: &str, version: Version, code: OperationCode, message: &[u8]| {
+        let folder = corpus.join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("sample-{version}-{}", code.0)), message).unwrap();
+    };
+    for version in Version::ALL {
+        for request in samples::requests(version) {
+            let message = request_message(version, &request);
+            write("request_message", version, request.code(), &message);
+        }
+        for response in samples::responses(version) {
+            let message = response_message(version, &response);
+            write("response_message", version, response.code(), &message);
+        }
+    }
+}
+
 #[test]
 fn every_operation_comes_back_as_it_went_in_every_version() {
     for version in Version::ALL {
