@@ -4,8 +4,10 @@ mod strict;
 
 use mrhsm_pkcs11::ck::*;
 use mrhsm_pkcs11::config::KeyPolicy;
+use mrhsm_pkcs11::crypto::Hash;
+use mrhsm_pkcs11::crypto::mac::hmac;
 
-use super::app::{App, Mech, Rows, at, open, rows};
+use super::app::{App, Mech, Rows, Rv, at, open, rows};
 use super::usual::{Keys, P256, TEXT, usual};
 use crate::ffi::host::{Host, SO_PIN, USER_PIN, alone, file_token_with, kmip_token_with};
 use crate::kmip_server::{Personality, Script, Server};
@@ -64,6 +66,43 @@ fn copying(victim: CK_OBJECT_HANDLE) -> [Mech; 5] {
         data(CKM_CONCATENATE_DATA_AND_BASE),
         data(CKM_XOR_BASE_AND_DATA),
     ]
+}
+
+/// Reads an AES key that is sensitive and not extractable: a flag, then each byte as a key of its own, which 256 trials find.
+fn read_byte_by_byte(app: App<'_>, key: CK_OBJECT_HANDLE) -> Rv<Vec<u8>> {
+    app.set(key, &rows![CKA_DERIVE: true])?;
+    let rows = rows![; generic(), CKA_VALUE_LEN: 1, CKA_SIGN: true];
+    (0..32)
+        .map(|i| {
+            let cut = Mech::with::<CK_ULONG>(CKM_EXTRACT_KEY_FROM_KEY, 8 * i);
+            let byte = app.derive(cut, key, &rows)?;
+            let mac = app.sign(CKM_SHA256_HMAC, byte, b"try")?;
+            let same = |guess: &u8| hmac(Hash::Sha256, &[*guess], b"try").unwrap() == mac;
+            Ok((0..=u8::MAX).find(same).expect("one of 256"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_key_is_read_byte_by_byte_under_the_compatible_policy_only() {
+    alone(|host| {
+        for policy in [KeyPolicy::Compatible, KeyPolicy::Default, KeyPolicy::Strict] {
+            on_both(host, policy, |app| {
+                let rows = rows![CKA_VALUE_LEN: 32, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false];
+                let key = app.generate(CKM_AES_KEY_GEN, &rows).unwrap();
+                let read = read_byte_by_byte(app, key);
+                if policy != KeyPolicy::Compatible {
+                    assert_eq!(read, Err(CKR_ATTRIBUTE_READ_ONLY));
+                    return;
+                }
+                let again = app.secret(CKK_AES, &read.unwrap());
+                assert_eq!(
+                    app.encrypt(CKM_AES_ECB, key, &[0; 16]),
+                    app.encrypt(CKM_AES_ECB, again, &[0; 16])
+                );
+            });
+        }
+    });
 }
 
 /// A protected key from which keys may be derived.
