@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
+mod audit;
 mod cli;
 mod clients;
 mod codec;

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod args;
+mod audit;
 mod certificate;
 mod certs;
 mod cluster;
@@ -82,6 +83,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Make certificates for servers and clients, signed by an authority of one's own
     Certs(certs::Args),
+    /// Verify the audit log of 'mrhsm serve'
+    Audit(audit::Args),
     /// Print a completion script or the man page
     Completions(completions::Args),
 }
@@ -122,6 +125,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
         Command::Configure(args) => configure::run(args, global, out),
         Command::Serve(args) => serve::run(args, out),
         Command::Certs(args) => certs::run(args, out),
+        Command::Audit(args) => audit::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }

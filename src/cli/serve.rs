@@ -16,8 +16,8 @@ use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::server::{
-    Access, Allowed, Audit, Authority, Credentials, Engine, Home, Limits, Options, Personality,
-    Server, Wanted, hosts,
+    Access, Allowed, Audit, Authority, Credentials, Engine, Home, Keeping, Limits, Options,
+    Personality, Server, Wanted, hosts,
 };
 
 /// How long requests that have come may take when the server stops.
@@ -72,6 +72,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
 
+    /// Do no request that cannot be written down in the audit log
+    #[arg(long)]
+    pub audit_required: bool,
+
+    /// Begin a new audit log when it is so long, in MiB; 0 for never
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub audit_size: u32,
+
+    /// How many full audit logs are kept, AUDIT.000001 and so on; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub audit_keep: u32,
+
     /// Connections at once, of all clients; more are closed
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: u32,
@@ -107,7 +119,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
     let pin = prompt::given(args.pin.as_ref(), "-pin", prompt::PIN_FILE)?;
     let home = Home::at(&dir);
-    let objects = home.objects(pin.as_ref())?;
+    let (objects, audit_key) = home.open(pin.as_ref())?;
     for offset in objects.damaged() {
         note(format!(
             "A record at offset {offset} of the object file is damaged: its object is missing, the others work."
@@ -117,7 +129,16 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         .map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;
     let access = files.access(args)?;
-    let audit = Audit::open(args.audit.as_deref().unwrap_or(&dir.join("audit.log")))?;
+    let audit = Audit::open(
+        args.audit.as_deref().unwrap_or(&dir.join("audit.log")),
+        Keeping {
+            key: audit_key,
+            size: u64::from(args.audit_size) << 20,
+            keep: args.audit_keep as usize,
+        },
+        args.audit_required,
+        Box::new(|warning| note(warning)),
+    )?;
     let mut limits = Limits {
         idle: Duration::from_millis(args.idle),
         per_address: args.peraddress as usize,
@@ -146,7 +167,8 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         match asked {
             Some(signals::Asked::Stop) => break,
             None if !revocations.are_news() => continue,
-            Some(signals::Asked::Reload) | None => {}
+            Some(signals::Asked::Reload) => server.reopen_audit(),
+            None => {}
         }
         let read = certificates(args, &dir, address.ip())
             .and_then(|files| Ok((files.access(args)?, Revocations::of(&files))));

@@ -364,12 +364,12 @@ fn issuer(engine: &Engine, context: &Context) -> Outcome<Issuer<'static, KeyPair
         Some(uid) => uid,
         None => make_issuer(engine, context)?,
     };
-    let key = engine.objects.get(&uid, &context.caller)?;
-    let certificate = engine.objects.get(
+    let key = context.object(engine, &uid)?;
+    let certificate = context.object(
+        engine,
         key.attributes
             .linked(LinkType::CERTIFICATE_LINK)
             .unwrap_or_default(),
-        &context.caller,
     )?;
     match (&key.value, &certificate.value) {
         (Value::Key(Material::Private(pkcs8), _), Value::Certificate(_, der)) => {

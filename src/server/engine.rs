@@ -7,8 +7,10 @@ use crate::secret::Secret;
 use crate::ttlv::{Field, ItemType, Tag, Value};
 use crate::version::Version;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::audit::named::Named;
 use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, Transaction, not_there, now, reason};
@@ -65,6 +67,8 @@ pub struct Done {
     pub operation: Option<OperationCode>,
     /// The object it was about.
     pub object: Option<String>,
+    /// Every object that it named, used, made or found.
+    pub objects: Named,
     /// Why it was refused.
     pub refused: Option<ResultReason>,
     /// It was done, and undone because a later item was refused.
@@ -87,6 +91,8 @@ pub struct Context {
     pub silent: bool,
     /// What the message has changed, where that may have to be undone.
     pub undo: Option<Undo>,
+    /// The objects that the item has to do with.
+    pub involved: RefCell<Named>,
 }
 
 impl Context {
@@ -98,7 +104,18 @@ impl Context {
     ) -> Outcome<T> {
         engine
             .objects
-            .change(&self.caller, self.undo.as_ref(), change)
+            .change(&self.caller, self.undo.as_ref(), |transaction| {
+                let changed = change(transaction)?;
+                let mut involved = self.involved.borrow_mut();
+                transaction.uids().for_each(|uid| involved.add(uid));
+                Ok(changed)
+            })
+    }
+
+    /// An object that the client may know of.
+    pub fn object(&self, engine: &Engine, uid: &str) -> Outcome<Arc<Object>> {
+        self.involved.borrow_mut().add(uid);
+        engine.objects.get(uid, &self.caller)
     }
 
     /// Makes an object the one that following items are about, and gives its identifier for the answer.
@@ -108,6 +125,7 @@ impl Context {
 
     /// The same for an identifier.
     pub fn named(&mut self, uid: &str) -> String {
+        self.involved.borrow_mut().add(uid);
         self.placeholder = Some(uid.to_owned());
         self.answered.push((self.operation, uid.to_owned()));
         uid.to_owned()
@@ -222,6 +240,7 @@ impl Engine {
             done.push(Done {
                 operation: None,
                 object: None,
+                objects: Named::default(),
                 refused: Some(reason),
                 undone: false,
             });
@@ -339,6 +358,7 @@ impl Engine {
             placeholder: None,
             answered: Vec::new(),
             silent: false,
+            involved: RefCell::default(),
             undo: (on_error == Some(BatchErrorContinuationOption::UNDO)).then(Undo::default),
         };
         let goes_on = on_error == Some(BatchErrorContinuationOption::CONTINUE)
@@ -360,9 +380,13 @@ impl Engine {
             let named = item.payload.find(Tag::UNIQUE_IDENTIFIER).ok().flatten();
             let named = named.and_then(|uid| uid.text().ok().map(str::to_owned));
             let object = named.or_else(|| context.placeholder.clone());
+            let mut objects = Named::default();
+            objects.add_payload(&item.payload);
+            objects.join(context.involved.take());
             done.push(Done {
                 operation: Some(item.operation),
                 object,
+                objects,
                 refused,
                 undone: false,
             });
@@ -673,14 +697,12 @@ impl Engine {
         uid: Option<UniqueIdentifier>,
     ) -> Outcome<Arc<Object>> {
         let get = |uid: &str| {
-            self.objects
-                .get(uid, &context.caller)
-                .map_err(|refusal| match refusal {
-                    Refusal::Item(ResultReason::ITEM_NOT_FOUND, text) => {
-                        not_there(context.version, ResultReason::OBJECT_NOT_FOUND, &text)
-                    }
-                    other => other,
-                })
+            context.object(self, uid).map_err(|refusal| match refusal {
+                Refusal::Item(ResultReason::ITEM_NOT_FOUND, text) => {
+                    not_there(context.version, ResultReason::OBJECT_NOT_FOUND, &text)
+                }
+                other => other,
+            })
         };
         let placeholder = match uid {
             Some(UniqueIdentifier::Text(uid)) => return get(&uid),
@@ -699,6 +721,12 @@ impl Engine {
                 "no object was named before",
             )),
         }
+    }
+
+    /// The answer to a request that is not done, or whose outcome is not told.
+    pub fn refuse(&self, frame: &[u8], why: &str) -> Secret {
+        let version = RequestMessage::version_of(frame).unwrap_or(Version::V1_0);
+        self.refuse_message(version, ResultReason::GENERAL_FAILURE, why)
     }
 
     /// The answer to what is no message, or is longer than this server takes.

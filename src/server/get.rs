@@ -188,7 +188,7 @@ fn wrapping(
     let Some(uid) = information.unique_identifier.as_text() else {
         return refuse("which key wraps?");
     };
-    let kek = engine.objects.get(uid, &context.caller)?;
+    let kek = context.object(engine, uid)?;
     let mask = match purpose {
         Purpose::Protect => CryptographicUsageMask::WRAP_KEY,
         Purpose::Process => CryptographicUsageMask::UNWRAP_KEY,

@@ -44,8 +44,9 @@ impl Home {
         self.0.path()
     }
 
-    /// Opens the objects, making what is not there yet. `pin` is the one that was given; without one the kept one is used.
-    pub fn objects(&self, pin: Option<&Secret>) -> Result<Objects> {
+    /// Opens the objects, making what is not there yet, and the key of the audit log's seals. `pin` is the one that was given;
+    /// without one the kept one is used.
+    pub fn open(&self, pin: Option<&Secret>) -> Result<(Objects, Secret)> {
         let token = match self.token()? {
             Some(token) => token,
             None => {
@@ -59,7 +60,20 @@ impl Home {
         };
         let key = self.unlock(&token, pin)?;
         let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
-        Objects::open(&self.path().join(&token.uuid).join("served"), seal.expose())
+        let objects = Objects::open(&self.path().join(&token.uuid).join("served"), seal.expose())?;
+        Ok((objects, audit_key(&key)?))
+    }
+
+    /// The key of the audit log's seals; `None` where there is no PIN to open it with, or no server yet.
+    pub fn audit_key(&self, pin: Option<&Secret>) -> Result<Option<Secret>> {
+        let Some(token) = self.token()? else {
+            return Ok(None);
+        };
+        let files = TokenFiles::of(&self.0, &token.uuid);
+        if pin.is_none() && files.kept_user_pin()?.is_none() {
+            return Ok(None);
+        }
+        audit_key(&self.unlock(&token, pin)?).map(Some)
     }
 
     fn token(&self) -> Result<Option<TokenConfig>> {
@@ -109,4 +123,8 @@ impl Home {
         })?;
         files.unlock(Who::User, kept.expose())
     }
+}
+
+fn audit_key(key: &TokenKey) -> Result<Secret> {
+    kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm audit log", 32)
 }

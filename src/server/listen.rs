@@ -16,6 +16,7 @@ use super::fault::{Exchange, Fault, Hook};
 use super::identity;
 use super::places::{Handshake, Most, Place, Places};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 use crate::ttlv::{HEADER_LEN, frame_length};
 
 /// So much is read at once: TLS asks for a quarter of a record at a time.
@@ -180,6 +181,13 @@ impl Server {
             }
         }
         ended.len()
+    }
+
+    /// Opens the audit log that has its name now.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.shared.options.audit {
+            audit.reopen();
+        }
     }
 
     /// Breaks every connection; new ones are accepted.
@@ -376,12 +384,9 @@ fn answer_all(
         stream.read_exact(&mut frame[HEADER_LEN..])?;
         match &shared.options.hook {
             None => {
-                let answer = shared.engine.answer(caller, &frame, None);
-                if let Some(audit) = &shared.options.audit {
-                    audit.done(caller, peer, &answer.done);
-                }
+                let answer = answer(shared, caller, peer, &frame);
                 stream.sock.until = Instant::now() + limits.frame;
-                send(stream, answer.bytes.expose())?;
+                send(stream, answer.expose())?;
             }
             Some(hook) => {
                 if !spoilt(stream, place, shared, caller, hook.as_ref(), &frame)? {
@@ -395,6 +400,23 @@ fn answer_all(
         }
         place.idle();
     }
+}
+
+/// Does a request, and writes it down. Where that is required, it is written down before it is done and before it is answered.
+fn answer(shared: &Shared, caller: &Caller, peer: SocketAddr, frame: &[u8]) -> Secret {
+    let Some(audit) = &shared.options.audit else {
+        return shared.engine.answer(caller, frame, None).bytes;
+    };
+    if audit.is_required() && audit.begun(caller, peer, frame).is_err() {
+        let why = "the audit log cannot be written: nothing was done";
+        return shared.engine.refuse(frame, why);
+    }
+    let answer = shared.engine.answer(caller, frame, None);
+    if audit.done(caller, peer, &answer.done).is_err() && audit.is_required() {
+        let why = "the audit log cannot be written: what was asked may have been done";
+        return shared.engine.refuse(frame, why);
+    }
+    answer.bytes
 }
 
 /// Answers one request as a hook wishes; false when the connection ends with it.

@@ -105,6 +105,10 @@ pub fn locate(
         most,
     };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
+    {
+        let mut involved = context.involved.borrow_mut();
+        unique_identifiers.iter().for_each(|uid| involved.add(uid));
+    }
     if context.version.typed_attributes() {
         context.answered.extend(
             unique_identifiers

@@ -572,7 +572,7 @@ pub fn re_key_key_pair(
     let public_uid = old_private.attributes.linked(LinkType::PUBLIC_KEY_LINK);
     let public_uid = public_uid
         .ok_or_else(|| invalid("the object is no private key with a link to its public key"))?;
-    let old_public = engine.objects.get(public_uid, &context.caller)?;
+    let old_public = context.object(engine, public_uid)?;
     let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>, old: &Object| -> Outcome<Attributes> {
         let wanted = common

@@ -41,7 +41,7 @@ mod undo;
 mod validate;
 
 pub use access::{Access, Allowed, Credentials};
-pub use audit::Audit;
+pub use audit::{Audit, Findings, Keeping, verify};
 pub use certs::{Authority, Certified, Wanted, Which, hosts};
 pub use engine::{Answer, Caller, Done, Engine};
 pub use fault::{Exchange, Fault, Hook};

@@ -720,6 +720,11 @@ impl Transaction<'_> {
             .map(|object| Object::clone(&object)))
     }
 
+    /// The identifiers of what is changed so far.
+    pub fn uids(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| uid_of(&entry.uid))
+    }
+
     /// Gives a new object its identifier; it is kept by [`Transaction::put`].
     pub fn name(&mut self, personality: &Personality, object: &mut Object) -> Outcome<String> {
         if personality.unique_names {

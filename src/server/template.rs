@@ -52,7 +52,7 @@ fn find(engine: &Engine, context: &Context, name: &Name) -> Outcome<std::sync::A
         ..Search::default()
     };
     match engine.objects.find(&context.caller, search)?.1.first() {
-        Some(uid) => engine.objects.get(uid, &context.caller),
+        Some(uid) => context.object(engine, uid),
         None => Err(Refusal::item(
             ResultReason::ITEM_NOT_FOUND,
             format!("there is no template '{}'", name.name_value),
