@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
 use rustls::server::WebPkiClientVerifier;
@@ -16,6 +17,10 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::crypto::crl::Crls;
 
 use super::{Config, Host, Identity, Tls, Trust};
 
@@ -74,6 +79,33 @@ impl Authority {
     pub(crate) fn client(&self) -> Identity {
         let pair = self.sign(&[], ExtendedKeyUsagePurpose::ClientAuth, 2999);
         Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes(), None).unwrap()
+    }
+
+    /// What it revokes: the certificates of these pairs, until January of a year.
+    pub(crate) fn revoke(&self, pairs: &[&Pair], until_year: i32) -> Crls {
+        let revoked_certs = pairs.iter().map(|pair| {
+            let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+            let (_, parsed) = X509Certificate::from_der(&der).unwrap();
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(parsed.raw_serial()),
+                revocation_time: date_time_ymd(2010, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2010, 1, 1),
+            next_update: date_time_ymd(until_year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).unwrap();
+        let mut crls = Crls::default();
+        crls.read(list.pem().unwrap().as_bytes(), "crl.pem")
+            .unwrap();
+        crls
     }
 
     pub(crate) fn trust(&self) -> Trust {

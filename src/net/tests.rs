@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
+use crate::crypto::crl::Crls;
+
 use super::pool::{Pool, Replay, Transport};
 use super::testing::{Authority, Server, answer, frame, read_frame, reset};
 use super::{Config, Host, Identity, Tls, Trust};
@@ -113,6 +115,37 @@ fn a_wrong_name_and_the_override() {
     )
     .unwrap();
     exchange(&Pool::new(&config), Replay::OnlyIfUnsent).unwrap();
+}
+
+#[test]
+fn a_revoked_server_is_refused_and_so_is_one_of_unknown_status() {
+    let (authority, other) = (Authority::new("ca"), Authority::new("other"));
+    let (pair, another) = (
+        authority.server(&["127.0.0.1"]),
+        authority.server(&["127.0.0.1"]),
+    );
+    let server = Server::tls(
+        authority.server_config(&pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut session| {
+            while let Some(frame) = read_frame(&mut session) {
+                answer(&mut session, &frame);
+            }
+        },
+    );
+    let mut config = authority.config(&[server.port]);
+    let mut with = |crls: &Crls| {
+        config.tls =
+            Tls::with_crls(Some(&authority.client()), &authority.trust(), None, crls).unwrap();
+        exchange(&Pool::new(&config), Replay::OnlyIfUnsent).map(drop)
+    };
+    with(&authority.revoke(&[&another], 2999)).unwrap();
+    for (crls, why) in [
+        (authority.revoke(&[&another, &pair], 2999), "is revoked"),
+        (authority.revoke(&[], 2020), "has expired"),
+        (other.revoke(&[], 2999), "no CRL says"),
+    ] {
+        says(&with(&crls).unwrap_err(), Kind::Tls, why);
+    }
 }
 
 #[test]

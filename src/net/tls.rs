@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::SingleCertAndKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore};
@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::Host;
 use super::identity::{Identity, certificates};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_TOKEN_NOT_RECOGNIZED};
+use crate::crypto::crl::Crls;
 use crate::error::{Error, Kind, Result};
 
 /// Whose certificates are trusted.
@@ -41,6 +42,17 @@ impl Tls {
         trust: &Trust,
         server_name: Option<&str>,
     ) -> Result<Tls> {
+        Tls::with_crls(identity, trust, server_name, &Crls::default())
+    }
+
+    /// The same, that refuses what `crls` revoke. With any of them, each CA of a server's chain (but the trusted one itself) needs
+    /// one that has not expired.
+    pub fn with_crls(
+        identity: Option<&Identity>,
+        trust: &Trust,
+        server_name: Option<&str>,
+        crls: &Crls,
+    ) -> Result<Tls> {
         let mut roots = RootCertStore::empty();
         for certificate in trusted(trust)? {
             // One damaged root among the system's hundred must not stop the others.
@@ -50,12 +62,24 @@ impl Tls {
                 );
             }
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| {
                 Error::new(Kind::Tls, CKR_DEVICE_ERROR, "TLS cannot be set up").because(e)
-            })?
-            .with_root_certificates(roots);
+            })?;
+        let builder = match crls.is_empty() {
+            true => builder.with_root_certificates(roots),
+            false => {
+                let verifier =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .with_crls(crls.ders())
+                        .enforce_revocation_expiration()
+                        .build()
+                        .map_err(|e| Error::input("the CRL cannot be used").because(e))?;
+                builder.with_webpki_verifier(verifier)
+            }
+        };
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -189,7 +213,13 @@ fn certificate_fault(host: &Host, error: &CertificateError) -> String {
                 "the certificate of {host} is not meant for servers (Extended Key Usage serverAuth is missing)"
             )
         }
-        E::Revoked => format!("the certificate of {host} is revoked"),
+        E::Revoked => format!("the certificate of {host} (or of a CA above it) is revoked"),
+        E::UnknownRevocationStatus => format!(
+            "no CRL says whether the certificate of {host} is revoked: give the CRLs of its CA and of those between with 'mrhsm set -crl FILE'"
+        ),
+        E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => format!(
+            "the CRL for the certificate of {host} has expired: give a newer one with 'mrhsm set -crl FILE'"
+        ),
         other => format!("the certificate of {host} cannot be used: {other}"),
     }
 }
