@@ -111,6 +111,25 @@ fn a_name_that_spells_a_subject_is_not_that_subject() {
 }
 
 #[test]
+fn a_client_is_of_all_its_clusters() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &[]);
+    let many = format!("{},b", "a".repeat(200));
+    for (name, cluster) in [("n1", "a,b,c"), ("n2", "a"), ("n3", "c,d"), ("n4", &many)] {
+        certs(dir, &["-name", name, "-cluster", cluster]);
+    }
+    let seen = |name: &str| locate(&serve.client(dir, name, Version::V1_4), Vec::new());
+    let n1 = serve.client(dir, "n1", Version::V1_4);
+    let uid = n1.request(&active("k")).unwrap().unique_identifier;
+    for name in ["n1", "n2", "n3", "n4"] {
+        assert_eq!(seen(name), [uid.as_str()], "{name}");
+    }
+    done(&["certs", "renew", "n3", "-dir", text(dir)]);
+    assert_eq!(seen("n3"), [uid.as_str()]);
+}
+
+#[test]
 fn a_revoked_client_is_out_without_a_signal() {
     let folder = scratch();
     let dir = folder.path();

@@ -12,8 +12,8 @@ use p12_keystore::{
     Certificate as P12Certificate, KeyStore, KeyStoreEntry, PrivateKey as P12Key, PrivateKeyChain,
 };
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,6 +24,7 @@ use super::crl;
 use super::issued::{Index, Issued, Reason};
 use super::lock::DirLock;
 use super::pair::{recover, replace, replace_pair};
+use super::units::with_subject;
 use crate::crypto::rng;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -320,11 +321,6 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, wanted.name);
-        for cluster in wanted.clusters {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationalUnitName, cluster.as_str());
-        }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match wanted.hosts.is_empty() {
             true => ExtendedKeyUsagePurpose::ClientAuth,
@@ -335,17 +331,22 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(|e| cannot("the certificate", e))?;
-        let (_, parsed) = X509Certificate::from_der(certificate.der())
-            .map_err(|e| cannot("the certificate", e))?;
+        let der = match wanted.clusters {
+            [] => certificate.der().to_vec(),
+            units => with_subject(certificate.der(), wanted.name, units, self.issuer.key())?,
+        };
+        let (_, parsed) =
+            X509Certificate::from_der(&der).map_err(|e| cannot("the certificate", e))?;
+        let pem = pem(&der);
         self.index.issued(vec![Issued::of(&parsed)])?;
         match renewed {
             true => replace(
                 &self.directory,
                 &format!("{}.pem", wanted.name),
-                certificate.pem().as_bytes(),
+                pem.as_bytes(),
                 0o644,
             )?,
-            false => replace_pair(&self.directory, wanted.name, &key, &certificate.pem())?,
+            false => replace_pair(&self.directory, wanted.name, &key, &pem)?,
         }
         let p12 = match wanted.p12 {
             None => None,
@@ -353,8 +354,7 @@ impl Authority {
                 replace(
                     &self.directory,
                     &format!("{}.p12", wanted.name),
-                    self.pkcs12(wanted.name, &certificate, &key, password)?
-                        .expose(),
+                    self.pkcs12(wanted.name, &der, &key, password)?.expose(),
                     0o600,
                 )?;
                 Some(path("p12"))
@@ -387,7 +387,7 @@ impl Authority {
     fn pkcs12(
         &self,
         name: &str,
-        certificate: &Certificate,
+        certificate: &[u8],
         key: &KeyPair,
         password: &Secret,
     ) -> Result<Secret> {
@@ -396,7 +396,7 @@ impl Authority {
             .map_err(|_| Error::input("the PKCS#12 password is not UTF-8"))?;
         let key = P12Key::from_der(&key.serialize_der()).map_err(failed)?;
         let chain = [
-            P12Certificate::from_der(certificate.der()).map_err(failed)?,
+            P12Certificate::from_der(certificate).map_err(failed)?,
             P12Certificate::from_der(&self.certificate).map_err(failed)?,
         ];
         let mut store = KeyStore::new();
@@ -430,6 +430,15 @@ fn signed_before(directory: &Path, authority: &X509Certificate<'_>) -> Vec<Issue
         (signed && !is_own).then(|| Issued::of(&parsed))
     });
     signed.collect()
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = data_encoding::BASE64.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.collect::<Vec<_>>().join("\n")
+    )
 }
 
 /// The names and addresses of a server's certificate.

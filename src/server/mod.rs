@@ -38,6 +38,7 @@ mod repeats;
 mod split;
 mod template;
 mod undo;
+mod units;
 mod validate;
 
 pub use access::{Access, Allowed, Credentials};
