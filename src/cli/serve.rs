@@ -137,7 +137,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
             keep: args.audit_keep as usize,
         },
         args.audit_required,
-        Box::new(|warning| note(warning)),
+        Box::new(|warning: &str| note(warning)),
     )?;
     let mut limits = Limits {
         idle: Duration::from_millis(args.idle),

@@ -16,7 +16,7 @@ use serde::Serialize;
 use self::chain::Chain;
 pub use self::chain::Keeping;
 use self::named::{Named, of_request, shortened};
-pub use self::verify::{Findings, Problem, verify};
+pub use self::verify::{Findings, verify};
 use super::engine::{Caller, Done};
 use super::identity::shown;
 use super::repeats::{Repeated, Repeats};
