@@ -303,3 +303,73 @@ fn a_name_has_its_certificates_renewed_with_what_they_are_for() {
         assert_eq!(mrhsm(words).status.code(), Some(2), "{words:?}");
     }
 }
+
+/// A command on the token in `home`, whose SO PIN lies there.
+fn token(home: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mrhsm"))
+        .args(words)
+        .current_dir(home)
+        .env("MRHSM_TOKEN_DIR", home.join("tokens"))
+        .env("MRHSM_SO_PIN_FILE", home.join("so.pin"))
+        .env_remove("MAPR_HOME")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_token_refuses_a_server_whose_certificate_is_revoked() {
+    let (folder, server, home) = (scratch(), scratch(), scratch());
+    let (ca, home) = (folder.path(), home.path());
+    certs(ca, &["-name", "node"]);
+    certs(ca, &["-name", "kms", "-san", "localhost,127.0.0.1"]);
+    let path = |name: &str| ca.join(name).to_str().unwrap().to_owned();
+    let own = ["kms.pem", "kms.key", "ca.pem"].map(path);
+    let serve = Serve::start(
+        server.path(),
+        &["-cert", &own[0], "-key", &own[1], "-clientca", &own[2]],
+    );
+    std::fs::write(home.join("so.pin"), "so-pin-1234").unwrap();
+    let run = |words: &[&str]| {
+        let done = token(home, words);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{words:?}: {said}");
+    };
+    let host = || -> serde_json::Value {
+        let shown = token(home, &["info", "-config", "-json"]);
+        serde_json::from_slice(&shown.stdout).unwrap()
+    };
+    run(&["init", "-label", "t"]);
+    let (port, files) = (
+        serve.port.to_string(),
+        ["node.pem", "node.key", "crl.pem"].map(path),
+    );
+    run(&[
+        "set",
+        "-ip",
+        "127.0.0.1",
+        "-port",
+        &port,
+        "-cacert",
+        &own[2],
+        "-clientcert",
+        &files[0],
+        "-clientkey",
+        &files[1],
+        "-crl",
+        &files[2],
+    ]);
+    let shown = host();
+    assert_eq!(shown["config"]["hosts"][0]["active"], true, "{shown:#}");
+    assert!(shown["config"]["crl_until"].is_string(), "{shown:#}");
+    done(&["certs", "revoke", "kms", "-dir", text(ca)]);
+    run(&["set", "-crl", &files[2]]);
+    let shown = host();
+    assert_eq!(shown["config"]["hosts"][0]["active"], false, "{shown:#}");
+    let reason = shown["config"]["hosts"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("is revoked"), "{reason}");
+    // What is no list is not taken.
+    assert!(!token(home, &["set", "-crl", &own[2]]).status.success());
+    run(&["remove", "-crl"]);
+    let shown = host();
+    assert_eq!(shown["config"]["hosts"][0]["active"], true, "{shown:#}");
+}

@@ -106,7 +106,7 @@ impl Running {
                 certificate: Part::Set(&certificate),
                 key: Part::Set(&key),
                 ca: Part::Set(&ca),
-                password: Part::Keep,
+                ..IdentityChange::default()
             },
         };
         create_token(&TokenDir::at(scratch.join("mrhsm")), &token).unwrap();

@@ -67,6 +67,10 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 
+    /// Revocation lists (CRLs) of the CAs of the servers' certificates, PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub crl: Option<PathBuf>,
+
     /// Client certificate and its chain, PEM
     #[arg(long, value_name = "FILE")]
     pub clientcert: Option<PathBuf>,
@@ -128,6 +132,7 @@ impl Settings {
             ip,
             port,
             cacert,
+            crl,
             clientcert,
             clientkey,
             clientkeypass,
@@ -142,7 +147,7 @@ impl Settings {
             keycache,
             policy,
         } = self;
-        let files = [cacert, clientcert, clientkey, p12]
+        let files = [cacert, crl, clientcert, clientkey, p12]
             .iter()
             .all(|f| f.is_none());
         let secrets = clientkeypass.is_none() && password.is_none();

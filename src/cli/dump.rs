@@ -15,10 +15,11 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::tokens;
 use crate::config::{Config, FILE_NAME};
+use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::token::files::{
-    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, LEARNT, LEARNT_OPEN, TOKEN_KEY,
+    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, LEARNT, LEARNT_OPEN, TOKEN_KEY,
     TokenDir, USER_PIN,
 };
 use crate::token::open_files;
@@ -213,6 +214,11 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             bytes.trim_ascii_end().len()
         )],
         CLIENT_CERT | CA_CERT => certificates(bytes, path)?,
+        CRL => {
+            let mut crls = Crls::default();
+            crls.read(bytes, &path.display().to_string())?;
+            vec![format!("revocation lists: {}", crls.len())]
+        }
         CLIENT_KEY | CREDENTIAL | ACCEPTED | LEARNT => {
             let what = match name {
                 CLIENT_KEY => "private key of the client",

@@ -11,6 +11,7 @@ use super::certificate::CertificateView;
 use super::exit::{Failure, Outcome};
 use super::output::note;
 use super::prompt;
+use crate::crypto::crl::Crls;
 use crate::error::{Error, Result};
 use crate::net;
 use crate::secret::Secret;
@@ -30,6 +31,7 @@ pub struct Given {
     /// Certificate and key that belong together.
     pair: Option<net::Identity>,
     ca: Option<Vec<u8>>,
+    crl: Option<Vec<u8>>,
     password: Option<Secret>,
 }
 
@@ -45,6 +47,18 @@ impl Given {
             net::Tls::new(None, &net::Trust::Pem(text.expose().to_vec()), None)
                 .map_err(|e| e.context(path.display()))?;
             given.ca = Some(text.expose().to_vec());
+        }
+        if let Some(path) = &settings.crl {
+            let text = read_file(path)?;
+            let mut crls = Crls::default();
+            crls.read(text.expose(), &path.display().to_string())?;
+            if crls.next_update().is_some_and(has_passed) {
+                note(format!(
+                    "Warning: a CRL in {} has expired: servers of its CA are refused until there is a newer one.",
+                    path.display()
+                ));
+            }
+            given.crl = Some(text.expose().to_vec());
         }
         if let Some(path) = &settings.clientcert {
             let text = read_file(path)?;
@@ -100,6 +114,7 @@ impl Given {
                         certificate: Some(certificate),
                         key: None,
                         ca: self.ca,
+                        crl: self.crl,
                         password: self.password,
                     });
                 }
@@ -123,6 +138,7 @@ impl Given {
             certificate: pair.as_ref().map(|p| p.chain_pem().into_bytes()),
             key: pair.as_ref().map(net::Identity::key_pem),
             ca: self.ca,
+            crl: self.crl,
             password: self.password,
         })
     }
@@ -145,6 +161,7 @@ pub struct NewIdentity {
     certificate: Option<Vec<u8>>,
     key: Option<Secret>,
     ca: Option<Vec<u8>>,
+    crl: Option<Vec<u8>>,
     password: Option<Secret>,
 }
 
@@ -167,12 +184,17 @@ impl NewIdentity {
             secret.as_ref().map(Secret::expose)
         }
         IdentityChange {
+            crl: part(self.crl.as_deref(), stored.crl.as_deref()),
             certificate: part(self.certificate.as_deref(), stored.certificate.as_deref()),
             key: part(bytes(&self.key), bytes(&stored.key)),
             ca: part(self.ca.as_deref(), stored.ca.as_deref()),
             password: part(bytes(&self.password), bytes(&stored.password)),
         }
     }
+}
+
+fn has_passed(seconds: i64) -> bool {
+    seconds <= jiff::Timestamp::now().as_second()
 }
 
 fn pair(

@@ -10,6 +10,7 @@ use super::opened::{Authenticated, Opened, uses_servers, why_not_asked};
 use super::output::Output;
 use super::tokens::{self, TokenView};
 use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
+use crate::crypto::crl::Crls;
 use crate::net;
 use crate::store::{self, Filter, KeyStore};
 use crate::token::cluster::Role;
@@ -230,6 +231,8 @@ struct ConfigView {
     client_key: bool,
     client_certificates: Vec<CertificateView>,
     ca_certificates: Vec<CertificateView>,
+    /// When the first of the revocation lists expires.
+    crl_until: Option<String>,
 }
 
 /// A server and what it answered.
@@ -274,6 +277,7 @@ impl ConfigView {
             client_key: identity.has_key,
             client_certificates: views(identity.certificate.as_deref(), "client.pem")?,
             ca_certificates: views(identity.ca.as_deref(), "ca.pem")?,
+            crl_until: crl_until(identity.crl.as_deref())?,
         })
     }
 
@@ -324,6 +328,9 @@ impl ConfigView {
             field(out, "Password", configured(self.password));
         }
         field(out, "KMIP Client Key", configured(self.client_key));
+        if let Some(until) = &self.crl_until {
+            field(out, "CRL", &format!("valid until {until}"));
+        }
         print_certificates(
             "KMIP Client Certificate",
             &self.client_certificates,
@@ -551,4 +558,16 @@ fn print_key(key: &ClusterKey, out: &mut Output) {
     }
     out.line(format!("    UUID            : {}", key.uid));
     out.line(format!("    SHA-256 checksum: {}", key.checksum));
+}
+
+/// When the first of the revocation lists expires.
+fn crl_until(text: Option<&[u8]>) -> Outcome<Option<String>> {
+    let mut crls = Crls::default();
+    if let Some(text) = text {
+        crls.read(text, "crl.pem")?;
+    }
+    let until = crls
+        .next_update()
+        .and_then(|until| jiff::Timestamp::from_second(until).ok());
+    Ok(until.map(|until| until.to_string()))
 }

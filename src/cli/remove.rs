@@ -11,7 +11,7 @@ use crate::token::secrets::{IdentityChange, Part, TokenFiles};
 
 /// Options of `mrhsm remove`: each clears one setting.
 #[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy"])]
+#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "crl", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy"])]
 pub struct Args {
     /// Forget the KMIP servers
     #[arg(long)]
@@ -22,6 +22,9 @@ pub struct Args {
     /// Forget the CA certificates
     #[arg(long)]
     pub cacert: bool,
+    /// Forget the revocation lists
+    #[arg(long)]
+    pub crl: bool,
     /// Forget the client certificate
     #[arg(long)]
     pub clientcert: bool,
@@ -83,6 +86,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
         certificate: part(args.clientcert),
         key: part(args.clientkey),
         ca: part(args.cacert),
+        crl: part(args.crl),
         password: part(args.password || args.username),
     })?;
     note(format!(

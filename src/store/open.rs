@@ -9,6 +9,7 @@ use super::file::FileStore;
 use super::kmip::KmipStore;
 use super::{KeyStore, Memory};
 use crate::config::{StoreKind, TokenConfig};
+use crate::crypto::crl::Crls;
 use crate::error::{Error, Result};
 use crate::net;
 use crate::secret::Secret;
@@ -22,6 +23,8 @@ pub struct Access {
     pub key: Option<Secret>,
     /// Certificates of the servers' authority, PEM; `None` trusts the system's.
     pub ca: Option<Vec<u8>>,
+    /// Revocation lists of the servers' authority; without any, revocation is not checked.
+    pub crl: Option<Vec<u8>>,
     /// Password of the configured user name.
     pub password: Option<Secret>,
 }
@@ -43,7 +46,12 @@ pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
         _ => None,
     };
     let trust = access.ca.map_or(net::Trust::System, net::Trust::Pem);
-    let tls = net::Tls::new(client.as_ref(), &trust, settings.server_name.as_deref())?;
+    let mut crls = Crls::default();
+    if let Some(text) = &access.crl {
+        crls.read(text, "the token's crl.pem")?;
+    }
+    let server_name = settings.server_name.as_deref();
+    let tls = net::Tls::with_crls(client.as_ref(), &trust, server_name, &crls)?;
     let hosts = settings
         .addresses()
         .map(|(name, port)| net::Host {

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, Writer};
+use super::files::{
+    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, TOKEN_KEY, Writer,
+};
 use super::pin::{TokenKey, Who, is_sealed_by_earlier_version};
 use super::secrets::{Files, Identity, IdentityChange, Part, TokenFiles, sealed};
 use crate::ck::CKR_DEVICE_ERROR;
@@ -29,7 +31,7 @@ use crate::secret::Secret;
 mod tests;
 
 /// The files that a record covers.
-const COVERED: [&str; 4] = [CLIENT_CERT, CLIENT_KEY, CA_CERT, CREDENTIAL];
+const COVERED: [&str; 5] = [CLIENT_CERT, CLIENT_KEY, CA_CERT, CRL, CREDENTIAL];
 /// How often a reader looks again when it met a change half-way.
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -157,7 +159,8 @@ impl Record {
             let fits = self
                 .files
                 .get(&name)
-                .is_some_and(|digests| digests.contains(&digest));
+                // A record that is older than the kind of file accepts none.
+                .map_or(digest.is_none(), |digests| digests.contains(&digest));
             let what = if digest.is_some() {
                 "another"
             } else {
@@ -208,6 +211,7 @@ impl Present {
             certificate: plain(CLIENT_CERT),
             key: open(CLIENT_KEY)?,
             ca: plain(CA_CERT),
+            crl: plain(CRL),
             password: open(CREDENTIAL)?,
         })
     }

@@ -31,6 +31,8 @@ pub const CLIENT_CERT: &str = "client.pem";
 pub const CLIENT_KEY: &str = "client.key";
 /// The certificates of the servers' authority, PEM.
 pub const CA_CERT: &str = "ca.pem";
+/// The revocation lists of the servers' authority, PEM or DER.
+pub const CRL: &str = "crl.pem";
 /// The password of a user name, sealed under the token key.
 pub const CREDENTIAL: &str = "credential";
 /// The settings and files that were accepted, sealed under the token key.

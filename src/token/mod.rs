@@ -361,6 +361,7 @@ impl From<Identity> for store::Access {
             certificate: identity.certificate,
             key: identity.key,
             ca: identity.ca,
+            crl: identity.crl,
             password: identity.password,
         }
     }

@@ -4,7 +4,8 @@
 
 use super::accepted::first_record;
 use super::files::{
-    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, TOKEN_KEY, TokenDir, USER_PIN, Writer,
+    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, TOKEN_KEY, TokenDir, USER_PIN,
+    Writer,
 };
 use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::{CKR_PIN_INCORRECT, CKR_TOKEN_NOT_PRESENT, CKR_USER_PIN_NOT_INITIALIZED};
@@ -53,6 +54,8 @@ pub struct Identity {
     pub key: Option<Secret>,
     /// Certificates of the servers' authority, PEM; `None` uses the system's.
     pub ca: Option<Vec<u8>>,
+    /// Revocation lists of the servers' authority; without any, revocation is not checked.
+    pub crl: Option<Vec<u8>>,
     /// Password of the configured user name.
     pub password: Option<Secret>,
 }
@@ -78,6 +81,8 @@ pub struct IdentityChange<'a> {
     pub key: Part<'a>,
     /// Certificates of the servers' authority, PEM.
     pub ca: Part<'a>,
+    /// Revocation lists of the servers' authority.
+    pub crl: Part<'a>,
     /// Password of the configured user name.
     pub password: Part<'a>,
 }
@@ -230,6 +235,7 @@ impl TokenFiles {
             certificate: plain(CLIENT_CERT)?,
             has_key: self.dir.read(&self.uuid, CLIENT_KEY)?.is_some(),
             ca: plain(CA_CERT)?,
+            crl: plain(CRL)?,
             has_password: self.dir.read(&self.uuid, CREDENTIAL)?.is_some(),
         })
     }
@@ -291,6 +297,8 @@ pub struct PublicIdentity {
     pub has_key: bool,
     /// Certificates of the servers' authority, PEM.
     pub ca: Option<Vec<u8>>,
+    /// Revocation lists of the servers' authority.
+    pub crl: Option<Vec<u8>>,
     /// Whether there is a password.
     pub has_password: bool,
 }
@@ -318,6 +326,7 @@ pub(super) fn sealed(key: &TokenKey, uuid: &str, change: &IdentityChange<'_>) ->
         (CLIENT_CERT, change.certificate, false),
         (CLIENT_KEY, change.key, true),
         (CA_CERT, change.ca, false),
+        (CRL, change.crl, false),
         (CREDENTIAL, change.password, true),
     ];
     let mut files = Files::new();

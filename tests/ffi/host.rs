@@ -319,7 +319,7 @@ pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT
             certificate: Part::Set(&certificate),
             key: Part::Set(&key),
             ca: Part::Set(&ca),
-            password: Part::Keep,
+            ..IdentityChange::default()
         },
     )
 }

@@ -157,6 +157,7 @@ fn add(dir: &TokenDir, label: &str) -> TokenFiles {
             certificate: Part::Set(b"certificate"),
             key: Part::Set(b"client key"),
             ca: Part::Set(b"authority"),
+            crl: Part::Set(b"lists"),
             password: Part::Set(b"password"),
         },
     };
@@ -306,6 +307,7 @@ fn parts_of_different_times_and_tokens_do_not_mix() {
         certificate: Part::Set(b"new certificate"),
         key: Part::Set(b"new client key"),
         ca: Part::Set(b"new authority"),
+        crl: Part::Set(b"new lists"),
         password: Part::Set(b"new password"),
     };
     node.change(|t| t.settings.port = 1, &change).unwrap();
@@ -488,6 +490,7 @@ fn a_change_killed_anywhere_leaves_what_was_accepted_and_can_be_made_again() {
         certificate: Part::Set(b"new certificate"),
         key: Part::Set(b"new client key"),
         ca: Part::Remove,
+        crl: Part::Set(b"new lists"),
         password: Part::Keep,
     };
     let work = |node: &Node| node.change(|t| t.settings.port = 1, &identity);

@@ -14,6 +14,7 @@ fn make(dir: &TokenDir, user_pin: UserPin<'_>) -> Result<TokenFiles> {
         certificate: Part::Set(b"certificate"),
         key: Part::Set(b"client key"),
         ca: Part::Keep,
+        crl: Part::Keep,
         password: Part::Set(b"password"),
     };
     let so = secret(SO);
