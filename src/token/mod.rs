@@ -92,7 +92,7 @@ pub struct Token {
     verdicts: Mutex<HashMap<(CK_MECHANISM_TYPE, Signing), bool>>,
     /// Keys of the store, and parameters with which it has refused to sign with them.
     declined: Mutex<HashSet<(Uid, Signing)>>,
-    checks: Mutex<state::Checks>,
+    checks: state::Checks,
     /// A store of a test's own, instead of the one that the configuration names.
     #[cfg(test)]
     pub(crate) double: Mutex<Option<Arc<double::Double>>>,
@@ -112,7 +112,7 @@ impl Token {
             refused: Mutex::default(),
             verdicts: Mutex::default(),
             declined: Mutex::default(),
-            checks: Mutex::default(),
+            checks: state::Checks::default(),
             #[cfg(test)]
             double: Mutex::default(),
         }

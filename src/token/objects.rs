@@ -739,7 +739,7 @@ fn is_logged_out(error: &Error) -> bool {
 }
 
 /// Whether an error says something of the moment, not of the object that was asked for.
-pub(super) fn passes(error: &Error) -> bool {
+fn passes(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unreachable | Kind::Broken | Kind::Tls)
         || is_logged_out(error)
         || error.rv() == CKR_OBJECT_HANDLE_INVALID

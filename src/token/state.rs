@@ -1,11 +1,11 @@
 //! Whether a key may still protect data: encrypt, sign, wrap, derive. Its store decides that (KMIP 1.4, 3.22), and is asked again
 //! while the key is in use.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::object::{Home, Object};
-use super::objects::{META_BATCH, SHOW_AGE, passes};
+use super::objects::{META_BATCH, SHOW_AGE};
 use super::{Token, lock};
 use crate::ck::*;
 use crate::error::{Error, Kind, Result};
@@ -14,10 +14,13 @@ use crate::store::{self, Uid};
 /// How long what was read about a key is good enough to protect data with it.
 const STATE_AGE: Duration = Duration::from_secs(15);
 
-/// When the store was last asked for the state of keys in vain.
+/// The questions for the state of keys.
 #[derive(Default)]
 pub(super) struct Checks {
-    away: Option<Instant>,
+    /// Held by the thread that asks.
+    asking: Mutex<()>,
+    /// When a question was last asked in vain.
+    away: Mutex<Option<Instant>>,
 }
 
 impl Object {
@@ -71,14 +74,22 @@ impl Token {
         if let Some(now) = read_within(age) {
             return Ok(now);
         }
-        // Threads that want the same wait for one answer.
-        let mut checks = lock(&self.checks);
+        let last = read_within(self.key_age().max(age));
+        let away = *lock(&self.checks.away);
+        // Threads that want the same wait for one answer, but not for hosts that did not answer before.
+        let _asking = match self.checks.asking.try_lock() {
+            Ok(asking) => asking,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => match &last {
+                Some(last) if away.is_some() => return Ok(last.clone()),
+                _ => lock(&self.checks.asking),
+            },
+        };
         if let Some(now) = read_within(age) {
             return Ok(now);
         }
-        let last = read_within(self.key_age().max(age));
-        if let Some(last) = &last
-            && checks.away.is_some_and(|since| since.elapsed() < age)
+        if let (Some(last), Some(since)) = (&last, *lock(&self.checks.away))
+            && since.elapsed() < age
         {
             return Ok(last.clone());
         }
@@ -91,21 +102,23 @@ impl Token {
             .and_then(|store| self.read(store.as_ref(), &uids, Duration::ZERO));
         match (read, last) {
             (Ok(objects), _) => {
-                checks.away = None;
+                *lock(&self.checks.away) = None;
                 let found = objects.into_iter().find(|o| o.uid() == Some(uid));
                 Ok(found.ok_or_else(|| {
                     lock(&self.objects).remove(object.handle);
                     CKR_KEY_HANDLE_INVALID
                 })?)
             }
-            (Err(e), Some(last)) if passes(&e) && e.kind() != Kind::Pkcs11 => {
+            (Err(e), Some(last))
+                if matches!(e.kind(), Kind::Unreachable | Kind::Broken | Kind::Tls) =>
+            {
                 crate::log!(
                     Warn,
                     "token {}: the state of the key {uid} is taken from {} s ago: {e}",
                     self.uuid(),
                     last.read_at.elapsed().as_secs()
                 );
-                checks.away = Some(Instant::now());
+                *lock(&self.checks.away) = Some(Instant::now());
                 Ok(last)
             }
             (Err(e), _) => Err(e),
