@@ -6,10 +6,11 @@
 
 mod built;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use self::built::{Built, Cfb64, ChaCha20, Stealing};
 use super::evp;
+use super::padding::padding_len;
 use crate::ck;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -169,7 +170,8 @@ pub struct Cipher {
     taken: u64,
     /// Bytes that may be taken at most.
     limit: u64,
-    /// Ciphertext and tag of an authenticated decryption, or all of a mode that wants its message whole.
+    /// Ciphertext and tag of an authenticated decryption, all of a mode that wants its message whole, or the decrypted block that may
+    /// be the last one and hold the padding.
     waiting: Zeroizing<Vec<u8>>,
 }
 
@@ -266,7 +268,7 @@ impl Cipher {
             direction == Direction::Encrypt,
             bytes,
             iv,
-            shape == Shape::Padded,
+            shape == Shape::Padded && direction == Direction::Encrypt,
         )?;
         evp.aad(aad)?;
         let waiting = Zeroizing::default();
@@ -360,6 +362,20 @@ impl Cipher {
             _ => false,
         };
         match &mut self.engine {
+            Engine::Stream(evp)
+                if self.shape == Shape::Padded && self.direction == Direction::Decrypt =>
+            {
+                output.extend_from_slice(&self.waiting);
+                evp.update(input, output)?;
+                self.waiting = Zeroizing::default();
+                if self.taken > 0 && self.taken.is_multiple_of(self.block) {
+                    let last = output.len() - self.block as usize;
+                    append(&mut self.waiting, &output[last..])?;
+                    output[last..].zeroize();
+                    output.truncate(last);
+                }
+                Ok(())
+            }
             Engine::Stream(evp) if !waits => evp.update(input, output),
             Engine::Built(built) => built.update(input, output),
             _ => append(&mut self.waiting, input),
@@ -427,6 +443,12 @@ impl Cipher {
             (Shape::Stream | Shape::Stealing | Shape::Whole(_), _) => Ok(()),
             (Shape::Blocks, _) if !whole => Err(bad_length),
             (Shape::Padded, Direction::Decrypt) if !whole || self.taken == 0 => Err(bad_length),
+            (Shape::Padded, Direction::Decrypt) => {
+                let last = std::mem::take(&mut self.waiting);
+                let padding = padding_len(&last).ok_or(ck::CKR_ENCRYPTED_DATA_INVALID)?;
+                output.extend_from_slice(&last[..last.len() - padding]);
+                Ok(())
+            }
             (Shape::Blocks | Shape::Padded, _) => {
                 evp.finish(output, ck::CKR_ENCRYPTED_DATA_INVALID)
             }

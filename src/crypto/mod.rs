@@ -10,6 +10,7 @@ pub mod hash;
 pub mod kdf;
 pub mod kw;
 pub mod mac;
+pub mod padding;
 pub mod pkey;
 pub mod rng;
 pub mod seal;

@@ -288,10 +288,18 @@ fn cipher_key(key_type: CK_KEY_TYPE, value: &[u8]) -> CipherKey<'_> {
 pub struct CipherOperation {
     direction: Direction,
     engine: Engine,
-    /// A result that did not fit into the caller's buffer, with the digest of what it is the result of.
-    stash: Option<(Vec<u8>, Secret)>,
+    stash: Option<Stash>,
     /// True once a part was taken.
     parts: bool,
+}
+
+/// What came of a call whose buffer was too small.
+struct Stash {
+    /// Digest of the data.
+    of: Vec<u8>,
+    result: Result<Secret>,
+    /// The length that was told: what the data's length alone says of the result's.
+    bound: usize,
 }
 
 enum Engine {
@@ -599,26 +607,30 @@ impl CipherOperation {
             Some(room) if exact && room < bound => return Ok(Output::TooSmall(bound)),
             Some(_) => {}
         }
-        let result = match &mut self.engine {
+        let result = self.work(data);
+        self.deliver(data, result, room, bound)
+    }
+
+    fn work(&mut self, data: &[u8]) -> Result<Secret> {
+        match &mut self.engine {
             Engine::Local(local) => {
                 local
                     .setup
                     .check_len(local.direction, block_len(local.key_type), data.len())?;
-                Secret::new(local.take()?.run(data)?)
+                Ok(Secret::new(local.take()?.run(data)?))
             }
             Engine::Remote(remote) => match remote.run(data) {
-                Ok(result) => result,
                 Err(e) => {
                     let mut local = self.fall_back(e)?;
                     let result = Secret::new(local.take()?.run(data)?);
                     self.engine = Engine::Local(local);
-                    result
+                    Ok(result)
                 }
+                done => done,
             },
-            Engine::Rsa(rsa) => rsa.run(data)?,
-            Engine::KeyWrap(block) => block.run(data)?,
-        };
-        self.deliver(data, result, room)
+            Engine::Rsa(rsa) => rsa.run(data),
+            Engine::KeyWrap(block) => block.run(data),
+        }
     }
 
     /// The next part: `C_EncryptUpdate`, `C_DecryptUpdate`. Nothing is taken unless the result fits.
@@ -697,33 +709,32 @@ impl CipherOperation {
             Some(room) if exact && room < bound => return Ok(Output::TooSmall(bound)),
             Some(_) => {}
         }
-        let result = match &mut self.engine {
+        let result = self.work_to_end();
+        self.deliver(&[], result, room, never_zero(bound))
+    }
+
+    fn work_to_end(&mut self) -> Result<Secret> {
+        match &mut self.engine {
             Engine::Local(local) => {
                 if let Setup::Ccm { .. } = local.setup {
                     local.setup.check_len(local.direction, 1, local.taken)?;
                 }
-                Secret::new(
-                    local
-                        .cipher
-                        .take()
-                        .ok_or(CKR_OPERATION_NOT_INITIALIZED)?
-                        .finish()?,
-                )
+                let cipher = local.cipher.take().ok_or(CKR_OPERATION_NOT_INITIALIZED)?;
+                Ok(Secret::new(cipher.finish()?))
             }
             Engine::Remote(remote) => match remote.finish() {
-                Ok(result) => result,
                 Err(e) => {
                     let held = remote.held().to_vec();
-                    Secret::new(self.fall_back(e)?.take()?.run(&held)?)
+                    Ok(Secret::new(self.fall_back(e)?.take()?.run(&held)?))
                 }
+                done => done,
             },
             Engine::Rsa(rsa) => {
                 let held = std::mem::take(&mut rsa.held);
-                rsa.run(&held)?
+                rsa.run(&held)
             }
-            Engine::KeyWrap(block) => block.finish()?,
-        };
-        self.deliver(&[], result, room)
+            Engine::KeyWrap(block) => block.finish(),
+        }
     }
 
     /// A local cipher in the place of a store that refused the mechanism at the first request.
@@ -742,26 +753,48 @@ impl CipherOperation {
 
     /// The result kept from a call whose buffer was too small, when this call is for the same data.
     fn stashed(&mut self, data: &[u8], room: Option<usize>) -> Result<Option<Output>> {
-        let Some((of, result)) = &self.stash else {
+        let Some(stash) = &self.stash else {
             return Ok(None);
         };
-        if let Some(output) = Output::early(result.len(), room) {
-            return Ok(Some(output));
+        let fits = |room| matches!(&stash.result, Ok(result) if result.len() <= room);
+        match room {
+            None => return Ok(Some(Output::Length(stash.bound))),
+            Some(room) if room < stash.bound && !fits(room) => {
+                return Ok(Some(Output::TooSmall(stash.bound)));
+            }
+            Some(_) => {}
         }
-        let same = *of == digest(Hash::Sha256, data)?;
-        let result = self.stash.take().map(|(_, result)| result);
-        Ok(result.filter(|_| same).map(Output::Bytes))
+        let same = stash.of == digest(Hash::Sha256, data)?;
+        match self.stash.take() {
+            Some(stash) if same => stash.result.map(Output::Bytes).map(Some),
+            _ => Ok(None),
+        }
     }
 
-    fn deliver(&mut self, data: &[u8], result: Secret, room: Option<usize>) -> Result<Output> {
-        match room {
-            Some(room) if result.len() > room => {
-                let len = result.len();
-                self.stash = Some((digest(Hash::Sha256, data)?, result));
-                Ok(Output::TooSmall(len))
-            }
-            _ => Ok(Output::Bytes(result)),
+    /// Gives out a result, which has at most `bound` bytes.
+    ///
+    /// Only in a buffer with room for that does it show whether a padding was right, and in none how long it was: in a smaller one a
+    /// wrong padding and a result that does not fit look the same.
+    fn deliver(
+        &mut self,
+        data: &[u8],
+        result: Result<Secret>,
+        room: Option<usize>,
+        bound: usize,
+    ) -> Result<Output> {
+        let unseen = match &result {
+            Ok(result) => room.is_some_and(|room| room < result.len()),
+            Err(e) => e.rv() == CKR_ENCRYPTED_DATA_INVALID && room.is_some_and(|room| room < bound),
+        };
+        if !unseen {
+            return result.map(Output::Bytes);
         }
+        self.stash = Some(Stash {
+            of: digest(Hash::Sha256, data)?,
+            result,
+            bound,
+        });
+        Ok(Output::TooSmall(bound))
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Key, Mechanism, Params};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::crypto::kw;
+use crate::crypto::padding::padding_len;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::store::{Ability, Wrapping};
@@ -56,16 +57,11 @@ pub(super) fn unwrap(work: Work, kek: &[u8], wrapped: &[u8]) -> Result<Secret> {
         _ => {
             let padded = kw::unwrap(Wrapping::Kw, kek, wrapped)?;
             let bytes = padded.expose();
-            let fill = usize::from(*bytes.last().ok_or(CKR_WRAPPED_KEY_INVALID)?);
-            match bytes.len().checked_sub(fill) {
-                Some(len)
-                    if (1..=8).contains(&fill)
-                        && bytes[len..].iter().all(|b| usize::from(*b) == fill) =>
-                {
-                    Ok(Secret::new(bytes[..len].to_vec()))
-                }
-                _ => Err(CKR_WRAPPED_KEY_INVALID.into()),
-            }
+            let fill = bytes
+                .last_chunk::<8>()
+                .and_then(|last| padding_len(last))
+                .ok_or(CKR_WRAPPED_KEY_INVALID)?;
+            Ok(Secret::new(bytes[..bytes.len() - fill].to_vec()))
         }
     }
 }

@@ -190,6 +190,36 @@ pub fn unwrap(mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> Result
     open(work, mechanism, unwrapping, wrapped).map_err(for_unwrapping)
 }
 
+/// The most zeros that a mechanism fills a key up with when it wraps it.
+pub fn fill(mechanism: &Mechanism) -> usize {
+    use super::table::Mode;
+    match serving(mechanism.kind, CKF_UNWRAP).map(|entry| entry.work) {
+        Ok(Work::KeyWrap) => 7,
+        Ok(Work::Cipher(CKK_DES3, Mode::Ecb | Mode::Cbc)) => 7,
+        Ok(Work::Cipher(_, Mode::Ecb | Mode::Cbc)) => 15,
+        _ => 0,
+    }
+}
+
+/// Length of the value in `wrapped` bytes, where the mechanism leaves only one: it adds no padding.
+pub fn unwrapped_len(mechanism: &Mechanism, wrapped: usize) -> Option<usize> {
+    use super::table::Mode;
+    match serving(mechanism.kind, CKF_UNWRAP).ok()?.work {
+        Work::KeyWrap => wrapped.checked_sub(8),
+        Work::Cipher(_, Mode::CbcPad) => None,
+        Work::Cipher(_, Mode::Gcm) => match mechanism.params {
+            Params::Gcm { tag_bits, .. } => wrapped.checked_sub(tag_bits as usize / 8),
+            _ => None,
+        },
+        Work::Cipher(_, Mode::Ccm) => match mechanism.params {
+            Params::Ccm { mac_len, .. } => wrapped.checked_sub(mac_len as usize),
+            _ => None,
+        },
+        Work::Cipher(..) => Some(wrapped),
+        _ => None,
+    }
+}
+
 /// An error in the words of `C_UnwrapKey`.
 fn for_unwrapping(error: Error) -> Error {
     let rv = match error.rv() {
@@ -250,10 +280,12 @@ fn open(work: Work, mechanism: &Mechanism, unwrapping: &Key, wrapped: &[u8]) -> 
             let (sealed, wrapped) = wrapped
                 .split_at_checked(len)
                 .ok_or(CKR_WRAPPED_KEY_LEN_RANGE)?;
-            let aes = decrypt(Work::RsaOaep, &inner, sealed)?;
-            if aes.len() != aes_len {
-                return Err(CKR_WRAPPED_KEY_INVALID.into());
-            }
+            // A wrong padding shows no sooner than a wrong key.
+            let aes = match decrypt(Work::RsaOaep, &inner, sealed) {
+                Ok(aes) if aes.len() == aes_len => aes,
+                Err(e) if e.rv() != CKR_ENCRYPTED_DATA_INVALID => return Err(e),
+                _ => rng::bytes(aes_len)?,
+            };
             kw::unwrap(Wrapping::Kwp, aes.expose(), wrapped)
         }
         _ => decrypt(work, mechanism, wrapped),

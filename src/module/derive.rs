@@ -232,7 +232,7 @@ impl Wanted {
             Some(CKK_DES3) => value::with_parity(value),
             _ => Secret::new(value.to_vec()),
         };
-        let value = fitted(&attributes, value)?;
+        let value = fitted(&attributes, value, 0)?;
         value::adopt(&mut attributes, &value)?;
         Ok((attributes, value))
     }

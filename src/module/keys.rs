@@ -6,6 +6,7 @@ use super::Module;
 use crate::ck::*;
 use crate::config::CryptoPolicy;
 use crate::crypto::pkey::{Kind, PrivateKey};
+use crate::crypto::rng;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::mech::{self, Mechanism, Output, Params, Work};
 use crate::secret::Secret;
@@ -243,20 +244,58 @@ impl Module {
                 made => return Ok(made?.handle),
             }
         }
-        let value = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped)?;
-        let misfit = match draft.attributes.class() {
-            CKO_PRIVATE_KEY => CKR_WRAPPED_KEY_INVALID,
-            // Its type, `CKA_VALUE_LEN` and what was unwrapped do not agree on a length (5.18.4).
-            _ => CKR_WRAPPED_KEY_LEN_RANGE,
+        let key_type = draft.attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
+        // What the length of the wrapped key says everybody may know. All else is one error, whatever is wrong with what was
+        // unwrapped and wherever that shows: else wrapped keys could be opened by asking (Bardou et al., CRYPTO 2012).
+        let fill = mech::wrap::fill(&mechanism);
+        let may_have = |attributes: &Attributes, unwrapped, len| {
+            Ok::<_, Error>(
+                attributes.class() != CKO_SECRET_KEY
+                    || mech::wrap::may_unwrap_to(&mechanism, &unwrapping, unwrapped, len)?,
+            )
+        };
+        let fits = match mech::wrap::unwrapped_len(&mechanism, wrapped.len()) {
+            Some(unwrapped) if draft.attributes.class() == CKO_SECRET_KEY => {
+                match secret_len(&draft.attributes, unwrapped, fill) {
+                    Some(len) => may_have(&draft.attributes, unwrapped, len)?,
+                    None => false,
+                }
+            }
+            _ => true,
+        };
+        let invalid = match fits {
+            true => CKR_WRAPPED_KEY_INVALID,
+            false => CKR_WRAPPED_KEY_LEN_RANGE,
+        };
+        let opened = mech::wrap::unwrap(&mechanism, &unwrapping, wrapped);
+        let opened = match opened {
+            Err(e) if e.rv() != CKR_WRAPPED_KEY_INVALID => return Err(e),
+            opened => opened.ok(),
+        };
+        let is_open = opened.is_some();
+        // A wrong padding is followed by the same work as a right one.
+        let value = match opened {
+            Some(value) => value,
+            None => {
+                let said = draft.attributes.number(CKA_VALUE_LEN);
+                let len = said.map(|len| usize::try_from(len).unwrap_or(usize::MAX));
+                let len = len.unwrap_or(value::key_lengths(key_type).0);
+                rng::bytes(len.min(wrapped.len()))?
+            }
         };
         let unwrapped = value.len();
-        let value = fitted(&draft.attributes, value).map_err(|e| e.with_rv(misfit))?;
-        if draft.attributes.class() == CKO_SECRET_KEY
-            && !mech::wrap::may_unwrap_to(&mechanism, &unwrapping, unwrapped, value.len())?
-        {
-            return Err(misfit.into());
-        }
-        value::adopt(&mut draft.attributes, &value)?;
+        let made = fitted(&draft.attributes, value, fill).and_then(|value| {
+            if !may_have(&draft.attributes, unwrapped, value.len())? {
+                return Err(CKR_WRAPPED_KEY_INVALID.into());
+            }
+            value::adopt(&mut draft.attributes, &value)?;
+            value::bits(&draft.attributes, &value)?;
+            Ok(value)
+        });
+        let value = match made {
+            Ok(value) if is_open => value,
+            _ => return Err(invalid.into()),
+        };
         Ok(self
             .add(&session, draft.attributes, Source::Given(value))?
             .handle)
@@ -293,9 +332,10 @@ fn handle_error(error: Error, rv: CK_RV) -> Error {
     }
 }
 
-/// A value for a key of these attributes: of a length that its type has, cut to `CKA_VALUE_LEN` where padding made it longer.
+/// A value for a key of these attributes: of a length that its type has, cut to `CKA_VALUE_LEN` where it was filled up with at most
+/// `fill` zeros.
 /// `CKR_TEMPLATE_INCONSISTENT` when it is no such key.
-pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
+pub(super) fn fitted(attributes: &Attributes, value: Secret, fill: usize) -> Result<Secret> {
     let key_type = attributes.key_type().ok_or(CKR_TEMPLATE_INCOMPLETE)?;
     if attributes.class() == CKO_PRIVATE_KEY {
         let key = PrivateKey::from_pkcs8(without_fill(value.expose()))?;
@@ -310,15 +350,24 @@ pub(super) fn fitted(attributes: &Attributes, value: Secret) -> Result<Secret> {
             Err(CKR_TEMPLATE_INCONSISTENT.into())
         };
     }
-    let len = attributes
-        .number(CKA_VALUE_LEN)
-        .map_or(Some(value.len()), |len| usize::try_from(len).ok());
-    match len {
-        Some(len) if len <= value.len() && value::is_key_length(key_type, len) => {
-            Ok(Secret::new(value.expose()[..len].to_vec()))
-        }
+    let len = secret_len(attributes, value.len(), fill).ok_or(CKR_TEMPLATE_INCONSISTENT)?;
+    let (key, rest) = value.expose().split_at(len);
+    // A key is not made shorter, which would make it easier to try.
+    match rest.iter().fold(0, |all, byte| all | byte) {
+        0 => Ok(Secret::new(key.to_vec())),
         _ => Err(CKR_TEMPLATE_INCONSISTENT.into()),
     }
+}
+
+/// How much of a value of `len` bytes is a secret key of these attributes: `CKA_VALUE_LEN` says less where it was filled up, with at
+/// most `fill` bytes.
+fn secret_len(attributes: &Attributes, len: usize, fill: usize) -> Option<usize> {
+    let wanted = match attributes.number(CKA_VALUE_LEN) {
+        Some(wanted) => usize::try_from(wanted).ok()?,
+        None => len,
+    };
+    let filled = len.checked_sub(wanted)?;
+    (filled <= fill && value::is_key_length(attributes.key_type()?, wanted)).then_some(wanted)
 }
 
 /// A private key in DER without the zeros that `CKM_AES_KEY_WRAP` fills its last block with (3.0, 2.14.3).

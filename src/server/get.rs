@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::{Context, Engine};
-use super::keys::{Material, invalid};
+use super::keys::Material;
 use super::life::Purpose;
 use super::lifecycle::spend;
 use super::objects::{Object, Outcome, Refusal, Value, not_there, now};
@@ -296,6 +296,14 @@ fn wrap(
     Ok(())
 }
 
+/// The one answer to a wrapped key that cannot be used, whatever is wrong with what is in it: a reason would tell of the key.
+pub fn not_unwrapped() -> Refusal {
+    Refusal::item(
+        ResultReason::CRYPTOGRAPHIC_FAILURE,
+        "the wrapped key cannot be unwrapped, or is no such key",
+    )
+}
+
 /// The key block in the clear and the key that wrapped it, when it comes wrapped; `None` when it is in the clear already.
 pub fn unwrapped(
     engine: &Engine,
@@ -318,15 +326,11 @@ pub fn unwrapped(
         data.encryption_key_information.as_ref(),
         Purpose::Process,
     )?;
-    let plain = kw::unwrap(wrapping, kek_bytes(&kek), bytes)
-        .map_err(|e| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string()))?;
+    let failed = |_: crate::error::Error| not_unwrapped();
+    let plain = kw::unwrap(wrapping, kek_bytes(&kek), bytes).map_err(failed)?;
     let key_value = match data.encoding_option {
         Some(EncodingOption::NO_ENCODING) => KeyValue::bytes(plain),
-        _ => {
-            let malformed =
-                |e: crate::error::Error| invalid(format!("what was wrapped is no Key Value: {e}"));
-            KeyValue::decode(&Item::parse(plain.expose()).map_err(malformed)?).map_err(malformed)?
-        }
+        _ => KeyValue::decode(&Item::parse(plain.expose()).map_err(failed)?).map_err(failed)?,
     };
     let plain = KeyBlock {
         key_format_type: block.key_format_type,

@@ -3,7 +3,7 @@
 use super::attributes::{is_servers, screen};
 use super::computed::of_certificate;
 use super::engine::{Context, Engine};
-use super::get::unwrapped;
+use super::get::{not_unwrapped, unwrapped};
 use super::keys::{Material, invalid};
 use super::life::Dates;
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
@@ -371,6 +371,11 @@ fn taken_in(
             .or(object.key_block())
             .ok_or_else(|| invalid("without Key Block"))
     };
+    let hide = |refusal| match unwrapped {
+        Some(_) => not_unwrapped(),
+        None => refusal,
+    };
+    let parse = |block| Material::parse(object_type, block).map_err(hide);
     let value = match &object {
         _ if object
             .key_block()
@@ -392,21 +397,19 @@ fn taken_in(
         | ManagedObject::PrivateKey(_)
         | ManagedObject::PublicKey(_) => {
             let block = plain()?;
-            let material = Material::parse(object_type, block)?;
+            let material = parse(block)?;
             if let Material::Symmetric(bytes) = &material
                 && block.cryptographic_length.is_some_and(|bits| {
                     bits as usize != 8 * bytes.len() && !matches!(bits, 56 | 112 | 168)
                 })
             {
-                return Err(invalid(
+                return Err(hide(invalid(
                     "the key is not as long as Cryptographic Length says",
-                ));
+                )));
             }
             Value::Key(material, block.key_format_type)
         }
-        ManagedObject::PgpKey(key) => {
-            Value::Pgp(key.pgp_key_version, Material::parse(object_type, plain()?)?)
-        }
+        ManagedObject::PgpKey(key) => Value::Pgp(key.pgp_key_version, parse(plain()?)?),
         ManagedObject::SplitKey(key) if key.prime_field_size.is_some() => {
             let text = "parts over prime fields are not kept: nothing here could join them";
             return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
@@ -418,18 +421,18 @@ fn taken_in(
                 threshold: key.split_key_threshold,
                 method: key.split_key_method,
             };
-            Value::Split(share, Material::parse(object_type, plain()?)?)
+            Value::Split(share, parse(plain()?)?)
         }
         ManagedObject::Template(content) => registered(content, &mut attributes),
         ManagedObject::CertificateRequest(request) => Value::Request(
             request.certificate_request_type,
             request.certificate_request_value.clone(),
         ),
-        ManagedObject::SecretData(data) => match Material::parse(object_type, plain()?)? {
+        ManagedObject::SecretData(data) => match parse(plain()?)? {
             material @ Material::Unknown(_) => {
                 Value::Secret(data.secret_data_type, material, plain()?.key_format_type)
             }
-            _ => return Err(invalid("the secret is not bytes")),
+            _ => return Err(hide(invalid("the secret is not bytes"))),
         },
         ManagedObject::Certificate(certificate) => {
             if attributes.certificate_type().is_none() {

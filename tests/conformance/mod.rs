@@ -9,6 +9,7 @@ mod import;
 mod mechanisms;
 mod objects;
 mod operations;
+mod padding;
 mod parts;
 mod policy;
 mod protection;

@@ -359,12 +359,12 @@ fn what_comes_out_of_an_unwrapping() {
                 (
                     "another length",
                     rows![; aes(), CKA_VALUE_LEN: 32],
-                    &[CKR_WRAPPED_KEY_LEN_RANGE],
+                    &[CKR_WRAPPED_KEY_LEN_RANGE, CKR_WRAPPED_KEY_INVALID],
                 ),
                 (
                     "3DES",
                     rows![CKA_CLASS: CKO_SECRET_KEY, CKA_KEY_TYPE: CKK_DES3],
-                    &[CKR_WRAPPED_KEY_LEN_RANGE],
+                    &[CKR_WRAPPED_KEY_LEN_RANGE, CKR_WRAPPED_KEY_INVALID],
                 ),
                 (
                     "RSA",

@@ -5,6 +5,7 @@ mod crypto;
 mod isolation;
 mod keys;
 mod messages;
+mod padding;
 mod profiles;
 mod protection;
 

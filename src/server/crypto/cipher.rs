@@ -2,7 +2,9 @@
 
 use super::stream::{Part, Stream, Work};
 use super::{Parameters, data, failure, key, symmetric};
+use crate::ck::CKR_ENCRYPTED_DATA_INVALID;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
+use crate::crypto::padding::padding_len;
 use crate::crypto::pkey::{Padding, PrivateKey, PublicKey};
 use crate::crypto::{Hash, rng};
 use crate::kmip::*;
@@ -119,6 +121,14 @@ fn cipher_key<'a>(
     }
 }
 
+/// Block of a block cipher's key in bytes.
+fn block_len(object: &Object) -> usize {
+    match object.algorithm() {
+        Some(CryptographicAlgorithm::TRIPLE_DES) => 8,
+        _ => 16,
+    }
+}
+
 /// True when a key for ChaCha20 is used with Poly1305, as far as its algorithm says: the request's, else its own.
 fn is_poly1305(object: &Object, parameters: &Parameters) -> bool {
     parameters.cryptographic_algorithm.or(object.algorithm())
@@ -175,12 +185,7 @@ fn cipher(
         },
     )?;
     let pads_here = matches!(mode, Mode::Ecb) && p.padding_method == Some(PaddingMethod::PKCS5);
-    let block = if matches!(key, Key::TripleDes(_)) {
-        8
-    } else {
-        16
-    };
-    let pads = (pads_here && direction == Direction::Encrypt).then_some(block);
+    let pads = (pads_here && direction == Direction::Encrypt).then_some(block_len(object));
     let tag_len = match mode {
         Mode::Gcm { tag_len, .. } | Mode::Ccm { tag_len, .. } | Mode::Poly1305 { tag_len, .. } => {
             Some(tag_len)
@@ -359,14 +364,13 @@ pub fn decrypt(
     );
     plain.extend(stream.work.finish()?);
     if padded {
-        let padding = plain.last().copied().unwrap_or(0) as usize;
-        let len = plain
+        let block = stream.object.as_deref().map_or(16, block_len);
+        let padding = plain
             .len()
-            .checked_sub(padding)
-            .filter(|_| (1..=16).contains(&padding));
-        plain.truncate(
-            len.ok_or_else(|| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, "wrong padding"))?,
-        );
+            .checked_sub(block)
+            .and_then(|last| padding_len(&plain[last..]))
+            .ok_or_else(|| failure(CKR_ENCRYPTED_DATA_INVALID.into()))?;
+        plain.truncate(plain.len() - padding);
     }
     Ok(DecryptResponse {
         unique_identifier,

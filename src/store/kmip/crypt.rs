@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use super::facts::{either, is_gone, is_refusal, is_unsupported};
 use super::keys;
+use super::proof::Verdict;
 use super::trial::{Act, Mode};
 use super::{KmipStore, same};
 use crate::ck::{
@@ -111,10 +112,31 @@ impl<T: Transport> KmipStore<T> {
             {
                 return e.with_rv(CKR_MECHANISM_INVALID);
             }
+            let padded = matches!(
+                cipher,
+                Cipher::CbcPad { .. } | Cipher::RsaPkcs1 | Cipher::RsaOaep { .. }
+            );
+            if padded && self.is_about_data(&call, act, &e) {
+                return e.with_rv(CKR_ENCRYPTED_DATA_INVALID);
+            }
             self.explain(&call, uid, e, Ability::Decrypt)
         })?;
         self.prove(&call, act)?;
         Ok(made)
+    }
+
+    /// Whether a refusal is about what was decrypted, by a server that does the mechanism: servers have several reasons for a wrong
+    /// padding and what follows from it, and none may show which it was.
+    pub(super) fn is_about_data(&self, call: &Call<'_, T>, act: Act, error: &Error) -> bool {
+        use ResultReason as R;
+        let about_key = is_gone(error)
+            || matches!(
+                error.reason().map(ResultReason),
+                Some(R::PERMISSION_DENIED | R::WRONG_KEY_LIFECYCLE_STATE | R::ILLEGAL_OPERATION)
+            );
+        matches!(error.kind(), Kind::Server(_))
+            && !about_key
+            && matches!(self.examine(call, act), Verdict::Right)
     }
 
     /// Whole blocks without padding. A server that only knows padding gets to pad, and the block it adds is dropped.

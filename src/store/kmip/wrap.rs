@@ -142,7 +142,7 @@ impl<T: Transport> KmipStore<T> {
         }
         let call = self.client.call();
         let made = self.register_in(&call, spec, wrapped, Some(&data(kek, wrapping)));
-        made.map_err(|e| self.not_unwrapped(&call, kek, e))
+        made.map_err(|e| self.not_unwrapped(&call, kek, wrapping, e))
     }
 
     /// Opens a key that comes wrapped, by way of an object that does not stay.
@@ -155,7 +155,7 @@ impl<T: Transport> KmipStore<T> {
         let (mut spec, _) = secret(Algorithm::GenericSecret, Usage::DERIVE)?;
         spec.bits = 8 * u32::try_from(wrapped.len()).map_err(|_| CKR_WRAPPED_KEY_LEN_RANGE)?;
         self.unwrap_through(&call, &spec, kek, wrapping, wrapped)
-            .map_err(|e| self.not_unwrapped(&call, kek, e))
+            .map_err(|e| self.not_unwrapped(&call, kek, wrapping, e))
     }
 
     fn unwrap_through(
@@ -174,9 +174,18 @@ impl<T: Transport> KmipStore<T> {
         value
     }
 
-    fn not_unwrapped(&self, call: &Call<'_, T>, kek: &Uid, error: Error) -> Error {
+    fn not_unwrapped(
+        &self,
+        call: &Call<'_, T>,
+        kek: &Uid,
+        wrapping: Wrapping,
+        error: Error,
+    ) -> Error {
         match error.reason().map(ResultReason) {
             Some(ResultReason::CRYPTOGRAPHIC_FAILURE) => error.with_rv(CKR_WRAPPED_KEY_INVALID),
+            Some(_) if self.is_about_data(call, Act::Unwrap(wrapping), &error) => {
+                error.with_rv(CKR_WRAPPED_KEY_INVALID)
+            }
             Some(_) => self.explain(call, kek, error, Ability::Encrypt),
             None => error,
         }

@@ -400,9 +400,14 @@ fn nothing_short_is_cut_from_a_wrapped_key() {
             ] {
                 let wrapped = app.wrap(m.clone(), kek, victim).unwrap();
                 for len in [1, 13] {
+                    // A padding hides the length, and nothing that it hides is told.
+                    let rv = match m.kind {
+                        CKM_AES_KEY_WRAP_PAD => CKR_WRAPPED_KEY_INVALID,
+                        _ => CKR_WRAPPED_KEY_LEN_RANGE,
+                    };
                     assert_eq!(
                         cut(m.clone(), &wrapped, len),
-                        Err(CKR_WRAPPED_KEY_LEN_RANGE),
+                        Err(rv),
                         "{:#x} to {len}",
                         m.kind
                     );
