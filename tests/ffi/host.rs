@@ -330,13 +330,11 @@ pub fn file_token_with(policy: KeyPolicy) -> CK_SLOT_ID {
         policy,
         ..Settings::default()
     };
-    let keep = IdentityChange {
-        certificate: Part::Keep,
-        key: Part::Keep,
-        ca: Part::Keep,
-        password: Part::Keep,
-    };
-    new_token(&format!("{policy} token"), settings, keep)
+    new_token(
+        &format!("{policy} token"),
+        settings,
+        IdentityChange::default(),
+    )
 }
 
 fn new_token(label: &str, settings: Settings, identity: IdentityChange<'_>) -> CK_SLOT_ID {
