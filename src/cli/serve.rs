@@ -24,7 +24,9 @@ use crate::server::{
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the authority's revocation list is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often it is looked after, which signs it anew before it expires.
+/// How often the audit log is sealed, where there is something new in it.
+const SEAL: Duration = Duration::from_secs(60);
+/// How often the revocation list is looked after, which signs it anew before it expires.
 const DAILY: Duration = Duration::from_secs(24 * 3600);
 /// A certificate with fewer days left is renewed at the start, with the same key.
 const RENEW_DAYS: i64 = 30;
@@ -162,8 +164,13 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     }
     out.line(format!("Listening on {address}"));
     let mut revocations = Revocations::of(&files);
+    let mut sealed = Instant::now();
     loop {
         let asked = signals.wait(LOOK);
+        if sealed.elapsed() >= SEAL {
+            sealed = Instant::now();
+            server.seal_audit();
+        }
         match asked {
             Some(signals::Asked::Stop) => break,
             None if !revocations.are_news() => continue,

@@ -183,6 +183,13 @@ impl Server {
         ended.len()
     }
 
+    /// Seals what the audit log has.
+    pub fn seal_audit(&self) {
+        if let Some(audit) = &self.shared.options.audit {
+            audit.seal();
+        }
+    }
+
     /// Opens the audit log that has its name now.
     pub fn reopen_audit(&self) {
         if let Some(audit) = &self.shared.options.audit {

@@ -129,6 +129,8 @@ pub struct Chain {
     last: Link,
     /// The last line was cut short, on a full disk or by a crash.
     torn: bool,
+    /// Lines were appended behind the last checkpoint.
+    unsealed: bool,
 }
 
 impl Chain {
@@ -145,6 +147,7 @@ impl Chain {
             end: 0,
             last: Link::default(),
             torn: false,
+            unsealed: false,
         };
         let started = chain.locked(|chain| {
             if chain.end == 0
@@ -183,8 +186,17 @@ impl Chain {
             }
             let (text, link, sealed) = made;
             chain.write(&text, link)?;
+            chain.unsealed = true;
             sealed.map_or(Ok(()), |sealed| chain.write_head(sealed))
         })
+    }
+
+    /// Appends a checkpoint, if lines were appended behind the last.
+    pub fn seal(&mut self) -> io::Result<()> {
+        match self.unsealed {
+            true => self.locked(|chain| chain.own("checkpoint")),
+            false => Ok(()),
+        }
     }
 
     /// Appends a checkpoint: the server ends.
@@ -295,6 +307,7 @@ impl Chain {
         let (mut text, mut link) = (Vec::new(), self.last);
         self.add_checkpoint(&mut text, &mut link, event)?;
         self.write(&text, link)?;
+        self.unsealed = false;
         self.write_head(link)
     }
 
@@ -528,6 +541,13 @@ mod tests {
         let found = checked(&path);
         assert!(found.problems.is_empty(), "{found:?}");
         assert!(found.sealed_to < found.last);
+        for chain in &mut chains {
+            (0..3).for_each(|_| chain.seal().unwrap());
+        }
+        let found = checked(&path);
+        assert!(found.problems.is_empty(), "{found:?}");
+        assert_eq!(found.sealed_to, found.last);
+        assert!(found.lines < 604 + 610, "each seals once");
     }
 
     #[test]

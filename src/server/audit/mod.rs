@@ -167,6 +167,14 @@ impl Audit {
         }
     }
 
+    /// Seals what was written since the last checkpoint.
+    pub fn seal(&self) {
+        let mut writer = self.writer();
+        if let Err(e) = writer.chain.seal() {
+            self.failed(&mut writer, &e);
+        }
+    }
+
     /// Opens the file that has the log's name now.
     pub fn reopen(&self) {
         let mut writer = self.writer();
