@@ -137,7 +137,11 @@ fn slow_and_rude_clients_harm_no_other() {
     };
     // Answers that nobody takes: 16 MiB each.
     let mut readers: Vec<Raw> = (0..10).map(|_| raw(&serve, dir, "rude")).collect();
-    let text = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(1 << 18)));
+    let text = AttributeValue::Custom(
+        "x".into(),
+        "long".into(),
+        Value::Text("x".repeat(250 << 10)),
+    );
     let long = CreateRequest {
         object_type: ObjectType::SYMMETRIC_KEY,
         template_attribute: Attributes::new()
@@ -190,6 +194,93 @@ fn slow_and_rude_clients_harm_no_other() {
     assert!(is_closed(&mut silent[0]) && !is_closed(&mut silent[299]));
     over.store(true, Ordering::SeqCst);
     dribble.join().unwrap();
+}
+
+/// What a client asks for and does not wait for is not done, and what it began is forgotten.
+#[test]
+fn work_ends_with_its_client() {
+    let folder = scratch();
+    let dir = folder.path();
+    let serve = Serve::start(dir, &["-streams", "2"]);
+    let client = serve.client(dir, "client", Version::V1_4);
+    let mut base = active("base");
+    base.template_attribute
+        .attributes
+        .0
+        .retain(|attribute| !matches!(attribute.value, AttributeValue::CryptographicUsageMask(_)));
+    base.template_attribute
+        .attributes
+        .push(AttributeValue::CryptographicUsageMask(
+            CryptographicUsageMask::DERIVE_KEY,
+        ));
+    let uid = client.request(&base).unwrap().unique_identifier;
+    let derive = DeriveKeyRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        unique_identifiers: vec![uid.as_str().into()],
+        derivation_method: DerivationMethod::PBKDF2,
+        derivation_parameters: DerivationParameters {
+            iteration_count: Some(300_000),
+            salt: Some(b"salt".to_vec()),
+            ..DerivationParameters::default()
+        },
+        template_attribute: Attributes::new()
+            .with(AttributeValue::CryptographicAlgorithm(
+                CryptographicAlgorithm::AES,
+            ))
+            .with(AttributeValue::CryptographicLength(128))
+            .into(),
+    };
+    // The budget of a request is enough for 26 of them.
+    let mut batch = mrhsm_pkcs11::kmip::message::RequestBatch::new(Version::V1_4, None);
+    for _ in 0..26 {
+        batch.push(&derive);
+    }
+    let batch = batch.finish().unwrap();
+    let mut hasty = raw(&serve, dir, "client");
+    hasty.write_all(batch.expose()).unwrap();
+    hasty.flush().unwrap();
+    drop(hasty);
+    let derived = || {
+        let audit = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+        audit.lines().filter(|line| line.contains("Derive")).count()
+    };
+    let start = Instant::now();
+    while derived() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never ends");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The lines of a request are written when it has ended.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(derived() < 13, "{} were done", derived());
+
+    certs(dir, &["-name", "leaves"]);
+    let hash = HashRequest {
+        cryptographic_parameters: CryptographicParameters {
+            hashing_algorithm: Some(HashingAlgorithm::SHA_256),
+            ..CryptographicParameters::default()
+        },
+        data: Some(b"part".to_vec().into()),
+        init_indicator: Some(true),
+        ..HashRequest::default()
+    };
+    let leaves = serve.client(dir, "leaves", Version::V1_4);
+    for _ in 0..2 {
+        leaves.request(&hash).unwrap();
+    }
+    assert_eq!(
+        reason(leaves.request(&hash)),
+        ResultReason::PERMISSION_DENIED
+    );
+    drop(leaves);
+    // The server sees the end of a connection a moment later.
+    let start = Instant::now();
+    while serve
+        .client(dir, "leaves", Version::V1_4)
+        .request(&hash)
+        .is_err()
+    {
+        assert!(start.elapsed() < Duration::from_secs(60), "still there");
+    }
 }
 
 /// The journal of a server's directory.

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::server::{
     Access, Allowed, Audit, Authority, Credentials, Engine, Home, Keeping, Limits, Options,
-    Personality, Server, Wanted, hosts,
+    Personality, Quotas, Server, Wanted, hosts,
 };
 
 /// How long requests that have come may take when the server stops.
@@ -106,6 +106,22 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_out)]
     pub idle: u64,
 
+    /// Work of one request, in millions of units: a unit is about what hashing 64 bytes takes
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub work: u64,
+
+    /// Operations in parts that one client has at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub streams: u32,
+
+    /// Objects of one client, destroyed ones included
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub objects: u32,
+
+    /// What the objects of one client take on the disk, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub space: u64,
+
     /// Play another kind of server: standard, pykmip, keystore, vault, cosmian (for tests of clients)
     #[arg(long, value_name = "NAME", default_value = "standard", hide = true)]
     pub personality: String,
@@ -147,13 +163,24 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         ..Limits::of(args.connections as usize)
     };
     limits.per_client = args.perclient.map_or(limits.per_client, |n| n as usize);
+    let quotas = Quotas {
+        work: args.work * 1_000_000,
+        streams: args.streams as usize,
+        objects: args.objects as usize,
+        bytes: args.space << 20,
+        // A large object can be changed, too, and that be undone.
+        written: Quotas::default()
+            .written
+            .max(4 * personality.largest_request as u64),
+        ..Quotas::default()
+    };
     let options = Options {
         limits,
         audit: Some(audit),
         hook: None,
     };
     let mut server = Server::start(
-        Arc::new(Engine::new(personality, objects)),
+        Arc::new(Engine::new(personality, objects).with_quotas(quotas)),
         listener,
         access,
         options,

@@ -1,11 +1,15 @@
 //! Attributes: what is taken in, and the operations on them.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::kmip::*;
 use crate::store::file::records::new_uid;
 use crate::ttlv::{Tag, Value};
 use crate::version::Version;
 
-use super::engine::{Context, Engine};
+use super::budget::of_object;
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::invalid;
 use super::life::wrong_state;
 use super::lifecycle;
@@ -97,6 +101,7 @@ pub fn screen(
     given: Attributes,
 ) -> Outcome<Attributes> {
     let mut kept = Attributes::new();
+    let mut counts: HashMap<AttributeName, usize> = HashMap::new();
     for attribute in given.0 {
         let name = attribute.value.name();
         if attribute.value.is_mistyped() {
@@ -116,8 +121,11 @@ pub fn screen(
             && name == AttributeName::Standard(Tag::APPLICATION_SPECIFIC_INFORMATION)
         {
             kept.0.retain(|other| other.value.name() != name);
+            counts.remove(&name);
         }
-        let before = kept.iter().filter(|other| other.name() == name).count();
+        let count = counts.entry(name.clone()).or_default();
+        let before = *count;
+        *count += 1;
         if before > 0 && !is_many(&name) {
             return Err(invalid(format!("{name} is given twice")));
         }
@@ -139,8 +147,13 @@ pub fn screen(
 /// leaves its data to the server gets some that nobody else has (3.36).
 fn complete(mut value: AttributeValue) -> Outcome<AttributeValue> {
     match &mut value {
-        AttributeValue::UsageLimits(limits) if limits.usage_limits_count.is_none() => {
-            limits.usage_limits_count = Some(limits.usage_limits_total);
+        AttributeValue::UsageLimits(limits) => {
+            let total = limits.usage_limits_total;
+            if total < 0 {
+                return Err(invalid("Usage Limits Total is negative"));
+            }
+            let left = limits.usage_limits_count.unwrap_or(total);
+            limits.usage_limits_count = Some(left.clamp(0, total));
         }
         AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_none() => {
             info.application_data = Some(new_uid()?);
@@ -165,14 +178,14 @@ pub fn get(
     request: GetAttributesRequest,
 ) -> Outcome<GetAttributesResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
+    context.meter.charge(of_object(&object))?;
     let mut attributes = object.all_attributes(context.version);
     let names = &request.attribute_names;
-    if !context.version.typed_attributes()
-        && names
-            .iter()
-            .enumerate()
-            .any(|(at, name)| names[..at].contains(name))
-    {
+    let mut places = HashMap::new();
+    for (at, name) in names.iter().enumerate() {
+        places.entry(name).or_insert(at);
+    }
+    if !context.version.typed_attributes() && places.len() < names.len() {
         return Err(Refusal::item(
             ResultReason::INVALID_MESSAGE,
             "an Attribute Name is given twice",
@@ -199,13 +212,11 @@ pub fn get(
     } else {
         attributes
             .0
-            .retain(|attribute| names.contains(&attribute.value.name()));
+            .retain(|attribute| places.contains_key(&attribute.value.name()));
         // In the order that was asked for, as clients with little memory expect it.
-        attributes.0.sort_by_key(|attribute| {
-            names
-                .iter()
-                .position(|name| *name == attribute.value.name())
-        });
+        attributes
+            .0
+            .sort_by_cached_key(|attribute| places.get(&attribute.value.name()).copied());
     }
     Ok(GetAttributesResponse {
         unique_identifier: context.about(&object),
@@ -220,9 +231,10 @@ pub fn list(
     request: GetAttributeListRequest,
 ) -> Outcome<GetAttributeListResponse> {
     let object = engine.resolve(context, request.unique_identifier)?;
-    let mut attribute_names: Vec<AttributeName> = Vec::new();
+    context.meter.charge(of_object(&object))?;
+    let (mut attribute_names, mut seen) = (Vec::new(), HashSet::new());
     for value in object.all_attributes(context.version).iter() {
-        if !attribute_names.contains(&value.name()) {
+        if seen.insert(value.name()) {
             attribute_names.push(value.name());
         }
     }
@@ -304,7 +316,9 @@ fn change<T>(
     let version = context.version;
     lifecycle::change(engine, context, uid, |context, object| {
         let (dates, flags) = (object.dates.clone(), Flags::of(object));
+        let limits = object.attributes.usage_limits().cloned();
         let result = change(object)?;
+        lifecycle::check_limits(context, limits.as_ref(), object)?;
         object.dates.check_change(version, &dates, now())?;
         flags.check_change(engine, context, object)?;
         Ok(result)

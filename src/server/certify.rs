@@ -17,9 +17,12 @@ use x509_parser::x509::X509Name;
 use super::attributes::screen;
 use super::certs::{AUTHORITY_DAYS, authority, dated};
 use super::computed::{PARTS, of_certificate};
-use super::engine::{Context, Engine};
+use super::context::Context;
+use super::engine::Engine;
 use super::identity::shown;
 use super::keys::{Material, invalid};
+use super::life::Purpose;
+use super::lifecycle::spend;
 use super::make::{describe, link, made_here, replaced, replacing, replacing_dates};
 use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
 use super::protection::protect_as;
@@ -29,6 +32,9 @@ use crate::ttlv::{DateTime, Tag, Value as Item};
 
 /// How long a certificate is valid, in days.
 const DAYS: u32 = 365;
+
+/// The work of reading a request and signing a certificate.
+const SIGNING: u64 = 20_000;
 
 /// What a certificate shall say, and the SubjectPublicKeyInfo that it is for.
 struct Wanted {
@@ -332,8 +338,10 @@ fn signed(engine: &Engine, context: &Context, wanted: Wanted) -> Outcome<Vec<u8>
     });
     params.use_authority_key_identifier_extension = true;
     dated(&mut params, DAYS)?;
+    // What is signed is known only afterwards: of it the key is counted.
+    let spki_len = key.len();
     let key = rcgen::SubjectPublicKeyInfo::from_der(&key).map_err(failure)?;
-    let issuer = issuer(engine, context)?;
+    let issuer = issuer(engine, context, spki_len)?;
     Ok(params
         .signed_by(&key, &issuer)
         .map_err(failure)?
@@ -342,21 +350,30 @@ fn signed(engine: &Engine, context: &Context, wanted: Wanted) -> Outcome<Vec<u8>
 }
 
 /// Whoever signs the client's certificates.
-fn issuer(engine: &Engine, context: &Context) -> Outcome<Issuer<'static, KeyPair>> {
+fn issuer(
+    engine: &Engine,
+    context: &Context,
+    signed_len: usize,
+) -> Outcome<Issuer<'static, KeyPair>> {
     let mut signs = |object: &Object| {
         Ok(object
             .usage()
             .contains(CryptographicUsageMask::CERTIFICATE_SIGN)
-            && object.state() == State::ACTIVE
+            && object
+                .dates
+                .allow(context.version, Purpose::Protect, false, now())
+                .is_ok()
             && object
                 .attributes
                 .linked(LinkType::CERTIFICATE_LINK)
                 .is_some())
     };
+    context.meter.charge(SIGNING)?;
     let exact = vec![AttributeValue::ObjectType(ObjectType::PRIVATE_KEY)];
     let search = Search {
         exact,
         fits: Some(&mut signs),
+        meter: Some(&context.meter),
         most: 1,
         ..Search::default()
     };
@@ -371,6 +388,7 @@ fn issuer(engine: &Engine, context: &Context) -> Outcome<Issuer<'static, KeyPair
             .linked(LinkType::CERTIFICATE_LINK)
             .unwrap_or_default(),
     )?;
+    spend(engine, context, &key, signed_len, true)?;
     match (&key.value, &certificate.value) {
         (Value::Key(Material::Private(pkcs8), _), Value::Certificate(_, der)) => {
             let key =

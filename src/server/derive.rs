@@ -1,7 +1,9 @@
 //! Keys that are derived from others (spec 1.4, 4.6).
 
 use super::attributes::screen;
-use super::engine::{Context, Engine};
+use super::budget::{MOST_LISTED, MOST_MATERIAL, exceeded, of_bytes};
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::{Material, hash_of, invalid};
 use super::life::Purpose;
 use super::make::{keep, link, made_here, required};
@@ -16,8 +18,6 @@ use crate::store::kmip::keys;
 
 /// The longest key that is derived, in bytes.
 const LONGEST: usize = 64 << 10;
-/// More rounds than these take too long.
-const MOST_ROUNDS: i32 = 10_000_000;
 
 /// Answers Derive Key.
 pub fn derive_key(
@@ -44,6 +44,10 @@ pub fn derive_key(
     }
     let mut parameters = request.derivation_parameters;
     let mut data = Vec::new();
+    if more.len() > MOST_LISTED {
+        let text = format!("at most {MOST_LISTED} objects are derivation data");
+        return Err(exceeded(context.version, text));
+    }
     // A second object gives what else is derived from, as derivation data would.
     for other in more {
         let other = engine.resolve(context, Some(other.clone()))?;
@@ -64,11 +68,22 @@ pub fn derive_key(
         (&base, &data, alone),
         len,
     )?;
+    let mut bytes = 0;
     for object in &data {
-        parameters
-            .derivation_data
-            .push(material(object)?.duplicate());
+        let material = material(object)?;
+        bytes += material.len();
+        if bytes > MOST_MATERIAL {
+            return Err(exceeded(context.version, "so much data to derive from"));
+        }
+        parameters.derivation_data.push(material.duplicate());
     }
+    let cost = cost(
+        request.derivation_method,
+        material(&base)?.len(),
+        &parameters,
+        len,
+    )?;
+    context.meter.charge(cost)?;
     let derived = derive(
         request.derivation_method,
         material(&base)?,
@@ -127,6 +142,36 @@ fn hash_function(p: &DerivationParameters) -> Outcome<Hash> {
     }
 }
 
+/// The Iteration Count.
+fn rounds(p: &DerivationParameters) -> Outcome<u32> {
+    p.iteration_count
+        .and_then(|rounds| u32::try_from(rounds).ok())
+        .filter(|rounds| *rounds > 0)
+        .ok_or_else(|| invalid("Iteration Count is missing or out of range"))
+}
+
+/// The work of a derivation.
+fn cost(
+    method: DerivationMethod,
+    base: usize,
+    p: &DerivationParameters,
+    len: usize,
+) -> Outcome<u64> {
+    let data: usize = p.derivation_data.iter().map(Secret::len).sum();
+    let salt = p.salt.as_ref().map_or(0, Vec::len);
+    let hash = hash_function(p)?;
+    let blocks = len.div_ceil(hash.output_len()) as u64;
+    // A block of the longer hash functions has 128 bytes.
+    let compressions = if hash.output_len() > 32 { 4 } else { 2 };
+    let once = of_bytes(base + data + salt);
+    Ok(match method {
+        DerivationMethod::PBKDF2 => once + blocks * u64::from(rounds(p)?) * compressions,
+        DerivationMethod::HKDF => once + blocks * (of_bytes(data) + 4),
+        DerivationMethod::NIST800_108_C => blocks * (once + 4),
+        _ => once,
+    })
+}
+
 fn derive(
     method: DerivationMethod,
     base: &Secret,
@@ -146,12 +191,7 @@ fn derive(
     let base = base.expose();
     let mut derived = match method {
         DerivationMethod::PBKDF2 => {
-            let rounds = p
-                .iteration_count
-                .filter(|rounds| (1..=MOST_ROUNDS).contains(rounds));
-            let rounds =
-                rounds.ok_or_else(|| invalid("Iteration Count is missing or out of range"))?;
-            return kdf::pbkdf2(hash()?, base, salt, rounds.cast_unsigned(), len).map_err(failure);
+            return kdf::pbkdf2(hash()?, base, salt, rounds(p)?, len).map_err(failure);
         }
         DerivationMethod::HKDF => {
             return kdf::hkdf(hash()?, salt, base, &data, len).map_err(failure);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::engine::{Context, Engine};
+use super::budget::{of_bytes, of_object};
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::Material;
 use super::life::Purpose;
 use super::lifecycle::spend;
@@ -86,6 +88,7 @@ fn given(
             "the object is archived: recover it first",
         ));
     }
+    context.meter.charge(2 * of_object(object))?;
     let algorithm = object.algorithm();
     let bits = object.attributes.cryptographic_length().copied();
     let mut key_block = match &object.value {
@@ -284,6 +287,7 @@ fn wrap(
     };
     let failed =
         |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
+    context.meter.charge(16 * of_bytes(bytes.len()))?;
     let wrapped = kw::wrap(wrapping, kek_bytes(&kek), bytes.expose()).map_err(failed)?;
     spend(engine, context, &kek, bytes.len(), true)?;
     block.key_value = Some(KeyValue::Wrapped(wrapped));
@@ -326,6 +330,7 @@ pub fn unwrapped(
         data.encryption_key_information.as_ref(),
         Purpose::Process,
     )?;
+    context.meter.charge(16 * of_bytes(bytes.len()))?;
     let failed = |_: crate::error::Error| not_unwrapped();
     let plain = kw::unwrap(wrapping, kek_bytes(&kek), bytes).map_err(failed)?;
     let key_value = match data.encoding_option {

@@ -156,6 +156,12 @@ impl Dates {
         if self.deactivation != before.deactivation && passed(before.deactivation) {
             return denied("the object was deactivated already");
         }
+        if self.process_start != before.process_start && passed(before.process_start) {
+            return denied("the Process Start Date has passed");
+        }
+        if self.protect_stop != before.protect_stop && passed(before.protect_stop) {
+            return denied("the Protect Stop Date has passed");
+        }
         let order = [self.activation, self.deactivation];
         if let [Some(first), Some(last)] = order
             && last < first

@@ -1,6 +1,7 @@
 //! Operations on the life of an object, from Activate to Destroy.
 
-use super::engine::{Context, Engine};
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::invalid;
 use super::life::wrong_state;
 use super::objects::{Object, Outcome, Refusal, Value, now, reason};
@@ -227,27 +228,23 @@ pub fn get_usage_allocation(
     context: &mut Context,
     request: GetUsageAllocationRequest,
 ) -> Outcome<GetUsageAllocationResponse> {
-    let version = context.version;
-    let (unique_identifier, ()) = change(
-        engine,
-        context,
-        request.unique_identifier,
-        |_, object| match limits_of(&mut object.attributes) {
-            Some(limits) => take(version, limits, request.usage_limits_count),
-            None => {
-                let reason = reason(
-                    version,
-                    ResultReason::ILLEGAL_OPERATION,
-                    ResultReason::ATTRIBUTE_NOT_FOUND,
-                );
-                Err(Refusal::item(reason, "the object has no Usage Limits"))
-            }
-        },
-    )?;
-    Ok(GetUsageAllocationResponse { unique_identifier })
+    let object = engine.resolve(context, request.unique_identifier)?;
+    if object.attributes.usage_limits().is_none() {
+        let reason = reason(
+            context.version,
+            ResultReason::ILLEGAL_OPERATION,
+            ResultReason::ATTRIBUTE_NOT_FOUND,
+        );
+        return Err(Refusal::item(reason, "the object has no Usage Limits"));
+    }
+    use_up(engine, context, &object.uid, request.usage_limits_count)?;
+    Ok(GetUsageAllocationResponse {
+        unique_identifier: context.about(&object),
+    })
 }
 
-fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
+/// The Usage Limits among attributes.
+pub fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
     attributes
         .0
         .iter_mut()
@@ -257,10 +254,15 @@ fn limits_of(attributes: &mut Attributes) -> Option<&mut UsageLimits> {
         })
 }
 
-fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> {
-    let left = limits
+/// What Usage Limits leave.
+pub fn left_of(limits: &UsageLimits) -> i64 {
+    limits
         .usage_limits_count
-        .unwrap_or(limits.usage_limits_total);
+        .unwrap_or(limits.usage_limits_total)
+}
+
+fn take(version: Version, limits: &mut UsageLimits, wanted: i64) -> Outcome<()> {
+    let left = left_of(limits);
     if wanted < 0 || wanted > left {
         let reason = reason(
             version,
@@ -289,11 +291,53 @@ pub fn spend(
         UsageLimitsUnit::BYTE => bytes as i64,
         _ => i64::from(begins),
     };
-    context.change(engine, |transaction| {
-        let mut object = transaction.get(&object.uid)?;
-        if let Some(limits) = limits_of(&mut object.attributes) {
-            take(context.version, limits, wanted)?;
-        }
-        transaction.put(&object)
-    })
+    use_up(engine, context, &object.uid, wanted)
+}
+
+/// Takes from what Usage Limits leave. A use is spent for good: a batch that is undone does not give it back.
+fn use_up(engine: &Engine, context: &Context, uid: &str, wanted: i64) -> Outcome<()> {
+    let used = engine
+        .objects
+        .change(&context.caller, None, |transaction| {
+            let mut object = transaction.get(uid)?;
+            if let Some(limits) = limits_of(&mut object.attributes) {
+                take(context.version, limits, wanted)?;
+            }
+            transaction.put(&object)?;
+            transaction.check(&engine.quotas, context)?;
+            Ok(object)
+        })?;
+    match &context.undo {
+        Some(undo) => Ok(undo.spent(&used, wanted)?),
+        None => Ok(()),
+    }
+}
+
+/// Fails when Usage Limits are changed of a key that was used already (spec 1.4, 3.21), or are none.
+pub fn check_limits(
+    context: &Context,
+    before: Option<&UsageLimits>,
+    object: &mut Object,
+) -> Outcome<()> {
+    let same = |now: Option<&UsageLimits>| now == before;
+    let now = limits_of(&mut object.attributes);
+    if same(now.as_deref()) {
+        return Ok(());
+    }
+    if before.is_some_and(|before| left_of(before) < before.usage_limits_total) {
+        let reason = reason(
+            context.version,
+            ResultReason::PERMISSION_DENIED,
+            ResultReason::ATTRIBUTE_READ_ONLY,
+        );
+        return Err(Refusal::item(
+            reason,
+            "Usage Limits cannot be changed: the key was used",
+        ));
+    }
+    // The count is the server's: all uses are left.
+    if let Some(limits) = now {
+        limits.usage_limits_count = Some(limits.usage_limits_total);
+    }
+    Ok(())
 }

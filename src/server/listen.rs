@@ -2,15 +2,18 @@
 
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 
 use super::access::Access;
 use super::audit::Audit;
+use super::budget::Gone;
 use super::engine::{Caller, Engine};
 use super::fault::{Exchange, Fault, Hook};
 use super::identity;
@@ -313,8 +316,12 @@ impl Write for Timed {
 type Stream = StreamOwned<ServerConnection, Timed>;
 
 /// Answers the requests of one connection until it ends.
-fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()> {
+fn converse(socket: TcpStream, place: &Place, shared: &Arc<Shared>) -> io::Result<()> {
     let limits = shared.options.limits;
+    let gone: Gone = {
+        let (socket, shared) = (socket.try_clone()?, shared.clone());
+        Rc::new(move || is_gone(&socket, shared.stopped()))
+    };
     socket.set_nodelay(true)?;
     let peer = socket.peer_addr()?;
     let access = shared.access();
@@ -358,9 +365,20 @@ fn converse(socket: TcpStream, place: &Place, shared: &Shared) -> io::Result<()>
             return Ok(());
         }
     };
-    answer_all(&mut stream, place, shared, &caller, peer)?;
+    let _connected = shared.engine.connected(&caller);
+    answer_all(&mut stream, place, shared, &caller, (peer, gone))?;
     stream.conn.send_close_notify();
     stream.flush()
+}
+
+/// Whether the other end has closed the connection, read or not. A server that stops has closed its own half, which looks alike.
+fn is_gone(socket: &TcpStream, stopped: bool) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    let closed = match stopped {
+        true => PollFlags::HUP | PollFlags::ERR,
+        false => PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP,
+    };
+    poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().intersects(closed)
 }
 
 /// Answers requests until the client says no more, or the server stops.
@@ -369,7 +387,7 @@ fn answer_all(
     place: &Place,
     shared: &Shared,
     caller: &Caller,
-    peer: SocketAddr,
+    (peer, gone): (SocketAddr, Gone),
 ) -> io::Result<()> {
     let limits = shared.options.limits;
     let largest = shared.engine.personality.largest_request;
@@ -391,7 +409,7 @@ fn answer_all(
         stream.read_exact(&mut frame[HEADER_LEN..])?;
         match &shared.options.hook {
             None => {
-                let answer = answer(shared, caller, peer, &frame);
+                let answer = answer(shared, caller, (peer, &gone), &frame);
                 stream.sock.until = Instant::now() + limits.frame;
                 send(stream, answer.expose())?;
             }
@@ -410,15 +428,25 @@ fn answer_all(
 }
 
 /// Does a request, and writes it down. Where that is required, it is written down before it is done and before it is answered.
-fn answer(shared: &Shared, caller: &Caller, peer: SocketAddr, frame: &[u8]) -> Secret {
+fn answer(
+    shared: &Shared,
+    caller: &Caller,
+    (peer, gone): (SocketAddr, &Gone),
+    frame: &[u8],
+) -> Secret {
+    let done = || {
+        shared
+            .engine
+            .answer_to(caller, frame, None, Some(gone.clone()))
+    };
     let Some(audit) = &shared.options.audit else {
-        return shared.engine.answer(caller, frame, None).bytes;
+        return done().bytes;
     };
     if audit.is_required() && audit.begun(caller, peer, frame).is_err() {
         let why = "the audit log cannot be written: nothing was done";
         return shared.engine.refuse(frame, why);
     }
-    let answer = shared.engine.answer(caller, frame, None);
+    let answer = done();
     if audit.done(caller, peer, &answer.done).is_err() && audit.is_required() {
         let why = "the audit log cannot be written: what was asked may have been done";
         return shared.engine.refuse(frame, why);

@@ -1,10 +1,15 @@
 //! Locate: which objects fit.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Tag};
 use crate::version::Version;
 
-use super::engine::{Context, Engine};
+use super::budget::{MOST_LISTED, exceeded, of_object};
+use super::context::Context;
+use super::engine::Engine;
+use super::marks::encoded;
 use super::objects::{Fits, Object, Outcome, Refusal, Search, Value};
 use super::personality::{Locating, Policy};
 
@@ -15,6 +20,10 @@ pub fn locate(
     request: LocateRequest,
 ) -> Outcome<LocateResponse> {
     let personality = &engine.personality;
+    if request.attributes.len() > MOST_LISTED {
+        let text = format!("at most {MOST_LISTED} attributes can be located by");
+        return Err(exceeded(context.version, text));
+    }
     let certificates = personality.locate_type_first && holds_certificates(engine, context)?;
     let mut typed = false;
     for filter in request.attributes.iter() {
@@ -39,7 +48,7 @@ pub fn locate(
             ));
         }
     }
-    let (mut exact, mut state, mut others) = (Vec::new(), None, Vec::new());
+    let (mut exact, mut state, mut others) = (Vec::new(), None, Filters::default());
     for filter in request.attributes.iter() {
         if let (AttributeValue::State(wanted), None) = (filter, state) {
             state = Some(*wanted);
@@ -49,16 +58,13 @@ pub fn locate(
             Kind::Exact => exact.push(filter.clone()),
             Kind::Rare if personality.locating == Locating::Exact => exact.push(filter.clone()),
             Kind::Rare | Kind::Computed if personality.locating == Locating::Ignore => {}
-            _ => others.push(filter),
+            _ => others.add(filter, personality.locating),
         }
     }
+    let meter = &context.meter;
     let mut fits = |object: &Object| -> Outcome<bool> {
-        for filter in &others {
-            if !matches(object, filter, personality.locating, &request.attributes)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        meter.charge(others.cost(object))?;
+        others.fit(object, personality.locating)
     };
     let mask = request
         .storage_status_mask
@@ -101,20 +107,20 @@ pub fn locate(
         state,
         oldest_first,
         fits,
+        meter: Some(meter),
         offset,
         most,
     };
     let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
+    meter.charge(unique_identifiers.len() as u64 / 4)?;
     {
         let mut involved = context.involved.borrow_mut();
         unique_identifiers.iter().for_each(|uid| involved.add(uid));
     }
     if context.version.typed_attributes() {
-        context.answered.extend(
-            unique_identifiers
-                .iter()
-                .map(|uid| (OperationCode::LOCATE, uid.clone())),
-        );
+        for uid in &unique_identifiers {
+            context.has_answered(uid);
+        }
     }
     context.placeholder = match unique_identifiers.as_slice() {
         [only] => Some(only.clone()),
@@ -197,13 +203,82 @@ fn date(value: &AttributeValue) -> Option<i64> {
     }
 }
 
+/// The filters that the index cannot answer.
+#[derive(Default)]
+struct Filters<'a> {
+    /// From when until when each date may be: one date is that date, two are from and to.
+    dates: HashMap<AttributeName, (i64, i64)>,
+    /// Attributes that an object has exactly so, encoded.
+    exact: HashSet<Vec<u8>>,
+    others: Vec<&'a AttributeValue>,
+}
+
+impl<'a> Filters<'a> {
+    fn add(&mut self, filter: &'a AttributeValue, locating: Locating) {
+        match filter {
+            _ if date(filter).is_some() => {
+                let date = date(filter).unwrap_or_default();
+                let (from, to) = self.dates.entry(filter.name()).or_insert((date, date));
+                (*from, *to) = (date.min(*from), date.max(*to));
+            }
+            AttributeValue::UniqueIdentifier(_)
+            | AttributeValue::State(_)
+            | AttributeValue::ApplicationSpecificInformation(_)
+            | AttributeValue::CryptographicUsageMask(_)
+            | AttributeValue::KeyValuePresent(_)
+            | AttributeValue::Sensitive(_)
+            | AttributeValue::Extractable(_) => self.others.push(filter),
+            _ if locating == Locating::Fail => self.others.push(filter),
+            _ => _ = self.exact.insert(encoded(filter)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.dates.is_empty() && self.exact.is_empty() && self.others.is_empty()
+    }
+
+    /// The work of comparing an object with them.
+    fn cost(&self, object: &Object) -> u64 {
+        let exact = match self.exact.is_empty() {
+            true => 0,
+            false => 2 * of_object(object),
+        };
+        // Each of the others may be compared with each attribute.
+        let others = self.others.len() as u64 * (1 + object.attributes.len() as u64 / 8);
+        self.dates.len() as u64 / 4 + others + exact
+    }
+
+    fn fit(&self, object: &Object, locating: Locating) -> Outcome<bool> {
+        if !self.dates.is_empty() {
+            let own: HashMap<AttributeName, i64> = object
+                .dates
+                .attributes()
+                .filter_map(|value| Some((value.name(), date(&value)?)))
+                .collect();
+            let within = |(name, (from, to)): (&AttributeName, &(i64, i64))| {
+                own.get(name)
+                    .is_some_and(|date| (from..=to).contains(&date))
+            };
+            if !self.dates.iter().all(within) {
+                return Ok(false);
+            }
+        }
+        for filter in &self.others {
+            if !matches(object, filter, locating)? {
+                return Ok(false);
+            }
+        }
+        if self.exact.is_empty() {
+            return Ok(true);
+        }
+        let all = object.all_attributes(Version::V2_1);
+        let own: HashSet<Vec<u8>> = all.iter().map(encoded).collect();
+        Ok(self.exact.is_subset(&own))
+    }
+}
+
 /// Whether an object fits one filter that the index cannot answer.
-fn matches(
-    object: &Object,
-    filter: &AttributeValue,
-    locating: Locating,
-    filters: &Attributes,
-) -> Outcome<bool> {
+fn matches(object: &Object, filter: &AttributeValue, locating: Locating) -> Outcome<bool> {
     Ok(match filter {
         AttributeValue::UniqueIdentifier(wanted) => object.uid == *wanted,
         AttributeValue::State(wanted) => object.has_state() && object.state() == *wanted,
@@ -223,33 +298,12 @@ fn matches(
         AttributeValue::Extractable(wanted) => {
             object.attributes.extractable().copied().unwrap_or(true) == *wanted
         }
-        other if date(other).is_some() => {
-            // One date is that date, two are from and to.
-            let name = other.name();
-            let mut bounds = filters
-                .iter()
-                .filter(|value| value.name() == name)
-                .filter_map(date);
-            let first = bounds.next().unwrap_or_default();
-            let (from, to) = bounds.fold((first, first), |(from, to), date| {
-                (from.min(date), to.max(date))
-            });
-            let own = object.dates.attributes().find(|value| value.name() == name);
-            own.and_then(|value| date(&value))
-                .is_some_and(|date| (from..=to).contains(&date))
+        AttributeValue::Custom(..) if locating == Locating::Fail => {
+            return Err(Refusal::item(
+                ResultReason::GENERAL_FAILURE,
+                format!("cannot locate by {}", filter.name()),
+            ));
         }
-        other if locating == Locating::Fail => {
-            if matches!(other, AttributeValue::Custom(..)) {
-                return Err(Refusal::item(
-                    ResultReason::GENERAL_FAILURE,
-                    format!("cannot locate by {}", other.name()),
-                ));
-            }
-            false
-        }
-        other => object
-            .all_attributes(Version::V2_1)
-            .iter()
-            .any(|value| value == other),
+        _ => false,
     })
 }

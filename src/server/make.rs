@@ -1,11 +1,14 @@
 //! Objects that are made: created, registered, imported, replaced.
 
 use super::attributes::{is_servers, screen};
+use super::budget::{of_object, of_rsa_key};
 use super::computed::of_certificate;
-use super::engine::{Context, Engine};
+use super::context::Context;
+use super::engine::Engine;
 use super::get::{not_unwrapped, unwrapped};
 use super::keys::{Material, invalid};
 use super::life::Dates;
+use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::protection::{inherit, protect_as, unwrapped_under};
 use super::template::{given, registered};
@@ -14,6 +17,11 @@ use crate::crypto::{Curve, rng};
 use crate::kmip::*;
 use crate::store::kmip::keys;
 use crate::ttlv::{DateTime, Interval, Tag};
+
+/// The longest RSA key that is made: beyond it one takes minutes.
+const LONGEST_RSA: i32 = 8192;
+/// The work of making a key on a curve.
+const CURVE_KEY: u64 = 3000;
 
 /// Attributes that a new key must have.
 pub fn required<'a, T>(value: Option<&'a T>, name: &str) -> Outcome<&'a T> {
@@ -167,7 +175,7 @@ fn pair(
     mut public: Attributes,
     mut private: Attributes,
 ) -> Outcome<(Object, Object)> {
-    let key = generate(engine, &private)?;
+    let key = generate(engine, context, &private)?;
     let pkcs8 = key.to_pkcs8()?;
     let spki = Material::Public(key.public()?.to_spki()?.into());
     for attributes in [&mut private, &mut public] {
@@ -240,7 +248,7 @@ fn keep_pair(
     Ok((private.uid, public.uid))
 }
 
-fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
+fn generate(engine: &Engine, context: &Context, attributes: &Attributes) -> Outcome<PrivateKey> {
     let algorithm = *required(
         attributes.cryptographic_algorithm(),
         "Cryptographic Algorithm",
@@ -248,6 +256,10 @@ fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
     let made = match algorithm {
         CryptographicAlgorithm::RSA => {
             let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
+            if bits > LONGEST_RSA {
+                return Err(invalid(format!("RSA keys have at most {LONGEST_RSA} bits")));
+            }
+            context.meter.charge_whole(of_rsa_key(bits.max(0) as u32))?;
             PrivateKey::generate_rsa(bits.max(0) as u32, &[1, 0, 1])
         }
         _ if !engine.personality.curves => {
@@ -261,6 +273,7 @@ fn generate(engine: &Engine, attributes: &Attributes) -> Outcome<PrivateKey> {
                 .and_then(|domain| domain.recommended_curve)
                 .map(|c| keys::curve_of(c).ok_or_else(|| invalid("curve")));
             let bits = attributes.cryptographic_length().copied();
+            context.meter.charge(CURVE_KEY)?;
             PrivateKey::generate_ec(match (named, bits) {
                 (Some(curve), _) => curve?,
                 (None, Some(224)) => Curve::P224,
@@ -328,6 +341,7 @@ pub fn import(
                 ));
             }
             inherit(engine, &mut made, [&old]);
+            keep_limits(&mut made, &old);
             if old.key() != made.key() {
                 transaction.remove(&old);
             }
@@ -337,6 +351,22 @@ pub fn import(
     Ok(ImportResponse {
         unique_identifier: context.about(&made),
     })
+}
+
+/// Uses of an object that is replaced are not given back: its Usage Limits stay, unless the new ones leave less.
+fn keep_limits(new: &mut Object, old: &Object) {
+    let Some(limits) = old.attributes.usage_limits() else {
+        return;
+    };
+    match limits_of(&mut new.attributes) {
+        Some(given)
+            if given.usage_limits_unit == limits.usage_limits_unit
+                && left_of(given) <= left_of(limits) => {}
+        Some(given) => *given = limits.clone(),
+        None => new
+            .attributes
+            .push(AttributeValue::UsageLimits(limits.clone())),
+    }
 }
 
 /// An object as a client hands it over.
@@ -455,6 +485,7 @@ fn taken_in(
     if let Some((_, kek)) = &unwrapped {
         unwrapped_under(engine, &mut made, kek);
     }
+    context.meter.charge(of_object(&made))?;
     Ok(made)
 }
 

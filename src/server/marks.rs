@@ -29,10 +29,12 @@ pub enum Mark<'a> {
 
 /// The number under which objects with exactly this attribute are found.
 pub fn attribute_tag(tagger: &Tagger, value: &AttributeValue) -> u64 {
+    tagger.tag(Mark::Attribute(&encoded(value)))
+}
+
+/// An attribute as records have it. What cannot be written has no equal; that all of them are alike only makes more candidates.
+pub fn encoded(value: &AttributeValue) -> Vec<u8> {
     let mut writer = Writer::with_capacity(Version::V2_1, 128);
     Attribute::from(value.clone()).encode(tag::ATTRIBUTE, &mut writer);
-    // What cannot be written has no equal; one number for all of them only makes more candidates.
-    tagger.tag(Mark::Attribute(
-        writer.finish().unwrap_or_default().expose(),
-    ))
+    writer.finish().unwrap_or_default().expose().to_vec()
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::budget::{LOOK, Meter, Quotas, exceeded, size};
+use super::context::Context;
 use super::engine::Caller;
 use super::keys::Material;
 use super::life::Dates;
@@ -256,7 +258,7 @@ pub(super) mod tag {
 }
 
 impl Object {
-    fn entry(&self) -> Result<Entry> {
+    pub(super) fn entry(&self) -> Result<Entry> {
         let (kind, format, material, value): (i32, u32, i32, Secret) = match &self.value {
             Value::Gone => (0, 0, 0, Secret::default()),
             Value::Key(material, format) => {
@@ -427,6 +429,10 @@ impl Record for Object {
         Ok(object)
     }
 
+    fn weighed(&self, tagger: &Tagger) -> Option<u64> {
+        Some(tagger.tag(Mark::Owner(&self.owner)))
+    }
+
     fn tags(&self, tagger: &Tagger) -> Vec<u64> {
         let mut tags = vec![
             tagger.tag(Mark::Kept(!self.dates.is_destroyed())),
@@ -480,6 +486,8 @@ pub struct Search<'a> {
     pub oldest_first: bool,
     /// What else must be true.
     pub fits: Option<Fits<'a>>,
+    /// What counts the objects that are looked at.
+    pub meter: Option<&'a Meter>,
     /// How many of those found are passed over.
     pub offset: usize,
     /// How many of the rest are wanted.
@@ -496,6 +504,7 @@ impl Default for Search<'_> {
             state: None,
             oldest_first: false,
             fits: None,
+            meter: None,
             offset: 0,
             most: usize::MAX,
         }
@@ -504,6 +513,12 @@ impl Default for Search<'_> {
 
 /// How many objects are remembered as they were read. Each weighs about 2 KiB.
 const REMEMBERED: usize = 4096;
+
+/// Larger objects are not remembered, in bytes.
+const LARGE: u64 = 16 << 10;
+
+/// A change that adds fewer bytes to what is there is not measured against the quota.
+const QUIET: u64 = 4 << 10;
 
 /// All objects.
 pub struct Objects {
@@ -562,6 +577,9 @@ impl Objects {
             return Ok(None);
         };
         let object = Arc::new(object.with_value(value));
+        if view.bytes() > LARGE {
+            return Ok(Some(object));
+        }
         let mut memory = self.memory();
         if used && memory.len() >= REMEMBERED {
             memory.clear();
@@ -624,6 +642,7 @@ impl Objects {
         drop(held);
         let (mut total, mut uids, mut fits) = (0, Vec::new(), search.fits);
         for view in views {
+            search.meter.map_or(Ok(()), |meter| meter.charge(LOOK))?;
             let object = match self.remembered(&view, false) {
                 Ok(Some(object)) => object,
                 Ok(None) => continue,
@@ -653,20 +672,18 @@ impl Objects {
         Ok(all)
     }
 
-    /// What keeps the object of a record as it is now, or keeps it away when there is none.
-    pub(super) fn as_it_is(&self, held: &Held<Object>, key: &str) -> Result<Entry> {
-        let object = held
-            .view(key)
-            .map_or(Ok(None), |view| self.remembered(&view, true))?;
-        object.map_or_else(
-            || {
-                Ok(Entry {
-                    uid: key.to_owned(),
-                    put: None,
-                })
-            },
-            |object| object.entry(),
-        )
+    /// The object of a record as it is now, whoever owns it.
+    pub(super) fn as_it_is(&self, held: &Held<Object>, key: &str) -> Result<Option<Arc<Object>>> {
+        held.view(key)
+            .map_or(Ok(None), |view| self.remembered(&view, true))
+    }
+
+    /// Puts objects back as they were; nobody's quota stands against that.
+    pub(super) fn replace(
+        &self,
+        change: impl FnOnce(&Held<Object>) -> Result<Vec<Entry>>,
+    ) -> Result<()> {
+        self.records.write(|held| Ok((change(held)?, ())))
     }
 
     /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
@@ -683,6 +700,7 @@ impl Objects {
                 caller,
                 entries: Vec::new(),
                 made: 0,
+                largest: Size::default(),
             };
             let result = change(&mut transaction)?;
             if let Some(undo) = undo {
@@ -700,6 +718,14 @@ pub struct Transaction<'a> {
     caller: &'a Caller,
     entries: Vec<Entry>,
     made: u32,
+    /// The most attributes, and the most bytes beside a value, of an object that is put.
+    largest: Size,
+}
+
+#[derive(Default)]
+struct Size {
+    attributes: usize,
+    bytes: usize,
 }
 
 impl Transaction<'_> {
@@ -773,7 +799,66 @@ impl Transaction<'_> {
 
     /// Keeps an object in place of what it was.
     pub fn put(&mut self, object: &Object) -> Outcome<()> {
-        self.entries.push(object.entry()?);
+        let entry = object.entry()?;
+        let about = entry.put.as_ref().map_or(0, |(about, _)| about.len());
+        // What is larger than may be since before there were limits can still be used and destroyed.
+        if about as u64 <= LARGE || self.grows(&entry.uid, object)? {
+            self.largest.attributes = self.largest.attributes.max(object.attributes.len());
+            self.largest.bytes = self.largest.bytes.max(about);
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Whether an object has more attributes than it had.
+    fn grows(&self, key: &str, object: &Object) -> Outcome<bool> {
+        let before = self.objects.as_it_is(self.held, key)?;
+        Ok(!object.dates.is_destroyed()
+            && before.is_none_or(|before| size(&before.attributes) < size(&object.attributes)))
+    }
+
+    /// Fails when what is put is more than an object, the request or the client may have.
+    pub fn check(&self, quotas: &Quotas, context: &Context) -> Outcome<()> {
+        let version = context.version;
+        if self.largest.attributes > quotas.attributes
+            || self.largest.bytes > quotas.attribute_bytes
+        {
+            let text = format!(
+                "an object has at most {} attributes of {} bytes together",
+                quotas.attributes, quotas.attribute_bytes
+            );
+            return Err(exceeded(version, text));
+        }
+        let (mut written, mut grown, mut new) = (0, 0, 0);
+        for entry in &self.entries {
+            let before = self.held.size(&entry.uid);
+            let now = entry
+                .put
+                .as_ref()
+                .map_or(0, |(about, value)| (about.len() + value.len()) as u64);
+            written += now;
+            if context.undo.is_some() {
+                written += before.unwrap_or(0);
+            }
+            grown += now.saturating_sub(before.unwrap_or(0));
+            new += usize::from(before.is_none());
+        }
+        context.meter.write(written)?;
+        if new == 0 && grown < QUIET {
+            return Ok(());
+        }
+        let owner = self
+            .objects
+            .records
+            .tagger()
+            .tag(Mark::Owner(&context.caller.name));
+        let owned = self.held.weight(owner);
+        if owned.records + new > quotas.objects || owned.bytes + grown > quotas.bytes {
+            return Err(exceeded(
+                version,
+                "the client has as many objects as it may have: mrhsm serve -objects N -space MIB allows more",
+            ));
+        }
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 //! is made of an object's value has them too.
 
 use super::attributes::fixed;
-use super::engine::{Context, Engine};
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::Material;
 use super::objects::{Object, Outcome, Refusal, Value, reason};
 use crate::crypto::Hash;

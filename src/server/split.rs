@@ -1,7 +1,9 @@
 //! Split keys: a key taken apart, and made of its parts again (spec 1.4, 4.38 and 4.39).
 
 use super::attributes::screen;
-use super::engine::{Context, Engine};
+use super::budget::{exceeded, size};
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::{Material, invalid};
 use super::life::wrong_state;
 use super::make::{keep, made_here};
@@ -11,6 +13,9 @@ use super::template::given;
 use crate::crypto::{rng, split};
 use crate::kmip::*;
 use crate::secret::Secret;
+
+/// The longest value that is split, in bytes.
+const LONGEST: usize = 64 << 10;
 
 fn unknown_method(method: SplitKeyMethod) -> Refusal {
     Refusal::item(
@@ -39,6 +44,13 @@ pub fn create(
     }
     let wanted = given(engine, context, request.template_attribute)?;
     let mut attributes = screen(&engine.personality, context.version, wanted)?;
+    // Each part has all of them.
+    if size(&attributes) > engine.quotas.attribute_bytes {
+        return Err(exceeded(
+            context.version,
+            "so many attributes for each part",
+        ));
+    }
     let base = request
         .unique_identifier
         .map(|uid| engine.resolve(context, Some(uid)))
@@ -71,6 +83,12 @@ pub fn create(
             rng::bytes(bits as usize / 8)?
         }
     };
+    if secret.len() > LONGEST {
+        return Err(invalid(format!("at most {LONGEST} bytes are split")));
+    }
+    // For each byte of each part a polynomial is evaluated.
+    let evaluated = secret.len() as u64 * parts as u64 * threshold as u64;
+    context.meter.charge(evaluated / 16)?;
     let values = match request.split_key_method {
         SplitKeyMethod::XOR if threshold != parts => {
             return Err(invalid(
@@ -166,10 +184,21 @@ pub fn join(
     context: &mut Context,
     request: JoinSplitKeyRequest,
 ) -> Outcome<JoinSplitKeyResponse> {
-    let mut objects = Vec::new();
+    let (mut objects, mut bytes) = (Vec::new(), 0);
+    if request.unique_identifiers.len() > split::MOST_PARTS {
+        let text = format!("a key has at most {} parts", split::MOST_PARTS);
+        return Err(invalid(text));
+    }
     for uid in request.unique_identifiers {
         let part = engine.resolve(context, Some(uid))?;
         check_on_line(&part)?;
+        bytes += match &part.value {
+            Value::Split(_, material) => material.bytes().len(),
+            _ => 0,
+        };
+        if bytes > split::MOST_PARTS * LONGEST {
+            return Err(exceeded(context.version, "the parts are too long"));
+        }
         objects.push(part);
     }
     let parts: Vec<(Share, &Secret)> = objects
@@ -207,6 +236,9 @@ pub fn join(
         .map(|(share, bytes)| u8::try_from(share.number).map(|number| (number, bytes.expose())))
         .collect::<Result<_, _>>()
         .map_err(|_| failure("a part has no number that a part can have".into()))?;
+    context
+        .meter
+        .charge(bytes as u64 / 8 + (parts.len() * parts.len()) as u64)?;
     let joined = match first.method {
         SplitKeyMethod::XOR => split::join_xor(&numbered),
         SplitKeyMethod::POLYNOMIAL_SHARING_GF_2_8 => split::join_polynomial(&numbered),

@@ -1,7 +1,11 @@
 //! Templates (1.x): objects whose attributes other objects take over by naming them (spec 1.4, 2.2.6 and 2.1.8).
 
+use std::collections::HashMap;
+
 use super::attributes::is_many;
-use super::engine::{Context, Engine};
+use super::budget::{MOST_LISTED, exceeded, of_object};
+use super::context::Context;
+use super::engine::Engine;
 use super::objects::{Object, Outcome, Refusal, Search, Value};
 use crate::kmip::*;
 
@@ -15,30 +19,47 @@ pub fn given(
     if wanted.templates.is_empty() {
         return Ok(wanted.attributes);
     }
-    let mut all = Attributes::new();
+    if wanted.templates.len() > MOST_LISTED {
+        let text = format!("at most {MOST_LISTED} templates can be named");
+        return Err(exceeded(context.version, text));
+    }
+    let mut all = Collected::default();
     for name in &wanted.templates {
         let template = find(engine, context, name)?;
+        context.meter.charge(of_object(&template))?;
         if let Value::Template(attributes) = &template.value {
             // The template's own name is not the object's.
             let theirs = attributes
                 .iter()
                 .filter(|value| !matches!(value, AttributeValue::Name(_)));
-            theirs.for_each(|value| take(&mut all, value));
+            theirs.for_each(|value| all.take(value));
         }
     }
-    wanted
-        .attributes
-        .iter()
-        .for_each(|value| take(&mut all, value));
-    Ok(all)
+    wanted.attributes.iter().for_each(|value| all.take(value));
+    Ok(all.attributes)
 }
 
-fn take(all: &mut Attributes, value: &AttributeValue) {
-    let name = value.name();
-    if !is_many(&name) {
-        all.0.retain(|other| other.value.name() != name);
+/// Attributes of several sources. Of what can stand once only the last stands.
+#[derive(Default)]
+struct Collected {
+    attributes: Attributes,
+    places: HashMap<AttributeName, usize>,
+}
+
+impl Collected {
+    fn take(&mut self, value: &AttributeValue) {
+        let name = value.name();
+        if is_many(&name) {
+            return self.attributes.push(value.clone());
+        }
+        match self.places.get(&name) {
+            Some(at) => self.attributes.0[*at].value = value.clone(),
+            None => {
+                self.places.insert(name, self.attributes.len());
+                self.attributes.push(value.clone());
+            }
+        }
     }
-    all.push(value.clone());
 }
 
 fn find(engine: &Engine, context: &Context, name: &Name) -> Outcome<std::sync::Arc<Object>> {

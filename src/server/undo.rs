@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Objects};
 use crate::error::Result;
 use crate::store::file::journal::Entry;
@@ -14,8 +15,8 @@ use crate::store::file::records::Held;
 pub struct Undo(RefCell<HashMap<String, Changed>>);
 
 struct Changed {
-    /// The object as it was before the batch.
-    before: Entry,
+    /// The object as it was before the batch; `None` when there was none.
+    before: Option<Object>,
     /// What was kept about it when the batch had changed it; `None` when it was removed.
     left: Option<Vec<u8>>,
 }
@@ -34,7 +35,7 @@ impl Undo {
             match changes.get_mut(uid) {
                 Some(changed) => changed.left = left,
                 None => {
-                    let before = objects.as_it_is(held, uid)?;
+                    let before = objects.as_it_is(held, uid)?.map(|now| Object::clone(&now));
                     changes.insert(uid.clone(), Changed { before, left });
                 }
             }
@@ -42,18 +43,36 @@ impl Undo {
         Ok(())
     }
 
+    /// Notes that a key was used, as `left` says: what is put back has that use behind it.
+    pub(super) fn spent(&self, object: &Object, uses: i64) -> Result<()> {
+        let mut changes = self.0.borrow_mut();
+        let Some(changed) = changes.get_mut(&object.key()) else {
+            return Ok(());
+        };
+        changed.left = object.entry()?.put.map(|(about, _)| about);
+        let before = changed.before.as_mut();
+        if let Some(limits) = before.and_then(|before| limits_of(&mut before.attributes)) {
+            limits.usage_limits_count = Some(left_of(limits).saturating_sub(uses).max(0));
+        }
+        Ok(())
+    }
+
     /// Puts back what the batch changed. What somebody else has changed since stays as they left it: their answer said that it was
     /// done, and a key that they destroyed must not come back.
     pub(super) fn put_back(self, objects: &Objects) -> Result<()> {
-        objects.records.write(|held| {
+        objects.replace(|held| {
             let mut entries = Vec::new();
             for (uid, changed) in self.0.take() {
                 let now = objects.as_it_is(held, &uid)?;
-                if now.put.map(|(about, _)| about) == changed.left {
-                    entries.push(changed.before);
+                let now = now.map(|now| now.entry()).transpose()?;
+                if now.and_then(|now| now.put).map(|(about, _)| about) == changed.left {
+                    entries.push(match changed.before {
+                        Some(before) => before.entry()?,
+                        None => Entry { uid, put: None },
+                    });
                 }
             }
-            Ok((entries, ()))
+            Ok(entries)
         })
     }
 }

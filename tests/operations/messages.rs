@@ -1,7 +1,6 @@
 //! Messages: headers, batches, placeholders, and what is malformed or not supported.
 
-use mrhsm_pkcs11::kmip::message::ResponseMessage;
-use mrhsm_pkcs11::ttlv::{Decode, Encode, ItemType, Writer};
+use mrhsm_pkcs11::ttlv::{Decode, ItemType};
 
 use super::*;
 
@@ -392,7 +391,7 @@ fn a_batch_is_undone_when_an_item_fails() {
         assert!(
             answer.items[..4]
                 .iter()
-                .all(|item| item.payload.is_some() && item.result_reason.is_none())
+                .all(|item| item.payload.is_none() && item.result_reason.is_none())
         );
         assert_eq!(answer.items[4].result_reason, Some(nothing_there(version)));
 

@@ -4,17 +4,19 @@ mod certificates;
 mod crypto;
 mod isolation;
 mod keys;
+mod limits;
 mod messages;
 mod padding;
 mod profiles;
 mod protection;
+mod states;
 
 use mrhsm_pkcs11::error::Kind;
-use mrhsm_pkcs11::kmip::message::{decode_response, encode_request};
+use mrhsm_pkcs11::kmip::message::{ResponseMessage, decode_response, encode_request};
 use mrhsm_pkcs11::kmip::*;
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::server::{Caller, Engine, Objects, Personality};
-use mrhsm_pkcs11::ttlv::{BigInteger, DateTime, Tag, Value};
+use mrhsm_pkcs11::ttlv::{BigInteger, DateTime, Encode, Interval, Tag, Value, Writer};
 use mrhsm_pkcs11::version::Version;
 use tempfile::TempDir;
 
@@ -141,6 +143,44 @@ impl Server {
 
     fn locate(&self, version: Version, request: &LocateRequest) -> Vec<String> {
         self.ask(version, request).unwrap().unique_identifiers
+    }
+}
+
+/// A request of any kind.
+trait Asked {
+    fn write(&self, id: &[u8], w: &mut Writer);
+}
+
+impl<O: Operation> Asked for O {
+    fn write(&self, id: &[u8], w: &mut Writer) {
+        w.structure(Tag::BATCH_ITEM, |w| {
+            O::CODE.encode(Tag::OPERATION, w);
+            w.byte_string(Tag::UNIQUE_BATCH_ITEM_ID, id);
+            self.encode(Tag::REQUEST_PAYLOAD, w);
+        });
+    }
+}
+
+/// A message with several requests.
+fn batch(version: Version, on_error: BatchErrorContinuationOption, items: &[&dyn Asked]) -> Secret {
+    let mut writer = Writer::new(version);
+    writer.structure(Tag::REQUEST_MESSAGE, |w| {
+        w.structure(Tag::REQUEST_HEADER, |w| {
+            version.encode(Tag::PROTOCOL_VERSION, w);
+            on_error.encode(Tag::BATCH_ERROR_CONTINUATION_OPTION, w);
+            w.integer(Tag::BATCH_COUNT, items.len() as i32);
+        });
+        for (number, item) in (0_u32..).zip(items) {
+            item.write(&number.to_be_bytes(), w);
+        }
+    });
+    writer.finish().unwrap()
+}
+
+fn client() -> Caller {
+    Caller {
+        name: "client".into(),
+        ..Caller::default()
     }
 }
 

@@ -254,10 +254,18 @@ impl ResponseBatch {
     }
 
     /// Adds the answer to a request that was done, and undone because a later one of its batch was not.
-    pub fn undone(&mut self, operation: OperationCode, id: Option<&[u8]>, payload: &impl Encode) {
-        self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |w| {
-            payload.encode(Tag::RESPONSE_PAYLOAD, w)
-        });
+    pub fn undone(&mut self, operation: OperationCode, id: Option<&[u8]>) {
+        self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |_| {});
+    }
+
+    /// How long the message is so far, in bytes.
+    pub fn len(&self) -> usize {
+        self.writer.len()
+    }
+
+    /// True when there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Adds the answer to a request that was not done. Without an operation it stands for the whole message.

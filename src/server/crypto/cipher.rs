@@ -9,9 +9,10 @@ use crate::crypto::pkey::{Padding, PrivateKey, PublicKey};
 use crate::crypto::{Hash, rng};
 use crate::kmip::*;
 use crate::secret::Secret;
-use crate::server::engine::{Context, Engine};
+use crate::server::budget::{of_private, of_public};
+use crate::server::context::Context;
+use crate::server::engine::Engine;
 use crate::server::keys::{Material, hash_of, invalid};
-use crate::server::life::Purpose;
 use crate::server::lifecycle::spend;
 use crate::server::objects::{Object, Outcome, Refusal, Value, reason};
 use crate::version::Version;
@@ -192,9 +193,12 @@ fn cipher(
         }
         _ => None,
     };
+    let gathers =
+        matches!(mode, Mode::Ccm { .. }) || (tag_len.is_some() && direction == Direction::Decrypt);
     let cipher = Box::new(Cipher::new(direction, key, mode).map_err(failure)?);
     Ok(Work::Cipher {
         cipher,
+        gathers,
         tag_len,
         pads,
         taken: 0,
@@ -214,22 +218,18 @@ pub fn encrypt(
     };
     let plain = data(request.data)?;
     let mut answer = EncryptResponse::default();
+    // What is authenticated only is protected, too.
+    let mut authenticated = 0;
     let mut stream = match engine.resume(context, OperationCode::ENCRYPT, &part)? {
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(
-                engine,
-                context,
-                uid,
-                CryptographicUsageMask::ENCRYPT,
-                Purpose::Protect,
-                given,
-            )?;
+            let (object, parameters) = key(engine, context, OperationCode::ENCRYPT, uid, given)?;
             if let Value::Key(Material::Public(spki), _) = &object.value {
                 spend(engine, context, &object, plain.len(), true)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let public = PublicKey::from_spki(spki.expose()).map_err(failure)?;
+                context.meter.charge(of_public(public.kind()))?;
                 answer.data = Some(
                     public
                         .encrypt(oaep(&parameters, &label)?, plain.expose())
@@ -251,16 +251,12 @@ pub fn encrypt(
                 .cloned()
                 .unwrap_or_default();
             let aad = request.additional_data.unwrap_or_default();
+            authenticated = aad.len();
             let work = cipher(engine, Direction::Encrypt, &object, &parameters, &iv, &aad)?;
-            Stream::new(
-                context,
-                OperationCode::ENCRYPT,
-                Some((object, parameters)),
-                work,
-            )
+            Stream::new(OperationCode::ENCRYPT, Some((object, parameters)), work)
         }
     };
-    stream.spend(engine, context, plain.len(), &part)?;
+    stream.spend(engine, context, plain.len() + authenticated, &part)?;
     answer.unique_identifier = stream.uid(context);
     let mut out = stream.work.update(plain.expose())?;
     if part.is_last() {
@@ -274,7 +270,7 @@ pub fn encrypt(
         // Before 1.4 there is no field for the tag: it stays behind the ciphertext.
         answer.authentication_tag = tag_len.map(|len| out.split_off(out.len().saturating_sub(len)));
     } else {
-        answer.correlation_value = engine.suspend(stream, part)?;
+        answer.correlation_value = engine.suspend(context, stream, part)?;
     }
     answer.data = Some(out);
     Ok(answer)
@@ -296,17 +292,11 @@ pub fn decrypt(
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(
-                engine,
-                context,
-                uid,
-                CryptographicUsageMask::DECRYPT,
-                Purpose::Process,
-                given,
-            )?;
+            let (object, parameters) = key(engine, context, OperationCode::DECRYPT, uid, given)?;
             if let Value::Key(Material::Private(pkcs8), _) = &object.value {
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let private = PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)?;
+                context.meter.charge(of_private(private.kind()))?;
                 let plain = private
                     .decrypt(oaep(&parameters, &label)?, &text)
                     .map_err(failure)?;
@@ -329,12 +319,7 @@ pub fn decrypt(
                 request.additional_data.unwrap_or_default(),
             );
             let work = cipher(engine, Direction::Decrypt, &object, &parameters, &iv, &aad)?;
-            Stream::new(
-                context,
-                OperationCode::DECRYPT,
-                Some((object, parameters)),
-                work,
-            )
+            Stream::new(OperationCode::DECRYPT, Some((object, parameters)), work)
         }
     };
     let unique_identifier = stream.uid(context);
@@ -349,7 +334,7 @@ pub fn decrypt(
         if padded(&stream) {
             return Err(invalid("padded ECB is decrypted in one request"));
         }
-        let correlation_value = engine.suspend(stream, part)?;
+        let correlation_value = engine.suspend(context, stream, part)?;
         return Ok(DecryptResponse {
             unique_identifier,
             data: Some(Secret::new(plain)),

@@ -7,9 +7,10 @@ use crate::crypto::mac::Mac;
 use crate::crypto::rng;
 use crate::kmip::*;
 use crate::secret::Secret;
-use crate::server::engine::{Context, Engine};
+use crate::server::budget::of_bytes;
+use crate::server::context::Context;
+use crate::server::engine::Engine;
 use crate::server::keys::{hash_of, invalid};
-use crate::server::life::Purpose;
 use crate::server::objects::{Object, Outcome};
 use crate::store::kmip::keys;
 
@@ -54,22 +55,16 @@ pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outco
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let mask = CryptographicUsageMask::MAC_GENERATE;
-            let (object, parameters) = key(engine, context, uid, mask, Purpose::Protect, given)?;
+            let (object, parameters) = key(engine, context, OperationCode::MAC, uid, given)?;
             let work = coder(&object, &parameters)?;
-            Stream::new(
-                context,
-                OperationCode::MAC,
-                Some((object, parameters)),
-                work,
-            )
+            Stream::new(OperationCode::MAC, Some((object, parameters)), work)
         }
     };
     stream.spend(engine, context, bytes.len(), &part)?;
     let unique_identifier = stream.uid(context);
     stream.work.update(bytes.expose())?;
     if !part.is_last() {
-        let correlation_value = engine.suspend(stream, part)?;
+        let correlation_value = engine.suspend(context, stream, part)?;
         return Ok(MacResponse {
             unique_identifier,
             mac_data: None,
@@ -99,22 +94,16 @@ pub fn mac_verify(
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let mask = CryptographicUsageMask::MAC_VERIFY;
-            let (object, parameters) = key(engine, context, uid, mask, Purpose::Process, given)?;
+            let (object, parameters) = key(engine, context, OperationCode::MAC_VERIFY, uid, given)?;
             let work = coder(&object, &parameters)?;
-            Stream::new(
-                context,
-                OperationCode::MAC_VERIFY,
-                Some((object, parameters)),
-                work,
-            )
+            Stream::new(OperationCode::MAC_VERIFY, Some((object, parameters)), work)
         }
     };
     let unique_identifier = stream.uid(context);
     stream.expected = request.mac_data.or(stream.expected);
     stream.work.update(bytes.expose())?;
     if !part.is_last() {
-        let correlation_value = engine.suspend(stream, part)?;
+        let correlation_value = engine.suspend(context, stream, part)?;
         return Ok(MacVerifyResponse {
             unique_identifier,
             validity_indicator: None,
@@ -145,12 +134,7 @@ pub fn hash(engine: &Engine, context: &mut Context, request: HashRequest) -> Out
                 .cryptographic_parameters
                 .hashing_algorithm
                 .ok_or_else(|| invalid("no Hashing Algorithm"))?;
-            Stream::new(
-                context,
-                OperationCode::HASH,
-                None,
-                hasher(Some(hash_of(named)?))?,
-            )
+            Stream::new(OperationCode::HASH, None, hasher(Some(hash_of(named)?))?)
         }
     };
     stream.work.update(bytes.expose())?;
@@ -161,17 +145,18 @@ pub fn hash(engine: &Engine, context: &mut Context, request: HashRequest) -> Out
         }),
         false => Ok(HashResponse {
             data: None,
-            correlation_value: engine.suspend(stream, part)?,
+            correlation_value: engine.suspend(context, stream, part)?,
         }),
     }
 }
 
 /// Answers RNG Retrieve.
-pub fn random(request: RngRetrieveRequest) -> Outcome<RngRetrieveResponse> {
+pub fn random(context: &Context, request: RngRetrieveRequest) -> Outcome<RngRetrieveResponse> {
     let len = usize::try_from(request.data_length)
         .ok()
         .filter(|len| *len <= 1 << 16);
     let len = len.ok_or_else(|| invalid("as many bytes as that?"))?;
+    context.meter.charge(of_bytes(len))?;
     rng::bytes(len)
         .map(|data| RngRetrieveResponse { data })
         .map_err(failure)

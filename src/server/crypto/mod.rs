@@ -9,10 +9,13 @@ pub use cipher::{decrypt, encrypt};
 pub use mac::{hash, mac, mac_verify, random};
 pub use sign::{sign, verify};
 pub use stream::Streams;
+use stream::demands;
 
 use std::sync::Arc;
 
-use super::engine::{Context, Engine};
+use super::budget::of_object;
+use super::context::Context;
+use super::engine::Engine;
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::objects::{Object, Outcome, Refusal, Value, now};
@@ -30,23 +33,35 @@ fn failure(error: Error) -> Refusal {
 fn key(
     engine: &Engine,
     context: &Context,
+    operation: OperationCode,
     uid: Option<UniqueIdentifier>,
-    mask: CryptographicUsageMask,
-    purpose: Purpose,
     given: Option<Parameters>,
 ) -> Outcome<(Arc<Object>, Parameters)> {
     let object = engine.resolve(context, uid)?;
+    let (mask, purpose) = demands(operation);
+    may_use(engine, context, &object, mask, purpose)?;
+    context.meter.charge(of_object(&object))?;
+    let parameters = given
+        .or_else(|| object.attributes.cryptographic_parameters().cloned())
+        .unwrap_or_default();
+    Ok((object, parameters))
+}
+
+/// Fails unless the key may be used so now.
+fn may_use(
+    engine: &Engine,
+    context: &Context,
+    object: &Object,
+    mask: CryptographicUsageMask,
+    purpose: Purpose,
+) -> Outcome<()> {
     object.allow(context.version, mask)?;
     object.dates.allow(
         context.version,
         purpose,
         engine.personality.deactivated_decrypts,
         now(),
-    )?;
-    let parameters = given
-        .or_else(|| object.attributes.cryptographic_parameters().cloned())
-        .unwrap_or_default();
-    Ok((object, parameters))
+    )
 }
 
 fn data<T>(data: Option<T>) -> Outcome<T> {

@@ -9,9 +9,10 @@ use crate::crypto::pkey::{self, Kind, PrivateKey, PublicKey, Scheme};
 use crate::crypto::{Curve, Hash};
 use crate::kmip::*;
 use crate::secret::Secret;
-use crate::server::engine::{Context, Engine};
+use crate::server::budget::{of_private, of_public};
+use crate::server::context::Context;
+use crate::server::engine::Engine;
 use crate::server::keys::{Material, hash_of, invalid};
-use crate::server::life::Purpose;
 use crate::server::objects::{Object, Outcome, Refusal, Value};
 
 /// How to sign, and the hash of what is signed; Ed25519 signs the data itself.
@@ -135,17 +136,9 @@ pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Out
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(
-                engine,
-                context,
-                uid,
-                CryptographicUsageMask::SIGN,
-                Purpose::Protect,
-                given,
-            )?;
+            let (object, parameters) = key(engine, context, OperationCode::SIGN, uid, given)?;
             let (_, hash) = scheme(engine, private(Some(&object))?.kind(), &parameters)?;
             Stream::new(
-                context,
                 OperationCode::SIGN,
                 Some((object, parameters)),
                 hasher(hash)?,
@@ -163,7 +156,7 @@ pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Out
         &part,
     )?;
     if !part.is_last() {
-        let correlation_value = engine.suspend(stream, part)?;
+        let correlation_value = engine.suspend(context, stream, part)?;
         return Ok(SignResponse {
             unique_identifier,
             signature_data: None,
@@ -171,6 +164,7 @@ pub fn sign(engine: &Engine, context: &mut Context, request: SignRequest) -> Out
         });
     }
     let private = private(stream.object.as_ref())?;
+    context.meter.charge(of_private(private.kind()))?;
     let (scheme, _) = scheme(engine, private.kind(), &stream.parameters)?;
     let mut signature = private.sign(scheme, &value).map_err(failure)?;
     if scheme == Scheme::Ecdsa {
@@ -198,17 +192,10 @@ pub fn verify(
         Some(stream) => stream,
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
-            let (object, parameters) = key(
-                engine,
-                context,
-                uid,
-                CryptographicUsageMask::VERIFY,
-                Purpose::Process,
-                given,
-            )?;
+            let (object, parameters) =
+                key(engine, context, OperationCode::SIGNATURE_VERIFY, uid, given)?;
             let (_, hash) = scheme(engine, public(Some(&object))?.kind(), &parameters)?;
             Stream::new(
-                context,
                 OperationCode::SIGNATURE_VERIFY,
                 Some((object, parameters)),
                 hasher(hash)?,
@@ -227,10 +214,11 @@ pub fn verify(
         &part,
     )?;
     if !part.is_last() {
-        answer.correlation_value = engine.suspend(stream, part)?;
+        answer.correlation_value = engine.suspend(context, stream, part)?;
         return Ok(answer);
     }
     let public = public(stream.object.as_ref())?;
+    context.meter.charge(of_public(public.kind()))?;
     let (scheme, _) = scheme(engine, public.kind(), &stream.parameters)?;
     let mut signature = data(stream.expected)?;
     if let (Scheme::Ecdsa, Kind::Ec(curve)) = (scheme, public.kind()) {

@@ -1,38 +1,77 @@
 //! Operations that go on over several requests (spec 1.4, 4.29 to 4.37).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Parameters, failure};
+use super::{Parameters, failure, may_use};
 use crate::crypto::cipher::Cipher;
 use crate::crypto::hash::Digest;
 use crate::crypto::mac::Mac;
 use crate::crypto::{Hash, rng};
 use crate::kmip::*;
 use crate::secret::Secret;
-use crate::server::engine::{Context, Engine};
+use crate::server::budget::{exceeded, of_bytes, of_object};
+use crate::server::context::Context;
+use crate::server::engine::Engine;
 use crate::server::keys::invalid;
+use crate::server::life::{Purpose, wrong_state};
 use crate::server::lifecycle::spend;
-use crate::server::objects::{Object, Outcome, Refusal, reason};
+use crate::server::objects::{Object, Outcome, Refusal, Value, reason};
 
-/// How many operations may go on over several requests at once.
-const STREAMS: usize = 256;
-
-/// How long such an operation waits for its next part when others want its place.
+/// How long an operation waits for its next part when others of its client want its place.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How much data waits at most for the end of an operation that needs all of it, in bytes.
-const MOST_WAITING: usize = 64 << 20;
+/// What the operations of all clients hold in memory, as a multiple of what those of one client may.
+const CLIENTS: usize = 8;
 
-/// The operations that go on over several requests.
+/// The operations that go on over several requests, by client and Correlation Value. They may go on over any connection of the
+/// client, and end with its last.
 #[derive(Default)]
-pub struct Streams(Mutex<HashMap<Vec<u8>, Stream>>);
+pub struct Streams(Mutex<HashMap<String, HashMap<Vec<u8>, Stream>>>);
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<Vec<u8>, Stream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, client: &str, correlation: &[u8], operation: OperationCode) -> Option<Stream> {
+        let mut clients = self.lock();
+        let streams = clients.get_mut(client)?;
+        if streams.get(correlation)?.operation != operation {
+            return None;
+        }
+        let stream = streams.remove(correlation);
+        if streams.is_empty() {
+            clients.remove(client);
+        }
+        stream
+    }
+
+    /// Ends one operation of a client.
+    pub fn end(&self, client: &str, correlation: &[u8]) {
+        let mut clients = self.lock();
+        if let Some(streams) = clients.get_mut(client) {
+            streams.remove(correlation);
+            if streams.is_empty() {
+                clients.remove(client);
+            }
+        }
+    }
+
+    /// Ends all operations of a client.
+    pub fn end_all(&self, client: &str) {
+        self.lock().remove(client);
+    }
+}
+
+fn waiting(streams: &HashMap<Vec<u8>, Stream>) -> usize {
+    streams.values().map(|stream| stream.work.waiting()).sum()
+}
 
 /// One of them.
 pub(super) struct Stream {
     operation: OperationCode,
-    caller: String,
     /// The key; hashing has none.
     pub(super) object: Option<Arc<Object>>,
     pub(super) parameters: Parameters,
@@ -44,9 +83,11 @@ pub(super) struct Stream {
 
 /// What is at work.
 pub(super) enum Work {
-    /// A cipher; the length of its tag where it has one, and the block that the last part is padded to.
+    /// A cipher; the length of its tag where it has one, the block that the last part is padded to, and whether it needs all
+    /// data before it gives any.
     Cipher {
         cipher: Box<Cipher>,
+        gathers: bool,
         tag_len: Option<usize>,
         pads: Option<usize>,
         taken: usize,
@@ -68,14 +109,22 @@ impl Work {
             }
             Work::Digest(digest) => digest.update(data).map_err(failure)?,
             Work::Mac(mac) => mac.update(data).map_err(failure)?,
-            Work::Gather(parts) => {
-                if parts.iter().map(Secret::len).sum::<usize>() + data.len() > MOST_WAITING {
-                    return Err(invalid("so much data cannot wait for its end"));
-                }
-                parts.push(Secret::new(data.to_vec()));
-            }
+            Work::Gather(parts) => parts.push(Secret::new(data.to_vec())),
         }
         Ok(Vec::new())
+    }
+
+    /// How many bytes wait for the end.
+    fn waiting(&self) -> usize {
+        match self {
+            Work::Gather(parts) => parts.iter().map(Secret::len).sum(),
+            Work::Cipher {
+                gathers: true,
+                taken,
+                ..
+            } => *taken,
+            _ => 0,
+        }
     }
 
     pub(super) fn finish(self) -> Outcome<Vec<u8>> {
@@ -144,75 +193,100 @@ impl Engine {
                 "Init Indicator and Correlation Value contradict each other",
             ));
         }
-        let mut streams = self
+        let found = self
             .streams
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |stream: &Stream| stream.operation == operation && stream.caller == context.caller.name;
-        match streams.get(correlation).is_some_and(same) {
-            true => Ok(streams.remove(correlation)),
-            false => {
-                let reason = reason(
-                    context.version,
-                    ResultReason::INVALID_FIELD,
-                    ResultReason::INVALID_CORRELATION_VALUE,
-                );
-                Err(Refusal::item(
-                    reason,
-                    "no operation goes on under this Correlation Value",
-                ))
-            }
-        }
+            .take(&context.caller.name, correlation, operation);
+        let Some(mut stream) = found else {
+            let reason = reason(
+                context.version,
+                ResultReason::INVALID_FIELD,
+                ResultReason::INVALID_CORRELATION_VALUE,
+            );
+            return Err(Refusal::item(
+                reason,
+                "no operation goes on under this Correlation Value",
+            ));
+        };
+        stream.check_key(self, context, part.is_last())?;
+        Ok(Some(stream))
     }
 
     /// Keeps an operation for its next part.
-    pub(super) fn suspend(&self, mut stream: Stream, part: Part) -> Outcome<Option<Vec<u8>>> {
-        let mut streams = self
-            .streams
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if streams.len() >= STREAMS {
-            streams.retain(|_, other| other.used.elapsed() < PATIENCE);
-        }
-        if streams.len() >= STREAMS {
-            return Err(Refusal::item(
-                ResultReason::PERMISSION_DENIED,
-                "too many operations go on: end one",
-            ));
-        }
-        let correlation = match part.correlation {
-            Some(correlation) => correlation,
+    pub(super) fn suspend(
+        &self,
+        context: &mut Context,
+        mut stream: Stream,
+        part: Part,
+    ) -> Outcome<Option<Vec<u8>>> {
+        let full = |text| Err(exceeded(context.version, text));
+        let correlation = match &part.correlation {
+            Some(correlation) => correlation.clone(),
             None => rng::bytes(16)?.expose().to_vec(),
         };
         stream.used = Instant::now();
+        let mut clients = self.streams.lock();
+        let all: usize = clients.values().map(waiting).sum();
+        let streams = clients.entry(context.caller.name.clone()).or_default();
+        if streams.len() >= self.quotas.streams {
+            streams.retain(|_, other| other.used.elapsed() < PATIENCE);
+        }
+        if streams.len() >= self.quotas.streams {
+            return full("too many operations of this client go on: end one");
+        }
+        let new = stream.work.waiting();
+        let most = self.quotas.stream_bytes;
+        if new > 0 && (waiting(streams) + new > most || all + new > CLIENTS * most) {
+            return full("so much data cannot wait for its end");
+        }
         streams.insert(correlation.clone(), stream);
+        drop(clients);
+        if part.correlation.is_none() {
+            context.begun.push(correlation.clone());
+        }
         Ok(Some(correlation))
     }
 }
 
 impl Stream {
     pub(super) fn new(
-        context: &Context,
         operation: OperationCode,
         key: Option<(Arc<Object>, Parameters)>,
         work: Work,
     ) -> Stream {
-        let caller = context.caller.name.clone();
         let (object, parameters) = key
             .map_or((None, Parameters::default()), |(object, parameters)| {
                 (Some(object), parameters)
             });
         Stream {
             operation,
-            caller,
             object,
             parameters,
             work,
             expected: None,
             used: Instant::now(),
+        }
+    }
+
+    /// Fails when the key may not be used so any more: each part is a use of it.
+    fn check_key(&mut self, engine: &Engine, context: &Context, last: bool) -> Outcome<()> {
+        let Some(begun) = &self.object else {
+            return Ok(());
+        };
+        let (mask, purpose) = demands(self.operation);
+        let uid = UniqueIdentifier::from(begun.uid.as_str());
+        let object = engine.resolve(context, Some(uid))?;
+        may_use(engine, context, &object, mask, purpose)?;
+        let waiting = of_bytes(self.work.waiting());
+        context.meter.charge(of_object(&object))?;
+        if last {
+            context.meter.charge(2 * waiting)?;
+        }
+        match (&begun.value, &object.value) {
+            (Value::Key(before, _), Value::Key(now, _)) if before.bytes() == now.bytes() => {
+                self.object = Some(object);
+                Ok(())
+            }
+            _ => Err(wrong_state(context.version, "the key was replaced")),
         }
     }
 
@@ -234,6 +308,19 @@ impl Stream {
         self.object
             .as_ref()
             .map_or_else(String::new, |object| context.about(object))
+    }
+}
+
+/// What an operation demands of its key.
+pub(super) fn demands(operation: OperationCode) -> (CryptographicUsageMask, Purpose) {
+    use CryptographicUsageMask as Use;
+    match operation {
+        OperationCode::ENCRYPT => (Use::ENCRYPT, Purpose::Protect),
+        OperationCode::DECRYPT => (Use::DECRYPT, Purpose::Process),
+        OperationCode::SIGN => (Use::SIGN, Purpose::Protect),
+        OperationCode::SIGNATURE_VERIFY => (Use::VERIFY, Purpose::Process),
+        OperationCode::MAC_VERIFY => (Use::MAC_VERIFY, Purpose::Process),
+        _ => (Use::MAC_GENERATE, Purpose::Protect),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::journal::Place;
 use super::numbers::Numbers;
+use super::records::Weight;
 
 /// The index of one journal, in memory.
 #[derive(Default)]
@@ -13,6 +14,7 @@ pub struct Index {
     uids: BTreeMap<u32, Arc<str>>,
     all: Numbers,
     tags: HashMap<u64, Numbers>,
+    weights: HashMap<u64, Weight>,
     next: u32,
     stamp: u64,
     live_bytes: u64,
@@ -81,6 +83,29 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// Adds the record at `place` to those that are weighed under `tag`.
+    pub fn weigh(&mut self, tag: u64, place: Place) {
+        let weight = self.weights.entry(tag).or_default();
+        weight.records += 1;
+        weight.bytes += place.bytes();
+    }
+
+    /// Takes the record that was at `place` from them.
+    pub fn lighten(&mut self, tag: u64, place: Place) {
+        if let Some(weight) = self.weights.get_mut(&tag) {
+            weight.records -= 1;
+            weight.bytes -= place.bytes();
+            if weight.records == 0 {
+                self.weights.remove(&tag);
+            }
+        }
+    }
+
+    /// What the records weigh that are weighed under `tag`.
+    pub fn weight(&self, tag: u64) -> Weight {
+        self.weights.get(&tag).copied().unwrap_or_default()
     }
 
     /// What is known of a record.

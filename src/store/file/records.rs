@@ -26,6 +26,11 @@ pub trait Record: Sized {
 
     /// Everything it shall be found by.
     fn tags(&self, tagger: &Tagger) -> Vec<u64>;
+
+    /// The one of its tags under which it is weighed.
+    fn weighed(&self, _tagger: &Tagger) -> Option<u64> {
+        None
+    }
 }
 
 /// Makes numbers of what is looked up: the same for the same, within one process.
@@ -68,7 +73,21 @@ pub struct View {
     source: Arc<Source>,
 }
 
+/// How many records there are, and what they take on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// How many.
+    pub records: usize,
+    /// Their length, in bytes.
+    pub bytes: u64,
+}
+
 impl View {
+    /// Length of the record, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.place.bytes()
+    }
+
     /// The record and its value; `None` when it says that there is none.
     pub fn read<R: Record>(&self) -> Result<Option<(R, Secret)>> {
         match self.source.read(self.place)?.put {
@@ -369,6 +388,16 @@ impl<R: Record> Held<R> {
         self.view(uid).map_or(Ok(None), |view| view.read())
     }
 
+    /// Length of a record, in bytes.
+    pub fn size(&self, uid: &str) -> Option<u64> {
+        self.index.known(uid).map(|known| known.place.bytes())
+    }
+
+    /// What the records weigh that are weighed under this tag.
+    pub fn weight(&self, tag: u64) -> Weight {
+        self.index.weight(tag)
+    }
+
     /// True when there is a record of this identifier.
     pub fn contains(&self, uid: &str) -> bool {
         self.index.known(uid).is_some()
@@ -419,6 +448,9 @@ impl<R: Record> Held<R> {
             };
             match R::parse(&about) {
                 Ok(record) => {
+                    if let Some(tag) = record.weighed(tagger) {
+                        self.index.weigh(tag, met.place);
+                    }
                     self.index
                         .insert(met.entry.uid, number, record.tags(tagger), met.place)
                 }
@@ -439,6 +471,9 @@ impl<R: Record> Held<R> {
             && let Ok(record) = R::parse(&about)
         {
             self.index.untag(known.number, &record.tags(tagger));
+            if let Some(tag) = record.weighed(tagger) {
+                self.index.lighten(tag, known.place);
+            }
         }
         Some(known.number)
     }
