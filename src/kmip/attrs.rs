@@ -3,6 +3,7 @@
 //! 1.x writes an attribute as name, index and value; 2.x writes it under its own tag, and a custom one as vendor, name and value.
 //! The order of a list is kept, so that a decoded message is encoded to the same bytes.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::attr_types::*;
@@ -130,6 +131,18 @@ macro_rules! attributes {
                 }
             }
 
+            /// True for attributes of one name.
+            pub fn is_named_as(&self, other: &AttributeValue) -> bool {
+                match (self, other) {
+                    (
+                        AttributeValue::Custom(vendor, name, _),
+                        AttributeValue::Custom(other_vendor, other_name, _),
+                    ) => name == other_name && vendor == other_vendor,
+                    (AttributeValue::Custom(..), _) | (_, AttributeValue::Custom(..)) => false,
+                    _ => self.name() == other.name(),
+                }
+            }
+
             /// True when the specification gives the attribute another type.
             pub fn is_mistyped(&self) -> bool {
                 matches!(self, AttributeValue::Other(tag, _) if is_typed(*tag))
@@ -251,6 +264,14 @@ fn is_attribute(tag: Tag) -> bool {
 }
 
 impl Attribute {
+    /// The one that has so many of its name before it; of those the second and later ones get the index that 1.x wants.
+    pub fn nth(before: usize, value: AttributeValue) -> Attribute {
+        Attribute {
+            index: i32::try_from(before).ok().filter(|index| *index > 0),
+            value,
+        }
+    }
+
     /// Writes the attribute as 2.x does: under its own tag, or as a vendor attribute.
     fn encode_typed(&self, writer: &mut Writer) {
         match &self.value {
@@ -363,14 +384,12 @@ impl Attributes {
 
     /// Adds an attribute behind the others. The second and later ones of a name get the index that 1.x wants.
     pub fn push(&mut self, value: AttributeValue) {
-        let name = value.name();
         let same = self
             .0
             .iter()
-            .filter(|other| other.value.name() == name)
+            .filter(|other| other.value.is_named_as(&value))
             .count();
-        let index = i32::try_from(same).ok().filter(|index| *index > 0);
-        self.0.push(Attribute { index, value });
+        self.0.push(Attribute::nth(same, value));
     }
 
     /// The same with one attribute more.
@@ -443,7 +462,13 @@ impl Attributes {
 
 impl FromIterator<AttributeValue> for Attributes {
     fn from_iter<I: IntoIterator<Item = AttributeValue>>(values: I) -> Attributes {
-        values.into_iter().fold(Attributes::new(), Attributes::with)
+        let mut counts: HashMap<AttributeName, usize> = HashMap::new();
+        let nth = |value: AttributeValue| {
+            let count = counts.entry(value.name()).or_default();
+            *count += 1;
+            Attribute::nth(*count - 1, value)
+        };
+        Attributes(values.into_iter().map(nth).collect())
     }
 }
 

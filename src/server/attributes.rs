@@ -7,7 +7,7 @@ use crate::store::file::records::new_uid;
 use crate::ttlv::{Tag, Value};
 use crate::version::Version;
 
-use super::budget::of_object;
+use super::budget::{MOST_ATTRIBUTES, exceeded, of_object};
 use super::context::Context;
 use super::engine::Engine;
 use super::keys::invalid;
@@ -100,6 +100,10 @@ pub fn screen(
     version: Version,
     given: Attributes,
 ) -> Outcome<Attributes> {
+    if given.len() > MOST_ATTRIBUTES {
+        let text = format!("an object has at most {MOST_ATTRIBUTES} attributes");
+        return Err(exceeded(version, text));
+    }
     let mut kept = Attributes::new();
     let mut counts: HashMap<AttributeName, usize> = HashMap::new();
     for attribute in given.0 {
@@ -138,7 +142,8 @@ pub fn screen(
                 "Attribute index missing from multivalued attribute",
             ));
         }
-        kept.push(complete(attribute.value)?);
+        kept.0
+            .push(Attribute::nth(before, complete(attribute.value)?));
     }
     Ok(kept)
 }

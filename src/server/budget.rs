@@ -49,7 +49,7 @@ impl Default for Quotas {
             requests: 16,
             streams: 64,
             stream_bytes: 64 << 20,
-            attributes: 1024,
+            attributes: MOST_ATTRIBUTES,
             attribute_bytes: 256 << 10,
             objects: 1_000_000,
             bytes: 1 << 30,
@@ -59,6 +59,9 @@ impl Default for Quotas {
 
 /// A list of a request, such as filters, certificates or templates, has no more items than this.
 pub const MOST_LISTED: usize = 256;
+
+/// Attributes of an object, and of a request that makes one.
+pub const MOST_ATTRIBUTES: usize = 1024;
 
 /// Objects that one item works on have no more bytes together than this.
 pub const MOST_MATERIAL: usize = 4 << 20;

@@ -137,6 +137,9 @@ fn known(value: &AttributeValue, version: Version) -> bool {
     }
 }
 
+/// So many parts of a name become attributes.
+const MOST_PARTS: usize = 64;
+
 /// What a certificate says of itself, in the forms of all versions; nothing of what is no X.509 certificate.
 pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
@@ -206,7 +209,7 @@ pub fn of_certificate(der: &[u8]) -> Vec<AttributeValue> {
         (subject, Tag::CERTIFICATE_SUBJECT_CN),
         (issuer, Tag::CERTIFICATE_ISSUER_CN),
     ] {
-        for part in name.iter_attributes() {
+        for part in name.iter_attributes().take(MOST_PARTS) {
             let place = PARTS
                 .iter()
                 .position(|(oid, _)| *oid == part.attr_type().to_id_string());

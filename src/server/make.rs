@@ -1,7 +1,9 @@
 //! Objects that are made: created, registered, imported, replaced.
 
+use std::collections::HashSet;
+
 use super::attributes::{is_servers, screen};
-use super::budget::{of_object, of_rsa_key};
+use super::budget::{MOST_ATTRIBUTES, exceeded, of_object, of_rsa_key};
 use super::computed::of_certificate;
 use super::context::Context;
 use super::engine::Engine;
@@ -141,10 +143,8 @@ pub fn create_key_pair(
 ) -> Outcome<CreateKeyPairResponse> {
     let common = given(engine, context, request.common)?;
     let half = |own: Option<TemplateAttribute>| -> Outcome<Attributes> {
-        let mut all = common.clone();
-        for value in given(engine, context, own)?.iter() {
-            all.push(value.clone());
-        }
+        let own = given(engine, context, own)?;
+        let all: Attributes = common.iter().chain(own.iter()).cloned().collect();
         withstands_quantum_computers(&all, false)?;
         let domain = all.cryptographic_domain_parameters().cloned();
         // The curve is a fact of the key: it stays only if the server keeps such attributes.
@@ -453,6 +453,10 @@ fn taken_in(
             };
             Value::Split(share, parse(plain()?)?)
         }
+        ManagedObject::Template(content) if content.len() > MOST_ATTRIBUTES => {
+            let text = format!("a template has at most {MOST_ATTRIBUTES} attributes");
+            return Err(exceeded(context.version, text));
+        }
         ManagedObject::Template(content) => registered(content, &mut attributes),
         ManagedObject::CertificateRequest(request) => Value::Request(
             request.certificate_request_type,
@@ -501,10 +505,10 @@ pub fn describe(attributes: &mut Attributes, certificate: &[u8]) {
 
 /// Attributes of a key that replaces `old`: those that are given, and of the old one those that are not (spec 1.4, 4.4).
 pub fn replacing(old: &Object, mut given: Attributes) -> Attributes {
+    let said: HashSet<AttributeName> = given.iter().map(AttributeValue::name).collect();
     for value in old.attributes.iter() {
-        let is_given = given.iter().any(|other| other.name() == value.name());
         match value {
-            _ if is_given => {}
+            _ if said.contains(&value.name()) => {}
             AttributeValue::Link(_)
             | AttributeValue::OriginalCreationDate(_)
             | AttributeValue::Fresh(_) => {}

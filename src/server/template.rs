@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::attributes::is_many;
-use super::budget::{MOST_LISTED, exceeded, of_object};
+use super::budget::{MOST_ATTRIBUTES, MOST_LISTED, exceeded, of_object};
 use super::context::Context;
 use super::engine::Engine;
 use super::objects::{Object, Outcome, Refusal, Search, Value};
@@ -36,7 +36,11 @@ pub fn given(
         }
     }
     wanted.attributes.iter().for_each(|value| all.take(value));
-    Ok(all.attributes)
+    if all.attributes.len() > MOST_ATTRIBUTES {
+        let text = format!("an object has at most {MOST_ATTRIBUTES} attributes");
+        return Err(exceeded(context.version, text));
+    }
+    Ok(all.attributes.0.into_iter().map(|a| a.value).collect())
 }
 
 /// Attributes of several sources. Of what can stand once only the last stands.
@@ -50,13 +54,13 @@ impl Collected {
     fn take(&mut self, value: &AttributeValue) {
         let name = value.name();
         if is_many(&name) {
-            return self.attributes.push(value.clone());
+            return self.attributes.0.push(value.clone().into());
         }
         match self.places.get(&name) {
             Some(at) => self.attributes.0[*at].value = value.clone(),
             None => {
                 self.places.insert(name, self.attributes.len());
-                self.attributes.push(value.clone());
+                self.attributes.0.push(value.clone().into());
             }
         }
     }

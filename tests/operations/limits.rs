@@ -317,6 +317,33 @@ fn an_object_has_bounded_attributes_and_a_request_bounded_writes() {
     assert_eq!(kept.count(), done, "what is refused changes nothing");
 }
 
+/// 18,000 attributes fit into a request: none are compared pairwise.
+#[test]
+fn many_attributes_are_refused_before_they_are_compared() {
+    let server = Server::new();
+    let many: Attributes = (0..16_000).map(|n| custom(n, 1)).collect();
+    let attributes = || many.clone();
+    let create = CreateRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        template_attribute: attributes().into(),
+        protection_storage_masks: None,
+    };
+    let pair = CreateKeyPairRequest {
+        common: Some(attributes().into()),
+        ..CreateKeyPairRequest::default()
+    };
+    for request in [&create as &dyn Asked, &pair] {
+        assert_eq!(work(&server, &[request]).reasons, [Some(ENOUGH)]);
+    }
+    let template = ManagedObject::Template((0..8000).map(|n| name(&n.to_string())).collect());
+    assert_eq!(
+        server
+            .register(Version::V1_4, template, Attributes::new())
+            .err(),
+        Some(ResultReason::PERMISSION_DENIED)
+    );
+}
+
 #[test]
 fn a_client_has_a_quota_of_objects_and_no_other_clients() {
     let server = small(Quotas {
