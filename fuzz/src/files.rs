@@ -5,14 +5,29 @@ use std::path::Path;
 
 use mrhsm_pkcs11::config::Config;
 use mrhsm_pkcs11::crypto::Curve;
+use mrhsm_pkcs11::crypto::crl::Crls;
 use mrhsm_pkcs11::crypto::pkey::{PrivateKey, PublicKey};
 use mrhsm_pkcs11::net::Identity;
 use mrhsm_pkcs11::secret::Secret;
+use mrhsm_pkcs11::server::Allowed;
 use mrhsm_pkcs11::store::file::journal::{Entry, Journal, Met, lock};
 use mrhsm_pkcs11::token::cluster::KeyFile;
 use mrhsm_pkcs11::token::pin::PinFile;
 
 use super::scratch;
+
+/// What the administrator of the embedded server gives it about clients: a file of CRLs, or the list of those admitted.
+pub fn access(bytes: &[u8]) {
+    let mut crls = Crls::default();
+    if crls.read(bytes, "fuzz").is_ok() {
+        assert!(!crls.is_empty());
+        assert_eq!(crls.ders().len(), crls.len());
+        let _ = crls.next_update();
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = Allowed::parse(text);
+    }
+}
 
 /// Any text as `mrhsm.conf`: what is accepted is written so that it is read as the same. And as a `pin` file.
 pub fn configuration(bytes: &[u8]) {

@@ -13,7 +13,7 @@ mod server;
 
 pub use abi::{abi, unwrap};
 pub use client::client_response;
-pub use files::{configuration, identity, journal, key_file, key_import};
+pub use files::{access, configuration, identity, journal, key_file, key_import};
 pub use server::{request_message, response_message, server_request, ttlv_item};
 
 /// What a target does with its bytes.
@@ -22,6 +22,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("abi", abi),
+    ("access", access),
     ("client_response", client_response),
     ("configuration", configuration),
     ("identity", identity),
