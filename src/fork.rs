@@ -6,10 +6,14 @@
 //!
 //! A child that shares its parent's memory (`vfork`, `clone` with `CLONE_VM`) is not told apart: it may only call `_exit` or
 //! one of the `exec` functions, as POSIX demands.
-#![allow(unsafe_code, reason = "mmap and madvise")]
+#![allow(unsafe_code, reason = "mmap, madvise and futex")]
+
+mod lock;
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+pub use lock::{Guard, Lock, OfProcess};
 
 /// The generation of this process. It differs from that of every ancestor.
 pub fn generation() -> u32 {

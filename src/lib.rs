@@ -11,6 +11,7 @@ pub mod ck;
 pub mod deadline;
 pub mod env;
 pub mod error;
+pub mod expiry;
 mod fault;
 pub mod fork;
 pub mod log;

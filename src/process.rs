@@ -97,8 +97,10 @@ pub fn finalize() -> Result<()> {
     Ok(())
 }
 
-/// The module, or `CKR_CRYPTOKI_NOT_INITIALIZED`.
+/// The module, or `CKR_CRYPTOKI_NOT_INITIALIZED`. What it must not keep any longer is wiped.
 pub fn module() -> Result<Arc<Module>> {
     let module = root().module.read().unwrap_or_else(PoisonError::into_inner);
-    Ok(module.clone().ok_or(ck::CKR_CRYPTOKI_NOT_INITIALIZED)?)
+    let module = module.clone().ok_or(ck::CKR_CRYPTOKI_NOT_INITIALIZED)?;
+    module.expire();
+    Ok(module)
 }

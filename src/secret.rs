@@ -2,11 +2,15 @@
 
 #![allow(
     unsafe_code,
-    reason = "locked memory needs mmap, mlock and madvise; wiping goes by words"
+    reason = "an allocator; locked memory needs mmap, mlock and madvise; wiping goes by words"
 )]
+
+mod pool;
+mod wiping;
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use zeroize::Zeroize;
 
@@ -15,52 +19,89 @@ use crate::error::{Error, Kind, Result};
 
 /// Secret bytes. No `Clone`, no `Display`; `Debug` shows the length only.
 #[derive(Default)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Bytes);
+
+enum Bytes {
+    /// On the heap, which is wiped when it is freed.
+    Heap(Vec<u8>),
+    /// In locked memory.
+    Locked(Arc<LockedSecret>),
+}
+
+impl Default for Bytes {
+    fn default() -> Bytes {
+        Bytes::Heap(Vec::new())
+    }
+}
 
 impl Secret {
     /// Takes over `bytes`; they are wiped when the secret is dropped.
     pub fn new(bytes: Vec<u8>) -> Secret {
-        Secret(bytes)
+        Secret(Bytes::Heap(bytes))
     }
 
     /// The bytes themselves. The name marks every place that reads them.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Heap(bytes) => bytes,
+            Bytes::Locked(locked) => locked.expose(),
+        }
     }
 
-    /// A second copy, wiped separately: explicit because each copy is one more to lose.
+    /// A second copy, wiped separately: explicit because each copy is one more to lose. Locked memory is shared.
     pub fn duplicate(&self) -> Secret {
-        Secret(self.0.clone())
+        Secret(match &self.0 {
+            Bytes::Heap(bytes) => Bytes::Heap(bytes.clone()),
+            Bytes::Locked(locked) => Bytes::Locked(locked.clone()),
+        })
+    }
+
+    /// Moves it to locked memory, where it stays until it is dropped. `CKR_HOST_MEMORY` if there is none.
+    pub fn locked(self) -> Result<Secret> {
+        match &self.0 {
+            Bytes::Heap(bytes) => Ok(Secret::from(Arc::new(LockedSecret::new(bytes)?))),
+            Bytes::Locked(_) => Ok(self),
+        }
     }
 
     /// Appends bytes. A vector that grows by itself would leave what it held behind in memory.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let len = self.0.len() + bytes.len();
-        if len > self.0.capacity() {
-            let mut larger = Vec::with_capacity(len.max(2 * self.0.capacity()));
-            larger.extend_from_slice(&self.0);
-            *self = Secret(larger);
+        let len = self.len() + bytes.len();
+        match &mut self.0 {
+            Bytes::Heap(own) if len <= own.capacity() => own.extend_from_slice(bytes),
+            _ => {
+                let mut larger = Vec::with_capacity(len.max(2 * self.len()));
+                larger.extend_from_slice(self.expose());
+                larger.extend_from_slice(bytes);
+                *self = Secret::new(larger);
+            }
         }
-        self.0.extend_from_slice(bytes);
     }
 
     /// Length in bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.expose().len()
     }
 
     /// True when there are no bytes.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        // What the vector has beyond its length may have been secret too.
-        let capacity = self.0.capacity();
-        self.0.resize(capacity, 0);
-        wipe(&mut self.0);
+        if let Bytes::Heap(bytes) = &mut self.0 {
+            // What the vector has beyond its length may have been secret too.
+            bytes.resize(bytes.capacity(), 0);
+            wipe(bytes);
+        }
+    }
+}
+
+impl From<Arc<LockedSecret>> for Secret {
+    fn from(locked: Arc<LockedSecret>) -> Secret {
+        Secret(Bytes::Locked(locked))
     }
 }
 
@@ -82,18 +123,18 @@ fn wipe(bytes: &mut [u8]) {
 
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Secret {
-        Secret(bytes)
+        Secret::new(bytes)
     }
 }
 
 impl PartialEq for Secret {
     /// Takes the same time wherever the first difference is.
     fn eq(&self, other: &Secret) -> bool {
-        self.0.len() == other.0.len()
-            && self
-                .0
+        let (ours, theirs) = (self.expose(), other.expose());
+        ours.len() == theirs.len()
+            && ours
                 .iter()
-                .zip(&other.0)
+                .zip(theirs)
                 .fold(0u8, |acc, (a, b)| acc | (a ^ b))
                 == 0
     }
@@ -103,28 +144,26 @@ impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{} bytes>", self.0.len())
+        write!(f, "<{} bytes>", self.len())
     }
 }
 
-/// Secret bytes that live long: on pages of their own, kept from swap and core dumps where the system allows it, wiped and
-/// unmapped when dropped. Each takes at least a page, so short-lived secrets are a [`Secret`].
+/// Secret bytes that live long: in memory that is kept from swap and core dumps where the system allows it, and wiped when dropped.
 pub struct LockedSecret {
-    /// Start of the mapping; dangling when it is empty.
+    /// Start of the block; dangling when it is empty.
     start: NonNull<u8>,
-    /// Length of the secret, and of the mapping up to the end of its last page.
     len: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, and a shared reference only reads it.
+// SAFETY: the block belongs to this value alone, and a shared reference only reads it.
 unsafe impl Send for LockedSecret {}
 // SAFETY: as above; nothing writes through a shared reference.
 unsafe impl Sync for LockedSecret {}
 
 impl LockedSecret {
-    /// Copies `bytes` to locked pages. Wiping the source stays with its owner.
+    /// Copies `bytes` to locked memory. Wiping the source stays with its owner.
     ///
-    /// Errors: `CKR_HOST_MEMORY` when no page can be mapped. Locking and keeping them from dumps are best effort: a process
+    /// Errors: `CKR_HOST_MEMORY` when there is no memory. Locking it and keeping it from dumps are best effort: a process
     /// without a lock quota must work too.
     pub fn new(bytes: &[u8]) -> Result<LockedSecret> {
         let len = bytes.len();
@@ -134,33 +173,9 @@ impl LockedSecret {
                 len,
             });
         }
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        let start = match NonNull::new(address.cast::<u8>()) {
-            Some(start) if address != libc::MAP_FAILED => start,
-            _ => {
-                return Err(Error::new(
-                    Kind::Pkcs11,
-                    CKR_HOST_MEMORY,
-                    "no memory for a key",
-                ));
-            }
-        };
-        // SAFETY: the range is the mapping just made; both calls change only how the kernel treats it.
-        unsafe {
-            libc::mlock(address, len);
-            libc::madvise(address, len, libc::MADV_DONTDUMP);
-        }
-        // SAFETY: `start` is writable for `len` bytes, and a fresh mapping cannot overlap `bytes`.
+        let start = pool::take(len)
+            .ok_or_else(|| Error::new(Kind::Pkcs11, CKR_HOST_MEMORY, "no memory for a key"))?;
+        // SAFETY: `start` is writable for `len` bytes, and a new block cannot overlap `bytes`.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), len) };
         Ok(LockedSecret { start, len })
     }
@@ -187,13 +202,13 @@ impl Drop for LockedSecret {
         if self.len == 0 {
             return;
         }
-        // SAFETY: we own the mapping and nobody can hold a reference into it any more; unmapping also unlocks.
+        // SAFETY: we own the block, and nobody can hold a reference into it any more.
         unsafe {
             wipe(std::slice::from_raw_parts_mut(
                 self.start.as_ptr(),
                 self.len,
             ));
-            libc::munmap(self.start.as_ptr().cast(), self.len);
+            pool::give(self.start, self.len);
         }
     }
 }
@@ -265,13 +280,25 @@ mod tests {
         let locked = LockedSecret::new(&bytes).unwrap();
         assert_eq!(locked.expose(), bytes);
         assert_eq!(format!("{locked:?}"), "<10000 bytes, locked>");
-        let start = format!("{:x}-", locked.start.as_ptr() as usize);
+        let address = locked.start.as_ptr().addr();
+        let holds = |line: &str| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            range.is_some_and(|(start, end)| {
+                let number = |text| usize::from_str_radix(text, 16);
+                number(start).is_ok_and(|start| start <= address)
+                    && number(end).is_ok_and(|end| address < end)
+            })
+        };
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let flags = maps
             .lines()
-            .skip_while(|l| !l.starts_with(&start))
+            .skip_while(|line| !holds(line))
             .find(|l| l.starts_with("VmFlags"))
             .unwrap();
-        assert!(flags.contains(" dd"), "{flags}");
+        // Not dumped, and wiped in a child.
+        assert!(flags.contains(" dd") && flags.contains(" wf"), "{flags}");
     }
 }

@@ -13,6 +13,8 @@ mod filestore;
 mod front;
 mod fuzzed;
 mod kmip_server;
+mod leftovers;
+mod needle;
 mod objects;
 mod operations;
 mod proof;

@@ -25,6 +25,7 @@ use crate::ck::{CK_SESSION_HANDLE, CKR_FUNCTION_FAILED, CKR_SESSION_HANDLE_INVAL
 use crate::config;
 use crate::crypto::rng::Seeded;
 use crate::error::Result;
+use crate::expiry;
 use crate::session::Session;
 use crate::token::files::TokenDir;
 use crate::token::{Handles, lock};
@@ -59,6 +60,20 @@ impl Module {
             random,
             closed,
         })
+    }
+
+    /// Wipes what must not be kept any longer. Every call of the application begins with it.
+    pub fn expire(&self) {
+        if !expiry::is_due() {
+            return;
+        }
+        let in_slots = lock(&self.slots).tokens();
+        // A token that is gone lives on in its sessions.
+        let sessions = lock(&self.sessions);
+        let in_sessions = sessions.values().map(|session| session.token.clone());
+        let tokens: Vec<_> = in_slots.into_iter().chain(in_sessions).collect();
+        drop(sessions);
+        tokens.iter().for_each(|token| token.expire());
     }
 
     fn session(&self, h: CK_SESSION_HANDLE) -> Result<Arc<Session>> {

@@ -62,6 +62,11 @@ impl Slots {
         }
     }
 
+    /// The tokens.
+    pub(super) fn tokens(&self) -> Vec<Arc<Token>> {
+        self.tokens.iter().map(|(_, token)| token.clone()).collect()
+    }
+
     fn ids(&self) -> impl Iterator<Item = CK_SLOT_ID> {
         self.tokens.iter().map(|(slot, _)| *slot)
     }

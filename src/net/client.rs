@@ -90,6 +90,11 @@ impl<T: Transport> Client<T> {
     pub fn peer(&self) -> String {
         self.transport.peer()
     }
+
+    /// Closes what is idle, and with it what buffers still hold.
+    pub fn close_idle(&self) {
+        self.transport.close_idle();
+    }
 }
 
 /// One call of an application, however many requests it takes.

@@ -45,6 +45,9 @@ pub trait Transport: Send + Sync {
 
     /// Who is asked, for messages: the hosts, comma-separated.
     fn peer(&self) -> String;
+
+    /// Closes what is idle: the buffers of a connection hold what came last, until it is closed.
+    fn close_idle(&self) {}
 }
 
 /// The connections to one group of hosts. Threads share it; each exchange has a connection for itself.
@@ -237,6 +240,12 @@ impl Transport for Pool {
             }
         }
         Err(summary(failures))
+    }
+
+    fn close_idle(&self) {
+        if self.generation == fork::generation() {
+            self.hosts.iter().for_each(|peer| peer.idle().clear());
+        }
     }
 
     fn peer(&self) -> String {

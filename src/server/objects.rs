@@ -693,7 +693,8 @@ impl Objects {
         undo: Option<&Undo>,
         change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
-        self.records.write(|held| {
+        let mut overtaken = Vec::new();
+        let changed = self.records.write(|held| {
             let mut transaction = Transaction {
                 objects: self,
                 held,
@@ -706,8 +707,20 @@ impl Objects {
             if let Some(undo) = undo {
                 undo.note(self, held, &transaction.entries)?;
             }
+            let stamps = transaction.entries.iter().map(|entry| &entry.uid);
+            overtaken.extend(
+                stamps
+                    .filter_map(|uid| held.view(uid))
+                    .map(|view| view.stamp),
+            );
             Ok((transaction.entries, result))
-        })
+        });
+        // The value of a destroyed key is wiped at once, not when the memory is full.
+        let mut memory = self.memory();
+        for stamp in overtaken {
+            memory.remove(&stamp);
+        }
+        changed
     }
 }
 

@@ -1,19 +1,22 @@
 //! A cache in front of a store: the values of keys that may leave it, in locked memory.
 //!
+//! A value whose time is over is never given out, and is wiped by the application's next call ([`KeyStore::expire`]).
+//!
 //! What is known about objects is remembered by the token, which knows how old it may be. The map here is locked to look up, never
 //! over the network. A value's own lock is: whoever wants the same value waits for the one request that is under way, and nobody
 //! else does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     Ability, Algorithm, Changes, Cipher, Class, Correlation, Filter, KeyStore, Mac, Message, Meta,
-    Revocation, Signing, Spec, State, Uid, Wrapping,
+    Revocation, Signing, Spec, Uid, Wrapping,
 };
 use crate::ck::{CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID};
 use crate::error::{Error, Result};
+use crate::expiry::{self, Time};
 use crate::secret::{LockedSecret, Secret};
 
 /// Values remembered; beyond it those whose time is over are forgotten.
@@ -28,15 +31,15 @@ pub struct Cached<S> {
     values: Mutex<HashMap<Uid, Arc<Slot>>>,
 }
 
-/// The place of a value: empty until it was fetched.
-type Slot = Mutex<Option<(Instant, LockedSecret)>>;
+/// The place of a value, and the end of its time: empty until it was fetched.
+type Slot = Mutex<Option<(Time, Arc<LockedSecret>)>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: KeyStore> Cached<S> {
-    /// Remembers values for `age`, and longer where the store says that they are still good; zero remembers nothing.
+    /// Remembers values for `age`; zero remembers nothing.
     pub fn new(store: S, age: Duration) -> Cached<S> {
         Cached {
             store,
@@ -45,48 +48,51 @@ impl<S: KeyStore> Cached<S> {
         }
     }
 
-    /// The value of an object.
-    ///
-    /// A value never changes under its identifier. After its time is over it is given out again when the store still has the object
-    /// in an ordinary state; else it is fetched anew, so that the store can refuse.
+    /// The value of an object. After its time is over it is fetched anew, so that the store can refuse.
     fn value(&self, uid: &Uid) -> Result<Secret> {
         let slot = self.slot(uid);
         let mut slot = lock(&slot);
-        if let Some((checked, bytes)) = slot.as_mut() {
-            if checked.elapsed() < self.age || self.is_good(uid)? {
-                if checked.elapsed() >= self.age {
-                    *checked = Instant::now();
-                }
-                return Ok(Secret::new(bytes.expose().to_vec()));
-            }
-            *slot = None;
+        if let Some((end, value)) = slot.as_ref()
+            && Time::now() < *end
+        {
+            return Ok(Secret::from(value.clone()));
         }
+        *slot = None;
         let fetched = self.store.fetch(uid).inspect_err(|e| self.note(uid, e))?;
-        *slot = Some((Instant::now(), LockedSecret::new(fetched.expose())?));
-        Ok(fetched)
-    }
-
-    /// Whether the store still has the object, Active where it has states.
-    fn is_good(&self, uid: &Uid) -> Result<bool> {
-        let meta = self.store.meta(std::slice::from_ref(uid))?.pop();
-        Ok(meta.is_some_and(|meta| meta.state.is_none_or(|state| state == State::Active)))
+        let (end, value) = (
+            Time::now().after(self.age),
+            Arc::new(LockedSecret::new(fetched.expose())?),
+        );
+        *slot = Some((end, value.clone()));
+        expiry::expect(end);
+        Ok(Secret::from(value))
     }
 
     fn slot(&self, uid: &Uid) -> Arc<Slot> {
         let mut values = lock(&self.values);
         if values.len() >= ROOM {
-            // A slot that somebody holds is in use, and its lock may be held: it stays.
-            let over = |slot: &Slot| {
-                lock(slot)
-                    .as_ref()
-                    .is_none_or(|(checked, _)| checked.elapsed() >= self.age)
-            };
-            values.retain(|_, slot| Arc::strong_count(slot) > 1 || !over(slot));
+            Self::drop_expired(&mut values);
             if values.len() >= ROOM {
                 values.clear();
             }
         }
         Arc::clone(values.entry(uid.clone()).or_default())
+    }
+
+    /// Wipes the values whose time is over. A slot that somebody holds is in use, and its lock may be held: its value is not given out
+    /// again, and is looked at once more by the next call.
+    fn drop_expired(values: &mut HashMap<Uid, Arc<Slot>>) {
+        let now = Time::now();
+        values.retain(|_, slot| {
+            if Arc::strong_count(slot) > 1 {
+                expiry::expect(now);
+                return true;
+            }
+            let end = lock(slot).as_ref().map(|(end, _)| *end);
+            end.filter(|end| now < *end)
+                .inspect(|end| expiry::expect(*end))
+                .is_some()
+        });
     }
 
     fn forget(&self, uid: &Uid) {
@@ -112,6 +118,11 @@ impl<S: KeyStore> Cached<S> {
 }
 
 impl<S: KeyStore> KeyStore for Cached<S> {
+    fn expire(&self) {
+        Self::drop_expired(&mut lock(&self.values));
+        self.store.expire();
+    }
+
     fn can(&self, ability: Ability) -> Result<bool> {
         self.store.can(ability)
     }
@@ -164,7 +175,13 @@ impl<S: KeyStore> KeyStore for Cached<S> {
     }
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
+        let remembered = lock(&self.values).contains_key(uid);
         self.changing(uid, || self.store.destroy(uid))
+            .inspect(|()| {
+                if remembered {
+                    self.store.expire();
+                }
+            })
     }
 
     fn encrypt(
@@ -260,10 +277,11 @@ impl<S: KeyStore> KeyStore for Cached<S> {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Instant;
 
     use super::*;
     use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED};
-    use crate::store::Usage;
+    use crate::store::{State, Usage};
 
     /// One object, counted and slow.
     #[derive(Default)]
@@ -398,23 +416,35 @@ mod tests {
     }
 
     #[test]
-    fn after_its_time_a_value_is_checked_and_one_no_longer_active_fetched_again() {
+    fn after_its_time_a_value_is_fetched_again() {
         let cache = Cached::new(Slow::default(), SHORT);
         cache.fetch(&uid("a")).unwrap();
+        cache.fetch(&uid("a")).unwrap();
+        assert_eq!(cache.store.counts(), (0, 1));
         std::thread::sleep(2 * SHORT);
         cache.fetch(&uid("a")).unwrap();
-        cache.fetch(&uid("a")).unwrap();
-        assert_eq!(cache.store.counts(), (1, 1));
-        *lock(&cache.store.state) = Some(State::Deactivated);
-        std::thread::sleep(2 * SHORT);
-        cache.fetch(&uid("a")).unwrap();
-        assert_eq!(cache.store.counts(), (2, 2));
+        assert_eq!(cache.store.counts(), (0, 2));
         *lock(&cache.store.gone) = true;
         std::thread::sleep(2 * SHORT);
         assert_eq!(
             cache.fetch(&uid("a")).unwrap_err().rv(),
             CKR_OBJECT_HANDLE_INVALID
         );
+    }
+
+    #[test]
+    fn what_is_over_is_wiped_without_being_asked_for() {
+        let cache = Cached::new(Slow::default(), SHORT);
+        cache.fetch(&uid("a")).unwrap();
+        cache.expire();
+        assert_eq!(lock(&cache.values).len(), 1);
+        std::thread::sleep(2 * SHORT);
+        let held = cache.slot(&uid("b"));
+        cache.expire();
+        assert_eq!(lock(&cache.values).len(), 1, "a is gone, b is in use");
+        drop(held);
+        cache.expire();
+        assert_eq!(lock(&cache.values).len(), 0);
     }
 
     #[test]

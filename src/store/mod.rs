@@ -415,6 +415,9 @@ pub trait KeyStore: Send + Sync {
     /// The value of an object.
     fn fetch(&self, uid: &Uid) -> Result<Secret>;
 
+    /// Wipes what this process should not keep any longer: values whose time is over, and what is left of them in buffers.
+    fn expire(&self) {}
+
     /// Changes what is kept with an object.
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()>;
 

@@ -261,6 +261,12 @@ impl Token {
         }
     }
 
+    /// Wipes the values whose time is over.
+    pub fn expire(&self) {
+        let store = lock(&self.access).store.clone();
+        store.into_iter().for_each(|store| store.expire());
+    }
+
     /// Where keys are used.
     pub fn policy(&self) -> CryptoPolicy {
         lock(&self.config).settings.crypto

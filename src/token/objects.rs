@@ -559,6 +559,10 @@ impl Token {
         value::adopt(&mut attributes, &value)?;
         let handle = self.handles.next();
         attributes.set(CKA_UNIQUE_ID, format!("session-{handle}"));
+        let value = match attributes.class() {
+            CKO_SECRET_KEY | CKO_PRIVATE_KEY => value.locked()?,
+            _ => value,
+        };
         let home = Home::Session {
             session,
             value: Arc::new(value),

@@ -300,6 +300,17 @@ pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
 
 /// The same with other settings.
 pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT_ID {
+    let directory = TokenDir::at(std::env::var_os("MRHSM_TOKEN_DIR").unwrap());
+    kmip_token_in(&directory, port, USER_PIN, change)
+}
+
+/// The same in another directory and with another PIN.
+pub fn kmip_token_in(
+    directory: &TokenDir,
+    port: u16,
+    user_pin: &[u8],
+    change: impl FnOnce(&mut Settings),
+) -> CK_SLOT_ID {
     let pki = Pki::shared();
     let [certificate, key, ca] =
         [&pki.client.cert, &pki.client.key, &pki.ca].map(|path| std::fs::read(path).unwrap());
@@ -313,7 +324,9 @@ pub fn kmip_token_with(port: u16, change: impl FnOnce(&mut Settings)) -> CK_SLOT
     };
     change(&mut settings);
     new_token(
+        directory,
         "kmip token",
+        user_pin,
         settings,
         IdentityChange {
             certificate: Part::Set(&certificate),
@@ -330,40 +343,47 @@ pub fn file_token_with(policy: KeyPolicy) -> CK_SLOT_ID {
         policy,
         ..Settings::default()
     };
+    let directory = TokenDir::at(std::env::var_os("MRHSM_TOKEN_DIR").unwrap());
     new_token(
+        &directory,
         &format!("{policy} token"),
+        USER_PIN,
         settings,
         IdentityChange::default(),
     )
 }
 
-fn new_token(label: &str, settings: Settings, identity: IdentityChange<'_>) -> CK_SLOT_ID {
+fn new_token(
+    directory: &TokenDir,
+    label: &str,
+    user_pin: &[u8],
+    settings: Settings,
+    identity: IdentityChange<'_>,
+) -> CK_SLOT_ID {
     let token = NewToken {
         label,
         so_pin: &Secret::new(SO_PIN.to_vec()),
-        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
+        user_pin: UserPin::Given(&Secret::new(user_pin.to_vec())),
         settings,
         username: None,
         identity,
     };
-    let directory = TokenDir::at(std::env::var_os("MRHSM_TOKEN_DIR").unwrap());
-    create_token(&directory, &token).unwrap().slot().into()
+    create_token(directory, &token).unwrap().slot().into()
 }
 
 /// A token with a file store in `directory`.
 pub fn make_file_token(directory: &TokenDir, label: &str) {
-    let token = NewToken {
-        label,
-        username: None,
-        so_pin: &Secret::new(SO_PIN.to_vec()),
-        user_pin: UserPin::Given(&Secret::new(USER_PIN.to_vec())),
-        settings: Settings {
-            store: StoreKind::File,
-            ..Settings::default()
-        },
-        identity: IdentityChange::default(),
+    let settings = Settings {
+        store: StoreKind::File,
+        ..Settings::default()
     };
-    create_token(directory, &token).unwrap();
+    new_token(
+        directory,
+        label,
+        USER_PIN,
+        settings,
+        IdentityChange::default(),
+    );
 }
 
 pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {

@@ -18,6 +18,7 @@ mod memory;
 mod messages;
 mod policy;
 mod requests;
+mod secrets;
 mod setuid;
 mod tampered;
 mod threads;

@@ -10,10 +10,10 @@
 //! the module is a guest in somebody else's process. `tests/ffi/exports.rs` checks that nothing of the original is left.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::fork;
+use crate::fork::Lock;
 
 /// Library initialisation is guarded by a `std::sync::Once` that a fork would leave running: it is done while the library is
 /// being loaded, when no other thread can be in it.
@@ -25,118 +25,10 @@ extern "C" fn initialize() {
     aws_lc_rs::init();
 }
 
-/// A writer holds the lock. Other states count the readers.
-const WRITER: u32 = 1 << 30;
-/// Threads wait for the lock.
-const WAITERS: u32 = 1 << 31;
-/// How often a thread looks again before it waits: the sections are short.
-const SPINS: u32 = 100;
-
-/// A read-write lock in the memory of a `pthread_rwlock_t`. Zeros are a free lock, as `PTHREAD_RWLOCK_INITIALIZER` is.
-#[repr(C)]
-struct Lock {
-    /// Twice the fork generation that the state belongs to, plus one while a thread resets it.
-    owner: AtomicU32,
-    state: AtomicU32,
-}
-
 const _: () = assert!(size_of::<Lock>() <= size_of::<libc::pthread_rwlock_t>());
 
-impl Lock {
-    /// The state, free if it is from before a fork.
-    fn state(&self) -> &AtomicU32 {
-        let ours = fork::generation() << 1;
-        loop {
-            match self.owner.load(Ordering::Acquire) {
-                owner if owner == ours => return &self.state,
-                owner if owner == ours | 1 => std::hint::spin_loop(),
-                before => {
-                    let reset = self.owner.compare_exchange(
-                        before,
-                        ours | 1,
-                        Ordering::AcqRel,
-                        Ordering::Relaxed,
-                    );
-                    if reset.is_ok() {
-                        self.state.store(0, Ordering::Relaxed);
-                        self.owner.store(ours, Ordering::Release);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes the lock as soon as `next` has a state to follow the present one.
-    fn take(&self, next: impl Fn(u32) -> Option<u32>) {
-        let state = self.state();
-        let mut spins = 0;
-        loop {
-            let seen = state.load(Ordering::Relaxed);
-            if let Some(next) = next(seen) {
-                let taken =
-                    state.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Relaxed);
-                if taken.is_ok() {
-                    return;
-                }
-            } else if spins < SPINS {
-                spins += 1;
-                std::hint::spin_loop();
-            } else if seen & WAITERS != 0
-                || state
-                    .compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
-            {
-                futex(state, libc::FUTEX_WAIT, seen | WAITERS);
-            }
-        }
-    }
-
-    fn read(&self) {
-        self.take(|seen| (seen & WRITER == 0).then_some(seen + 1));
-    }
-
-    fn write(&self) {
-        self.take(|seen| (seen & !WAITERS == 0).then_some(seen | WRITER));
-    }
-
-    fn end_read(&self) {
-        let before = self.state.fetch_sub(1, Ordering::Release);
-        if before == WAITERS | 1 && self.state.fetch_and(!WAITERS, Ordering::Relaxed) & WAITERS != 0
-        {
-            self.wake();
-        }
-    }
-
-    fn end_write(&self) {
-        if self.state.swap(0, Ordering::Release) & WAITERS != 0 {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        futex(&self.state, libc::FUTEX_WAKE, i32::MAX as u32);
-    }
-}
-
-fn futex(word: &AtomicU32, operation: c_int, value: u32) {
-    // SAFETY: waits while the word has this value, or wakes those who wait; no timeout. Spurious returns are expected, and the
-    // thread's errno is the host's.
-    unsafe {
-        let errno = *libc::__errno_location();
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            operation | libc::FUTEX_PRIVATE_FLAG,
-            value,
-            null::<libc::timespec>(),
-        );
-        *libc::__errno_location() = errno;
-    }
-}
-
 extern "C" fn mutex_init(lock: &Lock) {
-    lock.owner.store(0, Ordering::Relaxed);
-    lock.state.store(0, Ordering::Relaxed);
+    lock.reset();
 }
 
 extern "C" fn mutex_lock_read(lock: &Lock) {
@@ -158,7 +50,7 @@ extern "C" fn mutex_unlock_write(lock: &Lock) {
 extern "C" fn mutex_cleanup(_: &Lock) {}
 
 extern "C" fn mutex_is_write_locked(lock: &Lock) -> c_int {
-    c_int::from(lock.state().load(Ordering::Relaxed) & WRITER != 0)
+    c_int::from(lock.is_write_locked())
 }
 
 type Destructor = unsafe extern "C" fn(*mut c_void);
@@ -274,63 +166,9 @@ hidden! {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
     use std::thread;
 
     use super::*;
-
-    fn lock() -> Lock {
-        Lock {
-            owner: AtomicU32::new(0),
-            state: AtomicU32::new(0),
-        }
-    }
-
-    #[test]
-    fn writers_exclude_each_other_and_readers() {
-        let (lock, values) = (lock(), [AtomicU64::new(0), AtomicU64::new(0)]);
-        thread::scope(|scope| {
-            for thread in 0..8 {
-                let (lock, values) = (&lock, &values);
-                scope.spawn(move || {
-                    for _ in 0..20_000 {
-                        if thread % 2 == 0 {
-                            lock.write();
-                            for value in values {
-                                value.store(value.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                            }
-                            lock.end_write();
-                        } else {
-                            lock.read();
-                            let [a, b] =
-                                [&values[0], &values[1]].map(|value| value.load(Ordering::Relaxed));
-                            lock.end_read();
-                            assert_eq!(a, b);
-                        }
-                    }
-                });
-            }
-        });
-        assert_eq!(values[0].load(Ordering::Relaxed), 4 * 20_000);
-        assert_eq!(lock.state.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_lock_of_an_earlier_generation_is_free() {
-        let lock = lock();
-        lock.write();
-        assert_eq!(mutex_is_write_locked(&lock), 1);
-        lock.owner.fetch_sub(2, Ordering::Relaxed);
-        lock.read();
-        lock.read();
-        assert_eq!(mutex_is_write_locked(&lock), 0);
-        lock.end_read();
-        lock.end_read();
-        // Also one that was being reset.
-        lock.owner.fetch_sub(1, Ordering::Relaxed);
-        lock.write();
-        lock.end_write();
-    }
 
     #[test]
     fn values_of_a_thread_are_destroyed_when_it_ends() {

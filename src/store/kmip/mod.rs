@@ -206,6 +206,10 @@ fn same(uid: &Uid, answered: &str) -> Result<()> {
 }
 
 impl<T: Transport> KeyStore for KmipStore<T> {
+    fn expire(&self) {
+        self.client.close_idle();
+    }
+
     fn can(&self, ability: Ability) -> Result<bool> {
         match ability {
             Ability::Wrap(wrapping) => return self.can_wrap(Act::Wrap(wrapping)),
