@@ -349,6 +349,26 @@ fn another_tokens_key_opens_nothing_here() {
     }
 }
 
+/// Who puts a token key and a record of his own beside the token's secrets knows the PIN and still gets nothing of them.
+#[test]
+fn a_forged_token_key_does_not_come_with_the_secrets() {
+    let node = Node::new();
+    let forged = TokenKey::generate().unwrap();
+    let mut pins = PinFile::new(&forged, SO).unwrap();
+    pins.set(Who::User, &forged, USER).unwrap();
+    node.put(TOKEN_KEY, pins.to_text().unwrap().as_bytes());
+    node.edit(|t| t.settings.hosts = vec![host("evil.example.com")]);
+    let present = Present::read(&node.files).unwrap().1;
+    let record = Record::of(&present.config, present.digests().unwrap(), 1);
+    let sealed = record.seal(node.files.uuid(), &forged).unwrap();
+    node.put(ACCEPTED, &sealed);
+    let e = node.trusted().unwrap_err().to_string();
+    assert!(
+        e.contains("client.key is damaged or of another token"),
+        "{e}"
+    );
+}
+
 #[test]
 fn a_record_that_is_gone_is_missed_whatever_else_goes_with_it() {
     let node = Node::new();
