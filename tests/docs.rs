@@ -35,3 +35,40 @@ fn every_dependency_is_accounted_for() {
         }
     }
 }
+
+/// The tests that SECURITY.md names, which are the words in code spans that only a function's name looks like.
+#[test]
+fn every_test_that_security_md_names_exists() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    for folder in ["src", "tests"] {
+        read_code(&sources.join(folder), &mut code);
+    }
+    let settings = ["key_cache_millis", "max_pin_failures", "settings_version"];
+    let document = include_str!("../SECURITY.md");
+    let named: Vec<&str> = document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|span| span.contains('_') && !settings.contains(span))
+        .filter(|span| span.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
+        .collect();
+    assert!(named.len() > 50, "{named:?}");
+    for name in named {
+        assert!(
+            code.contains(&format!("fn {name}()")),
+            "SECURITY.md names the test {name}, which does not exist"
+        );
+    }
+}
+
+fn read_code(folder: &Path, code: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_code(&path, code);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            code.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
