@@ -55,6 +55,17 @@ impl FileStore {
         self.records.retire()
     }
 
+    /// Copies objects, their identifiers too, to a new store at `path` that is sealed with another key.
+    pub fn copy_to(&self, path: &Path, key: &[u8], uids: &[Uid]) -> Result<()> {
+        let copy = FileStore::open(path, key)?;
+        for uid in uids {
+            let (about, value) = get(&*self.records.read()?, uid)?;
+            copy.records
+                .write(|_| Ok::<_, Error>((vec![about.entry(uid, value)?], ())))?;
+        }
+        Ok(())
+    }
+
     /// Offsets of damaged records: their objects are missing, the others work.
     pub fn damaged(&self) -> Vec<u64> {
         self.records.damaged()
