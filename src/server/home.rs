@@ -14,7 +14,7 @@ use crate::crypto::{Hash, kdf, rng};
 use crate::env;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
-use crate::token::files::TokenDir;
+use crate::token::files::{SERVED, TokenDir};
 use crate::token::pin::{TokenKey, Who};
 use crate::token::secrets::{IdentityChange, NewToken, TokenFiles, UserPin, create_token};
 
@@ -60,7 +60,7 @@ impl Home {
         };
         let key = self.unlock(&token, pin)?;
         let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
-        let objects = Objects::open(&self.path().join(&token.uuid).join("served"), seal.expose())?;
+        let objects = Objects::open(&self.path().join(&token.uuid).join(SERVED), seal.expose())?;
         Ok((objects, audit_key(&key)?))
     }
 

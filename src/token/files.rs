@@ -8,6 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,9 +42,17 @@ pub const ACCEPTED: &str = "accepted";
 pub const LEARNT: &str = "learnt";
 /// The same as earlier versions kept it; it is not believed, because anyone who writes to the directory can make it.
 pub const LEARNT_OPEN: &str = "server.json";
+/// Failed attempts to open the token with a PIN.
+pub const ATTEMPTS: &str = "attempts";
+/// The objects of a file token.
+pub const OBJECTS: &str = "objects";
+/// The objects of the embedded server, whose directory is a token directory.
+pub const SERVED: &str = "served";
 
 /// Larger files than any of ours; reading stops there.
 const FILE_MAX: u64 = 4 << 20;
+/// More than any file that is changed in place.
+const IN_PLACE_MAX: u64 = 4096;
 const LOCK: &str = ".lock";
 /// A file being written.
 const TMP: &str = ".tmp-";
@@ -104,6 +113,50 @@ impl TokenDir {
     /// A file of a token's folder; `None` when there is none.
     pub fn read(&self, uuid: &str, name: &str) -> Result<Option<Secret>> {
         self.read_file(&self.folder(uuid)?.join(name))
+    }
+
+    /// Opens a small file of a token's folder that is changed in place under a lock of its own, and creates it when it is
+    /// missing. `None` where this process may not write it. The descriptor is above those of standard input, output and error.
+    ///
+    /// Errors: it is not a regular file, or cannot be opened.
+    pub fn open_in_place(&self, uuid: &str, name: &str) -> Result<Option<File>> {
+        let path = self.folder(uuid)?.join(name);
+        // Beyond this limit the kernel kills the process instead of refusing the write.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| limit < IN_PLACE_MAX) {
+            return Ok(None);
+        }
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path);
+        let cannot = |e| Error::file(format!("cannot open {}", path.display()), e);
+        let file = match opened {
+            Ok(file) => file,
+            Err(e) if is_unwritable(&e) => return Ok(None),
+            Err(e) => return Err(cannot(e)),
+        };
+        let meta = file.metadata().map_err(cannot)?;
+        if !meta.is_file() {
+            return Err(refused(format!(
+                "{} is not a regular file; remove it",
+                path.display()
+            )));
+        }
+        if meta.len() == 0
+            && let Some(dir) = self.check_dir(&self.path)?
+        {
+            give_to(&file, (dir.uid(), dir.gid()));
+        }
+        match file.as_raw_fd() {
+            // Duplicates are made above 2.
+            0..=2 => file.try_clone().map(Some).map_err(cannot),
+            _ => Ok(Some(file)),
+        }
     }
 
     /// Changes the configuration: read, changed and written under the lock. Nothing is written when `change` fails or
@@ -332,6 +385,61 @@ impl Writer<'_> {
         sync_dir(new)
     }
 
+    /// Replaces a token's folder by one with these files and what `fill` adds. Readers see the old one or the new one.
+    pub fn replace_folder(
+        &self,
+        uuid: &str,
+        files: &[(&str, &[u8])],
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let folder = self.dir.folder(uuid)?;
+        let new = self.dir.path.join(format!("{NEW}{uuid}"));
+        let cannot = |e| cannot_write(&folder, e);
+        let replaced = self
+            .fill_folder(&new, files)
+            .map_err(cannot)
+            .and_then(|()| fill(&new))
+            .and_then(|()| {
+                sync_dir(&new)
+                    .and_then(|()| self.exchange(&new, &folder, uuid))
+                    .map_err(cannot)
+            });
+        // What is there now is the old one, or the new one that did not take its place.
+        discard(&new);
+        replaced
+    }
+
+    /// Exchanges the folder of a token and `new`. Without support of the file system the old one steps aside first; a run that is
+    /// killed before the new one takes its place is undone by the next writer.
+    fn exchange(&self, new: &Path, folder: &Path, uuid: &str) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+
+        let exchanged = fault::step("exchange folders")
+            .and_then(|()| Ok(renameat_with(CWD, new, CWD, folder, RenameFlags::EXCHANGE)?));
+        match exchanged {
+            Err(e)
+                if [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP]
+                    .map(|errno| Some(errno.raw_os_error()))
+                    .contains(&e.raw_os_error()) =>
+            {
+                let old = self.dir.path.join(format!("{OLD}{uuid}"));
+                fault::step("rename old folder")?;
+                fs::rename(folder, &old)?;
+                let renamed =
+                    fault::step("rename new folder").and_then(|()| fs::rename(new, folder));
+                if let Err(e) = renamed {
+                    fs::rename(&old, folder)?;
+                    return Err(e);
+                }
+                sync_dir(&self.dir.path)?;
+                discard(&old);
+                Ok(())
+            }
+            other => other.and_then(|()| sync_dir(&self.dir.path)),
+        }
+    }
+
     /// Removes a token's folder; nothing happens when there is none.
     pub fn remove_folder(&self, uuid: &str) -> Result<()> {
         let folder = self.dir.folder(uuid)?;
@@ -343,9 +451,9 @@ impl Writer<'_> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| cannot_write(&folder, e))?,
         }
-        fault::step("remove folder")
-            .and_then(|()| fs::remove_dir_all(&old))
-            .map_err(|e| cannot_write(&old, e))
+        fault::step("remove folder").map_err(|e| cannot_write(&old, e))?;
+        overwrite_keys(&old);
+        fs::remove_dir_all(&old).map_err(|e| cannot_write(&old, e))
     }
 
     fn replace(&self, folder: &Path, files: &[(&str, Option<&[u8]>)]) -> Result<()> {
@@ -390,9 +498,7 @@ impl Writer<'_> {
 
     /// Gives a file that root made to the owner of the directory. It stays readable to us whether or not that succeeds.
     fn give_to_owner(&self, file: &File) {
-        if config::effective_uid() == 0 && self.owner != (0, 0) {
-            let _ = fchown(file, Some(self.owner.0), Some(self.owner.1));
-        }
+        give_to(file, self.owner);
     }
 
     /// Leaves our process number in the lock file, for the message of whoever waits. Not worth an error.
@@ -412,11 +518,10 @@ impl Writer<'_> {
             let path = entry.path();
             if name.starts_with(TMP) {
                 let _ = fs::remove_file(path);
-            } else if [NEW, OLD].iter().any(|p| {
-                name.strip_prefix(p)
-                    .is_some_and(|rest| config::serial_of(rest).is_some())
-            }) {
-                let _ = fs::remove_dir_all(path);
+            } else if let Some(uuid) = folder_of(name, OLD) {
+                self.sweep_old(&path, uuid);
+            } else if folder_of(name, NEW).is_some() {
+                discard(&path);
             } else if config::serial_of(name).is_some() {
                 for inner in entries(&path)
                     .filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(TMP)))
@@ -428,11 +533,76 @@ impl Writer<'_> {
     }
 }
 
+impl Writer<'_> {
+    /// Removes an old folder, or puts it back when its token lost it to a writer that was killed.
+    fn sweep_old(&self, old: &Path, uuid: &str) {
+        let folder = self.dir.path.join(uuid);
+        if folder.exists() {
+            return discard(old);
+        }
+        match self.dir.load() {
+            Ok(config) if config.by_uuid(uuid).is_none() => discard(old),
+            Ok(_) => drop(fs::rename(old, &folder)),
+            // It may be the only one.
+            Err(_) => {}
+        }
+    }
+}
+
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         // Unlocked by hand: a child that the application forked meanwhile holds the same open file, and closing ours would
         // leave the lock with it.
         let _ = self.lock.unlock();
+    }
+}
+
+fn give_to(file: &File, owner: (u32, u32)) {
+    if config::effective_uid() == 0 && owner != (0, 0) {
+        let _ = fchown(file, Some(owner.0), Some(owner.1));
+    }
+}
+
+/// Whether a file cannot be written for a reason that does not keep anybody from reading.
+fn is_unwritable(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+    )
+}
+
+/// The token whose folder was renamed to `name`.
+fn folder_of<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    name.strip_prefix(prefix)
+        .filter(|uuid| config::serial_of(uuid).is_some())
+}
+
+/// Removes a folder that is no token's any more. Not worth an error: nothing reads it, and the next writer tries again.
+fn discard(folder: &Path) {
+    overwrite_keys(folder);
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Overwrites what opens a removed folder, so that its blocks are of no use to who finds them on the disk. A file that has other
+/// names is left alone: it is a backup's too. File systems that copy on write and flash memory keep the old blocks.
+fn overwrite_keys(folder: &Path) {
+    let overwrite = |name: &str| -> io::Result<()> {
+        let mut file = File::options()
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(folder.join(name))?;
+        let meta = file.metadata()?;
+        if meta.is_file() && meta.nlink() == 1 {
+            file.write_all(&vec![0; meta.len().min(FILE_MAX) as usize])?;
+            file.sync_data()?;
+        }
+        Ok(())
+    };
+    for name in [TOKEN_KEY, USER_PIN] {
+        let _ = overwrite(name);
     }
 }
 

@@ -303,6 +303,75 @@ fn folders_appear_and_go_as_a_whole() {
 }
 
 #[test]
+fn a_folder_is_replaced_as_a_whole_also_where_folders_cannot_be_exchanged() {
+    let content = |dir: &TokenDir| {
+        let text = dir.read(UUID, TOKEN_KEY).unwrap();
+        text.map(|text| text.expose().to_vec())
+    };
+    let replace = |dir: &TokenDir| {
+        dir.lock()?
+            .replace_folder(UUID, &[(TOKEN_KEY, b"new")], |folder| {
+                fs::write(folder.join("added"), b"x").unwrap();
+                Ok(())
+            })
+    };
+    let folder = |dir: &TokenDir| dir.path().join(UUID);
+    let names = |dir: &TokenDir| {
+        let names = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|n| n.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    for at in 0..20 {
+        for end in [
+            End::Error(libc::ENOSPC),
+            End::Error(libc::EINVAL),
+            End::Killed,
+        ] {
+            let (_tmp, dir) = with_token();
+            run(Some((at, end)), || replace(&dir).is_ok());
+            let now = content(&dir);
+            assert!(now == Some(b"one".to_vec()) || now == Some(b"new".to_vec()));
+            drop(dir.lock().unwrap());
+            assert_eq!(content(&dir), now);
+            assert_eq!(names(&dir), [LOCK, UUID, config::FILE_NAME]);
+            replace(&dir).unwrap();
+            assert_eq!(content(&dir), Some(b"new".to_vec()));
+            assert!(folder(&dir).join("added").exists());
+            assert!(dir.read(UUID, CA_CERT).unwrap().is_none());
+        }
+    }
+    // Killed where the old one had stepped aside.
+    let (_tmp, dir) = with_token();
+    fs::rename(folder(&dir), dir.path().join(format!("{OLD}{UUID}"))).unwrap();
+    drop(dir.lock().unwrap());
+    assert_eq!(content(&dir), Some(b"one".to_vec()));
+}
+
+#[test]
+fn what_opened_a_removed_folder_is_overwritten_where_no_backup_shares_it() {
+    let (tmp, dir) = with_token();
+    let folder = dir.path().join(UUID);
+    let open = File::open(folder.join(TOKEN_KEY)).unwrap();
+    let backup = tmp.path().join("backup");
+    let read = |mut file: &File| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    dir.lock().unwrap().remove_folder(UUID).unwrap();
+    assert_eq!(read(&open), [0; 3]);
+
+    let files: [(&str, &[u8]); 1] = [(TOKEN_KEY, b"one")];
+    dir.lock().unwrap().make_folder(UUID, &files).unwrap();
+    fs::hard_link(folder.join(TOKEN_KEY), &backup).unwrap();
+    dir.lock().unwrap().remove_folder(UUID).unwrap();
+    assert_eq!(fs::read(&backup).unwrap(), b"one");
+}
+
+#[test]
 fn a_path_under_a_file_is_told() {
     let tmp = tempfile::NamedTempFile::new().unwrap();
     let dir = TokenDir::at(tmp.path().join("tokens"));
