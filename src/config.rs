@@ -30,6 +30,8 @@ pub const FILE_NAME: &str = "mrhsm.conf";
 pub const FORMAT: i64 = 1;
 /// The port IANA registered for KMIP.
 pub const KMIP_PORT: u16 = 5696;
+/// The highest `max_pin_failures`.
+pub const MAX_PIN_FAILURES: u32 = 1000;
 /// Longest label PKCS#11 has room for, in bytes.
 pub const LABEL_MAX: usize = 32;
 
@@ -102,6 +104,8 @@ pub struct Settings {
     pub key_cache_millis: u64,
     /// Which uses of keys are allowed.
     pub policy: KeyPolicy,
+    /// After how many wrong PINs in a row a PIN is locked; 0 is never.
+    pub max_pin_failures: u32,
 }
 
 impl Default for Settings {
@@ -117,6 +121,7 @@ impl Default for Settings {
             crypto: CryptoPolicy::default(),
             key_cache_millis: 300_000,
             policy: KeyPolicy::default(),
+            max_pin_failures: 0,
         }
     }
 }
@@ -320,6 +325,18 @@ pub fn check_port(port: i64) -> Result<u16, String> {
         .ok()
         .filter(|p| *p != 0)
         .ok_or_else(|| format!("port {port} is out of range: use 1 to 65535"))
+}
+
+/// Checks the number of wrong PINs after which a PIN is locked, from a command line or a file.
+pub fn check_max_pin_failures(number: i64) -> Result<u32, String> {
+    u32::try_from(number)
+        .ok()
+        .filter(|n| *n <= MAX_PIN_FAILURES)
+        .ok_or_else(|| {
+            format!(
+                "{number} wrong PINs are out of range: use 1 to {MAX_PIN_FAILURES}, or 0 for never"
+            )
+        })
 }
 
 /// Reads a KMIP version: "auto" is `None`.

@@ -122,6 +122,10 @@ pub struct Settings {
     /// Which uses of keys are allowed: default, strict or compatible [default: default]
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<KeyPolicy>,
+
+    /// Lock a PIN after this many wrong ones in a row; 0 for never [default: 0]
+    #[arg(long, value_name = "N", value_parser = max_pin_failures)]
+    pub maxpinfailures: Option<u32>,
 }
 
 impl Settings {
@@ -146,17 +150,19 @@ impl Settings {
             crypto,
             keycache,
             policy,
+            maxpinfailures,
         } = self;
         let files = [cacert, crl, clientcert, clientkey, p12]
             .iter()
             .all(|f| f.is_none());
         let secrets = clientkeypass.is_none() && password.is_none();
         let names = ip.is_none() && servername.is_none() && username.is_none();
-        let numbers =
-            port.is_none() && connecttimeout.is_none() && timeout.is_none() && keycache.is_none();
+        let times = connecttimeout.is_none() && timeout.is_none() && keycache.is_none();
+        let numbers = port.is_none() && maxpinfailures.is_none();
         files
             && secrets
             && names
+            && times
             && numbers
             && storetype.is_none()
             && kmipversion.is_none()
@@ -181,6 +187,7 @@ impl Settings {
         set(&mut settings.crypto, self.crypto);
         set(&mut settings.key_cache_millis, self.keycache);
         set(&mut settings.policy, self.policy);
+        set(&mut settings.max_pin_failures, self.maxpinfailures);
         match self.kmipversion {
             None => {}
             Some(KmipVersion::Auto) => settings.kmip_version = None,
@@ -255,6 +262,11 @@ pub fn time_out(text: &str) -> Result<u64, String> {
         n if n > 600_000 => Err("10m at most".into()),
         n => Ok(n),
     }
+}
+
+fn max_pin_failures(text: &str) -> Result<u32, String> {
+    let number = text.parse().map_err(|_| "a number is expected")?;
+    config::check_max_pin_failures(number)
 }
 
 fn cache_time(text: &str) -> Result<u64, String> {

@@ -11,7 +11,7 @@ use crate::token::secrets::{IdentityChange, Part, TokenFiles};
 
 /// Options of `mrhsm remove`: each clears one setting.
 #[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "crl", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy"])]
+#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "crl", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy", "maxpinfailures"])]
 pub struct Args {
     /// Forget the KMIP servers
     #[arg(long)]
@@ -58,6 +58,9 @@ pub struct Args {
     /// Back to the default key policy
     #[arg(long)]
     pub policy: bool,
+    /// Back to never locking a PIN
+    #[arg(long)]
+    pub maxpinfailures: bool,
 
     #[command(flatten)]
     pub pin: SoPin,
@@ -129,6 +132,11 @@ impl Args {
             default.key_cache_millis,
         );
         reset(self.policy, &mut settings.policy, default.policy);
+        reset(
+            self.maxpinfailures,
+            &mut settings.max_pin_failures,
+            default.max_pin_failures,
+        );
         reset(self.username, &mut token.username, None);
     }
 }

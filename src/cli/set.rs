@@ -82,6 +82,12 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
             token.label
         )),
     }
+    if args.settings.maxpinfailures.is_some_and(|max| max > 0) {
+        note(
+            "Note: the security officer unlocks a locked user PIN with mrhsm userpin -sopin. Nothing unlocks a locked SO PIN: \
+             the token must be created anew, or its folder restored from a backup.",
+        );
+    }
     out.object(&View {
         token: TokenView::of(token),
         changed,

@@ -64,6 +64,11 @@ fn every_refusal_names_file_line_and_fault() {
         ("connect_millis = 0", "0 milliseconds are out of range"),
         ("deadline_millis = -1", "-1 milliseconds"),
         ("key_cache_millis = 86400001", "out of range"),
+        (
+            "max_pin_failures = 1001",
+            "1001 wrong PINs are out of range",
+        ),
+        ("max_pin_failures = -1", "-1 wrong PINs are out of range"),
         ("colour = \"red\"", "unknown field `colour`"),
         ("enabled = \"yes\"", "invalid type"),
         (
@@ -295,6 +300,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 crypto,
                 key_cache_millis,
                 policy,
+                max_pin_failures: u32::from(port) % (MAX_PIN_FAILURES + 1),
             },
         )
 }

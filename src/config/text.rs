@@ -46,6 +46,8 @@ struct Defaults {
     #[serde(default, deserialize_with = "cache_time")]
     key_cache_millis: Option<u64>,
     policy: Option<KeyPolicy>,
+    #[serde(default, deserialize_with = "max_pin_failures")]
+    max_pin_failures: Option<u32>,
 }
 
 /// One `[[token]]`.
@@ -73,6 +75,8 @@ struct Token {
     #[serde(default, deserialize_with = "cache_time")]
     key_cache_millis: Option<u64>,
     policy: Option<KeyPolicy>,
+    #[serde(default, deserialize_with = "max_pin_failures")]
+    max_pin_failures: Option<u32>,
     username: Option<String>,
     #[serde(default)]
     moving: bool,
@@ -106,6 +110,7 @@ impl From<Defaults> for Settings {
             crypto: d.crypto.unwrap_or(built_in.crypto),
             key_cache_millis: d.key_cache_millis.unwrap_or(built_in.key_cache_millis),
             policy: d.policy.unwrap_or(built_in.policy),
+            max_pin_failures: d.max_pin_failures.unwrap_or(built_in.max_pin_failures),
         }
     }
 }
@@ -123,6 +128,7 @@ impl From<Token> for TokenConfig {
             crypto: t.crypto,
             key_cache_millis: t.key_cache_millis,
             policy: t.policy,
+            max_pin_failures: t.max_pin_failures,
         };
         TokenConfig {
             label: t.label,
@@ -176,6 +182,12 @@ fn cache_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> 
     millis(i64::deserialize(d)?, 0, 86_400_000).map_err(D::Error::custom)
 }
 
+fn max_pin_failures<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    super::check_max_pin_failures(i64::deserialize(d)?)
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
 fn millis(value: i64, min: u64, max: u64) -> Result<Option<u64>, String> {
     let fits = u64::try_from(value)
         .ok()
@@ -202,6 +214,7 @@ const DEFAULTS: &str = "
 #   crypto            auto, server (keys never leave the server) or local (keys are always fetched)
 #   key_cache_millis  how long a fetched key is kept in locked memory; 0 keeps none
 #   policy            default, strict (one role per key) or compatible (keys can be extracted through the API)
+#   max_pin_failures  after how many wrong PINs in a row a PIN is locked; 0 is never
 ";
 
 const FOOTER: &str =
@@ -354,6 +367,7 @@ fn settings(out: &mut String, s: &Settings) {
     line(out, "crypto", quoted(&s.crypto.to_string()));
     line(out, "key_cache_millis", s.key_cache_millis);
     line(out, "policy", quoted(&s.policy.to_string()));
+    line(out, "max_pin_failures", s.max_pin_failures);
 }
 
 fn line(out: &mut String, key: &str, value: impl std::fmt::Display) {

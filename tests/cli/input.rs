@@ -176,6 +176,11 @@ fn values_out_of_range() {
         (&["-timeout", "1 year"], "500ms, 10s, 5m"),
         (&["-keycache", "25h"], "24h at most"),
         (
+            &["-maxpinfailures", "1001"],
+            "use 1 to 1000, or 0 for never",
+        ),
+        (&["-maxpinfailures", "some"], "a number is expected"),
+        (
             &["-servername", "a b"],
             "a DNS name or an IP address is expected",
         ),
