@@ -18,9 +18,10 @@ use crate::config::{Config, FILE_NAME};
 use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::token::attempts::{self, Failures};
 use crate::token::files::{
-    ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, LEARNT, LEARNT_OPEN, TOKEN_KEY,
-    TokenDir, USER_PIN,
+    ACCEPTED, ATTEMPTS, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, LEARNT, LEARNT_OPEN,
+    TOKEN_KEY, TokenDir, USER_PIN,
 };
 use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
@@ -237,6 +238,12 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             "what an earlier version learnt of the KMIP servers; no longer used, may be removed"
                 .into(),
         ],
+        ATTEMPTS => {
+            let Failures { so, user } = attempts::parse(bytes);
+            vec![format!(
+                "wrong PINs in a row: {so} SO PINs, {user} user PINs"
+            )]
+        }
         "objects" => vec!["objects of a file token, sealed, not shown".into()],
         "objects.new" => vec![
             "left by a process that was killed; the next one that rewrites the objects removes it"

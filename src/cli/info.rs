@@ -226,6 +226,9 @@ struct ConfigView {
     crypto: String,
     key_cache_millis: u64,
     policy: String,
+    max_pin_failures: u32,
+    /// Wrong PINs since the last right one.
+    pin_failures: PinFailures,
     username: Option<String>,
     password: bool,
     client_key: bool,
@@ -233,6 +236,34 @@ struct ConfigView {
     ca_certificates: Vec<CertificateView>,
     /// When the first of the revocation lists expires.
     crl_until: Option<String>,
+}
+
+/// How many wrong PINs in a row were given.
+#[derive(Serialize)]
+struct PinFailures {
+    so: u32,
+    user: u32,
+}
+
+impl PinFailures {
+    fn of(dir: &TokenDir, token: &TokenConfig) -> Outcome<PinFailures> {
+        let failures = TokenFiles::of(dir, &token.uuid).failures()?;
+        Ok(PinFailures {
+            so: failures.so,
+            user: failures.user,
+        })
+    }
+
+    fn print(&self, max: u32, out: &mut Output) {
+        for (name, failures) in [("Wrong SO PINs", self.so), ("Wrong user PINs", self.user)] {
+            match failures {
+                0 => {}
+                n if max > 0 && n >= max => field(out, name, &format!("{n}, locked")),
+                n if max > 0 => field(out, name, &format!("{n} of {max}")),
+                n => field(out, name, &n.to_string()),
+            }
+        }
+    }
 }
 
 /// A server and what it answered.
@@ -272,6 +303,8 @@ impl ConfigView {
             crypto: settings.crypto.to_string(),
             key_cache_millis: settings.key_cache_millis,
             policy: settings.policy.to_string(),
+            max_pin_failures: settings.max_pin_failures,
+            pin_failures: PinFailures::of(dir, token)?,
             username: token.username.clone(),
             password: identity.has_password,
             client_key: identity.has_key,
@@ -286,6 +319,7 @@ impl ConfigView {
         if let Some(sentence) = self.sentence {
             field(out, "Settings", sentence);
         }
+        self.pin_failures.print(self.max_pin_failures, out);
         if self.store == StoreKind::File {
             field(out, "Keys", "in the token directory");
             if let Some(objects) = self.objects {

@@ -197,7 +197,7 @@ impl Module {
             CKS_RW_PUBLIC_SESSION | CKS_RW_USER_FUNCTIONS => session
                 .token
                 .files()
-                .set_user_pin(old, &Secret::new(new.to_vec())),
+                .set_user_pin(old, UserPin::Given(&Secret::new(new.to_vec()))),
             _ => Err(CKR_SESSION_READ_ONLY.into()),
         }
     }

@@ -174,6 +174,10 @@ impl Module {
         if token.files().has_user_pin().unwrap_or(false) {
             info.flags |= CKF_USER_PIN_INITIALIZED;
         }
+        let failures = token.files().failures().unwrap_or_default();
+        let max = config.settings.max_pin_failures;
+        info.flags |= pin_flags(failures.user, max, USER_PIN_FLAGS);
+        info.flags |= pin_flags(failures.so, max, SO_PIN_FLAGS);
         for session in lock(&self.sessions)
             .values()
             .filter(|s| s.token.uuid() == token.uuid())
@@ -234,8 +238,8 @@ impl Module {
 
     /// `C_InitToken`; `so_pin` is `None` for a NULL pointer, `label` as given, blank padded.
     ///
-    /// A token made in the free slot stays in it until the slots are listed anew. A token that exists loses the objects it made
-    /// and its user PIN; its hosts and the cluster's keys stay.
+    /// A token made in the free slot stays in it until the slots are listed anew. A token that exists gets a new
+    /// token key and loses the objects it made and its user PIN; its hosts, identity and the cluster's keys stay.
     pub fn init_token(
         &self,
         slot: CK_SLOT_ID,
@@ -310,6 +314,30 @@ impl Slots {
     }
 }
 
+/// The flags of a PIN that was given wrongly: some times, all but once as often as is allowed, and as often.
+type PinFlags = [CK_FLAGS; 3];
+
+const USER_PIN_FLAGS: PinFlags = [
+    CKF_USER_PIN_COUNT_LOW,
+    CKF_USER_PIN_FINAL_TRY,
+    CKF_USER_PIN_LOCKED,
+];
+const SO_PIN_FLAGS: PinFlags = [
+    CKF_SO_PIN_COUNT_LOW,
+    CKF_SO_PIN_FINAL_TRY,
+    CKF_SO_PIN_LOCKED,
+];
+
+/// What `C_GetTokenInfo` says of a PIN after so many `failures`, of which `max` lock it (0: none does).
+fn pin_flags(failures: u32, max: u32, [low, final_try, locked]: PinFlags) -> CK_FLAGS {
+    match failures {
+        _ if max > 0 && failures >= max => low | locked,
+        _ if max > 0 && failures + 1 == max => low | final_try,
+        0 => 0,
+        _ => low,
+    }
+}
+
 /// The version of this library, as PKCS#11 shows it.
 const VERSION: CK_VERSION = CK_VERSION { major: 0, minor: 1 };
 
@@ -333,6 +361,14 @@ pub(super) fn pin_of(pin: Option<&[u8]>) -> Result<&[u8], Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_tell_how_many_attempts_a_pin_has_left() {
+        let flags = |failures, max| pin_flags(failures, max, [1, 2, 4]);
+        assert_eq!([0, 1, 2, 3, 9].map(|n| flags(n, 3)), [0, 1, 3, 5, 5]);
+        assert_eq!([0, 1, 1000].map(|n| flags(n, 0)), [0, 1, 1]);
+        assert_eq!([0, 1].map(|n| flags(n, 1)), [3, 5]);
+    }
 
     #[test]
     fn fields_are_blank_padded_and_cut_between_characters() {

@@ -483,6 +483,25 @@ impl<'a> Change<'a> {
 
 /// The sealed record of a token that is being made with these files.
 pub(super) fn first_record(key: &TokenKey, token: &TokenConfig, files: &Files) -> Result<Vec<u8>> {
+    Record::of(token, digests(files)?, 1).seal(&token.uuid, key)
+}
+
+/// The sealed record of a token that gets a new token key and these files, while its settings become `after`. Accepts the old
+/// settings too, until the next change is committed.
+pub(super) fn renewed_record(
+    key: &TokenKey,
+    before: &Trusted,
+    after: &TokenConfig,
+    files: &Files,
+) -> Result<Vec<u8>> {
+    let version = before.version.unwrap_or_default() + 1;
+    let old = Record::of(&before.config, digests(files)?, version);
+    let new = Record::of(after, digests(files)?, version);
+    old.with(&new).seal(&after.uuid, key)
+}
+
+/// The digests of the covered files among these.
+fn digests(files: &Files) -> Result<BTreeMap<String, Option<String>>> {
     let digests = COVERED.into_iter().map(|name| {
         let content = files.iter().find(|(file, _)| *file == name);
         Ok((
@@ -490,7 +509,7 @@ pub(super) fn first_record(key: &TokenKey, token: &TokenConfig, files: &Files) -
             digest(content.and_then(|(_, content)| content.as_deref()))?,
         ))
     });
-    Record::of(token, digests.collect::<Result<_>>()?, 1).seal(&token.uuid, key)
+    digests.collect()
 }
 
 /// Files as a writer takes them.

@@ -1,6 +1,7 @@
 //! Tokens: objects, templates, PINs and the token directory.
 
 pub mod accepted;
+pub mod attempts;
 pub mod attr;
 pub mod cluster;
 #[cfg(test)]
@@ -374,7 +375,7 @@ impl From<Identity> for store::Access {
 }
 
 fn objects_path(dir: &TokenDir, config: &TokenConfig) -> PathBuf {
-    dir.path().join(&config.uuid).join("objects")
+    dir.path().join(&config.uuid).join(files::OBJECTS)
 }
 
 /// The token key itself seals the files of the folder; the objects have a key of their own.

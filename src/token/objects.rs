@@ -695,8 +695,26 @@ impl Token {
         Ok(())
     }
 
-    /// Destroys every object that this token made, but the cluster's keys (`C_InitToken`).
+    /// Destroys every object on the token's hosts that this token made, but the cluster's keys (`C_InitToken`). Those in the token
+    /// directory go with the token key.
     pub fn destroy_all(&self) -> Result<()> {
+        if !self.keeps_objects_here() {
+            self.destroy_on_hosts()?;
+        }
+        self.forget_finds();
+        *lock(&self.objects) = super::object::ObjectTable::default();
+        Ok(())
+    }
+
+    fn keeps_objects_here(&self) -> bool {
+        #[cfg(test)]
+        if lock(&self.double).is_some() {
+            return false;
+        }
+        self.config().settings.store == StoreKind::File
+    }
+
+    fn destroy_on_hosts(&self) -> Result<()> {
         let store = self.store()?;
         let serial = self.config().serial;
         let uids = store.locate(&Filter::default())?;
@@ -713,8 +731,6 @@ impl Token {
                 }
             }
         }
-        self.forget_finds();
-        *lock(&self.objects) = super::object::ObjectTable::default();
         Ok(())
     }
 

@@ -1,31 +1,37 @@
 //! PINs: each wraps the same random token key, and the token key seals the token's secret files.
 //!
-//! Argon2id makes a wrapping key of a PIN, AES-KWP (RFC 5649) wraps the token key with it. The integrity check of KWP tells a
-//! wrong PIN, so nothing is compared that could leak by timing. There is no counter of failed attempts: whoever can read
-//! the file can try PINs on a copy of it, where no counter counts. What slows him down is Argon2id and a good PIN.
+//! A key derivation function ([`kdf`]) makes a wrapping key of a PIN, AES-KWP (RFC 5649) wraps the token key with it. The
+//! integrity check of KWP detects a wrong PIN, so nothing is compared that could leak by timing. Wrong PINs that are given to a
+//! program are counted and paced ([`attempts`](super::attempts)); whoever can read the file can try PINs on a copy, where only
+//! Argon2id and a long PIN slow him down.
 
 use std::path::Path;
 
-use argon2::{Algorithm, Argon2, Params};
 use serde::{Deserialize, Serialize};
 
 use crate::ck::{
-    CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED,
+    CKR_FUNCTION_FAILED, CKR_GENERAL_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE,
+    CKR_USER_PIN_NOT_INITIALIZED,
 };
 use crate::config::{from_hex, to_hex};
 use crate::crypto::kw::{self, Wrapping};
-use crate::crypto::rng;
 use crate::crypto::seal::Sealer;
+use crate::crypto::{Hash, kdf as hash_kdf, rng};
 use crate::error::{Error, Kind, Result};
 use crate::secret::{LockedSecret, Secret};
 
+mod kdf;
 #[cfg(test)]
 mod tests;
+
+use kdf::Cost;
 
 /// Shortest PIN in bytes.
 pub const PIN_MIN: usize = 4;
 /// Longest PIN in bytes.
 pub const PIN_MAX: usize = 255;
+/// A PIN of fewer bytes is soon found by whoever can read the token directory.
+pub const PIN_ADVISED: usize = 8;
 
 const KEY_LEN: usize = 32;
 const SALT_LEN: usize = 16;
@@ -46,7 +52,8 @@ pub enum Who {
 }
 
 impl Who {
-    fn name(self) -> &'static str {
+    /// What a person calls the PIN.
+    pub fn name(self) -> &'static str {
         match self {
             Who::So => "SO PIN",
             Who::User => "user PIN",
@@ -173,19 +180,24 @@ pub(super) fn is_sealed_by_earlier_version(content: &[u8]) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct PinFile {
     version: u32,
+    /// Tells the token key from another, hexadecimal: a PIN never wraps a key that is no longer the token's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<String>,
     so: Wrapped,
     user: Option<Wrapped>,
 }
 
 /// The token key, wrapped under one PIN.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapped {
     kdf: Kdf,
     /// Argon2 memory, KiB.
-    memory_kib: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory_kib: Option<u32>,
     /// Argon2 passes over the memory.
-    passes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passes: Option<u32>,
     /// Random, hexadecimal.
     salt: String,
     /// AES-KWP of the token key and, unless an earlier version wrapped it, [`AUTHENTICATED`]; hexadecimal.
@@ -193,23 +205,16 @@ struct Wrapped {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 enum Kdf {
+    /// For a PIN that somebody chose.
+    #[serde(rename = "argon2id")]
     Argon2id,
+    /// For a random PIN.
+    #[serde(rename = "hkdf-sha256")]
+    Hkdf,
 }
 
-/// About 60 ms on one core of a current machine. Tests open tokens by the hundred.
-const MEMORY_KIB: u32 = if cfg!(any(test, fuzzing)) {
-    64
-} else {
-    32 * 1024
-};
-const PASSES: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 3 };
-/// What a file may ask of us: enough for any stronger choice of tomorrow, too little to stop a machine.
-const MEMORY_KIB_MAX: u32 = 1024 * 1024;
-const PASSES_MAX: u32 = 32;
-
-/// The format that is written; version 1 has entries without a mark.
+/// The format that is written; version 1 has entries without a mark, no `check`, and Argon2id only.
 const VERSION: u32 = 2;
 
 impl PinFile {
@@ -217,7 +222,8 @@ impl PinFile {
     pub fn new(key: &TokenKey, so_pin: &[u8]) -> Result<PinFile> {
         Ok(PinFile {
             version: VERSION,
-            so: Wrapped::new(key, so_pin)?,
+            check: Some(check_of(key)?),
+            so: Wrapped::new(key, Who::So, so_pin, Kdf::Argon2id)?,
             user: None,
         })
     }
@@ -261,13 +267,14 @@ impl PinFile {
     /// What is in the file, a line each, without anything that helps to guess a PIN's key.
     pub fn describe(&self) -> Vec<String> {
         let entry = |who: Who, w: &Wrapped| {
-            format!(
-                "token key wrapped under the {}: {:?}, {} KiB, {} passes",
-                who.name(),
-                w.kdf,
-                w.memory_kib,
-                w.passes
-            )
+            let kdf = match (w.kdf, w.cost()) {
+                (Kdf::Hkdf, _) => "HKDF-SHA256 (a random PIN)".to_owned(),
+                (Kdf::Argon2id, Some(c)) => {
+                    format!("Argon2id, {} KiB, {} passes", c.memory_kib, c.passes)
+                }
+                (Kdf::Argon2id, None) => "Argon2id at a cost that is refused".to_owned(),
+            };
+            format!("token key wrapped under the {}: {kdf}", who.name())
         };
         let user = self
             .user
@@ -281,30 +288,73 @@ impl PinFile {
         self.user.is_some()
     }
 
-    /// The token key. Errors: `CKR_PIN_INCORRECT`; `CKR_USER_PIN_NOT_INITIALIZED` when there is no user PIN.
+    /// The token key. Errors: `CKR_PIN_INCORRECT`; `CKR_USER_PIN_NOT_INITIALIZED` when there is no user PIN; `CKR_HOST_MEMORY`.
     pub fn unlock(&self, who: Who, pin: &[u8]) -> Result<TokenKey> {
-        let wrapped = match who {
-            Who::So => &self.so,
-            Who::User => self.user.as_ref().ok_or_else(|| {
-                Error::new(
-                    Kind::Pkcs11,
-                    CKR_USER_PIN_NOT_INITIALIZED,
-                    "the token has no user PIN: set one with C_InitPIN or mrhsm init",
-                )
-            })?,
-        };
-        wrapped.open(pin, who)
+        let key = self.entry(who)?.open(pin, who)?;
+        match &self.check {
+            Some(check) if *check != check_of(&key)? => Err(damaged(who)),
+            _ => Ok(key),
+        }
     }
 
-    /// Wraps `key` under a new PIN, in place of the old one if there is one.
+    /// True when the PIN is a random one, which nobody guesses. Errors: `CKR_USER_PIN_NOT_INITIALIZED`.
+    pub fn is_random(&self, who: Who) -> Result<bool> {
+        Ok(self.entry(who)?.kdf == Kdf::Hkdf)
+    }
+
+    /// True when the PIN is the same as in `other`.
+    pub fn has_same(&self, who: Who, other: &PinFile) -> bool {
+        match who {
+            Who::So => self.so == other.so,
+            Who::User => self.user == other.user,
+        }
+    }
+
+    /// Refuses a key that is not this token's any more, because it was initialised again meanwhile.
+    pub fn check_key(&self, key: &TokenKey) -> Result<()> {
+        match &self.check {
+            Some(check) if *check != check_of(key)? => Err(Error::new(
+                Kind::File,
+                CKR_FUNCTION_FAILED,
+                "the token was initialised again meanwhile: log in again",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Wraps `key` under a new PIN that somebody chose, in place of the old one if there is one.
     pub fn set(&mut self, who: Who, key: &TokenKey, pin: &[u8]) -> Result<()> {
-        let wrapped = Wrapped::new(key, pin)?;
-        self.version = VERSION;
+        self.put(who, key, pin, Kdf::Argon2id)
+    }
+
+    /// The same with a random PIN of at least 128 bits.
+    pub fn set_random(&mut self, who: Who, key: &TokenKey, pin: &[u8]) -> Result<()> {
+        self.put(who, key, pin, Kdf::Hkdf)
+    }
+
+    fn put(&mut self, who: Who, key: &TokenKey, pin: &[u8], kdf: Kdf) -> Result<()> {
+        self.check_key(key)?;
+        let wrapped = Wrapped::new(key, who, pin, kdf)?;
         match who {
             Who::So => self.so = wrapped,
             Who::User => self.user = Some(wrapped),
         }
+        self.version = VERSION;
+        self.check = Some(check_of(key)?);
         Ok(())
+    }
+
+    fn entry(&self, who: Who) -> Result<&Wrapped> {
+        match who {
+            Who::So => Ok(&self.so),
+            Who::User => self.user.as_ref().ok_or_else(|| {
+                Error::new(
+                    Kind::Pkcs11,
+                    CKR_USER_PIN_NOT_INITIALIZED,
+                    "the token has no user PIN: set one with C_InitPIN or mrhsm userpin -sopin",
+                )
+            }),
+        }
     }
 
     /// Forgets the user PIN.
@@ -314,12 +364,17 @@ impl PinFile {
 
     /// Marks the entry of a PIN: what it opens says from now on that the token's configuration is authenticated.
     pub(super) fn mark(&mut self, who: Who, pin: &[u8]) -> Result<()> {
+        let key = self.unlock(who, pin)?.authenticated();
         let entry = match who {
             Who::So => Some(&mut self.so),
             Who::User => self.user.as_mut(),
         };
+        if let Some(entry) = entry {
+            entry.key = wrap(&entry.kek(pin, who)?, &key)?;
+        }
         self.version = VERSION;
-        entry.map_or(Ok(()), |entry| entry.mark(pin, who))
+        self.check = Some(check_of(&key)?);
+        Ok(())
     }
 
     /// True when an entry has the length of a marked one.
@@ -335,23 +390,40 @@ const UNMARKED_LEN: usize = KEY_LEN + 8;
 const MARKED_LEN: usize = KEY_LEN + 16;
 
 impl Wrapped {
-    fn new(key: &TokenKey, pin: &[u8]) -> Result<Wrapped> {
+    fn new(key: &TokenKey, who: Who, pin: &[u8], kdf: Kdf) -> Result<Wrapped> {
         check_pin(pin)?;
+        if pin.len() < PIN_ADVISED {
+            let who = who.name();
+            crate::log!(
+                Warn,
+                "the new {who} has fewer than {PIN_ADVISED} characters"
+            );
+        }
         let salt = rng::bytes(SALT_LEN)?;
-        let kek = derive(pin, salt.expose(), MEMORY_KIB, PASSES)?;
+        let cost = match kdf {
+            Kdf::Argon2id => Some(Cost::measured()?),
+            Kdf::Hkdf => None,
+        };
+        let kek = match cost {
+            Some(cost) => kdf::argon2id(pin, salt.expose(), cost)?,
+            None => kdf::hkdf(pin, salt.expose())?,
+        };
         Ok(Wrapped {
-            kdf: Kdf::Argon2id,
-            memory_kib: MEMORY_KIB,
-            passes: PASSES,
+            kdf,
+            memory_kib: cost.map(|c| c.memory_kib),
+            passes: cost.map(|c| c.passes),
             salt: to_hex(salt.expose()),
             key: wrap(&kek, key)?,
         })
     }
 
-    fn mark(&mut self, pin: &[u8], who: Who) -> Result<()> {
-        let key = self.open(pin, who)?.authenticated();
-        self.key = wrap(&self.kek(pin, who)?, &key)?;
-        Ok(())
+    /// The cost of Argon2id; `None` where it is missing or refused.
+    fn cost(&self) -> Option<Cost> {
+        let cost = Cost {
+            memory_kib: self.memory_kib?,
+            passes: self.passes?,
+        };
+        cost.is_acceptable().then_some(cost)
     }
 
     fn open(&self, pin: &[u8], who: Who) -> Result<TokenKey> {
@@ -372,16 +444,13 @@ impl Wrapped {
 
     /// The key that a PIN makes with the parameters of this entry.
     fn kek(&self, pin: &[u8], who: Who) -> Result<Secret> {
-        let Kdf::Argon2id = self.kdf;
-        if !(8..=MEMORY_KIB_MAX).contains(&self.memory_kib)
-            || !(1..=PASSES_MAX).contains(&self.passes)
-        {
-            return Err(damaged(who));
-        }
         let salt = from_hex(&self.salt)
             .filter(|s| s.len() == SALT_LEN)
             .ok_or_else(|| damaged(who))?;
-        derive(pin, &salt, self.memory_kib, self.passes)
+        match self.kdf {
+            Kdf::Argon2id => kdf::argon2id(pin, &salt, self.cost().ok_or_else(|| damaged(who))?),
+            Kdf::Hkdf => kdf::hkdf(pin, &salt),
+        }
     }
 }
 
@@ -399,6 +468,14 @@ fn wrap(kek: &Secret, key: &TokenKey) -> Result<String> {
     )?))
 }
 
+/// What tells a token key from another and says nothing of it.
+fn check_of(key: &TokenKey) -> Result<String> {
+    let info = b"mrhsm token key check";
+    Ok(to_hex(
+        hash_kdf::hkdf(Hash::Sha256, &[], key.expose(), info, 16)?.expose(),
+    ))
+}
+
 fn damaged(who: Who) -> Error {
     general(format!(
         "token.key is damaged (the {}'s entry): restore it from a backup",
@@ -412,17 +489,6 @@ fn wrong(who: Who) -> Error {
         CKR_PIN_INCORRECT,
         format!("the {} is wrong", who.name()),
     )
-}
-
-fn derive(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secret> {
-    let bad = |_| general("the PIN cannot be stretched");
-    let params = Params::new(memory_kib, passes, 1, Some(KEY_LEN)).map_err(bad)?;
-    let mut out = vec![0; KEY_LEN];
-    let done = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params)
-        .hash_password_into(pin, salt, &mut out);
-    let key = Secret::new(out);
-    done.map_err(bad)?;
-    Ok(key)
 }
 
 fn general(message: impl Into<String>) -> Error {

@@ -2,7 +2,10 @@
 //!
 //! The `mrhsm` command and the module both work through [`TokenFiles`]; neither touches the files themselves.
 
+use std::time::Duration;
+
 use super::accepted::first_record;
+use super::attempts::{self, Attempt, Failures};
 use super::files::{
     ACCEPTED, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, TOKEN_KEY, TokenDir, USER_PIN,
     Writer,
@@ -11,9 +14,11 @@ use super::pin::{PinFile, TokenKey, Who, check_pin};
 use crate::ck::{CKR_PIN_INCORRECT, CKR_TOKEN_NOT_PRESENT, CKR_USER_PIN_NOT_INITIALIZED};
 use crate::config::{self, Settings, TokenConfig};
 use crate::crypto::rng;
+use crate::deadline;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
+mod renew;
 #[cfg(test)]
 mod tests;
 
@@ -148,10 +153,56 @@ impl TokenFiles {
     }
 
     /// The token key, opened with a PIN. Says nothing about the configuration, which [`TokenFiles::trusted`] verifies.
-    /// Errors: `CKR_PIN_INCORRECT`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
+    /// Errors: `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_USER_PIN_NOT_INITIALIZED`, unreadable files.
     pub fn unlock(&self, who: Who, pin: &[u8]) -> Result<TokenKey> {
-        let key = self.pins()?.unlock(who, pin)?;
+        let (_, key) = self.open(who, pin)?;
         Ok(self.adopt(key, who, pin))
+    }
+
+    /// The PINs and the token key, when it is this attempt's turn.
+    fn open(&self, who: Who, pin: &[u8]) -> Result<(PinFile, TokenKey)> {
+        let random = self.pins()?.is_random(who)?;
+        let settings = self.settings()?;
+        let attempt = Attempt {
+            dir: &self.dir,
+            uuid: &self.uuid,
+            who,
+            max: settings.max_pin_failures,
+            random,
+            deadline: deadline::after(Duration::from_millis(settings.deadline_millis)),
+        };
+        attempt.run(|| {
+            // Read again: while this attempt waited, the PIN may have been changed.
+            let pins = self.pins()?;
+            let key = pins.unlock(who, pin)?;
+            Ok((pins, key))
+        })
+    }
+
+    /// The right to write, the PINs and the token key, for who knows a PIN. The PIN is checked before others have to wait.
+    fn authorise(&self, who: Who, pin: &[u8]) -> Result<(Writer<'_>, PinFile, TokenKey)> {
+        loop {
+            let (checked, key) = self.open(who, pin)?;
+            let writer = self.dir.lock()?;
+            let pins = self.pins()?;
+            if pins.has_same(who, &checked) {
+                return Ok((writer, pins, key));
+            }
+        }
+    }
+
+    /// How many wrong PINs in a row were given.
+    pub fn failures(&self) -> Result<Failures> {
+        attempts::failures(&self.dir, &self.uuid)
+    }
+
+    /// What `mrhsm.conf` says of the token.
+    fn settings(&self) -> Result<Settings> {
+        let config = self.dir.load()?;
+        Ok(match config.by_uuid(&self.uuid) {
+            Some(token) => token.settings.clone(),
+            None => config.defaults,
+        })
     }
 
     /// True when the token has a user PIN.
@@ -164,62 +215,36 @@ impl TokenFiles {
         self.dir.read(&self.uuid, USER_PIN)
     }
 
-    /// Replaces the SO PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_PIN_LEN_RANGE`.
+    /// Replaces the SO PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_PIN_LEN_RANGE`.
     pub fn set_so_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
         check_pin(new)?;
-        let writer = self.dir.lock()?;
-        let mut pins = self.pins()?;
-        let key = pins.unlock(Who::So, old)?;
+        let (writer, mut pins, key) = self.authorise(Who::So, old)?;
         pins.set(Who::So, &key, new)?;
         writer.write(&self.uuid, &[(TOKEN_KEY, Some(pins.to_text()?.as_bytes()))])
     }
 
-    /// Replaces the user PIN by one the user chose (`C_SetPIN`). A kept PIN is forgotten: only random ones are kept.
-    pub fn set_user_pin(&self, old: &[u8], new: &Secret) -> Result<()> {
-        check_pin(new.expose())?;
-        let writer = self.dir.lock()?;
-        let pins = self.pins()?;
+    /// Replaces the user PIN (`C_SetPIN`). A kept PIN is forgotten: only random ones are kept. Errors as for the SO PIN.
+    pub fn set_user_pin(&self, old: &[u8], new: UserPin<'_>) -> Result<()> {
+        if let UserPin::Given(pin) = new {
+            check_pin(pin.expose())?;
+        }
         // `C_SetPIN` has no other word for it: no PIN is that of a user who has none.
-        let key = pins.unlock(Who::User, old).map_err(|e| match e.rv() {
+        let (writer, pins, key) = self.authorise(Who::User, old).map_err(|e| match e.rv() {
             CKR_USER_PIN_NOT_INITIALIZED => e.with_rv(CKR_PIN_INCORRECT),
             _ => e,
         })?;
-        self.write_user(&writer, pins, &key, UserPin::Given(new))
+        self.write_user(&writer, pins, &key, new)
     }
 
-    /// Sets the user PIN with the token key that the SO PIN opened (`C_InitPIN`).
+    /// Sets the user PIN with the token key that the SO PIN opened (`C_InitPIN`), and unlocks it.
     pub fn init_user_pin(&self, key: &TokenKey, new: UserPin<'_>) -> Result<()> {
         if let UserPin::Given(pin) = new {
             check_pin(pin.expose())?;
         }
         let writer = self.dir.lock()?;
         let pins = self.pins()?;
-        self.write_user(&writer, pins, key, new)
-    }
-
-    /// Initialises the token again (`C_InitToken`): a new label, no user PIN. Hosts, identity and the cluster's keys stay;
-    /// the objects are the caller's to destroy. Errors: `CKR_PIN_INCORRECT`.
-    pub fn reinit(&self, so_pin: &[u8], label: &str) -> Result<()> {
-        config::check_label(label).map_err(Error::input)?;
-        let writer = self.dir.lock()?;
-        let mut pins = self.pins()?;
-        let key = pins.unlock(Who::So, so_pin)?;
-        let mut change = self.change(&writer, &key)?;
-        change.config.label = label.into();
-        pins.clear_user();
-        // Either half alone leaves a token that works and can be initialised again.
-        self.write_user_files(&writer, &pins, None)?;
-        change.commit(&IdentityChange::default()).map(|_| ())
-    }
-
-    /// Removes the token: its entry in `mrhsm.conf` first, then its folder, so that no entry is ever without its secrets.
-    pub fn remove(&self, so_pin: &[u8]) -> Result<()> {
-        let writer = self.dir.lock()?;
-        let mut config = self.dir.load()?;
-        self.unlock(Who::So, so_pin)?;
-        config.tokens.retain(|t| t.uuid != self.uuid);
-        writer.save(&config)?;
-        writer.remove_folder(&self.uuid)
+        self.write_user(&writer, pins, key, new)?;
+        attempts::forget(&self.dir, &self.uuid, Who::User)
     }
 
     /// The parts of the identity that anyone who reads the folder sees without a PIN, not verified: certificates, and whether there is a key.
@@ -311,7 +336,7 @@ fn set_user(pins: &mut PinFile, key: &TokenKey, new: UserPin<'_>) -> Result<Opti
         UserPin::Random => {
             // 128 bits as text, so that it can also be typed.
             let pin = Secret::new(config::to_hex(rng::bytes(16)?.expose()).into_bytes());
-            pins.set(Who::User, key, pin.expose())?;
+            pins.set_random(Who::User, key, pin.expose())?;
             return Ok(Some(pin));
         }
     }

@@ -128,6 +128,8 @@ fn settings_are_kept_and_removed_one_by_one() {
         "0",
         "-policy",
         "strict",
+        "-maxpinfailures",
+        "5",
     ])
     .done();
     let config = &home.mrhsm(["info", "-config", "-json"]).done().json()["config"];
@@ -141,6 +143,7 @@ fn settings_are_kept_and_removed_one_by_one() {
     let expected = serde_json::json!({
         "port": 5700, "server_name": "kms.example", "kmip_version": "2.1", "connect_millis": 900, "deadline_millis": 60000,
         "crypto": "local", "key_cache_millis": 0, "policy": "strict", "username": "me", "password": true, "client_key": false,
+        "max_pin_failures": 5, "pin_failures": { "so": 0, "user": 0 },
     });
     for (field, value) in expected.as_object().unwrap() {
         assert_eq!(&config[field], value, "{field}");
@@ -163,11 +166,12 @@ fn settings_are_kept_and_removed_one_by_one() {
         "-crypto",
         "-keycache",
         "-policy",
+        "-maxpinfailures",
     ] {
         home.mrhsm(["remove", option]).done();
     }
     let (now, last) = shown();
-    assert_eq!((now, last), (unset, first + 11), "one change each");
+    assert_eq!((now, last), (unset, first + 12), "one change each");
 }
 
 #[test]

@@ -173,7 +173,8 @@ impl Home {
         run(self.command(args))
     }
 
-    /// Every file and folder with mode and content. The lock file is left out: it says who wrote last.
+    /// Every file and folder with mode and content. Two files are left out, which no command sets: who wrote last, and how
+    /// often a PIN was tried.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         let mut all = BTreeMap::new();
         let mut todo = vec![self.dir.path().to_path_buf()];
@@ -184,7 +185,10 @@ impl Home {
                 if meta.is_dir() {
                     todo.push(path.clone());
                 }
-                if path.file_name() != Some(OsStr::new(".lock")) {
+                if ![".lock", "attempts"]
+                    .map(OsStr::new)
+                    .contains(&path.file_name().unwrap())
+                {
                     let content = if meta.is_file() {
                         read_any(&path)
                     } else {

@@ -11,6 +11,7 @@ mod objects;
 mod operations;
 mod padding;
 mod parts;
+mod pins;
 mod policy;
 mod protection;
 mod reauth;

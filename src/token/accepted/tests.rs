@@ -597,7 +597,7 @@ fn pins_change_and_the_configuration_stays_accepted() {
     let node = Node::new();
     node.files.set_so_pin(SO, b"another so pin").unwrap();
     node.files
-        .set_user_pin(USER, &secret(b"another user pin"))
+        .set_user_pin(USER, UserPin::Given(&secret(b"another user pin")))
         .unwrap();
     for (who, pin) in [
         (Who::So, &b"another so pin"[..]),

@@ -93,7 +93,9 @@ fn hostile_files_are_refused_at_once() {
         ("passes = 1", "passes = 4000000000"),
         ("passes = 1", "passes = 0"),
         ("passes = 1", "passes = -1"),
+        ("memory_kib = 64\n", ""),
         ("argon2id", "md5"),
+        ("check = \"", "check = \"00"),
         ("salt = \"", "salt = \"00"),
         ("key = \"", "key = \"0"),
         ("[so]", "[os]"),
@@ -105,6 +107,62 @@ fn hostile_files_are_refused_at_once() {
     assert!(refused(&good.replace("version = 2", "version = 3")).contains("format version 3"));
     assert!(refused("").contains("no version"));
     assert!(PinFile::parse(&[0xff], path()).is_err());
+}
+
+#[test]
+fn a_random_pin_needs_no_slow_function_and_a_chosen_one_does() {
+    let key = TokenKey::generate().unwrap();
+    let mut file = PinFile::new(&key, b"so pin").unwrap();
+    assert_eq!(
+        file.is_random(Who::User).unwrap_err().rv(),
+        CKR_USER_PIN_NOT_INITIALIZED
+    );
+    file.set_random(Who::User, &key, b"0123456789abcdef0123456789abcdef")
+        .unwrap();
+    let mut file = read_again(&file);
+    assert!(file.is_random(Who::User).unwrap() && !file.is_random(Who::So).unwrap());
+    let opened = file.unlock(Who::User, b"0123456789abcdef0123456789abcdef");
+    assert_eq!(opened.unwrap().expose(), key.expose());
+    assert_eq!(
+        file.unlock(Who::User, b"0123456789abcdef0123456789abcdeF")
+            .unwrap_err()
+            .rv(),
+        CKR_PIN_INCORRECT
+    );
+    file.set(Who::User, &key, b"mine").unwrap();
+    assert!(!read_again(&file).is_random(Who::User).unwrap());
+}
+
+#[test]
+fn a_file_of_version_1_opens_and_becomes_version_2_with_the_next_pin() {
+    let key = TokenKey::generate().unwrap();
+    let text = PinFile::new(&key, b"so pin").unwrap().to_text().unwrap();
+    let old: String = text
+        .lines()
+        .filter(|line| !line.starts_with("check"))
+        .map(|line| line.replace("version = 2", "version = 1") + "\n")
+        .collect();
+    let mut file = PinFile::parse(old.as_bytes(), path()).unwrap();
+    assert_eq!(
+        file.unlock(Who::So, b"so pin").unwrap().expose(),
+        key.expose()
+    );
+    assert!(file.to_text().unwrap().contains("version = 1"));
+    file.set(Who::User, &key, b"user").unwrap();
+    let text = file.to_text().unwrap();
+    assert!(text.contains("version = 2") && text.contains("check = "));
+}
+
+#[test]
+fn no_pin_wraps_a_key_that_is_not_the_token_s() {
+    let key = TokenKey::generate().unwrap();
+    let mut file = PinFile::new(&key, b"so pin").unwrap();
+    let other = TokenKey::generate().unwrap();
+    assert_eq!(
+        file.set(Who::User, &other, b"user").unwrap_err().rv(),
+        CKR_FUNCTION_FAILED
+    );
+    assert!(!file.has_user());
 }
 
 #[test]

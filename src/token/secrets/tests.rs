@@ -1,7 +1,15 @@
 use super::*;
-use crate::ck::{CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_USER_PIN_NOT_INITIALIZED};
+use crate::ck::{
+    CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE, CKR_PIN_LOCKED, CKR_TOKEN_WRITE_PROTECTED,
+    CKR_USER_PIN_NOT_INITIALIZED,
+};
 use crate::config::Config;
 use crate::fault::{End, run, scratch};
+use crate::store::{Algorithm, Class, Filter, KeyStore, Memory, Spec, Uid, Usage};
+use crate::token::attempts::Failures;
+use crate::token::files::SERVED;
+use crate::token::learnt::Learnt;
+use crate::token::open_files;
 
 const SO: &[u8] = b"so pin";
 
@@ -104,8 +112,8 @@ fn nothing_secret_is_on_disk_in_the_clear() {
         }
     }
     assert_eq!(
-        seen, 7,
-        "mrhsm.conf, .lock, token.key, accepted, client.pem, client.key, credential"
+        seen, 8,
+        "mrhsm.conf, .lock, token.key, accepted, attempts, client.pem, client.key, credential"
     );
 }
 
@@ -127,12 +135,14 @@ fn pins_change() {
     let kept = files.kept_user_pin().unwrap().unwrap();
     assert_eq!(
         files
-            .set_user_pin(b"wrong", &secret(b"mine"))
+            .set_user_pin(b"wrong", UserPin::Given(&secret(b"mine")))
             .unwrap_err()
             .rv(),
         CKR_PIN_INCORRECT
     );
-    files.set_user_pin(kept.expose(), &secret(b"mine")).unwrap();
+    files
+        .set_user_pin(kept.expose(), UserPin::Given(&secret(b"mine")))
+        .unwrap();
     assert!(
         files.kept_user_pin().unwrap().is_none(),
         "a PIN that somebody chose is not kept"
@@ -174,23 +184,140 @@ fn identity_changes_by_part() {
     );
 }
 
+/// Adds a key of the cluster and one of an application to the token's objects.
+fn add_objects(dir: &TokenDir, files: &TokenFiles) {
+    let key = files.unlock(Who::So, SO).unwrap();
+    let store = crate::token::open_store(dir, files.trusted(&key).unwrap(), &key).unwrap();
+    for (label, properties) in [
+        ("cluster", [("role".to_owned(), "core".to_owned())].into()),
+        ("application", Default::default()),
+    ] {
+        let spec = Spec {
+            class: Class::SecretKey,
+            algorithm: Algorithm::Aes,
+            bits: 256,
+            usage: Usage::ENCRYPT,
+            name: None,
+            group: None,
+            label: label.into(),
+            id: Vec::new(),
+            sensitive: true,
+            extractable: false,
+            properties,
+        };
+        store.register(&spec, &[label.len() as u8; 32]).unwrap();
+    }
+}
+
+/// The labels of the objects that the SO PIN opens, by identifier.
+fn objects(dir: &TokenDir, files: &TokenFiles) -> Vec<(Uid, Vec<u8>)> {
+    let key = files.unlock(Who::So, SO).unwrap();
+    let Some(local) = open_files(dir, &config(dir).tokens[0], &key).unwrap() else {
+        return Vec::new();
+    };
+    let metas = local
+        .meta(&local.locate(&Filter::default()).unwrap())
+        .unwrap();
+    for meta in &metas {
+        let value = local.fetch(&meta.uid).unwrap();
+        let len = meta.label.as_ref().unwrap().len();
+        assert_eq!(value.expose(), [len as u8; 32]);
+    }
+    metas
+        .into_iter()
+        .map(|meta| (meta.uid, meta.label.unwrap()))
+        .collect()
+}
+
 #[test]
-fn initialised_again_it_keeps_its_identity_and_loses_its_user_pin() {
+fn initialised_again_it_has_a_new_key_its_identity_and_the_cluster_s_keys() {
     let (_tmp, dir, files) = node(UserPin::Random);
+    add_objects(&dir, &files);
+    let before = objects(&dir, &files);
     assert_eq!(
         files.reinit(b"wrong", "new").unwrap_err().rv(),
         CKR_PIN_INCORRECT
     );
     assert!(files.reinit(SO, &"x".repeat(33)).is_err());
     assert_eq!(config(&dir).tokens[0].label, "test");
+    let old = files.unlock(Who::So, SO).unwrap();
+    let kept = files.kept_user_pin().unwrap().unwrap();
+    Learnt::of(&dir, &files.uuid, &old).unwrap().keep("learnt");
+
     files.reinit(SO, "new").unwrap();
     assert_eq!(config(&dir).tokens[0].label, "new");
     assert!(!files.has_user_pin().unwrap() && files.kept_user_pin().unwrap().is_none());
+    assert!(files.unlock(Who::User, kept.expose()).is_err());
     let key = files.unlock(Who::So, SO).unwrap();
+    assert_ne!(key.expose(), old.expose());
+    let identity = files.trusted(&key).unwrap().identity;
+    assert_eq!(identity.certificate.as_deref(), Some(&b"certificate"[..]));
+    assert_eq!(identity.key.unwrap().expose(), b"client key");
+    assert_eq!(identity.password.unwrap().expose(), b"password");
+    assert!(files.trusted(&old).is_err(), "sealed under the new key");
+    let learnt = Learnt::of(&dir, &files.uuid, &key).unwrap().recall();
+    assert_eq!(learnt.as_deref(), Some("learnt"));
+    let after = objects(&dir, &files);
+    assert!(after.len() == 1 && after[0].1 == b"cluster" && before.contains(&after[0]));
+
+    // Who opened it before changes nothing any more.
+    let pin = secret(b"user pin");
+    assert!(files.init_user_pin(&old, UserPin::Given(&pin)).is_err());
+    assert!(files.change(&dir.lock().unwrap(), &old).is_err());
+    files.init_user_pin(&key, UserPin::Given(&pin)).unwrap();
+    files.unlock(Who::User, pin.expose()).unwrap();
     assert_eq!(
-        files.trusted(&key).unwrap().identity.key.unwrap().expose(),
-        b"client key"
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        3,
+        "mrhsm.conf, the lock file and the folder"
     );
+}
+
+#[test]
+fn the_folder_of_the_embedded_server_is_neither_initialised_again_nor_removed() {
+    let (_tmp, dir, files) = node(UserPin::Random);
+    dir.lock()
+        .unwrap()
+        .write(&files.uuid, &[(SERVED, Some(b"objects"))])
+        .unwrap();
+    for refused in [files.reinit(SO, "new"), files.remove(SO)] {
+        assert_eq!(refused.unwrap_err().rv(), CKR_TOKEN_WRITE_PROTECTED);
+    }
+    assert!(dir.read(&files.uuid, SERVED).unwrap().is_some());
+}
+
+#[test]
+fn a_wrong_pin_is_counted_and_locks_where_that_is_configured() {
+    let (_tmp, dir, files) = node(UserPin::Random);
+    dir.update(|config| {
+        config.tokens[0].settings.max_pin_failures = 2;
+        Ok(())
+    })
+    .unwrap();
+    let kept = files.kept_user_pin().unwrap().unwrap();
+    files.unlock(Who::User, b"wrong").unwrap_err();
+    files.unlock(Who::So, b"wrong").unwrap_err();
+    assert_eq!(files.failures().unwrap(), Failures { so: 1, user: 1 });
+    files.unlock(Who::User, kept.expose()).unwrap();
+    let key = files.unlock(Who::So, SO).unwrap();
+    assert_eq!(files.failures().unwrap(), Failures::default());
+    for _ in 0..2 {
+        files.unlock(Who::User, b"wrong").unwrap_err();
+    }
+    let e = files.unlock(Who::User, kept.expose()).unwrap_err();
+    assert!(
+        e.rv() == CKR_PIN_LOCKED && e.to_string().contains("mrhsm userpin -sopin"),
+        "{e}"
+    );
+    files.init_user_pin(&key, UserPin::Random).unwrap();
+    files
+        .unlock(Who::User, files.kept_user_pin().unwrap().unwrap().expose())
+        .unwrap();
+    for _ in 0..2 {
+        files.set_so_pin(b"wrong", b"new so pin").unwrap_err();
+    }
+    assert_eq!(files.remove(SO).unwrap_err().rv(), CKR_PIN_LOCKED);
+    assert_eq!(files.reinit(SO, "new").unwrap_err().rv(), CKR_PIN_LOCKED);
 }
 
 #[test]
@@ -279,12 +406,14 @@ fn at_every_step(
 ) {
     let steps = {
         let (_tmp, dir, files) = node(UserPin::Random);
+        add_objects(&dir, &files);
         run(None, || work(&dir, &files).unwrap()).1
     };
     assert!(steps > 4);
     for at in 0..steps {
         for end in [End::Error(libc::ENOSPC), End::Killed] {
             let (_tmp, dir, files) = node(UserPin::Random);
+            add_objects(&dir, &files);
             run(Some((at, end)), || work(&dir, &files).is_ok());
             check(&dir, &files);
             drop(dir.lock().unwrap());
@@ -324,7 +453,24 @@ fn a_pin_half_changed_is_the_old_or_the_new() {
 fn a_token_half_initialised_again_or_removed_can_be_so_again() {
     at_every_step(
         |_, files| files.reinit(SO, "again"),
-        |_, files| files.reinit(SO, "again").unwrap(),
+        |dir, files| {
+            let key = files.unlock(Who::So, SO).unwrap();
+            let identity = files.trusted(&key).unwrap().identity;
+            assert_eq!(identity.key.unwrap().expose(), b"client key");
+            // It is the old one or the new one.
+            match files.kept_user_pin().unwrap() {
+                Some(kept) => {
+                    let by_user = files.unlock(Who::User, kept.expose()).unwrap();
+                    assert_eq!(by_user.expose(), key.expose());
+                    assert_eq!(config(dir).tokens[0].label, "test");
+                    assert_eq!(objects(dir, files).len(), 2);
+                }
+                None => {
+                    assert!(!files.has_user_pin().unwrap());
+                    assert_eq!(objects(dir, files).len(), 1);
+                }
+            }
+        },
     );
     at_every_step(
         |_, files| files.remove(SO),
