@@ -79,14 +79,14 @@ fn token(args: &Args, dir: &TokenDir, so_pin: &Secret) -> Outcome<(TokenConfig, 
         .collect();
     let uuid = match same[..] {
         [] => {
-            prompt::check_length(so_pin, "SO PIN")?;
+            prompt::check_new(so_pin, "SO PIN")?;
             let user_pin = args
                 .userpin
                 .as_ref()
                 .map(|pin| pin.read("-userpin"))
                 .transpose()?;
             if let Some(pin) = &user_pin {
-                prompt::check_length(pin, "user PIN")?;
+                prompt::check_new(pin, "user PIN")?;
             }
             let identity = Given::read(&args.settings)?.complete(&Identity::default())?;
             let token = init::make(

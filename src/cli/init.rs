@@ -120,6 +120,6 @@ fn new_user_pin(option: Option<&Option<SecretArg>>) -> Outcome<Option<Secret>> {
             "-userpin file:PATH or -userpin env:NAME",
         )?,
     };
-    prompt::check_length(&pin, "user PIN")?;
+    prompt::check_new(&pin, "user PIN")?;
     Ok(Some(pin))
 }

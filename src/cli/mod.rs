@@ -16,6 +16,7 @@ mod certs;
 mod cluster;
 mod completions;
 mod configure;
+mod delete;
 mod dump;
 mod enable;
 mod exit;
@@ -33,6 +34,7 @@ mod signals;
 mod sopin;
 mod spelling;
 mod tokens;
+mod userpin;
 
 use args::Global;
 use exit::{Exit, Failure, Outcome};
@@ -75,6 +77,10 @@ enum Command {
     Rekey(rekey::Args),
     /// Change the SO PIN
     Sopin(sopin::Args),
+    /// Change the user PIN, or set it as the security officer
+    Userpin(userpin::Args),
+    /// Delete a token, with what the token directory holds of it
+    Delete(delete::Args),
     /// Show what is in the files of a token directory, without secrets
     Dump(dump::Args),
     /// Do init, set, a check of all servers and enable in one call, which can be repeated until it succeeds
@@ -121,6 +127,8 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
         Command::Enable(args) => enable::run(args, global, out),
         Command::Rekey(args) => rekey::run(args, global, out),
         Command::Sopin(args) => sopin::run(args, global, out),
+        Command::Userpin(args) => userpin::run(args, global, out),
+        Command::Delete(args) => delete::run(args, global, out),
         Command::Dump(args) => dump::run(args, global, out),
         Command::Configure(args) => configure::run(args, global, out),
         Command::Serve(args) => serve::run(args, out),

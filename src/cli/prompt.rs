@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::note;
 use crate::env;
 use crate::secret::Secret;
-use crate::token::pin::{PIN_MAX, PIN_MIN};
+use crate::token::pin::{PIN_ADVISED, PIN_MAX, PIN_MIN};
 
 /// A secret's file is one short line; more than this is the wrong file.
 const MAX_FILE: u64 = 4096;
@@ -149,9 +149,9 @@ pub fn ask(prompt: &str, instead: &str) -> Outcome<Secret> {
         interrupt::ignored_during(|| rpassword::prompt_password_with_config(prompt, config));
     match answer {
         Ok(text) => Ok(Secret::new(text.into_bytes())),
-        Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => Err(
-            Failure::new(Exit::Interrupted, "interrupted: nothing was changed"),
-        ),
+        Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => {
+            Err(interrupted())
+        }
         Err(e) => Err(Failure::new(
             Exit::Pin,
             format!(
@@ -160,6 +160,34 @@ pub fn ask(prompt: &str, instead: &str) -> Outcome<Secret> {
             ),
         )),
     }
+}
+
+/// Asks for a line that is not secret at the terminal. `instead` is what to use without one.
+pub fn ask_text(prompt: &str, instead: &str) -> Outcome<String> {
+    let answer = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .and_then(|mut terminal| {
+            terminal.write_all(prompt.as_bytes())?;
+            let mut line = String::new();
+            BufReader::new(terminal)
+                .take(MAX_FILE)
+                .read_line(&mut line)?;
+            Ok(line)
+        });
+    match answer {
+        Ok(line) if line.is_empty() => Err(interrupted()),
+        Ok(line) => Ok(line.trim_end_matches(['\n', '\r']).to_owned()),
+        Err(e) => Err(Failure::usage(format!(
+            "cannot ask '{}': no terminal ({e}); use {instead}",
+            prompt.trim_end_matches([' ', ':'])
+        ))),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted: nothing was changed")
 }
 
 /// Asks for a new PIN twice, again until it is 4 to 255 bytes long and both are equal.
@@ -177,8 +205,18 @@ pub fn ask_new_pin(first: &str, second: &str, instead: &str) -> Outcome<Secret> 
     }
 }
 
-/// A new PIN must be 4 to 255 bytes long.
-pub fn check_length(pin: &Secret, what: &str) -> Outcome {
+/// A new PIN must be 4 to 255 bytes long, and is warned of when it is short.
+pub fn check_new(pin: &Secret, what: &str) -> Outcome {
+    check_length(pin, what)?;
+    if pin.len() < PIN_ADVISED {
+        note(format!(
+            "Warning: the {what} has fewer than {PIN_ADVISED} characters. Who can read the token directory can try all such PINs."
+        ));
+    }
+    Ok(())
+}
+
+fn check_length(pin: &Secret, what: &str) -> Outcome {
     if (PIN_MIN..=PIN_MAX).contains(&pin.len()) {
         return Ok(());
     }
@@ -201,14 +239,15 @@ pub fn so_pin(arg: Option<&SecretArg>) -> Outcome<Secret> {
 
 /// A new SO PIN: `-sopin`, `MRHSM_SO_PIN_FILE`, or the prompt, twice.
 pub fn new_so_pin(arg: Option<&SecretArg>) -> Outcome<Secret> {
-    let Some(pin) = given(arg, "-sopin", SO_PIN_FILE)? else {
-        return ask_new_pin(
+    let pin = match given(arg, "-sopin", SO_PIN_FILE)? {
+        Some(pin) => pin,
+        None => ask_new_pin(
             "Enter SO PIN (4-255 characters): ",
             "Please reenter SO PIN: ",
             SO_PIN_INSTEAD,
-        );
+        )?,
     };
-    check_length(&pin, "SO PIN")?;
+    check_new(&pin, "SO PIN")?;
     Ok(pin)
 }
 

@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
             "-newsopin file:PATH or -newsopin env:NAME",
         )?,
     };
-    prompt::check_length(&new, "new SO PIN")?;
+    prompt::check_new(&new, "new SO PIN")?;
     files.set_so_pin(old.expose(), new.expose())?;
     out.line("New SO PIN is set successfully");
     out.object(&View {

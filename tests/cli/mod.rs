@@ -5,6 +5,7 @@ mod input;
 mod interrupted;
 mod migrate;
 mod output;
+mod pins;
 mod servers;
 mod support;
 mod tampered;
