@@ -1,4 +1,4 @@
-//! When secrets that are kept for a time must be wiped: there is no thread of ours to do it, so every call of an application looks.
+//! Expiry of cached secrets. The module has no thread, so each call of the application checks whether any must be wiped.
 #![allow(
     unsafe_code,
     reason = "std has no clock that runs while the machine sleeps"
@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Nothing is kept.
+/// Nothing is cached.
 const NEVER: u64 = u64::MAX;
 
-/// The earliest end of what is kept in this process.
+/// The earliest expiry time in this process.
 static NEXT: AtomicU64 = AtomicU64::new(NEVER);
 
 /// A moment, in nanoseconds since the machine started, those included in which it slept.

@@ -202,7 +202,7 @@ impl Drop for LockedSecret {
         if self.len == 0 {
             return;
         }
-        // SAFETY: we own the block, and nobody can hold a reference into it any more.
+        // SAFETY: we own the block, and no reference into it is left.
         unsafe {
             wipe(std::slice::from_raw_parts_mut(
                 self.start.as_ptr(),

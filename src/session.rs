@@ -330,7 +330,7 @@ impl Operations {
             .max_by_key(|locked| **locked)
     }
 
-    /// True when a use of a key waits for a login of its own.
+    /// True when a use of a key waits for a context-specific login.
     pub fn wants_context_login(&mut self) -> bool {
         self.waiting().is_some()
     }

@@ -1,4 +1,4 @@
-//! A token as `info` opens it: with whatever PIN there is, and told whether its configuration is the one that was accepted.
+//! A token as `info` opens it: with whichever PIN is available, and whether its configuration is the accepted one.
 
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ impl Opened {
         }
     }
 
-    /// The settings that were accepted, where a PIN told.
+    /// The accepted settings, if a PIN was available.
     pub fn config(&self) -> Option<&TokenConfig> {
         match self {
             Opened::Accepted { trusted, .. } => Some(&trusted.config),

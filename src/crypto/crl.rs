@@ -47,7 +47,7 @@ impl Crls {
                 der,
             });
         }
-        // Whoever verifies takes the first list of an issuer: the newest.
+        // Verification uses the first list of an issuer, so the newest comes first.
         self.0.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A lock that a fork frees: in the child nobody holds it, whatever the threads of the parent were doing.
+//! A lock that is free in a forked child, whatever the threads of the parent held.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
@@ -261,7 +261,7 @@ mod tests {
         *value.lock() += 1;
         assert_eq!(*value.lock(), 2);
         // What a child sees: another generation.
-        // SAFETY: nobody else has the value.
+        // SAFETY: this thread has exclusive access to the value.
         unsafe { (*value.value.get()).0 += 1 };
         assert_eq!(*value.lock(), 10);
     }

@@ -298,7 +298,7 @@ struct Stash {
     /// Digest of the data.
     of: Vec<u8>,
     result: Result<Secret>,
-    /// The length that was told: what the data's length alone says of the result's.
+    /// The reported length, an upper bound that depends on the input's length alone.
     bound: usize,
 }
 

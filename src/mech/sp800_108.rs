@@ -46,7 +46,7 @@ pub(super) fn derive(
                 let other = lookup(*handle)?;
                 secret_key(&other)?;
                 other.check(mechanism.kind, CKA_DERIVE)?;
-                // Whoever knows the base key inverts a block cipher, and so finds what it was given.
+                // A holder of the base key inverts the block cipher and recovers its input.
                 if matches!(prf, Code::Cmac(_)) {
                     other.check_exposed()?;
                 }

@@ -156,7 +156,7 @@ fn is_sealed(work: Work) -> bool {
     )
 }
 
-/// Whether a mechanism unwraps keys whole: nobody without the wrapping key has cut them.
+/// Whether a mechanism authenticates wrapped keys, so that they cannot be truncated without the wrapping key.
 fn is_whole(work: Work) -> bool {
     is_sealed(work) || matches!(work, Work::RsaPkcs | Work::Cipher(_, Mode::Gcm | Mode::Ccm))
 }

@@ -257,7 +257,7 @@ impl Module {
         match found {
             Slot::Free => {
                 let so_pin = Secret::new(so_pin.to_vec());
-                // No PIN authenticates the defaults, and nobody is shown them here: hosts come with `mrhsm set`.
+                // No PIN authenticates the defaults, and the caller does not see them: hosts are set with `mrhsm set`.
                 let settings = Settings {
                     hosts: Vec::new(),
                     ..self.dir.load()?.defaults

@@ -10,7 +10,7 @@ use crate::fork::OfProcess;
 
 /// Size of the mapping that blocks of one size are taken from.
 const CHUNK: usize = 16 << 10;
-/// The smallest block and the largest; each size is twice the one before. What is larger has a mapping of its own.
+/// The smallest block and the largest; each size is twice the one before. Larger requests get a separate mapping.
 const SMALLEST: usize = 32;
 const LARGEST: usize = 4 << 10;
 const SIZES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
@@ -84,7 +84,7 @@ impl Chunks {
     }
 }
 
-/// Size of the blocks that `len` bytes fit in, and its place in the pool; `None` for what needs a mapping of its own.
+/// Size of the blocks that `len` bytes fit in, and its place in the pool; `None` if it needs a separate mapping.
 fn class(len: usize) -> Option<(usize, usize)> {
     let size = len.next_power_of_two().max(SMALLEST);
     (size <= LARGEST).then(|| ((size / SMALLEST).ilog2() as usize, size))
@@ -105,12 +105,12 @@ pub fn take(len: usize) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 ///
-/// `take` has returned the block for this length, and nobody uses it any more.
+/// `take` returned the block for this length, and it is no longer in use.
 pub unsafe fn give(block: NonNull<u8>, len: usize) {
     match class(len) {
         Some((class, size)) => POOL.lock().0[class].give(block.as_ptr().addr(), size),
         None => {
-            // SAFETY: a mapping of its own.
+            // SAFETY: a separate mapping, which nothing else refers to.
             unsafe { libc::munmap(block.as_ptr().cast(), len) };
         }
     }

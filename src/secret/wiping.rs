@@ -24,7 +24,7 @@ unsafe impl GlobalAlloc for Wiping {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block has the size of its layout, and nobody uses it any more. Unlike other writes to memory that is about
+        // SAFETY: the block has the size of its layout and is no longer in use. Unlike other writes to memory that is about
         // to be freed, explicit_bzero's stay.
         unsafe {
             libc::explicit_bzero(block.cast(), layout.size());

@@ -1,4 +1,4 @@
-//! The revocation list of one's own authority: `crl.pem` beside `ca.pem`, signed anew when a certificate is revoked, and before it
+//! The revocation list of our own authority: `crl.pem` beside `ca.pem`, signed anew when a certificate is revoked, and before it
 //! expires.
 
 use std::path::{Path, PathBuf};

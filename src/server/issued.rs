@@ -112,7 +112,7 @@ enum Event {
 pub struct Index {
     path: PathBuf,
     all: Vec<Issued>,
-    /// Length of the whole lines; what follows was cut short, so nobody was told that it is written.
+    /// Length of the whole lines; what follows is a torn write that was never acknowledged.
     whole: u64,
 }
 

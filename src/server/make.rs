@@ -20,7 +20,7 @@ use crate::kmip::*;
 use crate::store::kmip::keys;
 use crate::ttlv::{DateTime, Interval, Tag};
 
-/// The longest RSA key that is made: beyond it one takes minutes.
+/// The longest RSA key in bits; generating a longer one takes minutes.
 const LONGEST_RSA: i32 = 8192;
 /// The work of making a key on a curve.
 const CURVE_KEY: u64 = 3000;

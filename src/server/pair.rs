@@ -1,6 +1,6 @@
 //! Files of an authority: certificates and their keys, replaced so that a crash at any moment leaves a pair that works.
 //!
-//! New content is written and synced under a name that nobody reads, then renamed; the key first. [`recover`] completes what a
+//! New content is written and synced under a temporary name, then renamed; the key first. [`recover`] completes what a
 //! crash between the two renames left.
 
 use std::fs::{self, File};

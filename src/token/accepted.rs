@@ -308,7 +308,7 @@ impl TokenFiles {
     }
 
     fn try_adopt(&self, key: &TokenKey, who: Who, pin: &[u8]) -> Result<()> {
-        // Nobody waits for another writer here: the next time is as good.
+        // Does not wait for another writer: a later attempt serves as well.
         let dir = self.dir().clone().with_patience(Duration::ZERO);
         let writer = dir.lock()?;
         let mut change = self.change(&writer, key)?;

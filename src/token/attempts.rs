@@ -4,7 +4,7 @@
 //! while Argon2id runs: an attempt charges itself as a wrong one first, and takes the charge back when the PIN was right. So a
 //! process that is killed in between was counted, one that is stopped blocks nobody, and a forked child inherits no lock.
 //!
-//! Where the file cannot be written, a process paces and counts its own attempts. Whoever can write the folder can reset the
+//! Where the file cannot be written, a process paces and counts its own attempts. A writer of the folder can reset the
 //! counters, by removing the file.
 
 use std::fs::{File, TryLockError};
@@ -114,7 +114,7 @@ pub struct Attempt<'a> {
     pub who: Who,
     /// After how many wrong attempts the PIN is locked; 0 is never.
     pub max: u32,
-    /// Whether the token's PIN is a random one. Nobody guesses it, so a right one waits for nobody; only wrong ones are paced.
+    /// Whether the token's PIN is a random one. It cannot be guessed, so a right one never waits; only wrong ones are paced.
     pub random: bool,
     /// When it must have ended.
     pub deadline: Instant,
@@ -165,7 +165,7 @@ impl Attempt<'_> {
             note_unsettled(settled);
             return result;
         }
-        // Takes microseconds, so nobody else needs to get in between.
+        // Takes microseconds, so yielding to other processes is unnecessary.
         let result = check();
         let outcome = outcome(&result);
         note_unsettled(self.settle(&turn, charged, outcome));

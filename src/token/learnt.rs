@@ -36,7 +36,7 @@ impl Learnt {
     }
 
     fn write(&self, text: &str) -> Result<()> {
-        // Nobody waits for another writer here: what is not written now is written the next time, or learnt again.
+        // Does not wait for another writer: what is not written now is written next time, or learnt again.
         let dir = self.dir.clone().with_patience(Duration::ZERO);
         let sealed = self.key.seal(&self.uuid, LEARNT, text.as_bytes())?;
         dir.lock()?

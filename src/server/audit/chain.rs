@@ -2,7 +2,7 @@
 //!
 //! Every [`EVERY`]th line, and one at the start, at the end and where a file is full, is a checkpoint: a MAC, under a key that the
 //! server's PIN opens, over its number and the line before it. A small file beside the log (`.head`) says the same of the last
-//! checkpoint, so that a log that was cut is told from a whole one.
+//! checkpoint, so that truncation is detected.
 //!
 //! Several processes may write one log. Who writes holds the file's lock, and first reads what others wrote.
 
@@ -107,7 +107,7 @@ pub const CHECKPOINT: &str = "mrhsm audit checkpoint";
 /// What the MAC of a head is for.
 pub const HEAD: &str = "mrhsm audit head";
 
-/// How a log is kept.
+/// Rotation and retention of a log.
 pub struct Keeping {
     /// The key of the seals.
     pub key: Secret,

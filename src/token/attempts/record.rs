@@ -79,7 +79,7 @@ impl Record {
         }
     }
 
-    /// Reads the content of the file. Anything else than a record counts as none: whoever can write it could also remove it.
+    /// Reads the content of the file. Anything else than a record counts as none: a writer of the file could also remove it.
     pub(super) fn parse(text: &[u8]) -> Record {
         let read = || {
             let mut words = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
@@ -111,7 +111,7 @@ impl Record {
         )
     }
 
-    /// What an attempt may do at `now`. `head_start` is by how much it comes after others; `None` waits for nobody.
+    /// What an attempt may do at `now`. `head_start` is by how much it comes after others; `None` never waits.
     pub(super) fn next(&self, who: Who, now: u64, max: u32, head_start: Option<u64>) -> Next {
         let count = self.of(who);
         if max > 0 && count.failures >= max {
