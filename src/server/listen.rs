@@ -1,7 +1,7 @@
 //! The server's network: a thread per connection, mutual TLS, and limits that one client cannot break for the others.
 
 use std::io::{self, BufReader, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +24,9 @@ use crate::ttlv::{HEADER_LEN, frame_length};
 
 /// So much is read at once: TLS asks for a quarter of a record at a time.
 const READ_AHEAD: usize = 32 << 10;
+
+/// How much of a request that is refused for its length is read and discarded, in bytes.
+const MOST_DRAINED: usize = 64 << 20;
 
 /// How much clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -401,7 +404,10 @@ fn answer_all(
         let length = match frame_length(&header, largest) {
             Ok(length) => length,
             // What follows cannot be told apart from the next message: say so and end.
-            Err(e) => return send_last(stream, shared.engine.unreadable(&e.to_string()).expose()),
+            Err(e) => {
+                send_last(stream, shared.engine.unreadable(&e.to_string()).expose())?;
+                return drain(stream);
+            }
         };
         frame.clear();
         frame.extend_from_slice(&header);
@@ -532,6 +538,20 @@ fn send_last(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     stream.conn.writer().write_all(bytes)?;
     stream.conn.send_close_notify();
     stream.flush()
+}
+
+/// Reads and discards what the client is still sending: closing a socket with unread data resets the connection, and the reset can
+/// overtake the last answer.
+fn drain(stream: &mut Stream) -> io::Result<()> {
+    stream.sock.socket.get_ref().shutdown(Shutdown::Write)?;
+    let (mut sink, mut left) = ([0; 16 << 10], MOST_DRAINED);
+    while left > 0 {
+        match stream.sock.read(&mut sink)? {
+            0 => break,
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(())
 }
 
 /// Says nothing more until the client gives up or the server stops.
