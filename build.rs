@@ -40,6 +40,14 @@ fn main() {
         );
         return;
     }
+    println!("cargo::rerun-if-env-changed=LIBSQLITE3_FLAGS");
+    if !env::var("LIBSQLITE3_FLAGS").is_ok_and(|flags| flags.contains("SQLITE_MUTEX_NOOP=1")) {
+        println!(
+            "cargo::error=SQLite would use mutexes that can hang a forked child: set LIBSQLITE3_FLAGS as .cargo/config.toml does when \
+             cargo runs in the project's folder"
+        );
+        return;
+    }
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }

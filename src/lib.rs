@@ -26,8 +26,9 @@ pub mod ttlv;
 pub mod crypto;
 pub mod kmip;
 
-// Floor 3: hosts, TLS, connections.
+// Floor 3: hosts, TLS, connections; databases.
 pub mod net;
+pub mod storage;
 
 // Floor 4: keys, whoever holds them.
 pub mod store;

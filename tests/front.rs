@@ -16,6 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::serve::{Serve, active, certs, locate, reason, scratch, value};
+use crate::sql;
 
 type Raw = StreamOwned<ClientConnection, TcpStream>;
 
@@ -293,18 +294,18 @@ fn work_ends_with_its_client() {
     }
 }
 
-/// The journal of a server's directory.
-fn journal(dir: &Path) -> PathBuf {
+/// The database of a server's directory.
+fn database(dir: &Path) -> PathBuf {
     let folder = std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find(|path| path.is_dir())
         .unwrap();
-    folder.join("served")
+    folder.join("served.db")
 }
 
 #[test]
-fn a_damaged_record_is_named_and_costs_its_object_only() {
+fn a_damaged_object_is_named_and_refused_and_the_others_work() {
     let folder = scratch();
     let dir = folder.path();
     let serve = Serve::start(dir, &[]);
@@ -314,22 +315,28 @@ fn a_damaged_record_is_named_and_costs_its_object_only() {
         .collect();
     let keys: Vec<Vec<u8>> = uids.iter().map(|uid| value(&client, uid)).collect();
     drop(serve);
-    let mut bytes = std::fs::read(journal(dir)).unwrap();
-    let starts: Vec<usize> = (0..bytes.len())
-        .filter(|at| bytes[*at..].starts_with(b"REC1"))
-        .collect();
-    let damaged = starts[starts.len() - 2];
-    bytes[damaged + 100] ^= 1;
-    std::fs::write(journal(dir), bytes).unwrap();
-
-    let serve = Serve::start(dir, &[]);
-    let said = std::fs::read_to_string(dir.join("stderr")).unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mrhsm"));
+        let output = command
+            .args(["store", "check", "-dir"])
+            .arg(dir)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    assert_eq!(check(), (Some(0), "The database is whole.\n".into()));
+    sql::change(
+        &database(dir),
+        &sql::DAMAGE_NEWEST.replace("max(number)", "max(number) - 1"),
+    );
+    let (code, said) = check();
     assert!(
-        said.contains(&format!(
-            "A record at offset {damaged} of the object file is damaged"
-        )),
+        code == Some(1) && said.contains("the object of row 2 is damaged"),
         "{said}"
     );
+
+    let serve = Serve::start(dir, &[]);
     let client = serve.client(dir, "client", Version::V1_4);
     assert_eq!(
         [&value(&client, &uids[0]), &value(&client, &uids[2])],
@@ -339,7 +346,7 @@ fn a_damaged_record_is_named_and_costs_its_object_only() {
         unique_identifier: Some(uids[1].as_str().into()),
         ..GetRequest::default()
     };
-    assert_eq!(reason(client.request(&get)), ResultReason::ITEM_NOT_FOUND);
+    assert_eq!(reason(client.request(&get)), ResultReason::GENERAL_FAILURE);
     assert_eq!(
         locate(&client, vec![AttributeValue::State(State::ACTIVE)]),
         [uids[2].as_str(), &uids[0]]
@@ -351,8 +358,8 @@ fn a_damaged_record_is_named_and_costs_its_object_only() {
 fn a_full_disk_refuses_what_it_cannot_keep() {
     let folder = scratch();
     let dir = folder.path();
-    // No file may grow beyond 32 KiB.
-    let serve = Serve::start_after("ulimit -f 64;", dir, &[]);
+    // No file may grow beyond 192 KiB.
+    let serve = Serve::start_after("ulimit -f 384;", dir, &[]);
     let client = serve.client(dir, "client", Version::V1_4);
     let text = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(4000)));
     let mut long = active("k");
@@ -366,7 +373,7 @@ fn a_full_disk_refuses_what_it_cannot_keep() {
         assert!(kept.len() < 20, "the disk is never full");
     };
     assert!(
-        kept.len() > 3 && refused.to_string().contains("served cannot be written"),
+        kept.len() > 3 && refused.to_string().contains("served.db cannot be written"),
         "{refused}"
     );
     assert_eq!(locate(&client, vec![]).len(), kept.len());

@@ -19,6 +19,7 @@ mod objects;
 mod operations;
 mod proof;
 mod serve;
+mod sql;
 mod store_kmip;
 mod tokendir;
 mod wrapping;

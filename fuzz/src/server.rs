@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -108,7 +107,7 @@ pub(super) struct Stand {
 struct Store {
     directory: TempDir,
     /// What the file is as long as no run has changed it.
-    unchanged: (u64, u64),
+    unchanged: Vec<u8>,
 }
 
 thread_local! {
@@ -122,9 +121,13 @@ impl Stand {
         let (file, objects) = UNCHANGED.take().unwrap_or_else(|| {
             let directory = scratch();
             let path = directory.path().join(OBJECTS);
-            fs::copy(furnished(), &path).expect("room in the temporary directory");
+            for extension in ["", "db", "db-wal", "lock"] {
+                let from = furnished().with_extension(extension);
+                fs::copy(from, path.with_extension(extension))
+                    .expect("room in the temporary directory");
+            }
             let objects = open(&path);
-            let unchanged = identity(&path);
+            let unchanged = state(&path);
             (
                 Store {
                     directory,
@@ -144,27 +147,29 @@ impl Stand {
         let Stand { engine, file } = self;
         let path = file.directory.path().join(OBJECTS);
         let objects = engine.objects;
-        if identity(&path) == file.unchanged {
+        if state(&path) == file.unchanged {
             UNCHANGED.set(Some((file, objects)));
             return;
         }
         drop(objects);
         let again = open(&path);
-        assert!(again.damaged().is_empty());
-        again.all().expect("every object can be read");
+        let found = again
+            .repository()
+            .check()
+            .expect("every object can be read");
+        assert_eq!(found, Vec::<String>::new());
     }
 }
 
 const OBJECTS: &str = "objects";
 
 fn open(path: &Path) -> Objects {
-    Objects::open(path, &SEAL).expect("a good journal")
+    Objects::open(path, &SEAL).expect("a good database")
 }
 
-/// The number and the length of a file that is only ever appended to or replaced.
-fn identity(path: &Path) -> (u64, u64) {
-    let meta = fs::metadata(path).expect("the objects are still there");
-    (meta.ino(), meta.len())
+/// What the lock file tells of the state of the database, which changes with each transaction.
+fn state(path: &Path) -> Vec<u8> {
+    fs::read(path.with_extension("lock")).expect("the objects are still there")
 }
 
 /// The character that `choice` stands for, with identifiers that are the same in every run.

@@ -163,14 +163,17 @@ fn describe(entry: &mut Entry, path: &Path, meta: &Metadata) {
         entry
             .faults
             .push("neither a file nor a folder; nothing of mrhsm's".into());
+    } else if let Some(what) = database(&name) {
+        // It may be large, and all of it is sealed.
+        entry.content = vec![what.into()];
+        if name == "objects.db" {
+            entry.faults.extend(damage(path));
+        }
     } else {
         match read(path) {
             Ok(bytes) => {
                 if name == FILE_NAME {
                     entry.content = settings(bytes.expose());
-                }
-                if name == "objects" {
-                    entry.faults.extend(damage(path));
                 }
                 match content(&name, bytes.expose(), path) {
                     Ok(lines) => entry.content.splice(..0, lines).for_each(drop),
@@ -244,15 +247,6 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
                 "wrong PINs in a row: {so} SO PINs, {user} user PINs"
             )]
         }
-        "objects" => vec!["objects of a file token, sealed, not shown".into()],
-        "objects.new" => vec![
-            "left by a process that was killed; the next one that rewrites the objects removes it"
-                .into(),
-        ],
-        "objects.damaged" => vec![
-            "what was damaged among the objects when the others were moved to a key manager".into(),
-        ],
-        "objects.lock" => vec!["lock file of the objects".into()],
         ".lock" => {
             let pid = String::from_utf8_lossy(bytes);
             vec![format!(
@@ -267,25 +261,38 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
     })
 }
 
-/// Which records of an object file are damaged, where the kept user PIN opens it.
+/// What a file of a database is; `None` for other files.
+fn database(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "objects.db" => "objects of a file token, sealed, not shown",
+        "objects.db-wal" => "the latest changes of the objects, sealed, not shown",
+        "objects" => {
+            "tells earlier builds to be upgraded, or is their object file, which the next use takes over"
+        }
+        "objects.lock" => "lock file of the objects",
+        "objects.new" | "objects.new-wal" | "objects.new-journal" | "objects.tombstone" => {
+            "left by a process that was killed; the next one removes it"
+        }
+        "objects.damaged" => "objects of which some were damaged, kept aside",
+        _ => return None,
+    })
+}
+
+/// What is damaged in a database, where the kept user PIN opens it.
 fn damage(path: &Path) -> Vec<String> {
-    let opened = || {
+    let checked = || {
         let folder = path.parent()?;
         let dir = TokenDir::at(folder.parent()?);
         let config = dir.load().ok()?;
         let token = config.by_uuid(folder.file_name()?.to_str()?)?;
-        let files = open_files(&dir, token, &tokens::unlock_unasked(&dir, token).ok()??);
-        Some(files.map(|files| files.map(|files| files.damaged()).unwrap_or_default()))
+        let key = tokens::unlock_unasked(&dir, token).ok()??;
+        let files = open_files(&dir, token, &key).transpose()?;
+        Some(files.and_then(|files| files.repository().check()))
     };
-    match opened() {
+    match checked() {
         None => Vec::new(),
         Some(Err(e)) => vec![e.to_string()],
-        Some(Ok(offsets)) => offsets
-            .into_iter()
-            .map(|offset| {
-                format!("the record at offset {offset} is damaged: its object is missing, the others work; restore a backup")
-            })
-            .collect(),
+        Some(Ok(found)) => found,
     }
 }
 

@@ -12,7 +12,7 @@ use super::tokens::{self, TokenView};
 use crate::config::{ClusterKey, Config, FORMAT, StoreKind, TokenConfig};
 use crate::crypto::crl::Crls;
 use crate::net;
-use crate::store::{self, Filter, KeyStore};
+use crate::store;
 use crate::token::cluster::Role;
 use crate::token::files::TokenDir;
 use crate::token::open_files;
@@ -214,9 +214,7 @@ struct ConfigView {
     token: TokenView,
     moving: bool,
     /// How many objects the token directory holds, where its user PIN is kept or given.
-    objects: Option<usize>,
-    /// Offsets of damaged records in the object file.
-    damaged: Vec<u64>,
+    objects: Option<u64>,
     hosts: Vec<HostView>,
     port: u16,
     server_name: Option<String>,
@@ -282,9 +280,9 @@ impl ConfigView {
     fn of(dir: &TokenDir, token: &TokenConfig, opened: &mut Opened) -> Outcome<ConfigView> {
         let identity = TokenFiles::of(dir, &token.uuid).public_identity()?;
         let settings = &token.settings;
-        let (objects, damaged) = match settings.store {
+        let objects = match settings.store {
             StoreKind::File => file_objects(dir, token, opened)?,
-            StoreKind::Kmip => (None, Vec::new()),
+            StoreKind::Kmip => None,
         };
         Ok(ConfigView {
             standing: opened.view(),
@@ -293,7 +291,6 @@ impl ConfigView {
             token: TokenView::of(token),
             moving: token.moving,
             objects,
-            damaged,
             hosts: probe(dir, token, opened)?,
             port: settings.port,
             server_name: settings.server_name.clone(),
@@ -324,12 +321,6 @@ impl ConfigView {
             field(out, "Keys", "in the token directory");
             if let Some(objects) = self.objects {
                 field(out, "Objects", &objects.to_string());
-            }
-            for offset in &self.damaged {
-                let text = format!(
-                    "the record at offset {offset} of the object file; restore it from a backup. The others work"
-                );
-                field(out, "Damaged", &text);
             }
             field(out, "Key Policy", &self.policy);
             if !self.moving {
@@ -418,22 +409,15 @@ fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
         .unwrap_or_default())
 }
 
-/// What the object file of a token holds: how many objects, and where it is damaged. Nothing is asked for this.
-fn file_objects(
-    dir: &TokenDir,
-    token: &TokenConfig,
-    opened: &Opened,
-) -> Outcome<(Option<usize>, Vec<u64>)> {
+/// How many objects the token directory holds. Nothing is asked for this.
+fn file_objects(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<Option<u64>> {
     let Opened::Accepted { key, .. } = opened else {
-        return Ok((None, Vec::new()));
+        return Ok(None);
     };
-    let Some(files) = open_files(dir, token, key)? else {
-        return Ok((Some(0), Vec::new()));
-    };
-    Ok((
-        Some(files.locate(&Filter::default())?.len()),
-        files.damaged(),
-    ))
+    match open_files(dir, token, key)? {
+        Some(files) => Ok(Some(files.repository().engine().info()?.objects)),
+        None => Ok(Some(0)),
+    }
 }
 
 /// Asks all servers at once; each ends by the token's deadline.

@@ -23,6 +23,7 @@ mod exit;
 mod identity;
 mod info;
 mod init;
+mod notify;
 mod opened;
 mod output;
 mod prompt;
@@ -33,6 +34,7 @@ mod set;
 mod signals;
 mod sopin;
 mod spelling;
+mod store;
 mod tokens;
 mod userpin;
 
@@ -91,6 +93,8 @@ enum Command {
     Certs(certs::Args),
     /// Verify the audit log of 'mrhsm serve'
     Audit(audit::Args),
+    /// Check, copy or compact the database of a file token or of 'mrhsm serve'
+    Store(store::Args),
     /// Print a completion script or the man page
     Completions(completions::Args),
 }
@@ -134,6 +138,7 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
         Command::Serve(args) => serve::run(args, out),
         Command::Certs(args) => certs::run(args, out),
         Command::Audit(args) => audit::run(args, out),
+        Command::Store(args) => store::run(args, global, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }

@@ -11,7 +11,7 @@ use super::certs::directory;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
-use super::signals;
+use super::{notify, signals};
 use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -138,11 +138,6 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let pin = prompt::given(args.pin.as_ref(), "-pin", prompt::PIN_FILE)?;
     let home = Home::at(&dir);
     let (objects, audit_key) = home.open(pin.as_ref())?;
-    for offset in objects.damaged() {
-        note(format!(
-            "A record at offset {offset} of the object file is damaged: its object is missing, the others work."
-        ));
-    }
     let listener = TcpListener::bind(address)
         .map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;
@@ -190,6 +185,7 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         out.line(command);
     }
     out.line(format!("Listening on {address}"));
+    tell(notify::READY);
     let mut revocations = Revocations::of(&files);
     let mut sealed = Instant::now();
     loop {
@@ -224,8 +220,16 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
         }
     }
     note("Stopping.");
+    tell(notify::STOPPING);
     server.stop(GRACE);
     Ok(())
+}
+
+/// Tells the service manager; a server that cannot do that serves all the same.
+fn tell(state: &str) {
+    if let Err(e) = notify::notify(state) {
+        note(format!("The service manager was not notified: {e}"));
+    }
 }
 
 fn personality(name: &str) -> Outcome<Personality> {

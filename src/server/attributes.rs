@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kmip::*;
-use crate::store::file::records::new_uid;
+use crate::storage::new_uuid;
 use crate::ttlv::{Tag, Value};
 use crate::version::Version;
 
@@ -161,7 +161,7 @@ fn complete(mut value: AttributeValue) -> Outcome<AttributeValue> {
             limits.usage_limits_count = Some(left.clamp(0, total));
         }
         AttributeValue::ApplicationSpecificInformation(info) if info.application_data.is_none() => {
-            info.application_data = Some(new_uid()?);
+            info.application_data = Some(new_uuid()?);
         }
         _ => {}
     }
@@ -316,7 +316,7 @@ fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    change: impl FnOnce(&mut Object) -> Outcome<T>,
+    mut change: impl FnMut(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let version = context.version;
     lifecycle::change(engine, context, uid, |context, object| {
@@ -372,6 +372,7 @@ pub fn add(
             }
             // An index is never given twice while others stand behind it.
             let index = same().map(|other| other.index.unwrap_or(0) + 1).max();
+            let value = value.clone();
             object.attributes.0.push(Attribute { index, value });
             Ok(index)
         })?;
@@ -421,7 +422,7 @@ pub fn modify(
             return Err(wrong_state(version, "the object was activated already"));
         }
         match found {
-            Some(at) => object.attributes.0[at].value = value,
+            Some(at) => object.attributes.0[at].value = value.clone(),
             None if is_date && object.dates.set(&value) => {}
             None => return Err(missing(version, object, &name)),
         }
@@ -499,7 +500,7 @@ pub fn set(
                 .attributes
                 .0
                 .retain(|other| other.value.name() != name);
-            object.attributes.push(value);
+            object.attributes.push(value.clone());
         }
         Ok(())
     })?;

@@ -377,7 +377,7 @@ fn issuer(
         most: 1,
         ..Search::default()
     };
-    let uid = match engine.objects.find(&context.caller, search)?.1.pop() {
+    let uid = match engine.objects.find(&context.caller, search)?.uids.pop() {
         Some(uid) => uid,
         None => make_issuer(engine, context)?,
     };

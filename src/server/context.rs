@@ -62,7 +62,7 @@ impl Context {
     pub fn change<T>(
         &self,
         engine: &Engine,
-        change: impl FnOnce(&mut Transaction<'_>) -> Outcome<T>,
+        mut change: impl FnMut(&mut Transaction<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
         let counted = |transaction: &mut Transaction<'_>| {
             let result = change(transaction)?;

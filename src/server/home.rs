@@ -59,9 +59,21 @@ impl Home {
             }
         };
         let key = self.unlock(&token, pin)?;
+        Ok((self.objects(&token, &key)?, audit_key(&key)?))
+    }
+
+    /// Opens the objects of a server that was started before; `None` if there is none.
+    pub fn existing(&self, pin: Option<&Secret>) -> Result<Option<Objects>> {
+        let Some(token) = self.token()? else {
+            return Ok(None);
+        };
+        let key = self.unlock(&token, pin)?;
+        self.objects(&token, &key).map(Some)
+    }
+
+    fn objects(&self, token: &TokenConfig, key: &TokenKey) -> Result<Objects> {
         let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
-        let objects = Objects::open(&self.path().join(&token.uuid).join(SERVED), seal.expose())?;
-        Ok((objects, audit_key(&key)?))
+        Objects::open(&self.path().join(&token.uuid).join(SERVED), seal.expose())
     }
 
     /// The key of the audit log's seals; `None` where there is no PIN to open it with, or no server yet.

@@ -17,7 +17,7 @@ pub fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    change: impl FnOnce(&Context, &mut Object) -> Outcome<T>,
+    mut change: impl FnMut(&Context, &mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let object = engine.resolve(context, uid)?;
     let result = context.change(engine, |transaction| {
@@ -87,7 +87,7 @@ pub fn revoke(
                     ));
                 }
             }
-            object.revocation_reason = Some(revocation_reason);
+            object.revocation_reason = Some(revocation_reason.clone());
             Ok(())
         })?;
     Ok(RevokeResponse { unique_identifier })
@@ -308,7 +308,7 @@ fn use_up(engine: &Engine, context: &Context, uid: &str, wanted: i64) -> Outcome
             Ok(object)
         })?;
     match &context.undo {
-        Some(undo) => Ok(undo.spent(&used, wanted)?),
+        Some(undo) => Ok(undo.spent(engine.objects.repository().keys(), &used, wanted)?),
         None => Ok(()),
     }
 }

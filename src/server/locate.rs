@@ -9,8 +9,8 @@ use crate::version::Version;
 use super::budget::{MOST_LISTED, exceeded, of_object};
 use super::context::Context;
 use super::engine::Engine;
-use super::marks::encoded;
-use super::objects::{Fits, Object, Outcome, Refusal, Search, Value};
+use super::marks::{Shelf, encoded};
+use super::objects::{Fits, Found, Object, Outcome, Refusal, Search, Value};
 use super::personality::{Locating, Policy};
 
 /// Answers Locate.
@@ -73,15 +73,16 @@ pub fn locate(
         mask.contains(StorageStatusMask::ON_LINE_STORAGE),
         mask.contains(StorageStatusMask::ARCHIVAL_STORAGE),
     );
-    let kept = match (
-        mask.contains(StorageStatusMask::DESTROYED_STORAGE),
-        online || archived,
-    ) {
-        (true, false) => Some(false),
-        (true, true) => None,
-        (false, _) => Some(true),
-    };
-    let on_line = (kept == Some(true) && online != archived).then_some(online);
+    let destroyed = mask.contains(StorageStatusMask::DESTROYED_STORAGE);
+    let none = !(online || archived || destroyed);
+    let shelves: Vec<Shelf> = [
+        (online || none, Shelf::OnLine),
+        (archived || none, Shelf::Archived),
+        (destroyed, Shelf::Destroyed),
+    ]
+    .into_iter()
+    .filter_map(|(is_wanted, shelf)| is_wanted.then_some(shelf))
+    .collect();
     // A fresh member of a group is given out once, the one that waits longest first (spec 1.4, 4.9).
     let oldest_first = request.object_group_member == Some(ObjectGroupMember::GROUP_MEMBER_FRESH);
     if oldest_first {
@@ -100,18 +101,22 @@ pub fn locate(
     } else {
         Some(&mut fits)
     };
+    let says_all = personality.located_items && context.version >= Version::V1_3;
     let search = Search {
         exact,
-        kept,
-        on_line,
+        shelves: &shelves,
         state,
         oldest_first,
         fits,
         meter: Some(meter),
         offset,
         most,
+        counts: says_all,
     };
-    let (located, unique_identifiers) = engine.objects.find(&context.caller, search)?;
+    let Found {
+        total: located_items,
+        uids: unique_identifiers,
+    } = engine.objects.find(&context.caller, search)?;
     meter.charge(unique_identifiers.len() as u64 / 4)?;
     {
         let mut involved = context.involved.borrow_mut();
@@ -126,9 +131,8 @@ pub fn locate(
         [only] => Some(only.clone()),
         _ => None,
     };
-    let says_all = personality.located_items && context.version >= Version::V1_3;
     Ok(LocateResponse {
-        located_items: says_all.then_some(located as i32),
+        located_items: located_items.map(|items| items as i32),
         unique_identifiers,
     })
 }
@@ -137,11 +141,17 @@ fn holds_certificates(engine: &Engine, context: &Context) -> Outcome<bool> {
     let exact = vec![AttributeValue::ObjectType(ObjectType::CERTIFICATE)];
     let search = Search {
         exact,
-        kept: None,
+        shelves: &Shelf::ALL,
         most: 1,
         ..Search::default()
     };
-    Ok(engine.objects.find(&context.caller, search)?.0 > 0)
+    let found = engine.objects.find(&context.caller, search)?;
+    Ok(!found.uids.is_empty())
+}
+
+/// Whether objects are found by an attribute like this without looking at them.
+pub fn is_indexed(value: &AttributeValue) -> bool {
+    matches!(kind(value), Kind::Exact | Kind::Rare)
 }
 
 /// How a filter is answered.

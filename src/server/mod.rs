@@ -33,6 +33,7 @@ mod lock;
 mod make;
 mod marks;
 mod mistakes;
+mod object;
 mod objects;
 mod pair;
 mod personality;

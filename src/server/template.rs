@@ -76,7 +76,7 @@ fn find(engine: &Engine, context: &Context, name: &Name) -> Outcome<std::sync::A
         most: 1,
         ..Search::default()
     };
-    match engine.objects.find(&context.caller, search)?.1.first() {
+    match engine.objects.find(&context.caller, search)?.uids.first() {
         Some(uid) => context.object(engine, uid),
         None => Err(Refusal::item(
             ResultReason::ITEM_NOT_FOUND,

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Objects};
 use crate::error::Result;
-use crate::store::file::journal::Entry;
-use crate::store::file::records::Held;
+use crate::storage::{Entry, Keys, Snapshot};
 
 /// What a batch has changed.
 #[derive(Default)]
@@ -23,19 +22,14 @@ struct Changed {
 
 impl Undo {
     /// Notes what is about to be written.
-    pub(super) fn note(
-        &self,
-        objects: &Objects,
-        held: &Held<Object>,
-        entries: &[Entry],
-    ) -> Result<()> {
+    pub(super) fn note(&self, snapshot: &Snapshot<'_, Object>, entries: &[Entry]) -> Result<()> {
         let mut changes = self.0.borrow_mut();
         for Entry { uid, put } in entries {
-            let left = put.as_ref().map(|(about, _)| about.clone());
+            let left = put.as_ref().map(|put| put.about.clone());
             match changes.get_mut(uid) {
                 Some(changed) => changed.left = left,
                 None => {
-                    let before = objects.as_it_is(held, uid)?.map(|now| Object::clone(&now));
+                    let before = snapshot.get(uid)?.map(|now| Object::clone(&now));
                     changes.insert(uid.clone(), Changed { before, left });
                 }
             }
@@ -44,12 +38,12 @@ impl Undo {
     }
 
     /// Notes that a key was used, as `left` says: what is put back has that use behind it.
-    pub(super) fn spent(&self, object: &Object, uses: i64) -> Result<()> {
+    pub(super) fn spent(&self, keys: &Keys, object: &Object, uses: i64) -> Result<()> {
         let mut changes = self.0.borrow_mut();
         let Some(changed) = changes.get_mut(&object.key()) else {
             return Ok(());
         };
-        changed.left = object.entry()?.put.map(|(about, _)| about);
+        changed.left = object.entry(keys)?.put.map(|put| put.about);
         let before = changed.before.as_mut();
         if let Some(limits) = before.and_then(|before| limits_of(&mut before.attributes)) {
             limits.usage_limits_count = Some(left_of(limits).saturating_sub(uses).max(0));
@@ -60,14 +54,15 @@ impl Undo {
     /// Puts back what the batch changed. What somebody else has changed since stays as they left it: their answer said that it was
     /// done, and a key that they destroyed must not come back.
     pub(super) fn put_back(self, objects: &Objects) -> Result<()> {
-        objects.replace(|held| {
+        objects.replace(|snapshot| {
+            let keys = snapshot.keys();
             let mut entries = Vec::new();
             for (uid, changed) in self.0.take() {
-                let now = objects.as_it_is(held, &uid)?;
-                let now = now.map(|now| now.entry()).transpose()?;
-                if now.and_then(|now| now.put).map(|(about, _)| about) == changed.left {
+                let now = snapshot.get(&uid)?;
+                let now = now.map(|now| now.entry(keys)).transpose()?;
+                if now.and_then(|now| now.put).map(|put| put.about) == changed.left {
                     entries.push(match changed.before {
-                        Some(before) => before.entry()?,
+                        Some(before) => before.entry(keys)?,
                         None => Entry { uid, put: None },
                     });
                 }

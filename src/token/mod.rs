@@ -37,6 +37,7 @@ use crate::config::{CryptoPolicy, KeyPolicy, StoreKind, TokenConfig};
 use crate::crypto::{Hash, kdf};
 use crate::error::Result;
 use crate::secret::Secret;
+use crate::storage;
 use crate::store::file::FileStore;
 use crate::store::{self, KeyStore, Signing, Uid};
 
@@ -356,7 +357,7 @@ pub fn open_files(
     key: &TokenKey,
 ) -> Result<Option<FileStore>> {
     let path = objects_path(dir, config);
-    match path.exists() {
+    match storage::open::exists(&path) {
         true => FileStore::open(&path, objects_key(key)?.expose()).map(Some),
         false => Ok(None),
     }

@@ -1,7 +1,6 @@
 //! A file token's keys on their way to a KMIP server: wished, carried out, interrupted, refused.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use mrhsm_pkcs11::config::StoreKind;
@@ -15,6 +14,7 @@ use mrhsm_pkcs11::token::{open_files, open_store};
 use super::cluster::{ENABLE, options, quietly};
 use super::support::{Home, run};
 use crate::kmip_server::{Fault, Personality, Script, Seen, Server};
+use crate::sql;
 
 /// The token's own entry and the store that it says, opened as an application does.
 fn store(
@@ -506,7 +506,6 @@ fn a_damaged_object_is_named_and_the_others_work() {
     let dir = TokenDir::at(home.path("tokens"));
     let (token, opened) = store(&home);
     let path = dir.path().join(&token.uuid).join("objects");
-    let end = std::fs::metadata(&path).unwrap().len();
     opened
         .register(
             &Spec {
@@ -525,23 +524,15 @@ fn a_damaged_object_is_named_and_the_others_work() {
             b"lost",
         )
         .unwrap();
-    let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.write_all_at(b"!", end + 40).unwrap();
+    drop(opened);
+    sql::change(&path.with_extension("db"), sql::DAMAGE_NEWEST);
     assert_eq!(held(store(&home).1.as_ref(), true), before);
-    let sentence = format!(
-        "the record at offset {end} of the object file; restore it from a backup. The others work"
-    );
-    assert!(
-        home.mrhsm(["info", "-config"])
-            .done()
-            .out
-            .contains(&sentence)
-    );
+    let check = home
+        .mrhsm(["store", "check"])
+        .failed(1, "The database is not whole: 1 problem");
+    assert!(check.out.contains("the object of row"), "{}", check.out);
     let dump = home.mrhsm(["dump"]).done().out;
-    assert!(
-        dump.contains(&format!("FAULT: the record at offset {end} is damaged")),
-        "{dump}"
-    );
+    assert!(dump.contains("FAULT: the object of row"), "{dump}");
 
     // It is kept when the others move.
     let server = Server::start(Personality::standard(), Script::none());

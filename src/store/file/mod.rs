@@ -1,10 +1,11 @@
-//! Keys in the token directory: a [`KeyStore`] over [`records`] in one sealed [`journal`].
+//! Keys in the token directory: a [`KeyStore`] over a [`Repository`].
 //!
 //! Values are fetched and used locally: the store itself does no cryptography with them. What another process writes is seen
-//! by the next call, for the price of one `stat`.
+//! by the next call.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -16,83 +17,97 @@ use crate::crypto::pkey::PrivateKey;
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::storage::{Entry, Keys, Put, Query, Record, Repository, Snapshot, Tag, new_uuid, open};
 use crate::store::{
     Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation,
     Signing, Spec, State, Uid, Usage, now,
 };
 
-mod index;
-pub mod journal;
-pub mod numbers;
-pub mod records;
+/// The property with which the token marks an object that may be read before login.
+const PUBLIC: (&str, &str) = ("priv", "0");
 
-use journal::Entry;
-use records::{Held, Record, Records, Tagger, new_uid};
-
-/// A store in a file of the token directory.
+/// A store in a database of the token directory.
 pub struct FileStore {
     path: PathBuf,
-    records: Records<About>,
+    repository: Repository<FileObject>,
+}
+
+/// An object of a file token.
+pub struct FileObject {
+    uid: Uid,
+    about: About,
+    value: Secret,
 }
 
 impl FileStore {
-    /// Opens the store at `path`, sealed with the 32-byte `key`; makes an empty one when there is none.
+    /// Opens the store at `path`, sealed with the 32-byte `key`; creates an empty one if there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<FileStore> {
         Ok(FileStore {
             path: path.into(),
-            records: Records::open(path, key)?,
+            repository: Repository::open(path, key)?,
         })
     }
 
-    /// False when the file is gone, because [`retire`](Self::retire) took it away.
+    /// False if the store is gone, because [`retire`](Self::retire) removed it.
     pub fn exists(&self) -> bool {
-        self.path.exists()
+        open::database_of(&self.path).exists()
     }
 
-    /// Removes the file of a store that holds nothing any more, with what it once held. One with damaged records is kept beside,
-    /// as `objects.damaged`. False, and nothing done, when there are objects.
+    /// What administrators may do with the database.
+    pub fn repository(&self) -> &Repository<FileObject> {
+        &self.repository
+    }
+
+    /// Removes the files of a store that holds nothing any more. One that is damaged is kept beside, as `objects.damaged`. False,
+    /// and nothing done, if there are objects.
     pub fn retire(&self) -> Result<bool> {
-        self.records.retire()
+        self.repository.retire()
     }
 
     /// Copies objects, their identifiers too, to a new store at `path` that is sealed with another key.
     pub fn copy_to(&self, path: &Path, key: &[u8], uids: &[Uid]) -> Result<()> {
         let copy = FileStore::open(path, key)?;
         for uid in uids {
-            let (about, value) = get(&*self.records.read()?, uid)?;
-            copy.records
-                .write(|_| Ok::<_, Error>((vec![about.entry(uid, value)?], ())))?;
+            let object = self.object(uid)?;
+            copy.repository.write(|_| {
+                let entry = object
+                    .about
+                    .entry(copy.repository.keys(), uid, &object.value)?;
+                Ok::<_, Error>((vec![entry], ()))
+            })?;
         }
         Ok(())
     }
 
-    /// Offsets of damaged records: their objects are missing, the others work.
-    pub fn damaged(&self) -> Vec<u64> {
-        self.records.damaged()
+    fn object(&self, uid: &Uid) -> Result<Arc<FileObject>> {
+        self.repository.get(&uid.0)?.ok_or_else(|| gone(uid))
     }
 
     fn put(&self, objects: Vec<(&Spec, Secret)>, pair: bool) -> Result<Vec<Uid>> {
         let now = now();
-        self.records.write(|_| {
-            let uids: Vec<Uid> = objects
-                .iter()
-                .map(|_| new_uid().map(Uid))
-                .collect::<Result<_>>()?;
+        let uids: Vec<Uid> = objects
+            .iter()
+            .map(|_| new_uuid().map(Uid))
+            .collect::<Result<_>>()?;
+        self.repository.write(|_| {
             let mut entries = Vec::new();
-            for (i, (spec, value)) in objects.into_iter().enumerate() {
+            for (i, (spec, value)) in objects.iter().enumerate() {
                 let mut about = About::of(spec, now);
                 about.pair = pair.then(|| uids[1 - i].0.clone());
-                entries.push(about.entry(&uids[i], value)?);
+                entries.push(about.entry(self.repository.keys(), &uids[i], value)?);
             }
-            Ok((entries, uids))
-        })
+            Ok::<_, Error>((entries, ()))
+        })?;
+        Ok(uids)
     }
 
-    fn change(&self, uid: &Uid, change: impl FnOnce(&mut About) -> Result<()>) -> Result<()> {
-        self.records.write(|state| {
-            let (mut about, value) = get(state, uid)?;
-            change(&mut about)?;
-            Ok((vec![about.entry(uid, value)?], ()))
+    fn change(&self, uid: &Uid, change: impl Fn(&mut About)) -> Result<()> {
+        self.repository.write(|snapshot| {
+            let object = get(snapshot, uid)?;
+            let mut about = object.about.clone();
+            change(&mut about);
+            let entry = about.entry(self.repository.keys(), uid, &object.value)?;
+            Ok((vec![entry], ()))
         })
     }
 
@@ -109,8 +124,8 @@ impl FileStore {
     }
 }
 
-fn get(state: &Held<About>, uid: &Uid) -> Result<(About, Secret)> {
-    state.get(&uid.0)?.ok_or_else(|| gone(uid))
+fn get(snapshot: &Snapshot<'_, FileObject>, uid: &Uid) -> Result<Arc<FileObject>> {
+    snapshot.get(&uid.0)?.ok_or_else(|| gone(uid))
 }
 
 fn gone(uid: &Uid) -> Error {
@@ -127,25 +142,34 @@ impl KeyStore for FileStore {
     }
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
-        let wanted = wanted(filter, self.records.tagger());
-        Ok(self
-            .records
-            .read()?
-            .find(&wanted)
-            .into_iter()
-            .map(|uid| Uid(uid.to_owned()))
-            .collect())
+        let query = Query {
+            groups: wanted(filter, self.repository.keys())?
+                .into_iter()
+                .map(|tag| vec![tag])
+                .collect(),
+            limit: usize::MAX,
+            ..Query::default()
+        };
+        let objects = self.repository.read(|snapshot| snapshot.objects(&query))?;
+        let mut uids = Vec::with_capacity(objects.len());
+        for (_, object) in objects {
+            match object {
+                Ok(object) => uids.push(object.uid.clone()),
+                // The others are used all the same.
+                Err(e) => crate::log!(Error, "{}: {e}", self.path.display()),
+            }
+        }
+        Ok(uids)
     }
 
     fn meta(&self, uids: &[Uid]) -> Result<Vec<Meta>> {
-        let state = self.records.read()?;
-        let mut metas = Vec::with_capacity(uids.len());
-        for uid in uids {
-            if let Some((about, _)) = state.get(&uid.0)? {
-                metas.push(about.meta(uid.clone()));
+        self.repository.read(|snapshot| {
+            let mut metas = Vec::with_capacity(uids.len());
+            for uid in uids {
+                metas.extend(snapshot.get(&uid.0)?.map(|object| object.meta()));
             }
-        }
-        Ok(metas)
+            Ok(metas)
+        })
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
@@ -179,11 +203,7 @@ impl KeyStore for FileStore {
     }
 
     fn fetch(&self, uid: &Uid) -> Result<Secret> {
-        let found = self
-            .records
-            .get(&uid.0)?
-            .map_or(Ok(None), |view| view.read::<About>())?;
-        Ok(found.ok_or_else(|| gone(uid))?.1)
+        Ok(self.object(uid)?.value.duplicate())
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
@@ -197,7 +217,6 @@ impl KeyStore for FileStore {
             about.sensitive = changes.sensitive.unwrap_or(about.sensitive);
             about.extractable = changes.extractable.unwrap_or(about.extractable);
             about.properties.extend(changes.properties.clone());
-            Ok(())
         })
     }
 
@@ -207,7 +226,6 @@ impl KeyStore for FileStore {
                 about.state = Some(State::Active);
                 about.activation_date = Some(now());
             }
-            Ok(())
         })
     }
 
@@ -221,20 +239,17 @@ impl KeyStore for FileStore {
                 });
                 about.deactivation_date = Some(about.deactivation_date.unwrap_or_else(now));
             }
-            Ok(())
         })
     }
 
     fn destroy(&self, uid: &Uid) -> Result<()> {
-        self.records.write(|state| {
-            get(state, uid)?;
-            Ok((
-                vec![Entry {
-                    uid: uid.0.clone(),
-                    put: None,
-                }],
-                (),
-            ))
+        self.repository.write(|snapshot| {
+            get(snapshot, uid)?;
+            let entry = Entry {
+                uid: uid.0.clone(),
+                put: None,
+            };
+            Ok((vec![entry], ()))
         })
     }
 
@@ -272,7 +287,7 @@ impl KeyStore for FileStore {
 }
 
 /// What is kept about an object, as it is written. Fields may be added; none changes its meaning.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct About {
     class: Class,
     algorithm: Algorithm,
@@ -326,18 +341,34 @@ impl About {
         }
     }
 
-    fn entry(&self, uid: &Uid, value: Secret) -> Result<Entry> {
-        let about = serde_json::to_vec(self).map_err(|e| {
-            Error::new(
-                Kind::Pkcs11,
-                CKR_DEVICE_ERROR,
-                "an object cannot be written",
-            )
-            .because(e)
-        })?;
+    fn entry(&self, keys: &Keys, uid: &Uid, value: &Secret) -> Result<Entry> {
         Ok(Entry {
             uid: uid.0.clone(),
-            put: Some((about, value)),
+            put: Some(self.put(keys, value)?),
+        })
+    }
+
+    fn put(&self, keys: &Keys, value: &Secret) -> Result<Put> {
+        let unwritable = |e| {
+            let message = "an object cannot be written";
+            Error::new(Kind::Pkcs11, CKR_DEVICE_ERROR, message).because(e)
+        };
+        let fields = [
+            Some(Field::Class(self.class)),
+            Some(Field::Label(&self.label)),
+            Some(Field::Id(&self.id)),
+            self.name.as_deref().map(Field::Name),
+            self.group.as_deref().map(Field::Group),
+        ];
+        Ok(Put {
+            about: serde_json::to_vec(self).map_err(unwritable)?,
+            value: value.duplicate(),
+            tags: tags(keys, fields)?,
+            counted: None,
+            is_public: self
+                .properties
+                .get(PUBLIC.0)
+                .is_some_and(|is| is == PUBLIC.1),
         })
     }
 
@@ -356,35 +387,54 @@ impl About {
             state => state,
         }
     }
+}
 
-    fn meta(self, uid: Uid) -> Meta {
-        let state = self.state_at(now());
+impl FileObject {
+    fn meta(&self) -> Meta {
+        let about = &self.about;
         Meta {
-            uid,
-            class: self.class,
-            algorithm: self.algorithm,
-            bits: self.bits,
-            usage: Usage(self.usage),
-            state,
-            names: self.name.into_iter().collect(),
-            groups: self.group.into_iter().collect(),
-            label: HEXLOWER.decode(self.label.as_bytes()).ok(),
-            id: HEXLOWER.decode(self.id.as_bytes()).ok(),
-            sensitive: Some(self.sensitive),
-            extractable: Some(self.extractable),
-            initial_date: Some(self.initial_date),
-            activation_date: self.activation_date,
-            deactivation_date: self.deactivation_date,
+            uid: self.uid.clone(),
+            class: about.class,
+            algorithm: about.algorithm,
+            bits: about.bits,
+            usage: Usage(about.usage),
+            state: about.state_at(now()),
+            names: about.name.iter().cloned().collect(),
+            groups: about.group.iter().cloned().collect(),
+            label: HEXLOWER.decode(about.label.as_bytes()).ok(),
+            id: HEXLOWER.decode(about.id.as_bytes()).ok(),
+            sensitive: Some(about.sensitive),
+            extractable: Some(about.extractable),
+            initial_date: Some(about.initial_date),
+            activation_date: about.activation_date,
+            deactivation_date: about.deactivation_date,
             protect_stop: None,
-            pair: self.pair.map(Uid),
-            properties: self.properties,
+            pair: about.pair.clone().map(Uid),
+            properties: about.properties.clone(),
         }
     }
 }
 
+impl Record for FileObject {
+    fn parse(uid: &str, about: &[u8], value: Secret) -> Result<FileObject> {
+        let about = serde_json::from_slice(about).map_err(|e| {
+            let message = "an object was written by another version of mrhsm";
+            Error::new(Kind::File, CKR_DEVICE_ERROR, message).because(e)
+        })?;
+        Ok(FileObject {
+            uid: Uid(uid.to_owned()),
+            about,
+            value,
+        })
+    }
+
+    fn stored(self, keys: &Keys) -> Result<Put> {
+        self.about.put(keys, &self.value)
+    }
+}
+
 /// A field that is looked up by, with its value.
-#[derive(Hash)]
-enum Tag<'a> {
+enum Field<'a> {
     Name(&'a str),
     Group(&'a str),
     Class(Class),
@@ -392,51 +442,40 @@ enum Tag<'a> {
     Id(&'a str),
 }
 
-impl Record for About {
-    fn parse(text: &[u8]) -> Result<About> {
-        serde_json::from_slice(text).map_err(|e| {
-            Error::new(
-                Kind::File,
-                CKR_DEVICE_ERROR,
-                "an object was written by another version of mrhsm",
-            )
-            .because(e)
-        })
-    }
+fn tags<'a>(keys: &Keys, fields: impl IntoIterator<Item = Option<Field<'a>>>) -> Result<Vec<Tag>> {
+    let tag = |field| match field {
+        Field::Name(name) => keys.tag(1, name.as_bytes()),
+        Field::Group(group) => keys.tag(2, group.as_bytes()),
+        Field::Class(class) => keys.tag(3, &[number_of(class)]),
+        Field::Label(label) => keys.tag(4, label.as_bytes()),
+        Field::Id(id) => keys.tag(5, id.as_bytes()),
+    };
+    fields.into_iter().flatten().map(tag).collect()
+}
 
-    fn tags(&self, tagger: &Tagger) -> Vec<u64> {
-        let optional = [
-            self.name.as_deref().map(Tag::Name),
-            self.group.as_deref().map(Tag::Group),
-        ];
-        let always = [
-            Tag::Class(self.class),
-            Tag::Label(&self.label),
-            Tag::Id(&self.id),
-        ];
-        always
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-            .map(|tag| tagger.tag(tag))
-            .collect()
+/// What stands for a class in its tag, whatever the order in which they are declared.
+fn number_of(class: Class) -> u8 {
+    match class {
+        Class::SecretKey => 1,
+        Class::PublicKey => 2,
+        Class::PrivateKey => 3,
+        Class::Certificate => 4,
+        Class::Data => 5,
     }
 }
 
-/// What a filter asks for, as the index has it.
-fn wanted(filter: &Filter, tagger: &Tagger) -> Vec<u64> {
+/// The tags of what a filter asks for.
+fn wanted(filter: &Filter, keys: &Keys) -> Result<Vec<Tag>> {
     let label = filter.label.as_deref().map(|bytes| HEXLOWER.encode(bytes));
     let id = filter.id.as_deref().map(|bytes| HEXLOWER.encode(bytes));
-    let tags = [
-        filter.name.as_deref().map(Tag::Name),
-        filter.group.as_deref().map(Tag::Group),
-        filter.class.map(Tag::Class),
-        label.as_deref().map(Tag::Label),
-        id.as_deref().map(Tag::Id),
+    let fields = [
+        filter.name.as_deref().map(Field::Name),
+        filter.group.as_deref().map(Field::Group),
+        filter.class.map(Field::Class),
+        label.as_deref().map(Field::Label),
+        id.as_deref().map(Field::Id),
     ];
-    tags.into_iter()
-        .flatten()
-        .map(|tag| tagger.tag(tag))
-        .collect()
+    tags(keys, fields)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use crate::fault::End;
 use crate::store::Curve;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 
 const KEY: [u8; 32] = [3; 32];
 
@@ -72,7 +72,9 @@ fn nothing_readable_is_on_disk() {
     store
         .register(&spec("payroll", b"id"), b"the value of the key")
         .unwrap();
-    let file = fs::read(&path).unwrap();
+    let files =
+        ["objects.db", "objects.db-wal"].map(|name| fs::read(path.with_file_name(name)).unwrap());
+    let file = files.concat();
     for text in [&b"payroll"[..], b"the value", b"demo", b"Aes"] {
         assert!(
             !file.windows(text.len()).any(|w| w == text),
@@ -163,187 +165,6 @@ fn the_life_of_a_key() {
 }
 
 #[test]
-fn a_record_cut_short_anywhere_is_as_if_never_written() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let first = store.create(&spec("first", b"")).unwrap();
-    let whole = fs::read(&path).unwrap();
-    store.create(&spec("second", b"")).unwrap();
-    let longer = fs::read(&path).unwrap();
-    for cut in whole.len()..longer.len() {
-        fs::write(&path, &longer[..cut]).unwrap();
-        let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(
-            store.locate(&Filter::default()).unwrap(),
-            std::slice::from_ref(&first),
-            "cut at {cut}"
-        );
-        let third = store.create(&spec("third", b"")).unwrap();
-        let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(
-            store.locate(&Filter::default()).unwrap(),
-            [first.clone(), third],
-            "cut at {cut}"
-        );
-        assert!(store.damaged().is_empty());
-    }
-}
-
-#[test]
-fn a_damaged_record_is_named_and_the_others_work() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let uids: Vec<Uid> = (0..3)
-        .map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap())
-        .collect();
-    let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
-    let start = store.records.lock().journal.size() - 2 * place.bytes();
-    drop(store);
-    for at in [0, 5, 9, 18, 30, place.bytes() - 1] {
-        let whole = fs::read(&path).unwrap();
-        let file = fs::File::options().write(true).open(&path).unwrap();
-        file.write_all_at(&[whole[(start + at) as usize] ^ 0x40], start + at)
-            .unwrap();
-        let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(store.damaged(), [start], "byte {at}");
-        assert_eq!(
-            store.locate(&Filter::default()).unwrap(),
-            [uids[0].clone(), uids[2].clone()],
-            "byte {at}"
-        );
-        fs::write(&path, whole).unwrap();
-    }
-}
-
-#[test]
-fn a_damaged_record_at_the_end_is_kept_for_whoever_can_mend_it() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let uids: Vec<Uid> = (0..2)
-        .map(|i| store.create(&spec(&format!("k{i}"), b"")).unwrap())
-        .collect();
-    let place = store.records.lock().index.known(&uids[1].0).unwrap().place;
-    let start = store.records.lock().journal.size() - place.bytes();
-    drop(store);
-    let sound = fs::read(&path).unwrap();
-    for at in [0, 5, 9, 18, 30] {
-        let mut damaged = sound.clone();
-        damaged[(start + at) as usize] ^= 0x40;
-        fs::write(&path, &damaged).unwrap();
-        let (store, other) = (
-            FileStore::open(&path, &KEY).unwrap(),
-            FileStore::open(&path, &KEY).unwrap(),
-        );
-        let mut now = vec![uids[0].clone()];
-        for store in [&store, &other, &store] {
-            now.push(store.create(&spec("new", b"")).unwrap());
-            assert_eq!(store.locate(&Filter::default()).unwrap(), now, "byte {at}");
-        }
-        let later = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(
-            (later.damaged(), later.locate(&Filter::default()).unwrap()),
-            (vec![start], now.clone()),
-            "byte {at}"
-        );
-        // Whoever knows what the byte was puts it back.
-        let mut mended = fs::read(&path).unwrap();
-        mended[(start + at) as usize] ^= 0x40;
-        assert!(mended.starts_with(&sound));
-        fs::write(&path, &mended).unwrap();
-        now.insert(1, uids[1].clone());
-        assert_eq!(
-            FileStore::open(&path, &KEY)
-                .unwrap()
-                .locate(&Filter::default())
-                .unwrap(),
-            now,
-            "byte {at}"
-        );
-    }
-}
-
-/// What is left of a record where the power went: the file's new length, and zeros.
-#[test]
-fn zeros_at_the_end_were_never_a_record() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let uid = store.create(&spec("k", b"")).unwrap();
-    drop(store);
-    let sound = fs::read(&path).unwrap();
-    for zeros in [1, 20, 21, 5000] {
-        fs::write(&path, [&sound[..], &vec![0; zeros]].concat()).unwrap();
-        let store = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(
-            (store.damaged(), store.locate(&Filter::default()).unwrap()),
-            (vec![], vec![uid.clone()])
-        );
-        let new = store.create(&spec("new", b"")).unwrap();
-        let later = FileStore::open(&path, &KEY).unwrap();
-        assert_eq!(
-            (later.damaged(), later.locate(&Filter::default()).unwrap()),
-            (vec![], vec![uid.clone(), new])
-        );
-        assert!(
-            fs::read(&path).unwrap().starts_with(&sound),
-            "{zeros} zeros"
-        );
-        assert!(
-            fs::read(&path).unwrap()[sound.len()..]
-                .iter()
-                .any(|byte| *byte != 0)
-        );
-    }
-}
-
-#[test]
-fn a_disk_that_fails_takes_nothing_of_a_damaged_record() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let uid = store.create(&spec("k", b"")).unwrap();
-    let mut damaged = fs::read(&path).unwrap();
-    let start = damaged.len()
-        - store
-            .records
-            .lock()
-            .index
-            .known(&uid.0)
-            .unwrap()
-            .place
-            .bytes() as usize;
-    damaged[start] ^= 1;
-    fs::write(&path, &damaged).unwrap();
-    for at in 0..3 {
-        let store = FileStore::open(&path, &KEY).unwrap();
-        let (made, _) = crate::fault::run(Some((at, End::Error(libc::EIO))), || {
-            store.create(&spec("new", b""))
-        });
-        made.unwrap().unwrap_err();
-        assert_eq!(fs::read(&path).unwrap(), damaged, "step {at}");
-    }
-}
-
-#[test]
-fn a_journal_of_overtaken_records_is_rewritten() {
-    let (_folder, path) = folder();
-    let store = FileStore::open(&path, &KEY).unwrap();
-    let other = FileStore::open(&path, &KEY).unwrap();
-    let kept = store.create(&spec("kept", b"")).unwrap();
-    let big = vec![1; 100_000];
-    for _ in 0..40 {
-        let uid = store.register(&spec("big", b""), &big).unwrap();
-        store.destroy(&uid).unwrap();
-    }
-    assert!(fs::metadata(&path).unwrap().len() < records::WORTH_REWRITING + 300_000);
-    assert_eq!(
-        other.locate(&Filter::default()).unwrap(),
-        std::slice::from_ref(&kept)
-    );
-    assert_eq!(other.fetch(&kept).unwrap(), store.fetch(&kept).unwrap());
-    other.create(&spec("new", b"")).unwrap();
-    assert_eq!(store.locate(&Filter::default()).unwrap().len(), 2);
-}
-
-#[test]
 fn threads_lose_nothing() {
     let (_folder, path) = folder();
     std::thread::scope(|scope| {
@@ -367,14 +188,43 @@ fn threads_lose_nothing() {
     );
 }
 
+#[test]
+fn threads_of_one_store_create_and_destroy_at_once() {
+    let (_folder, path) = folder();
+    let store = FileStore::open(&path, &KEY).unwrap();
+    std::thread::scope(|scope| {
+        for t in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for i in 0..20 {
+                    let label = format!("{t}-{i}");
+                    let uid = store.create(&spec(&label, b"")).unwrap();
+                    assert_eq!(store.locate(&by_label(&label)).unwrap(), [uid.clone()]);
+                    store.fetch(&uid).unwrap();
+                    store.destroy(&uid).unwrap();
+                    assert!(store.fetch(&uid).is_err());
+                }
+            });
+        }
+    });
+    assert_eq!(content(&path).len(), 0);
+}
+
 /// Eight threads that all wait to write when the first of them may: what they made, and how many steps they took.
 fn eight_at_once(store: &FileStore, plan: Option<(usize, End)>) -> (Vec<Result<Uid>>, usize) {
-    use std::sync::atomic::Ordering;
-    let another_process = journal::lock(&store.path).unwrap();
+    let another_process = open::lock(&store.path).unwrap();
     std::thread::scope(|scope| {
         let make = |i| crate::fault::run(plan, || store.create(&spec(&format!("{i}"), b"")));
         let threads: Vec<_> = (0..8).map(|i| scope.spawn(move || make(i))).collect();
-        while store.records.waiting.load(Ordering::SeqCst) < 7 {
+        while store
+            .repository
+            .engine()
+            .sqlite()
+            .unwrap()
+            .waiting
+            .load(Ordering::SeqCst)
+            < 7
+        {
             std::thread::yield_now();
         }
         // The one that is no longer counted is at the lock file, or about to be.
@@ -397,7 +247,7 @@ fn threads_that_write_at_once_wait_for_the_disk_once() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
     let old = store.create(&spec("old", b"")).unwrap();
-    // Two steps write a record, one the disk.
+    // Two steps write a transaction, one the disk.
     let (made, steps) = eight_at_once(&store, None);
     assert_eq!(steps, 8 * 2 + 1);
     let uids: BTreeSet<Uid> = made.into_iter().map(|made| made.unwrap()).collect();
@@ -409,7 +259,7 @@ fn threads_that_write_at_once_wait_for_the_disk_once() {
     for made in made {
         let error = made.unwrap_err().to_string();
         assert!(
-            error.contains("objects cannot be written: Input/output error"),
+            error.contains("objects.db cannot be written: Input/output error"),
             "{error}"
         );
     }
@@ -429,8 +279,15 @@ fn readers_do_not_wait_for_writers() {
     let store = FileStore::open(&path, &KEY).unwrap();
     let uid = store.create(&spec("old", b"")).unwrap();
     // As a writer that waits for the disk, and another process that writes.
-    let _writer = store.records.writing.lock().unwrap();
-    let _process = journal::lock(&path).unwrap();
+    let _writer = store
+        .repository
+        .engine()
+        .sqlite()
+        .unwrap()
+        .writing
+        .lock()
+        .unwrap();
+    let _process = open::lock(&path).unwrap();
     assert_eq!(
         store.locate(&by_label("old")).unwrap(),
         std::slice::from_ref(&uid)
@@ -444,12 +301,19 @@ fn a_value_is_on_the_disk_before_it_is_used() {
     let (_folder, path) = folder();
     let store = FileStore::open(&path, &KEY).unwrap();
     let other = FileStore::open(&path, &KEY).unwrap();
+    let steps =
+        |store: &FileStore, uid: &Uid| crate::fault::run(None, || store.fetch(uid).unwrap()).1;
     let uid = store.create(&spec("new", b"")).unwrap();
-    let steps = |store: &FileStore| crate::fault::run(None, || store.fetch(&uid).unwrap()).1;
+    assert_eq!([&store, &other].map(|store| steps(store, &uid)), [0, 0]);
+
+    // A process that died before the disk had what it wrote.
+    let (made, _) = crate::fault::run(Some((2, End::Killed)), || store.create(&spec("last", b"")));
+    assert!(made.is_none());
+    let uid = other.locate(&by_label("last")).unwrap().remove(0);
     assert_eq!(
-        (steps(&store), steps(&other), steps(&other)),
-        (0, 1, 0),
-        "whose disk was waited for"
+        [0; 2].map(|_| steps(&other, &uid)),
+        [1, 0],
+        "whether the disk was waited for"
     );
 }
 
@@ -458,7 +322,8 @@ fn an_object_file_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let (_folder, path) = folder();
     drop(FileStore::open(&path, &KEY).unwrap());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let database = open::database_of(&path);
+    fs::set_permissions(database, fs::Permissions::from_mode(0o644)).unwrap();
     let error = FileStore::open(&path, &KEY).err().unwrap();
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
@@ -466,7 +331,7 @@ fn an_object_file_that_others_can_read_is_refused() {
 /// What a store holds: label and value of every object.
 fn content(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let store = FileStore::open(path, &KEY).unwrap();
-    assert!(store.damaged().is_empty(), "{:?}", store.damaged());
+    assert_eq!(store.repository.check().unwrap(), Vec::<String>::new());
     let uids = store.locate(&Filter::default()).unwrap();
     let metas = store.meta(&uids).unwrap();
     assert_eq!(metas.len(), uids.len());
@@ -565,51 +430,6 @@ fn ended_at_any_step_a_change_happened_or_did_not() {
         uids.set(count);
     }
     assert!(uids.get() > 0);
-}
-
-#[test]
-fn ended_at_any_step_a_rewriting_loses_nothing() {
-    let setup = || {
-        let folder = crate::fault::scratch();
-        let path = folder.path().join("objects");
-        let store = FileStore::open(&path, &KEY).unwrap();
-        for i in 0..5 {
-            let uid = store
-                .register(&spec(&format!("k{i}"), b""), &[i; 32])
-                .unwrap();
-            store
-                .update(
-                    &uid,
-                    &Changes {
-                        id: Some(vec![i]),
-                        ..Changes::default()
-                    },
-                )
-                .unwrap();
-        }
-        (folder, path, store)
-    };
-    let rewrite = |store: &FileStore| {
-        let held = store.records.lock();
-        let lock = journal::lock(&store.path).unwrap();
-        held.journal
-            .source()
-            .rewrite(&lock, held.index.places().into_iter())
-    };
-    let (_folder, path, store) = setup();
-    let before = content(&path);
-    let (done, steps) = crate::fault::run(None, || rewrite(&store));
-    done.unwrap().unwrap();
-    assert_eq!(content(&path), before);
-    for at in 0..steps {
-        for end in [End::Killed, End::Error(libc::ENOSPC)] {
-            let (_folder, path, store) = setup();
-            let _ = crate::fault::run(Some((at, end)), || rewrite(&store));
-            assert_eq!(content(&path), before, "step {at}, {end:?}");
-            store.register(&spec("next", b""), &[7; 32]).unwrap();
-            assert_eq!(content(&path).len(), 6, "step {at}, {end:?}");
-        }
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::ck::CKR_TOKEN_WRITE_PROTECTED;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::storage;
 use crate::store::file::FileStore;
 use crate::store::{Filter, KeyStore, Uid};
 use crate::token::accepted::renewed_record;
@@ -96,7 +97,7 @@ impl TokenFiles {
     /// Refuses the folder of the embedded server: with it, everybody's objects would be lost.
     fn check_not_served(&self) -> Result<()> {
         let path = self.dir.path().join(&self.uuid).join(SERVED);
-        if !path.exists() {
+        if !storage::open::exists(&path) {
             return Ok(());
         }
         let message = format!(

@@ -1,0 +1,101 @@
+//! Opened objects of one database, in locked memory and bounded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::engine::{Id, Row, Stamp, Tag};
+use super::seal::version_of;
+
+/// How many objects each of two generations has at most.
+const GENERATION: usize = 2048;
+/// The longest row that is cached, in bytes.
+const LARGE: usize = 16 << 10;
+
+/// Objects as they were read last. When the younger generation is full it becomes the older, and what was not used since goes.
+pub struct Cache<R>(Mutex<Inner<R>>);
+
+struct Inner<R> {
+    young: HashMap<Id, Entry<R>>,
+    old: HashMap<Id, Entry<R>>,
+}
+
+struct Entry<R> {
+    object: Arc<R>,
+    tags: Arc<[Tag]>,
+    version: [u8; 8],
+    /// The state of the database in which it had this version.
+    stamp: Option<Stamp>,
+}
+
+impl<R> Default for Cache<R> {
+    fn default() -> Cache<R> {
+        Cache(Mutex::new(Inner {
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }))
+    }
+}
+
+impl<R> Inner<R> {
+    fn find(&mut self, id: &Id) -> Option<&mut Entry<R>> {
+        if !self.young.contains_key(id) {
+            let entry = self.old.remove(id)?;
+            self.insert(*id, entry);
+        }
+        self.young.get_mut(id)
+    }
+
+    fn insert(&mut self, id: Id, entry: Entry<R>) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, entry);
+    }
+}
+
+impl<R> Cache<R> {
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object as it is in the state of this stamp, if that is known.
+    pub fn get(&self, id: &Id, stamp: Stamp) -> Option<Arc<R>> {
+        let mut inner = self.lock();
+        let entry = inner.find(id).filter(|entry| entry.stamp == Some(stamp))?;
+        Some(entry.object.clone())
+    }
+
+    /// An object and its tags, if this is its version; it is that in the state of `stamp` too.
+    pub fn confirm(
+        &self,
+        id: &Id,
+        version: [u8; 8],
+        stamp: Option<Stamp>,
+    ) -> Option<(Arc<R>, Arc<[Tag]>)> {
+        let mut inner = self.lock();
+        let entry = inner.find(id).filter(|entry| entry.version == version)?;
+        entry.stamp = stamp;
+        Some((entry.object.clone(), entry.tags.clone()))
+    }
+
+    /// Caches an object that a row contains.
+    pub fn put(&self, row: &Row, (object, tags): (Arc<R>, Arc<[Tag]>), stamp: Option<Stamp>) {
+        if row.sealed.len() > LARGE {
+            return;
+        }
+        let entry = Entry {
+            object,
+            tags,
+            version: version_of(&row.sealed),
+            stamp,
+        };
+        self.lock().insert(row.id, entry);
+    }
+
+    /// Forgets an object, whose value is wiped.
+    pub fn forget(&self, id: &Id) {
+        let mut inner = self.lock();
+        inner.young.remove(id);
+        inner.old.remove(id);
+    }
+}

@@ -1,0 +1,21 @@
+//! Objects on this machine: sealed rows in a database.
+//!
+//! [`Repository`] stores objects of any kind; `FileStore` and the embedded KMIP server are over it. It seals and verifies rows
+//! ([`seal`]), and an engine ([`engine`]) stores them: SQLite ([`sqlite`]).
+
+mod admin;
+mod cache;
+pub mod engine;
+pub mod journal;
+mod migrate;
+pub mod open;
+mod repository;
+pub mod seal;
+mod sqlite;
+
+pub use engine::{Query, Tag, Usage};
+pub use repository::{Entry, Put, Record, Repository, Snapshot};
+pub use seal::{Keys, new_uuid};
+
+#[cfg(test)]
+mod tests;

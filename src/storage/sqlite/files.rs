@@ -1,0 +1,456 @@
+//! The files of a database, and who may use them when.
+//!
+//! SQLite takes no lock and maps no file here (VFS `unix-none`, WAL with its index on the heap). Processes exclude each other
+//! by two `flock` locks, which belong to an open file: another copy of the module in the same process has its own, and closing
+//! a file elsewhere in the process releases none.
+//!
+//! * The lock of `NAME.lock` is held by the one process that writes.
+//! * The lock of `NAME.db` is shared by those that read or append to the WAL, and held alone by the one that moves the WAL into the
+//!   database and truncates it.
+//!
+//! `NAME.lock` contains two numbers: the generation of the WAL, which changes whenever the WAL does anything but grow, and how
+//! much of it is known to be on the disk. With the length of the WAL they tell each process whether its index is current.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::fcntl_dupfd_cloexec;
+
+use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_TOKEN_WRITE_PROTECTED};
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use crate::fault;
+use crate::storage::engine;
+
+/// How long a process waits for another's lock, before it reports that.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What a reader compares to learn that the database was changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    generation: u64,
+    /// Length of the WAL, in bytes.
+    pub length: u64,
+}
+
+impl From<Stamp> for engine::Stamp {
+    fn from(stamp: Stamp) -> engine::Stamp {
+        engine::Stamp(stamp.generation, stamp.length)
+    }
+}
+
+/// The files of a database.
+pub struct Files {
+    /// Path of the database.
+    pub path: PathBuf,
+    lock: Option<Own>,
+    database: Own,
+    wal: Own,
+    /// False where this user may only read.
+    pub is_writable: bool,
+}
+
+/// An open file, which the host may close behind our back: its descriptor may be a file of the host then.
+struct Own {
+    file: Option<File>,
+    identity: (u64, u64),
+}
+
+impl Own {
+    fn of(file: File) -> io::Result<Own> {
+        Ok(Own {
+            identity: identity_of(&file)?,
+            file: Some(file),
+        })
+    }
+
+    fn is_ours(&self) -> bool {
+        identity_of(self).is_ok_and(|now| now == self.identity)
+    }
+}
+
+impl Deref for Own {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.file.as_ref().expect("it is taken out in drop")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(self.file.take());
+        }
+    }
+}
+
+/// The path of a database's WAL.
+pub fn wal_of(path: &Path) -> PathBuf {
+    path.with_extension("db-wal")
+}
+
+impl Files {
+    /// Opens the files of the database at `path`. `NotFound` if there is none.
+    pub fn open(path: &Path) -> Result<Files> {
+        let cannot = |e| Error::file(format!("{} cannot be opened", path.display()), e);
+        let (database, is_writable) = open_any(path).map_err(cannot)?;
+        let about = database.metadata().map_err(cannot)?;
+        if about.mode() & 0o077 != 0 {
+            let path = path.display();
+            let message = format!("{path} can be read by others: run 'chmod 600 {path}'");
+            return Err(Error::new(Kind::File, CKR_DEVICE_ERROR, message));
+        }
+        let wal_path = wal_of(path);
+        let wal = match open_any(&wal_path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && is_writable => {
+                match create(&wal_path) {
+                    // Another process was faster.
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_any(&wal_path),
+                    created => created.map(|file| (file, true)),
+                }
+            }
+            opened => opened,
+        };
+        let (wal, wal_is_writable) =
+            wal.map_err(|e| Error::file(format!("{} cannot be opened", wal_path.display()), e))?;
+        let lock = open_lock(path);
+        Ok(Files {
+            is_writable: is_writable && wal_is_writable && lock.is_ok(),
+            // There may be none on read-only media, where nobody writes.
+            lock: lock
+                .or_else(|_| open_any(&lock_of(path)).map(|(file, _)| file))
+                .and_then(Own::of)
+                .ok(),
+            database: Own::of(database).map_err(cannot)?,
+            wal: Own::of(wal).map_err(cannot)?,
+            path: path.into(),
+        })
+    }
+
+    /// Whether the database at the path still is the one that was opened.
+    pub fn are_current(&self) -> Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(about) => Ok((about.dev(), about.ino()) == self.database.identity),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::file(
+                format!(
+                    "{} is gone (moved to a key manager?): start the application again",
+                    self.path.display()
+                ),
+                e,
+            )),
+            Err(e) => Err(self.broken("cannot be read", e)),
+        }
+    }
+
+    /// Whether the descriptors still belong to these files.
+    pub fn are_ours(&self) -> bool {
+        [Some(&self.database), Some(&self.wal), self.lock.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(Own::is_ours)
+    }
+
+    /// What changes when anybody changes the database; `None` if a descriptor is no longer ours.
+    pub fn stamp(&self) -> Option<(Stamp, u64)> {
+        let about = self.wal.metadata().ok()?;
+        if (about.dev(), about.ino()) != self.wal.identity {
+            return None;
+        }
+        let (generation, synced) = self.numbers();
+        let stamp = Stamp {
+            generation,
+            length: about.len(),
+        };
+        Some((stamp, synced))
+    }
+
+    /// The generation, and up to where the WAL is on the disk.
+    fn numbers(&self) -> (u64, u64) {
+        let mut bytes = [0; 16];
+        if let Some(lock) = &self.lock {
+            // A new lock file is empty.
+            let _ = lock.read_exact_at(&mut bytes, 0);
+        }
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        (number(0), number(8))
+    }
+
+    fn set_numbers(&self, generation: u64, synced: u64) -> Result<()> {
+        let lock = self.writable_lock()?;
+        let bytes = [generation.to_le_bytes(), synced.to_le_bytes()].concat();
+        lock.write_all_at(&bytes, 0)
+            .map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// Tells other processes that the WAL did anything but grow, up to where it now is on the disk. The writer calls it.
+    pub fn new_generation(&self, synced: u64) -> Result<()> {
+        self.set_numbers(self.numbers().0 + 1, synced)
+    }
+
+    /// Notes up to where the WAL is on the disk. The writer calls it.
+    pub fn note_synced(&self, synced: u64) -> Result<()> {
+        self.set_numbers(self.numbers().0, synced)
+    }
+
+    /// Waits until everything that was appended to the WAL is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        fault::step("sync WAL")
+            .and_then(|()| self.wal.sync_data())
+            .map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// Waits until the numbers of the lock file are on the disk.
+    pub fn sync_lock(&self) -> Result<()> {
+        self.writable_lock()?
+            .sync_data()
+            .map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// Cuts the WAL off. The writer calls it.
+    pub fn truncate_wal(&self, length: u64) -> Result<()> {
+        self.wal
+            .set_len(length)
+            .map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// Takes the right to read, until it is dropped.
+    pub fn share(&self) -> Result<Held<'_>> {
+        self.wait(&self.database, File::try_lock_shared, PATIENCE)
+    }
+
+    /// Takes the right to truncate the WAL, until it is dropped; `None` if others read for longer than `patience`.
+    pub fn alone(&self, patience: Duration) -> Option<Held<'_>> {
+        self.wait(&self.database, File::try_lock, patience).ok()
+    }
+
+    /// Takes the right to write, until it is dropped.
+    pub fn writer(self: &Arc<Files>) -> Result<Writer> {
+        let held = self.wait(self.writable_lock()?, File::try_lock, PATIENCE)?;
+        std::mem::forget(held);
+        Ok(Writer(Of::Database(self.clone())))
+    }
+
+    fn writable_lock(&self) -> Result<&File> {
+        match &self.lock {
+            Some(lock) if self.is_writable && lock.is_ours() => Ok(lock),
+            Some(_) if self.is_writable => {
+                Err(self.broken("cannot be locked", io::ErrorKind::NotConnected.into()))
+            }
+            _ => Err(forbidden(&self.path)),
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        file: &'a File,
+        lock: impl Fn(&File) -> Result<(), TryLockError>,
+        patience: Duration,
+    ) -> Result<Held<'a>> {
+        wait(file, lock, patience).map_err(|e| match e {
+            Some(e) => self.broken("cannot be locked", e),
+            None => busy(&self.path),
+        })
+    }
+
+    /// An error of these files.
+    pub fn broken(&self, what: &str, cause: io::Error) -> Error {
+        Error::file(format!("{} {what}", self.path.display()), cause)
+    }
+}
+
+fn identity_of(file: &File) -> io::Result<(u64, u64)> {
+    file.metadata().map(|about| (about.dev(), about.ino()))
+}
+
+/// A lock, held until it is dropped.
+pub struct Held<'a>(&'a File);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // A child that the application forked meanwhile has the same open file: closing ours would leave the lock with it.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The right to write, held until it is dropped.
+pub struct Writer(Of);
+
+/// Whose open file the lock belongs to.
+enum Of {
+    Database(Arc<Files>),
+    File(File),
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // By hand, as above.
+        let _ = match &self.0 {
+            Of::Database(files) => files.writable_lock().map(|lock| lock.unlock()).ok(),
+            Of::File(lock) => Some(lock.unlock()),
+        };
+    }
+}
+
+/// Takes the right to write the database at `path`, until it is dropped.
+pub fn lock(path: &Path) -> Result<Writer> {
+    let cannot = |e: io::Error| match is_forbidden(&e) {
+        true => forbidden(folder_of(path)),
+        false => Error::file(format!("{} cannot be locked", lock_of(path).display()), e),
+    };
+    let file = open_lock(path).map_err(cannot)?;
+    match wait(&file, File::try_lock, PATIENCE) {
+        Ok(held) => std::mem::forget(held),
+        Err(Some(e)) => return Err(cannot(e)),
+        Err(None) => return Err(busy(path)),
+    }
+    Ok(Writer(Of::File(file)))
+}
+
+fn wait<'a>(
+    file: &'a File,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+    patience: Duration,
+) -> Result<Held<'a>, Option<io::Error>> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_micros(50);
+    loop {
+        match lock(file) {
+            Ok(()) => return Ok(Held(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(Duration::from_millis(1));
+            }
+            Err(TryLockError::WouldBlock) => return Err(None),
+            Err(TryLockError::Error(e)) => return Err(Some(e)),
+        }
+    }
+}
+
+fn busy(path: &Path) -> Error {
+    let message = format!(
+        "another process has been writing {} for {} s: try again",
+        path.display(),
+        PATIENCE.as_secs()
+    );
+    Error::new(Kind::File, CKR_FUNCTION_FAILED, message)
+}
+
+/// Why nothing can be changed, and how to allow it.
+pub fn forbidden(path: &Path) -> Error {
+    let message = format!(
+        "nothing can be changed, because this user may not write {}: allow that, and start again",
+        path.display()
+    );
+    Error::new(Kind::File, CKR_TOKEN_WRITE_PROTECTED, message)
+}
+
+fn is_forbidden(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// The folder of a file.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// The lock file of a database, which earlier builds lock too.
+fn lock_of(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    let path = lock_of(path);
+    match open_above_standard(&options, &path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let file = open_above_standard(options.create(true), &path)?;
+            give_to_owner(&file, &path);
+            Ok(file)
+        }
+        opened => opened,
+    }
+}
+
+/// Opens a file for reading and writing, or for reading where no more is allowed.
+fn open_any(path: &Path) -> io::Result<(File, bool)> {
+    let open = |write| {
+        open_above_standard(File::options().read(true).write(write), path).map(|file| (file, write))
+    };
+    open(true).or_else(|e| {
+        if is_forbidden(&e) {
+            open(false)
+        } else {
+            Err(e)
+        }
+    })
+}
+
+/// Creates a file for reading and writing; `AlreadyExists` if there is one.
+pub fn create(path: &Path) -> io::Result<File> {
+    fault::step("create file")?;
+    let mut options = File::options();
+    let file = open_above_standard(
+        options.read(true).write(true).create_new(true).mode(0o600),
+        path,
+    )?;
+    give_to_owner(&file, path);
+    Ok(file)
+}
+
+/// Opens a file under a descriptor above the standard ones, whichever of those the host has closed.
+fn open_above_standard(options: &fs::OpenOptions, path: &Path) -> io::Result<File> {
+    let file: OwnedFd = options
+        .clone()
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?
+        .into();
+    Ok(match rustix::fd::AsRawFd::as_raw_fd(&file) {
+        0..3 => fcntl_dupfd_cloexec(&file, 3)?.into(),
+        _ => file.into(),
+    })
+}
+
+/// A file that root created belongs to the owner of its folder, so that a daemon's own user can use it.
+fn give_to_owner(file: &File, path: &Path) {
+    if config::effective_uid() == 0
+        && let Ok(folder) = fs::metadata(folder_of(path))
+    {
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+/// Removes a file, if there is one.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Moves a file over another, once it is on the disk.
+pub fn replace(new: &Path, path: &Path) -> io::Result<()> {
+    fault::step("sync file")?;
+    File::open(new)?.sync_all()?;
+    fault::step("rename file")?;
+    fs::rename(new, path)?;
+    sync_folder(path)
+}
+
+/// Waits until the entries of a file's folder are on the disk.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    fault::step("sync folder")?;
+    File::open(folder_of(path))?.sync_all()
+}
