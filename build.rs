@@ -79,10 +79,8 @@ fn main() {
     fs::write(&script, NOTHING_AT_EXIT).expect("OUT_DIR is writable");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{}", script.display());
     // Programs with more rights than their caller do not believe the environment: src/env.rs.
-    for kind in ["cdylib-link-arg", "link-arg-bins"] {
-        println!("cargo::rustc-{kind}=-Wl,--wrap=getenv");
-        println!("cargo::rustc-{kind}=-Wl,--defsym=__wrap_getenv=mrhsm_getenv");
-    }
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap=getenv");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--defsym=__wrap_getenv=mrhsm_getenv");
     for (original, ours) in REPLACED {
         let symbol = format!("{}{original}", aws_lc_prefix());
         println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={symbol}");

@@ -84,6 +84,19 @@ need_clients() {
   compgen -G '/usr/lib/*/engines-3/pkcs11.so' >/dev/null || apt_need /nonexistent libengine-pkcs11-openssl
 }
 
+# The newest PostgreSQL's programs.
+postgres_bin() { compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1; }
+
+# PostgreSQL, without the database that its package would start on this machine.
+need_postgres() {
+  [ -n "$(postgres_bin)" ] && [ -x "$(postgres_bin)/initdb" ] && return
+  if [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    mkdir -p /etc/postgresql-common
+    say "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+  fi
+  apt_need /nonexistent postgresql setpriv util-linux
+}
+
 # need_server FILE PACKAGE: sets $daemon to a server's program, to be run on loopback. It is unpacked under target/ where it is
 # missing, because installing the package would start a server on this machine; the libraries that it needs are installed.
 need_server() {

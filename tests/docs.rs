@@ -23,23 +23,48 @@ fn every_dependency_is_accounted_for() {
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
         .collect();
-    for section in ["dependencies", "dev-dependencies"] {
-        for name in manifest[section].as_table().unwrap().keys() {
-            let listed = rows
-                .iter()
-                .any(|row| row.split(", ").any(|word| word == name));
-            assert!(
-                listed,
-                "{name} is in Cargo.toml, but not in docs/DEPENDENCIES.md"
-            );
-        }
+    // What the packages name is taken from here.
+    for name in manifest["workspace"]["dependencies"]
+        .as_table()
+        .unwrap()
+        .keys()
+    {
+        let listed = rows
+            .iter()
+            .any(|row| row.split(", ").any(|word| word == name));
+        assert!(
+            listed,
+            "{name} is in Cargo.toml, but not in docs/DEPENDENCIES.md"
+        );
     }
+}
+
+/// The module has no asynchronous runtime, nor what is only for PostgreSQL.
+#[test]
+fn the_module_does_not_depend_on_the_databases_of_the_command() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "-p",
+            "mrhsm-pkcs11",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+        ])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("rusqlite") && !tree.contains("tokio") && !tree.contains("parking_lot"));
 }
 
 /// The tests that SECURITY.md names, which are the words in code spans that only a function's name looks like.
 #[test]
 fn every_test_that_security_md_names_exists() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut code = String::new();
     for folder in ["src", "tests"] {
         read_code(&sources.join(folder), &mut code);

@@ -1,7 +1,5 @@
-//! The embedded server is killed at any moment, or its disk is full: what it told that it did stays done.
+//! The embedded server is killed at any moment: what it told that it did stays done.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +9,7 @@ use mrhsm_pkcs11::kmip::*;
 use mrhsm_pkcs11::net::Client;
 use mrhsm_pkcs11::version::Version;
 
-use super::serve::{Serve, active, id, locate, reason, scratch, value};
+use super::serve::{Serve, active, id, scratch, value};
 
 /// What a client was told: keys that were made, with their values, and keys that were destroyed.
 #[derive(Default)]
@@ -20,7 +18,7 @@ struct Told {
     destroyed: Vec<String>,
 }
 
-fn fetch(client: &Client, uid: &str) -> Result<Vec<u8>> {
+pub fn fetch(client: &Client, uid: &str) -> Result<Vec<u8>> {
     let got = client.request(&GetRequest {
         unique_identifier: id(uid),
         ..GetRequest::default()
@@ -127,68 +125,4 @@ fn a_server_killed_at_any_time_has_done_what_it_said() {
         );
     }
     assert!(told.iter().map(|told| told.made.len()).sum::<usize>() > 50);
-}
-
-/// No file of this server may grow beyond so many bytes: it is as if the disk were full.
-fn without_room(process: u32, bytes: Option<u64>) {
-    let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
-    let set = Command::new("prlimit")
-        .args([
-            "--pid",
-            &process.to_string(),
-            &format!("--fsize={limit}:unlimited"),
-        ])
-        .status();
-    assert!(set.unwrap().success());
-}
-
-/// Length of the file that holds the objects.
-fn size_of_objects(dir: &Path) -> u64 {
-    let folders = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    folders
-        .flat_map(|folder| ["served.db", "served.db-wal"].map(|name| folder.join(name)))
-        .filter_map(|path| path.metadata().ok())
-        .map(|about| about.len())
-        .max()
-        .unwrap_or_default()
-}
-
-#[test]
-fn a_disk_that_was_full_has_lost_nothing_when_there_is_room_again() {
-    let folder = scratch();
-    let dir = folder.path();
-    let serve = Serve::start(dir, &[]);
-    let client = serve.client(dir, "client", Version::V1_4);
-    let before = client.request(&active("before")).unwrap().unique_identifier;
-    let key = value(&client, &before);
-    without_room(serve.process.id(), Some(size_of_objects(dir) + 100));
-    for round in 0..3 {
-        assert_eq!(
-            reason(client.request(&active(&format!("refused {round}")))),
-            ResultReason::GENERAL_FAILURE
-        );
-        assert_eq!(value(&client, &before), key, "what is there can be read");
-        assert!(
-            locate(
-                &client,
-                vec![AttributeValue::Name(
-                    format!("refused {round}").as_str().into()
-                )]
-            )
-            .is_empty()
-        );
-    }
-    without_room(serve.process.id(), None);
-    let after = client.request(&active("after")).unwrap().unique_identifier;
-    let made = value(&client, &after);
-    drop(serve); // SIGKILL
-    let serve = Serve::start(dir, &[]);
-    let client = serve.client(dir, "client", Version::V1_4);
-    assert_eq!(
-        (value(&client, &before), value(&client, &after)),
-        (key, made)
-    );
-    assert!(locate(&client, vec![AttributeValue::Name("refused 0".into())]).is_empty());
 }

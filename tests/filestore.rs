@@ -231,7 +231,7 @@ fn a_change_by_another_process_is_seen_by_the_next_call() {
 
 #[test]
 fn a_disk_without_room_leaves_the_old_state() {
-    for room in 0..24 {
+    for room in 0..14 {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("objects");
         open(&path).register(&spec("old"), &value("old")).unwrap();

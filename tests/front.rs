@@ -355,37 +355,6 @@ fn a_damaged_object_is_named_and_refused_and_the_others_work() {
 }
 
 #[test]
-fn a_full_disk_refuses_what_it_cannot_keep() {
-    let folder = scratch();
-    let dir = folder.path();
-    // No file may grow beyond 192 KiB.
-    let serve = Serve::start_after("ulimit -f 384;", dir, &[]);
-    let client = serve.client(dir, "client", Version::V1_4);
-    let text = AttributeValue::Custom("x".into(), "long".into(), Value::Text("x".repeat(4000)));
-    let mut long = active("k");
-    long.template_attribute.attributes.push(text);
-    let mut kept = Vec::new();
-    let refused = loop {
-        match client.request(&long) {
-            Ok(made) => kept.push(made.unique_identifier),
-            Err(e) => break e,
-        }
-        assert!(kept.len() < 20, "the disk is never full");
-    };
-    assert!(
-        kept.len() > 3 && refused.to_string().contains("served.db cannot be written"),
-        "{refused}"
-    );
-    assert_eq!(locate(&client, vec![]).len(), kept.len());
-    kept.iter().for_each(|uid| drop(value(&client, uid)));
-    drop(serve);
-    let serve = Serve::start(dir, &[]);
-    let client = serve.client(dir, "client", Version::V1_4);
-    assert_eq!(locate(&client, vec![]).len(), kept.len());
-    client.request(&long).unwrap();
-}
-
-#[test]
 fn a_client_cannot_take_all_connections() {
     let folder = scratch();
     let dir = folder.path();

@@ -58,7 +58,7 @@ impl Dice {
 }
 
 fn files(folder: &str, target: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("fuzz")
         .join(folder)
         .join(target);
@@ -134,7 +134,7 @@ fn any_calls_of_the_c_abi_in_any_order() {
 #[test]
 #[ignore = "writes files"]
 fn record_seeds() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("fuzz");
     targets::record::record(&fuzz.join("corpus"));
     fs::create_dir_all(fuzz.join("dictionaries")).unwrap();
     fs::write(

@@ -25,8 +25,40 @@ impl Serve {
         Serve::start_after("", dir, options)
     }
 
+    /// Starts it with just these options, in whatever database they name.
+    #[allow(dead_code, reason = "for the tests on PostgreSQL")]
+    pub fn start_on(dir: &Path, options: &[&str]) -> Serve {
+        Serve::run("", dir, &[], options)
+    }
+
+    /// Options for the database of a directory, if the servers of these tests use PostgreSQL: `scripts/test postgres`. Each
+    /// directory has a database of its own.
+    pub fn database(dir: &Path) -> Vec<String> {
+        let Ok(url) = std::env::var("MRHSM_TEST_POSTGRES") else {
+            return Vec::new();
+        };
+        let name = dir.file_name().unwrap().as_encoded_bytes();
+        let name = format!("t{}", data_encoding::HEXLOWER.encode(name));
+        // Of several that create it at once, one does.
+        if let Err(e) = try_sql("postgres", &format!("CREATE DATABASE {name}")) {
+            assert!(e.contains("already exists"), "{e}");
+        }
+        let ca = std::env::var("MRHSM_TEST_POSTGRES_CA").expect("scripts/test postgres sets it");
+        [
+            "-storeca".into(),
+            ca,
+            "-store".into(),
+            url.replace("DATABASE", &name),
+        ]
+        .into()
+    }
+
     /// Starts it in a shell that does `before`. What it has to say is in the file `stderr` of its directory.
     pub fn start_after(before: &str, dir: &Path, options: &[&str]) -> Serve {
+        Serve::run(before, dir, &Serve::database(dir), options)
+    }
+
+    fn run(before: &str, dir: &Path, database: &[String], options: &[&str]) -> Serve {
         let mut process = Command::new("sh")
             .args([
                 "-c",
@@ -35,6 +67,7 @@ impl Serve {
             ])
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
             .arg(dir)
+            .args(database)
             .args(options)
             .env_remove("MRHSM_PIN_FILE")
             .stdout(Stdio::piped())
@@ -83,6 +116,25 @@ impl Drop for Serve {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// What `psql` prints for statements in a database.
+pub fn sql(database: &str, statements: &str) -> String {
+    try_sql(database, statements).unwrap()
+}
+
+fn try_sql(database: &str, statements: &str) -> std::result::Result<String, String> {
+    let psql = std::env::var("MRHSM_TEST_PSQL").expect("scripts/test postgres sets it");
+    let output = Command::new(psql)
+        .args(["-v", "ON_ERROR_STOP=1", "-qAt", "-d", database])
+        .args(["-c", statements])
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
     }
 }
 
@@ -290,12 +342,43 @@ fn everything_survives_a_kill() {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.is_dir())
         .unwrap();
-    let bytes = std::fs::read(stored.join("served")).unwrap();
+    let bytes = match Serve::database(dir).as_slice() {
+        [] => ["served.db", "served.db-wal"]
+            .map(|name| std::fs::read(stored.join(name)).unwrap())
+            .concat(),
+        [.., url] => {
+            let name = url.rsplit('/').next().unwrap();
+            let rows = "SELECT string_agg(encode(sealed, 'escape'), '') FROM mrhsm_objects";
+            sql(name, rows).into_bytes()
+        }
+    };
+    assert!(bytes.len() > 500);
     assert!(
         !bytes
             .windows(4)
             .any(|window| window == b"blue" || window == &key[..4])
     );
+}
+
+#[test]
+fn the_service_manager_is_notified() {
+    let (folder, home) = (scratch(), scratch());
+    let socket = home.path().join("notify");
+    let receiver = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    let message = || {
+        let mut message = [0; 64];
+        let length = receiver.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let notify = format!("NOTIFY_SOCKET={}", socket.display());
+    let serve = Serve::start_after(&format!("export {notify};"), folder.path(), &[]);
+    assert_eq!(message(), "READY=1");
+    let _client = serve.client(folder.path(), "client", Version::V1_4);
+    let stopped = Command::new("kill")
+        .arg(serve.process.id().to_string())
+        .status();
+    assert!(stopped.unwrap().success());
+    assert_eq!(message(), "STOPPING=1");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod clients;
 mod codec;
 mod conformance;
 mod crypt;
+mod disk;
 mod docs;
 mod durable;
 mod ffi;

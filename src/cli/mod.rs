@@ -16,6 +16,7 @@ mod certs;
 mod cluster;
 mod completions;
 mod configure;
+mod database;
 mod delete;
 mod dump;
 mod enable;
@@ -42,7 +43,9 @@ use args::Global;
 use exit::{Exit, Failure, Outcome};
 use output::{Output, note};
 
-use crate::secret::hide_process_memory;
+use crate::error;
+use crate::secret::{Secret, hide_process_memory};
+use crate::storage::{Engine, NewHeader};
 
 /// Makes any KMIP key manager usable as an HSM: sets up tokens, points them at KMIP servers, and keeps a cluster's master
 /// keys wrapped under keys that the key manager holds.
@@ -99,13 +102,27 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Runs the command line `words` (the program's name first) and says how the process ends.
-pub fn run(words: Vec<OsString>) -> ExitCode {
+/// A PostgreSQL database for `mrhsm serve`.
+pub struct Postgres {
+    /// Its address, without a password.
+    pub url: String,
+    /// The password.
+    pub password: Option<Secret>,
+    /// Certificates that its certificate is verified with, PEM; without any, those of the system.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Opens a PostgreSQL database, with what makes the header of a new one.
+pub type OpenPostgres = fn(&Postgres, NewHeader<'_>) -> error::Result<Box<dyn Engine>>;
+
+/// Runs the command line `words` (the program's name first) and returns how the process ends. `postgres` opens databases that the
+/// library itself cannot: it has no asynchronous runtime.
+pub fn run(words: Vec<OsString>, postgres: OpenPostgres) -> ExitCode {
     hide_process_memory();
     let outcome = match parse(words) {
         Ok(cli) => {
             let mut out = Output::new(cli.global.json);
-            let done = dispatch(&cli, &mut out);
+            let done = dispatch(&cli, postgres, &mut out);
             done.and(out.finish())
         }
         Err(early) => early,
@@ -121,7 +138,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
+fn dispatch(cli: &Cli, postgres: OpenPostgres, out: &mut Output) -> Outcome {
     let global = &cli.global;
     match &cli.command {
         Command::Init(args) => init::run(args, global, out),
@@ -135,10 +152,10 @@ fn dispatch(cli: &Cli, out: &mut Output) -> Outcome {
         Command::Delete(args) => delete::run(args, global, out),
         Command::Dump(args) => dump::run(args, global, out),
         Command::Configure(args) => configure::run(args, global, out),
-        Command::Serve(args) => serve::run(args, out),
+        Command::Serve(args) => serve::run(args, postgres, out),
         Command::Certs(args) => certs::run(args, out),
         Command::Audit(args) => audit::run(args, out),
-        Command::Store(args) => store::run(args, global, out),
+        Command::Store(args) => store::run(args, postgres, global, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }

@@ -108,7 +108,10 @@ fn read_file(path: &Path, option: &str) -> Outcome<Secret> {
     if meta.is_dir() {
         return Err(cannot(io::Error::from(ErrorKind::IsADirectory)));
     }
-    if meta.is_file() && meta.mode() & 0o077 != 0 {
+    // A service manager guards its credentials by their directory.
+    let is_credential =
+        env::variable("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
+    if meta.is_file() && meta.mode() & 0o077 != 0 && !is_credential {
         note(format!(
             "Warning: {} can be read by others (mode {:04o}). Mend it with: chmod 600 {}",
             path.display(),
@@ -253,6 +256,8 @@ pub fn new_so_pin(arg: Option<&SecretArg>) -> Outcome<Secret> {
 
 /// Names the file that holds the SO PIN.
 pub const SO_PIN_FILE: &str = "MRHSM_SO_PIN_FILE";
+/// Names a file with the password of the database of `mrhsm serve`.
+pub const STORE_PASSWORD_FILE: &str = "MRHSM_STORE_PASSWORD_FILE";
 /// Names the file that holds the user PIN.
 pub const PIN_FILE: &str = "MRHSM_PIN_FILE";
 const SO_PIN_INSTEAD: &str = "-sopin file:PATH, -sopin env:NAME or MRHSM_SO_PIN_FILE";

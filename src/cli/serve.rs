@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::args::time_out;
 use super::certs::directory;
+use super::database::Database;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
-use super::{notify, signals};
+use super::{OpenPostgres, notify, signals};
 use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -19,6 +20,7 @@ use crate::server::{
     Access, Allowed, Audit, Authority, Credentials, Engine, Home, Keeping, Limits, Options,
     Personality, Quotas, Server, Wanted, hosts,
 };
+use crate::storage::{Connect, NewHeader};
 
 /// How long requests that have come may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -41,6 +43,9 @@ pub struct Args {
     /// Directory of keys and certificates [default: /var/lib/mrhsm for root, else ~/.local/share/mrhsm]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub database: Database,
 
     /// PIN that opens the keys: file:PATH, env:NAME or the PIN itself [default: MRHSM_PIN_FILE, else a random one kept in DIR]
     #[arg(long, value_name = "PIN")]
@@ -128,7 +133,7 @@ pub struct Args {
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP has the certificates read again.
-pub fn run(args: &Args, out: &mut Output) -> Outcome {
+pub fn run(args: &Args, postgres: OpenPostgres, out: &mut Output) -> Outcome {
     // Before any thread is: every thread leaves these signals to `wait`.
     let signals = signals::Waiting::begin();
     let mut personality = personality(&args.personality)?;
@@ -137,7 +142,12 @@ pub fn run(args: &Args, out: &mut Output) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
     let pin = prompt::given(args.pin.as_ref(), "-pin", prompt::PIN_FILE)?;
     let home = Home::at(&dir);
-    let (objects, audit_key) = home.open(pin.as_ref())?;
+    let settings = args.database.settings()?;
+    let connect = settings
+        .as_ref()
+        .map(|settings| move |header: NewHeader<'_>| postgres(settings, header));
+    let connect = connect.as_ref().map(|connect| connect as Connect<'_>);
+    let (objects, audit_key) = home.open(pin.as_ref(), connect)?;
     let listener = TcpListener::bind(address)
         .map_err(|e| Error::file(format!("cannot listen on {address}"), e))?;
     let files = certificates(args, &dir, address.ip())?;

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::OpenPostgres;
 use super::args::{Global, TokenChoice};
+use super::database::Database;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::prompt::{self, SecretArg};
 use super::tokens;
+use crate::secret::Secret;
 use crate::server::Home;
-use crate::storage::{Record, Repository};
+use crate::storage::{Connect, NewHeader, Record, Repository};
 use crate::token::open_files;
 
 /// Options of `mrhsm store`.
@@ -31,6 +34,8 @@ pub enum Action {
     Compact(Place),
     /// Show how large the database is
     Info(Place),
+    /// Copy the objects of a server's directory to its PostgreSQL database
+    Copy(Place),
 }
 
 /// Options of `mrhsm store backup`.
@@ -56,6 +61,9 @@ pub struct Place {
     pub pin: Option<SecretArg>,
 
     #[command(flatten)]
+    pub database: Database,
+
+    #[command(flatten)]
     pub choice: TokenChoice,
 }
 
@@ -74,20 +82,35 @@ struct InfoView {
 }
 
 /// Opens the database and does it.
-pub fn run(args: &Args, global: &Global, out: &mut Output) -> Outcome {
+pub fn run(args: &Args, postgres: OpenPostgres, global: &Global, out: &mut Output) -> Outcome {
     let place = match &args.action {
-        Action::Check(place) | Action::Compact(place) | Action::Info(place) => place,
+        Action::Check(place)
+        | Action::Compact(place)
+        | Action::Info(place)
+        | Action::Copy(place) => place,
         Action::Backup(backup) => &backup.place,
     };
     if let Some(dir) = &place.dir {
         let pin = prompt::given(place.pin.as_ref(), "-pin", prompt::PIN_FILE)?;
-        return match Home::at(dir).existing(pin.as_ref())? {
+        let settings = place.database.settings()?;
+        let connect = settings
+            .as_ref()
+            .map(|settings| move |header: NewHeader<'_>| postgres(settings, header));
+        let connect = connect.as_ref().map(|connect| connect as Connect<'_>);
+        let home = Home::at(dir);
+        if let Action::Copy(_) = args.action {
+            return copy(&home, pin.as_ref(), connect, out);
+        }
+        return match home.existing(pin.as_ref(), connect)? {
             Some(objects) => act(&args.action, objects.repository(), out),
             None => Err(Failure::not_ready(format!(
-                "{} is no directory of mrhsm serve.",
+                "{} holds no objects of mrhsm serve.",
                 dir.display()
             ))),
         };
+    }
+    if place.database.store.is_some() || matches!(args.action, Action::Copy(_)) {
+        return Err(Failure::usage("name the server's directory, with -dir"));
     }
     let dir = tokens::directory(global)?;
     let config = dir.load()?;
@@ -113,7 +136,7 @@ fn act<R: Record>(action: &Action, objects: &Repository<R>, out: &mut Output) ->
             objects.engine().compact()?;
             info(objects, out)
         }
-        Action::Info(_) => info(objects, out),
+        Action::Info(_) | Action::Copy(_) => info(objects, out),
     }
 }
 
@@ -132,6 +155,31 @@ fn check(problems: Vec<String>, out: &mut Output) -> Outcome {
         problems,
     });
     message.map_or(Ok(()), |message| Err(Failure::new(Exit::Failed, message)))
+}
+
+/// Copies the objects of a directory to a database, for servers that begin to share one.
+fn copy(
+    home: &Home,
+    pin: Option<&Secret>,
+    connect: Option<Connect<'_>>,
+    out: &mut Output,
+) -> Outcome {
+    #[derive(Serialize)]
+    struct Copied {
+        copied: u64,
+    }
+    let none = || Failure::not_ready(format!("{} holds no objects.", home.path().display()));
+    if connect.is_none() {
+        return Err(Failure::usage("name the database with -store"));
+    }
+    let from = home.existing(pin, None)?.ok_or_else(none)?;
+    let to = home.existing(pin, connect)?.ok_or_else(none)?;
+    let copied = from.copy_to(&to)?;
+    out.line(format!(
+        "Copied: {copied}. Objects that were there already stay as they are."
+    ));
+    out.object(&Copied { copied });
+    Ok(())
 }
 
 fn copied(file: &Path, out: &mut Output) -> Outcome {

@@ -104,6 +104,11 @@ impl Tls {
         })
     }
 
+    /// The configuration, for a connection that does not speak KMIP.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
     /// The same client without session resumption, for servers that break off resumed handshakes.
     pub(super) fn without_resumption(&self) -> Tls {
         let mut config = ClientConfig::clone(&self.config);

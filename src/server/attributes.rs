@@ -316,7 +316,7 @@ fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    mut change: impl FnMut(&mut Object) -> Outcome<T>,
+    change: impl Fn(&mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let version = context.version;
     lifecycle::change(engine, context, uid, |context, object| {

@@ -85,15 +85,17 @@ pub fn certify(
         (None, None) => return Err(invalid("neither a public key nor a request")),
     };
     let der = signed(engine, context, wanted)?;
-    let mut certificate = certificate(context, &mut attributes, der);
-    context.change(engine, |transaction| {
+    let certificate = certificate(context, &mut attributes, der);
+    let certificate = context.change(engine, |transaction| {
+        let mut certificate = certificate.clone();
         transaction.name(&engine.personality, &mut certificate)?;
         certify_key(
             transaction,
             &mut certificate,
             public.as_ref().map(|public| public.uid.as_str()),
         )?;
-        transaction.put(&certificate)
+        transaction.put(&certificate)?;
+        Ok(certificate)
     })?;
     Ok(CertifyResponse {
         unique_identifier: context.about(&certificate),
@@ -139,8 +141,8 @@ pub fn re_certify(
     let mut certificate = certificate(context, &mut attributes, der);
     replacing_dates(&mut certificate.dates, &old.dates, request.offset);
     protect_as(engine, &mut certificate, &old);
-    context.change(engine, |transaction| {
-        let mut old = transaction.get(&old.uid)?;
+    let certificate = context.change(engine, |transaction| {
+        let (mut old, mut certificate) = (transaction.get(&old.uid)?, certificate.clone());
         transaction.name_again(&engine.personality, &mut certificate)?;
         let public = old
             .attributes
@@ -149,7 +151,8 @@ pub fn re_certify(
         certify_key(transaction, &mut certificate, public.as_deref())?;
         replaced(engine, &mut old, &mut certificate);
         transaction.put(&certificate)?;
-        transaction.put_changed(old)
+        transaction.put_changed(old)?;
+        Ok(certificate)
     })?;
     Ok(ReCertifyResponse {
         unique_identifier: context.about(&certificate),
@@ -408,7 +411,7 @@ fn make_issuer(engine: &Engine, context: &Context) -> Outcome<String> {
     )?;
     dated(&mut params, AUTHORITY_DAYS)?;
     let der = params.self_signed(&key).map_err(failure)?.der().to_vec();
-    let mut certificate = certificate(context, &mut Attributes::new(), der);
+    let certificate = certificate(context, &mut Attributes::new(), der);
     let mut attributes = Attributes::new()
         .with(AttributeValue::CryptographicAlgorithm(
             CryptographicAlgorithm::EC,
@@ -425,8 +428,9 @@ fn make_issuer(engine: &Engine, context: &Context) -> Outcome<String> {
         Material::Private(key.serialize_der().into()),
         KeyFormatType::PKCS_8,
     );
-    let mut private = Object::new(&context.caller, ObjectType::PRIVATE_KEY, value, attributes);
+    let private = Object::new(&context.caller, ObjectType::PRIVATE_KEY, value, attributes);
     context.change(engine, |transaction| {
+        let (mut certificate, mut private) = (certificate.clone(), private.clone());
         let certificate_uid = transaction.name_again(&engine.personality, &mut certificate)?;
         let private_uid = transaction.name_again(&engine.personality, &mut private)?;
         link(

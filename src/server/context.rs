@@ -58,22 +58,24 @@ impl Context {
         }
     }
 
-    /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails.
+    /// Changes objects: all that `change` puts or removes takes effect together, or not at all when it fails. It is called
+    /// again if another transaction came between.
     pub fn change<T>(
         &self,
         engine: &Engine,
-        mut change: impl FnMut(&mut Transaction<'_>) -> Outcome<T>,
+        change: impl Fn(&mut Transaction<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
         let counted = |transaction: &mut Transaction<'_>| {
             let result = change(transaction)?;
             transaction.check(&engine.quotas, self)?;
-            let mut involved = self.involved.borrow_mut();
-            transaction.uids().for_each(|uid| involved.add(uid));
-            Ok(result)
+            let uids: Vec<String> = transaction.uids().map(str::to_owned).collect();
+            Ok((result, uids))
         };
-        engine
-            .objects
-            .change(&self.caller, self.undo.as_ref(), counted)
+        let undo = self.undo.as_ref();
+        let (result, uids) = engine.objects.change(&self.caller, undo, counted)?;
+        let mut involved = self.involved.borrow_mut();
+        uids.iter().for_each(|uid| involved.add(uid));
+        Ok(result)
     }
 
     /// An object that the client may know of.

@@ -14,6 +14,7 @@ use crate::crypto::{Hash, kdf, rng};
 use crate::env;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::storage;
 use crate::token::files::{SERVED, TokenDir};
 use crate::token::pin::{TokenKey, Who};
 use crate::token::secrets::{IdentityChange, NewToken, TokenFiles, UserPin, create_token};
@@ -44,9 +45,13 @@ impl Home {
         self.0.path()
     }
 
-    /// Opens the objects, making what is not there yet, and the key of the audit log's seals. `pin` is the one that was given;
+    /// Opens the objects, in a database elsewhere if there is one, creating what is not there yet, and the key of the audit log's seals. `pin` is the one that was given;
     /// without one the kept one is used.
-    pub fn open(&self, pin: Option<&Secret>) -> Result<(Objects, Secret)> {
+    pub fn open(
+        &self,
+        pin: Option<&Secret>,
+        database: Option<storage::Connect<'_>>,
+    ) -> Result<(Objects, Secret)> {
         let token = match self.token()? {
             Some(token) => token,
             None => {
@@ -59,21 +64,39 @@ impl Home {
             }
         };
         let key = self.unlock(&token, pin)?;
-        Ok((self.objects(&token, &key)?, audit_key(&key)?))
+        let objects = self.objects(&token, &key, database)?;
+        Ok((objects, audit_key(&key)?))
     }
 
-    /// Opens the objects of a server that was started before; `None` if there is none.
-    pub fn existing(&self, pin: Option<&Secret>) -> Result<Option<Objects>> {
+    /// Opens the objects of a server that was started before; `None` if there are none.
+    pub fn existing(
+        &self,
+        pin: Option<&Secret>,
+        database: Option<storage::Connect<'_>>,
+    ) -> Result<Option<Objects>> {
         let Some(token) = self.token()? else {
             return Ok(None);
         };
+        let path = self.path().join(&token.uuid).join(SERVED);
+        if database.is_none() && !storage::open::exists(&path) {
+            return Ok(None);
+        }
         let key = self.unlock(&token, pin)?;
-        self.objects(&token, &key).map(Some)
+        self.objects(&token, &key, database).map(Some)
     }
 
-    fn objects(&self, token: &TokenConfig, key: &TokenKey) -> Result<Objects> {
+    fn objects(
+        &self,
+        token: &TokenConfig,
+        key: &TokenKey,
+        database: Option<storage::Connect<'_>>,
+    ) -> Result<Objects> {
         let seal = kdf::hkdf(Hash::Sha256, &[], key.expose(), b"mrhsm served objects", 32)?;
-        Objects::open(&self.path().join(&token.uuid).join(SERVED), seal.expose())
+        let path = self.path().join(&token.uuid).join(SERVED);
+        match database {
+            Some(connect) => Objects::connect(connect, seal.expose()),
+            None => Objects::open(&path, seal.expose()),
+        }
     }
 
     /// The key of the audit log's seals; `None` where there is no PIN to open it with, or no server yet.

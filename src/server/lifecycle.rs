@@ -17,7 +17,7 @@ pub fn change<T>(
     engine: &Engine,
     context: &mut Context,
     uid: Option<UniqueIdentifier>,
-    mut change: impl FnMut(&Context, &mut Object) -> Outcome<T>,
+    change: impl Fn(&Context, &mut Object) -> Outcome<T>,
 ) -> Outcome<(String, T)> {
     let object = engine.resolve(context, uid)?;
     let result = context.change(engine, |transaction| {

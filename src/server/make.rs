@@ -123,13 +123,15 @@ pub fn made_here(attributes: &mut Attributes) {
 }
 
 /// Keeps a new object, which following items are about.
-pub fn keep(engine: &Engine, context: &mut Context, mut object: Object) -> Outcome<String> {
+pub fn keep(engine: &Engine, context: &mut Context, object: Object) -> Outcome<String> {
     object
         .dates
         .check_change(context.version, &object.dates, now())?;
-    context.change(engine, |transaction| {
+    let object = context.change(engine, |transaction| {
+        let mut object = object.clone();
         transaction.name(&engine.personality, &mut object)?;
-        transaction.put(&object)
+        transaction.put(&object)?;
+        Ok(object)
     })?;
     Ok(context.about(&object))
 }
@@ -223,10 +225,11 @@ pub fn link(attributes: &mut Attributes, link_type: LinkType, to: &str) {
 fn keep_pair(
     engine: &Engine,
     context: &mut Context,
-    mut public: Object,
-    mut private: Object,
+    public: Object,
+    private: Object,
 ) -> Outcome<(String, String)> {
-    context.change(engine, |transaction| {
+    let (public, private) = context.change(engine, |transaction| {
+        let (mut public, mut private) = (public.clone(), private.clone());
         let public_uid = transaction.name(&engine.personality, &mut public)?;
         let private_uid = transaction.name(&engine.personality, &mut private)?;
         if engine.personality.links_pairs {
@@ -242,7 +245,8 @@ fn keep_pair(
             );
         }
         transaction.put(&public)?;
-        transaction.put(&private)
+        transaction.put(&private)?;
+        Ok((public, private))
     })?;
     context.named_pair(&private.uid, &public.uid);
     Ok((private.uid, public.uid))
@@ -332,7 +336,8 @@ pub fn import(
     let mut made = taken_in(engine, context, request.object, attributes)?;
     // An identifier is free unless this client knows an object of that name: it learns nothing of others'.
     (made.uid, made.chosen) = (uid, true);
-    context.change(engine, |transaction| {
+    let made = context.change(engine, |transaction| {
+        let mut made = made.clone();
         if let Some(old) = transaction.find(&made.uid)? {
             if request.replace_existing != Some(true) {
                 return Err(Refusal::item(
@@ -346,7 +351,8 @@ pub fn import(
                 transaction.remove(&old);
             }
         }
-        transaction.put(&made)
+        transaction.put(&made)?;
+        Ok(made)
     })?;
     Ok(ImportResponse {
         unique_identifier: context.about(&made),
@@ -587,12 +593,13 @@ pub fn re_key(
     );
     replacing_dates(&mut new.dates, &object.dates, request.offset);
     protect_as(engine, &mut new, &object);
-    context.change(engine, |transaction| {
-        let mut old = transaction.get(&object.uid)?;
+    let new = context.change(engine, |transaction| {
+        let (mut old, mut new) = (transaction.get(&object.uid)?, new.clone());
         transaction.name_again(&engine.personality, &mut new)?;
         replaced(engine, &mut old, &mut new);
         transaction.put(&new)?;
-        transaction.put_changed(old)
+        transaction.put_changed(old)?;
+        Ok(new)
     })?;
     Ok(ReKeyResponse {
         unique_identifier: context.about(&new),
@@ -630,7 +637,8 @@ pub fn re_key_key_pair(
     replacing_dates(&mut private.dates, &old_private.dates, request.offset);
     protect_as(engine, &mut public, &old_public);
     protect_as(engine, &mut private, &old_private);
-    context.change(engine, |transaction| {
+    let (public, private) = context.change(engine, |transaction| {
+        let (mut public, mut private) = (public.clone(), private.clone());
         transaction.name_again(&engine.personality, &mut public)?;
         transaction.name_again(&engine.personality, &mut private)?;
         link(
@@ -649,7 +657,7 @@ pub fn re_key_key_pair(
             transaction.put(new)?;
             transaction.put_changed(old)?;
         }
-        Ok(())
+        Ok((public, private))
     })?;
     context.named_pair(&private.uid, &public.uid);
     Ok(ReKeyKeyPairResponse {

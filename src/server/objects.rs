@@ -112,7 +112,7 @@ pub struct Found {
 }
 
 /// Up to how many matches are counted beyond those that are answered.
-const COUNTED: usize = 4096;
+const COUNTED: usize = 500;
 
 /// How many objects are read before other requests have their turn.
 const PAGE: usize = 64;
@@ -133,6 +133,13 @@ impl Objects {
     pub fn open(path: &Path, key: &[u8]) -> Result<Objects> {
         Ok(Objects {
             repository: Repository::open(path, key)?,
+        })
+    }
+
+    /// Opens the objects in a database that `connect` opens.
+    pub fn connect(connect: storage::Connect<'_>, key: &[u8]) -> Result<Objects> {
+        Ok(Objects {
+            repository: Repository::connect(connect, key)?,
         })
     }
 
@@ -165,13 +172,22 @@ impl Objects {
         for value in &search.exact {
             groups.push(vec![attribute_tag(keys, value)?]);
         }
+        // A state that no date ends is indexed; objects in others are looked at.
+        let mut changes = false;
         if let Some(state) = search.state {
-            groups.push(vec![
-                Mark::State(state.0).tag(keys)?,
-                Mark::Changing.tag(keys)?,
-            ]);
+            let changing = Mark::Changing.tag(keys)?;
+            let first = Query {
+                groups: [&groups[..], &[vec![changing]]].concat(),
+                limit: 1,
+                ..Query::default()
+            };
+            let found = self.repository.read(|snapshot| snapshot.find(&first))?;
+            changes = !found.is_empty();
+            let mut states = vec![Mark::State(state.0).tag(keys)?];
+            states.extend(changes.then_some(changing));
+            groups.push(states);
         }
-        let looks = search.state.is_some() || search.fits.is_some();
+        let looks = changes || search.fits.is_some();
         let mut query = Query {
             groups,
             newest_first: !search.oldest_first,
@@ -204,7 +220,7 @@ impl Objects {
                 false => PAGE.min(search.most - uids.len()),
             };
             // Other requests have their turn between the pages, and while the objects are compared.
-            let page = self.repository.read(|snapshot| snapshot.objects(&query))?;
+            let page = self.repository.objects(&query)?;
             query.after = page.last().map(|(number, _)| *number);
             let is_last = page.len() < query.limit;
             for (_, object) in page {
@@ -241,8 +257,37 @@ impl Objects {
             limit: usize::MAX,
             ..Query::default()
         };
-        let objects = self.repository.read(|snapshot| snapshot.objects(&query))?;
+        let objects = self.repository.objects(&query)?;
         objects.into_iter().map(|(_, object)| object).collect()
+    }
+
+    /// Copies every object to another database. Those that are there already stay as they are, so it can be repeated. Returns how many
+    /// were copied.
+    pub fn copy_to(&self, other: &Objects) -> Result<u64> {
+        let mut copied = 0;
+        let mut query = Query {
+            limit: PAGE,
+            ..Query::default()
+        };
+        loop {
+            let page = self.repository.objects(&query)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(copied);
+            };
+            query.after = Some(*last);
+            let objects = page.into_iter().map(|(_, object)| object);
+            let objects = objects.collect::<Result<Vec<Arc<Object>>>>()?;
+            copied += other.repository.write(|snapshot| {
+                let mut entries = Vec::new();
+                for object in &objects {
+                    if !snapshot.contains(&object.key())? {
+                        entries.push(object.entry(snapshot.keys())?);
+                    }
+                }
+                let number = entries.len() as u64;
+                Ok::<_, Error>((entries, number))
+            })?;
+        }
     }
 
     /// Puts objects back as they were; nobody's quota stands against that.
@@ -259,9 +304,9 @@ impl Objects {
         &self,
         caller: &Caller,
         undo: Option<&Undo>,
-        mut change: impl FnMut(&mut Transaction<'_>) -> Outcome<T>,
+        change: impl Fn(&mut Transaction<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
-        self.repository.write(|snapshot| {
+        let (result, notes) = self.repository.write(|snapshot| {
             let mut transaction = Transaction {
                 snapshot,
                 caller,
@@ -270,11 +315,13 @@ impl Objects {
                 largest: Size::default(),
             };
             let result = change(&mut transaction)?;
-            if let Some(undo) = undo {
-                undo.note(snapshot, &transaction.entries)?;
-            }
-            Ok((transaction.entries, result))
-        })
+            let notes = undo.map(|undo| undo.notes(snapshot, &transaction.entries));
+            Ok::<_, Refusal>((transaction.entries, (result, notes.transpose()?)))
+        })?;
+        if let (Some(undo), Some(notes)) = (undo, notes) {
+            undo.keep(notes);
+        }
+        Ok(result)
     }
 }
 
@@ -432,6 +479,9 @@ impl Transaction<'_> {
             );
             return Err(exceeded(version, text));
         }
+        let owner = Mark::Counted(&context.caller.name).tag(self.snapshot.keys())?;
+        let uids = self.entries.iter().map(|entry| entry.uid.as_str());
+        self.snapshot.prefetch(uids, &[owner])?;
         let (mut written, mut grown, mut new) = (0, 0, 0);
         for entry in &self.entries {
             let before = self.snapshot.size(&entry.uid)?;
@@ -450,7 +500,6 @@ impl Transaction<'_> {
         if new == 0 && grown < QUIET {
             return Ok(());
         }
-        let owner = Mark::Counted(&context.caller.name).tag(self.snapshot.keys())?;
         let owned = self.snapshot.usage(owner)?;
         let (objects, bytes) = (owned.objects.max(0) as usize, owned.bytes.max(0) as u64);
         if objects + new > quotas.objects || bytes + grown > quotas.bytes {

@@ -120,11 +120,13 @@ pub fn create(
         inherit(engine, &mut part, base.as_deref());
         objects.push(part);
     }
-    context.change(engine, |transaction| {
-        objects.iter_mut().try_for_each(|object| {
+    let objects = context.change(engine, |transaction| {
+        let mut objects = objects.clone();
+        for object in &mut objects {
             transaction.name(&engine.personality, object)?;
-            transaction.put(object)
-        })
+            transaction.put(object)?;
+        }
+        Ok(objects)
     })?;
     objects.iter().for_each(|object| _ = context.about(object));
     let unique_identifiers = objects.into_iter().map(|object| object.uid).collect();

@@ -2,7 +2,7 @@
 //! (spec 1.4, 6.13; 2.1, 9.4).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Objects};
@@ -13,6 +13,12 @@ use crate::storage::{Entry, Keys, Snapshot};
 #[derive(Default)]
 pub struct Undo(RefCell<HashMap<String, Changed>>);
 
+/// What one transaction does to one object.
+pub(super) struct Note {
+    uid: String,
+    changed: Changed,
+}
+
 struct Changed {
     /// The object as it was before the batch; `None` when there was none.
     before: Option<Object>,
@@ -21,20 +27,36 @@ struct Changed {
 }
 
 impl Undo {
-    /// Notes what is about to be written.
-    pub(super) fn note(&self, snapshot: &Snapshot<'_, Object>, entries: &[Entry]) -> Result<()> {
-        let mut changes = self.0.borrow_mut();
-        for Entry { uid, put } in entries {
+    /// What is about to be written, and what it replaces.
+    pub(super) fn notes(
+        &self,
+        snapshot: &Snapshot<'_, Object>,
+        entries: &[Entry],
+    ) -> Result<Vec<Note>> {
+        let known = self.0.borrow();
+        let note = |Entry { uid, put }: &Entry| {
+            let before = match known.contains_key(uid) {
+                true => None,
+                false => snapshot.get(uid)?.map(|now| Object::clone(&now)),
+            };
             let left = put.as_ref().map(|put| put.about.clone());
-            match changes.get_mut(uid) {
-                Some(changed) => changed.left = left,
-                None => {
-                    let before = snapshot.get(uid)?.map(|now| Object::clone(&now));
-                    changes.insert(uid.clone(), Changed { before, left });
-                }
+            Ok(Note {
+                uid: uid.clone(),
+                changed: Changed { before, left },
+            })
+        };
+        entries.iter().map(note).collect()
+    }
+
+    /// Keeps what was written.
+    pub(super) fn keep(&self, notes: Vec<Note>) {
+        let mut changes = self.0.borrow_mut();
+        for Note { uid, changed } in notes {
+            match changes.entry(uid) {
+                hash_map::Entry::Occupied(mut known) => known.get_mut().left = changed.left,
+                hash_map::Entry::Vacant(place) => drop(place.insert(changed)),
             }
         }
-        Ok(())
     }
 
     /// Notes that a key was used, as `left` says: what is put back has that use behind it.

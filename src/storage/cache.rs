@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::engine::{Id, Row, Stamp, Tag};
+use super::engine::{Id, Query, Row, Stamp, Tag};
 use super::seal::version_of;
+use crate::error::Result;
 
 /// How many objects each of two generations has at most.
 const GENERATION: usize = 2048;
+/// How many searches are cached, and how many objects of each at most.
+const SEARCHES: usize = 1024;
+const FEW: usize = 16;
 /// The longest row that is cached, in bytes.
 const LARGE: usize = 16 << 10;
 
@@ -17,6 +21,9 @@ pub struct Cache<R>(Mutex<Inner<R>>);
 struct Inner<R> {
     young: HashMap<Id, Entry<R>>,
     old: HashMap<Id, Entry<R>>,
+    /// What searches found in the state of the stamp.
+    found: HashMap<Query, Vec<(i64, Arc<R>)>>,
+    found_in: Stamp,
 }
 
 struct Entry<R> {
@@ -32,6 +39,8 @@ impl<R> Default for Cache<R> {
         Cache(Mutex::new(Inner {
             young: HashMap::new(),
             old: HashMap::new(),
+            found: HashMap::new(),
+            found_in: Stamp::default(),
         }))
     }
 }
@@ -92,9 +101,38 @@ impl<R> Cache<R> {
         self.lock().insert(row.id, entry);
     }
 
+    /// What a search found in this state, if it was done before.
+    pub fn found(&self, query: &Query, stamp: Stamp) -> Option<Vec<(i64, Arc<R>)>> {
+        let inner = self.lock();
+        match inner.found_in == stamp {
+            true => inner.found.get(query).cloned(),
+            false => None,
+        }
+    }
+
+    /// Keeps what a search found, if that is little and whole.
+    pub fn keep_found(&self, query: &Query, found: &[(i64, Result<Arc<R>>)], stamp: Stamp) {
+        let whole = found
+            .iter()
+            .map(|(number, object)| Some((*number, object.as_ref().ok()?.clone())));
+        let Some(whole) = whole
+            .collect::<Option<Vec<_>>>()
+            .filter(|whole| whole.len() <= FEW)
+        else {
+            return;
+        };
+        let mut inner = self.lock();
+        if inner.found_in != stamp || inner.found.len() >= SEARCHES {
+            inner.found = HashMap::new();
+            inner.found_in = stamp;
+        }
+        inner.found.insert(query.clone(), whole);
+    }
+
     /// Forgets an object, whose value is wiped.
     pub fn forget(&self, id: &Id) {
         let mut inner = self.lock();
+        inner.found = HashMap::new();
         inner.young.remove(id);
         inner.old.remove(id);
     }

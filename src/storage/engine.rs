@@ -51,7 +51,7 @@ pub struct Usage {
 }
 
 /// Which rows to find: those that have a tag of each group. Without groups, all rows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     /// A row has at least one tag of each of them.
     pub groups: Vec<Vec<Tag>>,

@@ -13,8 +13,11 @@ mod repository;
 pub mod seal;
 mod sqlite;
 
-pub use engine::{Query, Tag, Usage};
-pub use repository::{Entry, Put, Record, Repository, Snapshot};
+pub use engine::{
+    Batch, Change, Engine, Header, Id, Info, Match, Query, Removal, Row, Rows, Stamp, Tag, Tagged,
+    Usage, bucket_of,
+};
+pub use repository::{Connect, Entry, NewHeader, Put, Record, Repository, Snapshot};
 pub use seal::{Keys, new_uuid};
 
 #[cfg(test)]

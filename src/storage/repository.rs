@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::engine::{
-    Batch, Change, Engine, Id, Match, Query, Removal, Row, Rows, Stamp, Tag, Tagged, Usage,
+    Batch, Change, Engine, Header, Id, Match, Query, Removal, Row, Rows, Stamp, Tag, Tagged, Usage,
     bucket_of,
 };
 use super::open;
@@ -51,6 +51,12 @@ pub struct Entry {
     pub put: Option<Put>,
 }
 
+/// Opens a database, with what makes the header of a new one.
+pub type Connect<'a> = &'a dyn Fn(NewHeader<'_>) -> Result<Box<dyn Engine>>;
+
+/// Makes the header of a new database.
+pub type NewHeader<'a> = &'a mut dyn FnMut() -> Result<Header>;
+
 /// The objects of one database.
 pub struct Repository<R> {
     engine: Box<dyn Engine>,
@@ -64,6 +70,13 @@ impl<R: Record> Repository<R> {
     pub fn open(path: &Path, key: &[u8]) -> Result<Repository<R>> {
         open::settle::<R>(path, key)?;
         Repository::over(Box::new(Sqlite::open(path)?), key).map_err(|e| e.context(path.display()))
+    }
+
+    /// The objects of a database that `connect` opens, sealed with the 32-byte `key`. `connect` is given what makes the header of a
+    /// database that has none.
+    pub fn connect(connect: Connect<'_>, key: &[u8]) -> Result<Repository<R>> {
+        let engine = connect(&mut || Keys::new(key)?.new_header())?;
+        Repository::over(engine, key)
     }
 
     /// The objects of a database, sealed with the 32-byte `key`.
@@ -102,6 +115,23 @@ impl<R: Record> Repository<R> {
             Ok(())
         })?;
         outcome.expect("the engine calls what it is given")
+    }
+
+    /// The objects that match, in the order asked, with their numbers; an error in the place of one that is damaged.
+    pub fn objects(&self, query: &Query) -> Result<Vec<(i64, Result<Arc<R>>)>> {
+        let stamp = self.engine.stamp();
+        if let Some(known) = stamp.and_then(|stamp| self.cache.found(query, stamp)) {
+            return Ok(known
+                .into_iter()
+                .map(|(number, object)| (number, Ok(object)))
+                .collect());
+        }
+        let (found, seen) =
+            self.read(|snapshot| Ok::<_, Error>((snapshot.objects(query)?, snapshot.stamp)))?;
+        if let Some(seen) = seen {
+            self.cache.keep_found(query, &found, seen);
+        }
+        Ok(found)
     }
 
     fn snapshot<'a>(&'a self, rows: &'a dyn Rows) -> Snapshot<'a, R> {
@@ -148,7 +178,7 @@ impl<R: Record> Repository<R> {
     /// between.
     pub fn write<T, E: From<Error>>(
         &self,
-        mut change: impl FnMut(&Snapshot<'_, R>) -> std::result::Result<(Vec<Entry>, T), E>,
+        change: impl Fn(&Snapshot<'_, R>) -> std::result::Result<(Vec<Entry>, T), E>,
     ) -> std::result::Result<T, E> {
         let mut outcome = None;
         let mut changed = Vec::new();
@@ -301,7 +331,7 @@ impl<R: Record> Snapshot<'_, R> {
     /// How many rows the list of a bucket names.
     pub(super) fn listed(&self, bucket: u16) -> Result<usize> {
         let sealed = self.rows.list(bucket)?;
-        Ok(self.list_of(bucket, sealed.as_deref())?.len())
+        Ok(self.list_of(bucket, sealed.as_deref())?.count())
     }
 
     /// What makes the tags that objects are found by.
@@ -326,6 +356,17 @@ impl<R: Record> Snapshot<'_, R> {
         let tags: Arc<[Tag]> = content.tags.into();
         cache.put(row, (record.clone(), tags.clone()), self.stamp);
         Ok((record, tags))
+    }
+
+    /// Says which objects and usages are read next: a database behind a network reads them at once.
+    pub fn prefetch<'u>(
+        &self,
+        uids: impl IntoIterator<Item = &'u str>,
+        usage: &[Tag],
+    ) -> Result<()> {
+        let ids = uids.into_iter().map(|uid| self.repository.keys.id(uid));
+        self.rows
+            .prefetch(&ids.collect::<Result<Vec<Id>>>()?, usage)
     }
 
     /// Whether there is an object of this identifier.

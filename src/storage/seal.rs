@@ -314,7 +314,7 @@ impl List {
     }
 
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.entries().len()
     }
 }
@@ -350,7 +350,7 @@ mod tests {
         list.set(&ids[0], Some([7; 8]));
         list.set(&ids[1], None);
         list.set(&[77; 16], None);
-        assert_eq!(list.len(), 3);
+        assert_eq!(list.count(), 3);
         assert_eq!(
             [&ids[0], &ids[1], &ids[2], &ids[3]].map(|id| list.version(id)),
             [Some([7; 8]), None, Some([9; 8]), Some([3; 8])]

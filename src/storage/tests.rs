@@ -308,6 +308,30 @@ fn a_flipped_bit_in_the_wal_restores_no_older_state() {
     assert_eq!(about(&open(&path).unwrap(), "new").unwrap().unwrap(), b"n1");
 }
 
+/// A mapped file would be a SIGBUS for the host.
+#[test]
+fn a_file_that_others_truncate_is_an_error_and_no_signal() {
+    for extension in ["db", "db-wal", "lock"] {
+        let (_folder, path) = five();
+        let things = open(&path).unwrap();
+        write(&things, "e", Some(b"e")).unwrap();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(!maps.contains(path.to_str().unwrap()), "a file is mapped");
+        fs::File::options()
+            .write(true)
+            .open(path.with_extension(extension))
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+        for uid in ["a", "b", "e"] {
+            let now = about(&things, uid);
+            assert!(!matches!(now, Ok(None)), "{extension}: {uid} is absent");
+        }
+        let _ = write(&things, "f", Some(b"f"));
+        let _ = things.check();
+    }
+}
+
 #[test]
 fn what_is_removed_is_gone_from_the_files() {
     let (_folder, path) = five();
@@ -480,8 +504,11 @@ fn a_process_that_waits_forever_is_not_waited_for() {
     );
 }
 
+/// Identifier of an object, and what was stored about it.
+type OldEntry<'a> = (&'a str, Option<&'a [u8]>);
+
 /// A journal as earlier builds wrote it.
-fn journal(records: &[&[(&str, Option<&[u8]>)]]) -> Vec<u8> {
+fn journal(records: &[&[OldEntry<'_>]]) -> Vec<u8> {
     let sealer = Sealer::new(&KEY).unwrap();
     let mut journal = journal::MAGIC.to_vec();
     for (sequence, entries) in (1u64..).zip([&[][..]].iter().chain(records)) {

@@ -543,6 +543,34 @@ fn a_damaged_object_is_named_and_the_others_work() {
 }
 
 #[test]
+fn a_backup_of_a_file_token_is_restored() {
+    let (home, before) = file_token();
+    let (token, _) = store(&home);
+    let backup = home.path("backup.db");
+    let words = ["store", "backup", backup.to_str().unwrap()];
+    home.mrhsm(words).done();
+    home.mrhsm(words).failed(1, "backup.db cannot be written");
+    let info = home.mrhsm(["store", "info"]).done().out;
+    assert!(info.contains("Objects : 10"), "{info}");
+    let path = TokenDir::at(home.path("tokens"))
+        .path()
+        .join(&token.uuid)
+        .join("objects.db");
+    std::fs::remove_file(&path).unwrap();
+    home.mrhsm(["store", "check"])
+        .failed(1, "objects.db is missing: restore it from a backup");
+    for file in ["objects.db-wal", "objects.lock"] {
+        std::fs::remove_file(path.with_file_name(file)).unwrap();
+    }
+    std::fs::copy(&backup, &path).unwrap();
+    let checked = home.mrhsm(["store", "check"]).done().out;
+    assert_eq!(checked, "The database is whole.\n");
+    assert_eq!(held(store(&home).1.as_ref(), true), before);
+    home.mrhsm(["store", "compact"]).done();
+    home.mrhsm(["store", "copy"]).failed(2, "-dir");
+}
+
+#[test]
 fn a_process_that_still_has_the_files_open_is_told() {
     let server = Server::start(Personality::standard(), Script::none());
     let (home, _) = file_token();

@@ -277,7 +277,7 @@ fn copy(from: &Path, to: &Path) {
 /// A token that a version without records made.
 fn earlier() -> Home {
     let home = Home::new();
-    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/earlier");
+    let stored = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/cli/earlier");
     copy(&stored, &home.path("tokens"));
     home
 }

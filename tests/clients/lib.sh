@@ -70,7 +70,8 @@ key_manager() {
     serve:start)
       mkdir -p server
       rm -f server/out
-      "$mrhsm" serve -listen "127.0.0.1:${kmip_port:-0}" -dir server/certs >server/out 2>server/log </dev/null &
+      # shellcheck disable=SC2086 # several options
+      "$mrhsm" serve -listen "127.0.0.1:${kmip_port:-0}" -dir server/certs ${MRHSM_SERVE_OPTIONS:-} >server/out 2>server/log </dev/null &
       served=$!
       waits '^Listening on' server/out $served || { cat server/log; return 1; }
       kmip_port=$(sed -n 's/^Listening on .*://p' server/out) ;;

@@ -200,24 +200,28 @@ fn a_child_draws_random_bytes_whatever_the_threads_of_its_parent_were_drawing() 
         host.initialize();
         let slot = host.make_token();
         let session = host.open(slot);
-        let child = || {
+        let child = |begins_a_thread: bool| {
             host.initialize();
             let own = host.open(slot);
             random(host, own);
             // A thread's first bytes and its end take other locks than later ones.
-            in_thread(&|| drop(random(host, own)));
+            if begins_a_thread {
+                in_thread(&|| drop(random(host, own)));
+            }
             host.finalize();
         };
         let work = || {
             random(host, session);
         };
         beside(4, work, || {
-            (0..600).for_each(|_| in_child_until(libc::exit, child));
+            (0..600).for_each(|_| in_child_until(libc::exit, || child(true)));
         });
         // Threads that begin and end: each one's generator is made and freed.
+        // The child begins none: glibc's pthread_create may take a stack that a thread of the parent was about to take, and frees
+        // its thread-local blocks a second time (get_cached_stack in nptl/allocatestack.c, 2.36), whatever the module does.
         let churn = || in_thread(&|| drop(random(host, session)));
         beside(4, churn, || {
-            (0..600).for_each(|_| in_child_until(libc::exit, child));
+            (0..600).for_each(|_| in_child_until(libc::exit, || child(false)));
         });
         host.finalize();
     });

@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -145,8 +145,13 @@ pub struct Host {
 
 impl Host {
     fn load() -> Host {
+        Host::load_from(&library_path())
+    }
+
+    /// Loads another copy of the module: a file of its own is a library of its own.
+    pub fn load_from(path: &Path) -> Host {
         // SAFETY: the library has no constructors of its own.
-        let library = unsafe { Library::new(library_path()) }.unwrap();
+        let library = unsafe { Library::new(path) }.unwrap();
         let mut interface: *mut CK_INTERFACE = std::ptr::null_mut();
         let mut version = CK_VERSION { major: 3, minor: 0 };
         // SAFETY: the function has this type, and an interface of version 3.0 this table.

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod client;
+mod copies;
 mod crowd;
 mod deadlines;
 mod derive;

@@ -39,6 +39,14 @@ pub struct Stamp {
     pub length: u64,
 }
 
+impl Stamp {
+    /// No state has it.
+    pub const UNKNOWN: Stamp = Stamp {
+        generation: u64::MAX,
+        length: u64::MAX,
+    };
+}
+
 impl From<Stamp> for engine::Stamp {
     fn from(stamp: Stamp) -> engine::Stamp {
         engine::Stamp(stamp.generation, stamp.length)
@@ -149,14 +157,6 @@ impl Files {
         }
     }
 
-    /// Whether the descriptors still belong to these files.
-    pub fn are_ours(&self) -> bool {
-        [Some(&self.database), Some(&self.wal), self.lock.as_ref()]
-            .into_iter()
-            .flatten()
-            .all(Own::is_ours)
-    }
-
     /// What changes when anybody changes the database; `None` if a descriptor is no longer ours.
     pub fn stamp(&self) -> Option<(Stamp, u64)> {
         let about = self.wal.metadata().ok()?;
@@ -202,7 +202,7 @@ impl Files {
     /// Waits until everything that was appended to the WAL is on the disk.
     pub fn sync(&self) -> Result<()> {
         fault::step("sync WAL")
-            .and_then(|()| self.wal.sync_data())
+            .and_then(|()| self.own_wal()?.sync_data())
             .map_err(|e| self.broken("cannot be written", e))
     }
 
@@ -215,9 +215,17 @@ impl Files {
 
     /// Cuts the WAL off. The writer calls it.
     pub fn truncate_wal(&self, length: u64) -> Result<()> {
-        self.wal
-            .set_len(length)
+        self.own_wal()
+            .and_then(|wal| wal.set_len(length))
             .map_err(|e| self.broken("cannot be written", e))
+    }
+
+    /// The WAL, unless the host has closed the descriptor: it may be one of its own files now.
+    fn own_wal(&self) -> io::Result<&File> {
+        match self.wal.is_ours() {
+            true => Ok(&self.wal),
+            false => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Takes the right to read, until it is dropped.

@@ -31,13 +31,13 @@ const SCHEMA: i32 = 1;
 /// The WAL is moved into the database when it is longer than this, in bytes.
 pub const WORTH_MOVING: u64 = 4 << 20;
 /// Length of a page, in bytes.
-pub const PAGE: u64 = 4096;
+pub const PAGE: u64 = 1024;
 /// Length of the WAL's header, and of a page with its header there, in bytes.
 const WAL_HEADER: u64 = 32;
 const FRAME: u64 = 24 + PAGE;
 
 const CREATE: &str = "
-PRAGMA page_size = 4096;
+PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
@@ -53,7 +53,7 @@ PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA synchronous = NORMAL;
 PRAGMA wal_autocheckpoint = 0;
 PRAGMA secure_delete = ON;
-PRAGMA cell_size_check = ON;
+PRAGMA cache_size = -8192;
 ";
 
 /// An open database.
@@ -167,17 +167,22 @@ impl Database {
     }
 
     /// Makes the connection see the present state. The caller holds [`Files::share`] or the writer's lock.
-    pub fn refresh(&mut self) -> Result<()> {
+    ///
+    /// Returns whether another process has changed it.
+    pub fn refresh(&mut self) -> Result<bool> {
         let Some((stamp, synced)) = self.files.stamp() else {
             return Err(unusable(&self.files.path));
         };
         if stamp == self.seen {
-            return Ok(());
+            return Ok(false);
         }
         self.is_ahead_of_disk = synced < stamp.length;
         self.session = open_session(&self.files)?;
+        // Until it is checked, the next look must check it too.
+        self.seen = Stamp::UNKNOWN;
+        self.check_wal(synced)?;
         self.seen = stamp;
-        self.check_wal(synced)
+        Ok(true)
     }
 
     /// Fails if the WAL ends before what was confirmed: SQLite ignores what follows a damaged page, which would restore older
@@ -195,12 +200,14 @@ impl Database {
 
     /// Whether the descriptors are this process's own.
     pub fn is_ours(&self) -> bool {
-        self.session.is_ours() && self.files.are_ours()
+        self.session.is_ours()
     }
 
     /// Makes the database ready to be written: what a writer that died has left of a transaction goes.
     pub fn prepare(&mut self) -> Result<()> {
-        self.refresh()?;
+        if !self.refresh()? {
+            return Ok(());
+        }
         let Some((stamp, synced)) = self.files.stamp() else {
             return Err(unusable(&self.files.path));
         };
@@ -270,7 +277,7 @@ impl Database {
         let synced = self.files.stamp().map_or(0, |(_, synced)| synced);
         self.files.truncate_wal(stamp.length)?;
         self.files.new_generation(synced.min(stamp.length))?;
-        self.refresh()
+        self.refresh().map(drop)
     }
 
     /// Moves the WAL into the database, if others do not read for longer than `patience`. The caller holds the writer's lock.
@@ -436,7 +443,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-fn unusable(path: &Path) -> Error {
+pub(super) fn unusable(path: &Path) -> Error {
     let message = format!(
         "the descriptors of {} were closed by others",
         path.display()

@@ -55,8 +55,13 @@ impl Sqlite {
         })
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, Held>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database, verified: its descriptors are ours, and it is the one at its path.
+    fn verified(&self) -> Result<MutexGuard<'_, Held>> {
+        let mut held = self.lock();
         if !held.database.files.are_current()? || !held.database.is_ours() {
             held.database = Database::open(&open::database_of(&self.path))?;
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,18 +70,15 @@ impl Sqlite {
         Ok(held)
     }
 
-    fn files(&self) -> Result<Arc<Files>> {
-        Ok(self.lock()?.database.files.clone())
-    }
-
     /// Waits until this thread may write.
     fn turn(&self) -> Result<MyTurn<'_>> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if writing.is_none() {
-            let writer = self.files()?.writer()?;
-            let mut held = self.lock()?;
+            let files = self.verified()?.database.files.clone();
+            let writer = files.writer()?;
+            let mut held = self.lock();
             held.database.prepare()?;
             *writing = Some(Turn {
                 writer,
@@ -95,10 +97,12 @@ impl Sqlite {
         turn: &mut Turn,
         work: &mut dyn FnMut(&dyn Rows) -> Result<Batch>,
     ) -> Result<bool> {
-        let mut held = self.lock()?;
+        let mut held = self.lock();
         let files = held.database.files.clone();
         let _reading = files.share()?;
-        held.database.refresh()?;
+        if !held.database.is_ours() {
+            return Err(super::unusable(&files.path));
+        }
         let batch = work(&held.database)?;
         if batch.rows.is_empty() {
             return Ok(false);
@@ -124,11 +128,11 @@ impl Sqlite {
 
     fn finish_writing(&self, turn: &Turn) -> Result<()> {
         let (files, end) = {
-            let held = self.lock()?;
+            let held = self.lock();
             (held.database.files.clone(), held.database.seen().length)
         };
         let synced = files.sync();
-        let mut held = self.lock()?;
+        let mut held = self.lock();
         held.pending.clear();
         if let Err(e) = synced {
             held.database.take_back(turn.start)?;
@@ -158,8 +162,9 @@ impl Sqlite {
     fn alone(&self) -> Result<(Writer, MutexGuard<'_, Held>)> {
         let mut mine = self.turn()?;
         self.finish(&mut mine);
-        let writer = self.files()?.writer()?;
-        let mut held = self.lock()?;
+        let files = self.verified()?.database.files.clone();
+        let writer = files.writer()?;
+        let mut held = self.lock();
         held.database.prepare()?;
         Ok((writer, held))
     }
@@ -167,7 +172,7 @@ impl Sqlite {
 
 impl Engine for Sqlite {
     fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Result<()>) -> Result<()> {
-        let mut held = self.lock()?;
+        let mut held = self.verified()?;
         let files = held.database.files.clone();
         let _reading = files.share()?;
         held.database.refresh()?;
@@ -198,7 +203,7 @@ impl Engine for Sqlite {
     }
 
     fn settle(&self, id: &Id) -> Result<bool> {
-        let held = self.lock()?;
+        let held = self.lock();
         if !held.pending.contains(id) && !held.database.is_ahead_of_disk() {
             return Ok(true);
         }
@@ -209,8 +214,9 @@ impl Engine for Sqlite {
                 Some(turn) => turn.fate.clone(),
                 None => {
                     // Another process wrote it, or meanwhile it is on the disk.
-                    self.files()?.sync()?;
-                    self.lock()?.database.note_on_disk();
+                    let files = self.lock().database.files.clone();
+                    files.sync()?;
+                    self.lock().database.note_on_disk();
                     return Ok(false);
                 }
             }
@@ -221,7 +227,7 @@ impl Engine for Sqlite {
     }
 
     fn info(&self) -> Result<Info> {
-        let mut held = self.lock()?;
+        let mut held = self.verified()?;
         let files = held.database.files.clone();
         let _reading = files.share()?;
         held.database.refresh()?;
@@ -229,7 +235,7 @@ impl Engine for Sqlite {
     }
 
     fn check(&self) -> Result<Vec<String>> {
-        let mut held = self.lock()?;
+        let mut held = self.verified()?;
         let files = held.database.files.clone();
         let _reading = files.share()?;
         held.database.refresh()?;
@@ -237,7 +243,7 @@ impl Engine for Sqlite {
     }
 
     fn backup(&self, path: &Path) -> Result<()> {
-        let mut held = self.lock()?;
+        let mut held = self.verified()?;
         let files = held.database.files.clone();
         let _reading = files.share()?;
         held.database.refresh()?;

@@ -26,15 +26,19 @@ impl Rows for Database {
 
     fn get(&self, id: &Id) -> error::Result<(Option<Row>, Option<Vec<u8>>)> {
         self.run(|connection| {
-            let sql = "SELECT number, sealed FROM objects WHERE id = ?1";
-            let row = first(connection, sql, [id], |row| {
-                Ok(Row {
-                    number: row.get(0)?,
+            // The list is there whether the row is or not.
+            let sql = "SELECT o.number, o.sealed, (SELECT sealed FROM lists WHERE bucket = ?2) FROM (SELECT 1) \
+                       LEFT JOIN objects o ON o.id = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row(params![id, bucket_of(id)], |row| {
+                let (number, sealed): (Option<i64>, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?);
+                let object = number.zip(sealed).map(|(number, sealed)| Row {
+                    number,
                     id: *id,
-                    sealed: row.get(1)?,
-                })
-            })?;
-            Ok((row, list(connection, bucket_of(id))?))
+                    sealed,
+                });
+                Ok((object, row.get(2)?))
+            })
         })
     }
 
@@ -224,9 +228,9 @@ fn nearest(
 
 /// Writes a batch as one transaction.
 pub fn apply(connection: &Connection, batch: &Batch) -> Result<()> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
+    execute(connection, "BEGIN IMMEDIATE", [])?;
     write(connection, batch)?;
-    connection.execute_batch("COMMIT")
+    execute(connection, "COMMIT", [])
 }
 
 /// Writes a batch within a transaction.

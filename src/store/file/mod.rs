@@ -150,7 +150,7 @@ impl KeyStore for FileStore {
             limit: usize::MAX,
             ..Query::default()
         };
-        let objects = self.repository.read(|snapshot| snapshot.objects(&query))?;
+        let objects = self.repository.objects(&query)?;
         let mut uids = Vec::with_capacity(objects.len());
         for (_, object) in objects {
             match object {

@@ -199,7 +199,10 @@ fn threads_of_one_store_create_and_destroy_at_once() {
                 for i in 0..20 {
                     let label = format!("{t}-{i}");
                     let uid = store.create(&spec(&label, b"")).unwrap();
-                    assert_eq!(store.locate(&by_label(&label)).unwrap(), [uid.clone()]);
+                    assert_eq!(
+                        store.locate(&by_label(&label)).unwrap(),
+                        std::slice::from_ref(&uid)
+                    );
                     store.fetch(&uid).unwrap();
                     store.destroy(&uid).unwrap();
                     assert!(store.fetch(&uid).is_err());
