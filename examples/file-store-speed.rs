@@ -40,7 +40,7 @@ fn timed<T>(what: &str, times: usize, mut work: impl FnMut(usize) -> Result<T>) 
     Ok(())
 }
 
-/// Opens the store in a process of its own, and finds one object.
+/// Opens the store in a separate process, and finds one object.
 fn first_find(objects: usize) {
     let program = std::env::current_exe().expect("this program");
     let ran = std::process::Command::new(program)

@@ -1,4 +1,4 @@
-//! The embedded server is killed at any moment: what it told that it did stays done.
+//! The embedded server is killed at any moment: what it confirmed stays done.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

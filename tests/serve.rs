@@ -32,7 +32,7 @@ impl Serve {
     }
 
     /// Options for the database of a directory, if the servers of these tests use PostgreSQL: `scripts/test postgres`. Each
-    /// directory has a database of its own.
+    /// directory has its own database.
     pub fn database(dir: &Path) -> Vec<String> {
         let Ok(url) = std::env::var("MRHSM_TEST_POSTGRES") else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Changes databases as an attacker does: by SQL, behind the back of mrhsm.
+//! Changes databases as an attacker does: by SQL, without mrhsm.
 //!
 //! Another process does it, this test binary again: SQLite belongs to the store in this one.
 
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 const DATABASE: &str = "MRHSM_TEST_DATABASE";
 const STATEMENTS: &str = "MRHSM_TEST_STATEMENTS";
 
-/// Runs statements in a database that nobody has open.
+/// Runs statements in a database that is not open elsewhere.
 #[track_caller]
 pub fn change(database: &Path, statements: &str) {
     let status = Command::new(std::env::current_exe().unwrap())

@@ -68,8 +68,8 @@ pub fn replay(name: &str, before: &[Step], steps: &[Step]) -> Result<Verdict> {
 /// What a conversation has led to.
 #[derive(Clone, Default)]
 struct Played {
-    /// The server's file.
-    journal: Vec<u8>,
+    /// The server's database.
+    database: Vec<u8>,
     /// Identifiers that it gave, the newest last.
     uids: Vec<String>,
     /// Bytes that it made, with what they are.
@@ -185,15 +185,18 @@ impl Search<'_> {
     /// One request to a server that holds what was `played`, which is brought up to date.
     fn ask(&self, asked: &Field, played: &mut Played) -> Result<Field> {
         let file = |e| Error::file("the server's file", e);
-        let _ = std::fs::remove_file(&self.file);
-        if !played.journal.is_empty() {
+        let database = self.file.with_extension("db");
+        for extension in ["", "db", "db-wal", "lock", "backup"] {
+            let _ = std::fs::remove_file(self.file.with_extension(extension));
+        }
+        if !played.database.is_empty() {
             let mut copy = File::options()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
-                .open(&self.file)
+                .open(&database)
                 .map_err(file)?;
-            copy.write_all(&played.journal).map_err(file)?;
+            copy.write_all(&played.database).map_err(file)?;
         }
         let version = version_of(asked);
         let frame = {
@@ -226,8 +229,9 @@ impl Search<'_> {
             ..Caller::default()
         };
         let answer = engine.answer(&caller, frame.expose(), None);
-        drop(engine);
-        played.journal = std::fs::read(&self.file).map_err(file)?;
+        let backup = self.file.with_extension("backup");
+        engine.objects.repository().engine().backup(&backup)?;
+        played.database = std::fs::read(&backup).map_err(file)?;
         read(answer.bytes.expose())
     }
 }

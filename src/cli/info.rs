@@ -409,7 +409,7 @@ fn views(pem: Option<&[u8]>, name: &str) -> Outcome<Vec<CertificateView>> {
         .unwrap_or_default())
 }
 
-/// How many objects the token directory holds. Nothing is asked for this.
+/// How many objects the token directory holds. Never prompts.
 fn file_objects(dir: &TokenDir, token: &TokenConfig, opened: &Opened) -> Outcome<Option<u64>> {
     let Opened::Accepted { key, .. } = opened else {
         return Ok(None);

@@ -20,7 +20,7 @@ use crate::version::Version;
 /// The value of an object.
 #[derive(Clone)]
 pub enum Value {
-    /// A key, and the format it is given back in unless another is asked for.
+    /// A key, and the format that Get returns by default.
     Key(Material, KeyFormatType),
     /// A secret that is no key, and the format it came in.
     Secret(SecretDataType, Material, KeyFormatType),
@@ -83,7 +83,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object that is made now. Dates that are given as attributes become its life; its format is that of its value.
+    /// Creates an object now. Dates among the attributes become its life; its format is that of its value.
     pub fn new(
         caller: &Caller,
         object_type: ObjectType,

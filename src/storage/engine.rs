@@ -196,7 +196,7 @@ pub enum Removal {
     No,
     /// It is removed.
     Yes,
-    /// It is kept beside, as damaged.
+    /// It remains beside, as damaged.
     Aside,
 }
 

@@ -101,7 +101,7 @@ pub fn settle<R: Record>(path: &Path, key: &[u8]) -> Result<()> {
     bury(path)
 }
 
-/// A journal with damaged records is kept as `NAME.damaged`, from which they may be recovered.
+/// A journal with damaged records remains as `NAME.damaged`, from which they may be recovered.
 fn keep_aside(path: &Path) -> Result<()> {
     let aside = path.with_extension("damaged");
     let kept = fault::step("keep journal").and_then(|()| match fs::hard_link(path, &aside) {
@@ -121,7 +121,7 @@ fn bury(path: &Path) -> Result<()> {
     buried.map_err(|e| Error::file(format!("{} cannot be written", path.display()), e))
 }
 
-/// Removes the files of a repository; with `keep`, the database is kept as `NAME.damaged`. The caller holds the writer's lock.
+/// Removes the files of a repository; with `keep`, the database remains as `NAME.damaged`. The caller holds the writer's lock.
 pub fn remove(path: &Path, keep: bool) -> Result<()> {
     let database = database_of(path);
     // Without its tombstone, a database is complete all the same.

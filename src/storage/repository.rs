@@ -143,7 +143,7 @@ impl<R: Record> Repository<R> {
     }
 
     /// An object that may be used: a loss of power does not take it away. This waits if the object is so new that it may not be on
-    /// the disk yet, whoever wrote it.
+    /// the disk yet, also if another process wrote it.
     pub fn get(&self, uid: &str) -> Result<Option<Arc<R>>> {
         if let Some(object) = self.get_current(uid)? {
             return Ok(Some(object));
@@ -202,7 +202,7 @@ impl<R: Record> Repository<R> {
         outcome.expect("the engine calls what it is given")
     }
 
-    /// Removes a database without objects; one that is damaged is kept beside, as `NAME.damaged`. False, and nothing done, if there
+    /// Removes a database without objects; one that is damaged remains beside, as `NAME.damaged`. False, and nothing done, if there
     /// are objects.
     pub fn retire(&self) -> Result<bool> {
         let is_damaged = !self.check()?.is_empty();

@@ -148,7 +148,7 @@ impl Host {
         Host::load_from(&library_path())
     }
 
-    /// Loads another copy of the module: a file of its own is a library of its own.
+    /// Loads another copy of the module: a separate file is a separate library.
     pub fn load_from(path: &Path) -> Host {
         // SAFETY: the library has no constructors of its own.
         let library = unsafe { Library::new(path) }.unwrap();

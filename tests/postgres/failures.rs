@@ -1,4 +1,4 @@
-//! What a person is told when the database cannot be used.
+//! The messages when the database cannot be used.
 
 use std::process::{Command, Output};
 use std::thread;

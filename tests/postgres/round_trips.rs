@@ -12,7 +12,7 @@ use mrhsm_pkcs11::kmip::*;
 use crate::serve::{Serve, active, id, locate, value};
 use crate::several::Cluster;
 
-/// Counts what the server sends after an answer: a round trip each, unless nobody waits for it.
+/// Counts what the server sends after an answer: a round trip each, unless it does not wait for the next.
 fn proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -29,7 +29,7 @@ fn proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
             thread::spawn(move || {
                 let mut buffer = [0; 65536];
                 while let Ok(length @ 1..) = from.read(&mut buffer) {
-                    // Nobody waits for the COMMIT or ROLLBACK of a transaction that read.
+                    // The server does not wait for the COMMIT or ROLLBACK of a transaction that read.
                     let is_end = [&b"Q\0\0\0\x0bCOMMIT\0"[..], b"Q\0\0\0\x0dROLLBACK\0"]
                         .contains(&&buffer[..length]);
                     if !is_end && answers.swap(0, Ordering::SeqCst) == 1 {

@@ -297,7 +297,7 @@ fn three_servers_lose_nothing_when_they_and_their_connections_are_killed() {
                     let Ok(made) = made else { continue };
                     let uid = made.unique_identifier;
                     let bytes = fetch(&client, &uid).unwrap_or_default();
-                    // Whether a destruction without an answer was done, nobody knows.
+                    // A destruction without an answer may have been done.
                     let is_destroyed = round % 3 == 0 && destroy(&client, &uid);
                     let mut known = known.lock().unwrap();
                     if is_destroyed {

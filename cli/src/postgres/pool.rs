@@ -32,7 +32,7 @@ pub struct Connection {
     pub client: Arc<Client>,
     handle: Handle,
     prepared: Mutex<HashMap<String, Statement>>,
-    /// An answer is still to come that nobody waits for.
+    /// An answer is outstanding that no thread waits for.
     is_given_up: AtomicBool,
 }
 
@@ -200,7 +200,7 @@ impl Connection {
         wait(&self.handle, until, work)
     }
 
-    /// Sends a statement whose answer nobody waits for. What is sent afterwards comes after it.
+    /// Sends a statement without waiting for its answer. Later statements are executed after it.
     pub fn send(&self, statement: &str) {
         let mut work = pin!(self.client.batch_execute(statement));
         // The first poll sends it.

@@ -131,7 +131,7 @@ impl Files {
         let lock = open_lock(path);
         Ok(Files {
             is_writable: is_writable && wal_is_writable && lock.is_ok(),
-            // There may be none on read-only media, where nobody writes.
+            // There may be none on read-only media.
             lock: lock
                 .or_else(|_| open_any(&lock_of(path)).map(|(file, _)| file))
                 .and_then(Own::of)
@@ -220,7 +220,7 @@ impl Files {
             .map_err(|e| self.broken("cannot be written", e))
     }
 
-    /// The WAL, unless the host has closed the descriptor: it may be one of its own files now.
+    /// The WAL, unless the host has closed the descriptor: it may be a file of the host now.
     fn own_wal(&self) -> io::Result<&File> {
         match self.wal.is_ours() {
             true => Ok(&self.wal),

@@ -125,7 +125,7 @@ unsafe extern "C" fn try_enter(_mutex: *mut ffi::sqlite3_mutex) -> c_int {
 #[cfg(test)]
 pub fn take_over(descriptor: c_int, file: &std::fs::File) {
     use std::os::fd::AsRawFd;
-    // SAFETY: both descriptors are open. That nobody relies on the old file is what the test looks for.
+    // SAFETY: both descriptors are open. Whether the module still relies on the old file is what the test looks for.
     let taken = unsafe { libc::dup2(file.as_raw_fd(), descriptor) };
     assert_eq!(taken, descriptor);
 }

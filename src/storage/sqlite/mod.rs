@@ -358,7 +358,7 @@ impl Database {
     }
 }
 
-/// Changes a database behind everybody's back, as an attacker does. Nobody has it open.
+/// Changes a database by SQL, as an attacker does. It must not be open elsewhere.
 #[cfg(test)]
 pub fn tamper(path: &Path, sql: &str) {
     let _calls = host::enter();

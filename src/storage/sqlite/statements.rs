@@ -170,7 +170,7 @@ fn scan(
     numbers.collect()
 }
 
-/// Finds what several groups have in common. Each in turn is asked for its next number, so the rarest decides how long it takes.
+/// Finds what several groups have in common. Each in turn gives its next number, so the rarest decides how long it takes.
 fn intersect(connection: &Connection, groups: &[Vec<Tag>], query: &Query) -> Result<Vec<i64>> {
     let sql = match query.newest_first {
         true => {

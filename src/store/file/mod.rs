@@ -58,7 +58,7 @@ impl FileStore {
         &self.repository
     }
 
-    /// Removes the files of a store that holds nothing any more. One that is damaged is kept beside, as `objects.damaged`. False,
+    /// Removes the files of a store that holds nothing any more. One that is damaged remains beside, as `objects.damaged`. False,
     /// and nothing done, if there are objects.
     pub fn retire(&self) -> Result<bool> {
         self.repository.retire()
