@@ -1,4 +1,4 @@
-//! The embedded KMIP server: a front on the file store's journal, for laptops, edge nodes and tests.
+//! The embedded KMIP server, on a repository of objects: for laptops, edge nodes, and on PostgreSQL for more.
 //!
 //! `engine` answers messages, the operations are in files by kind, `objects` keeps what they make, `life` knows states and
 //! dates, `listen` is the network. A [`Personality`] makes it behave like other servers do, which the tests of the client side

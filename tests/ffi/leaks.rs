@@ -195,7 +195,7 @@ fn memory_does_not_grow_with_objects_sessions_and_operations() {
             use_and_leave(host, session, key, number);
             assert_eq!(ck!(host.C_CloseSession(session)), CKR_OK);
         });
-        // What was destroyed stays in the journal until that is rewritten, but not in memory.
+        // What is destroyed leaves the memory too.
         stays_flat(1024, 1500, 1500, |number| {
             let key = make(host, keeper, CK_TRUE, number);
             let session = host.open(slot);

@@ -414,7 +414,7 @@ fn ended_at_any_step_a_change_happened_or_did_not() {
         ..spec("", b"7")
     };
     let uids = std::cell::Cell::new(0);
-    // A pair appears whole: the journal knows no half of it.
+    // A pair appears whole: a transaction has both halves.
     let folder = crate::fault::scratch();
     let path = folder.path().join("objects");
     let store = FileStore::open(&path, &KEY).unwrap();
