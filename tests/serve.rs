@@ -361,6 +361,20 @@ fn everything_survives_a_kill() {
 }
 
 #[test]
+fn objects_are_located_by_a_span_of_their_original_creation() {
+    let folder = scratch();
+    let serve = Serve::start(folder.path(), &[]);
+    let client = serve.client(folder.path(), "client", Version::V1_4);
+    let uid = client.request(&active("k")).unwrap().unique_identifier;
+    let created = |dates: [i64; 2]| {
+        let dates = dates.map(|date| AttributeValue::OriginalCreationDate(DateTime(date)));
+        locate(&client, dates.into())
+    };
+    assert_eq!(created([0, 4_000_000_000]), [uid]);
+    assert_eq!(created([0, 1_000_000_000]), Vec::<String>::new());
+}
+
+#[test]
 fn the_service_manager_is_notified() {
     let (folder, home) = (scratch(), scratch());
     let socket = home.path().join("notify");

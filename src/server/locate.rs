@@ -208,7 +208,8 @@ fn date(value: &AttributeValue) -> Option<i64> {
         | AttributeValue::CompromiseOccurrenceDate(DateTime(date))
         | AttributeValue::CompromiseDate(DateTime(date))
         | AttributeValue::DestroyDate(DateTime(date))
-        | AttributeValue::ArchiveDate(DateTime(date)) => Some(*date),
+        | AttributeValue::ArchiveDate(DateTime(date))
+        | AttributeValue::OriginalCreationDate(DateTime(date)) => Some(*date),
         _ => None,
     }
 }
@@ -263,6 +264,7 @@ impl<'a> Filters<'a> {
             let own: HashMap<AttributeName, i64> = object
                 .dates
                 .attributes()
+                .chain(object.attributes.iter().cloned())
                 .filter_map(|value| Some((value.name(), date(&value)?)))
                 .collect();
             let within = |(name, (from, to)): (&AttributeName, &(i64, i64))| {
