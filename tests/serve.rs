@@ -375,6 +375,34 @@ fn objects_are_located_by_a_span_of_their_original_creation() {
 }
 
 #[test]
+fn of_keys_that_replace_one_at_once_one_takes_its_name() {
+    let folder = scratch();
+    let serve = Serve::start(folder.path(), &[]);
+    let client = serve.client(folder.path(), "client", Version::V1_4);
+    for round in 0..10 {
+        let name = format!("k{round}");
+        let uid = client.request(&active(&name)).unwrap().unique_identifier;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let client = serve.client(folder.path(), "client", Version::V1_4);
+                let uid = &uid;
+                scope.spawn(move || {
+                    let _ = client.request(&ReKeyRequest {
+                        unique_identifier: id(uid),
+                        ..ReKeyRequest::default()
+                    });
+                });
+            }
+        });
+        let named = locate(&client, vec![AttributeValue::Name(name.as_str().into())]);
+        assert!(
+            named.len() == 1 && named[0] != uid,
+            "round {round}: {named:?}"
+        );
+    }
+}
+
+#[test]
 fn the_service_manager_is_notified() {
     let (folder, home) = (scratch(), scratch());
     let socket = home.path().join("notify");

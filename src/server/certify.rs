@@ -23,7 +23,9 @@ use super::identity::shown;
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::lifecycle::spend;
-use super::make::{describe, link, made_here, replaced, replacing, replacing_dates};
+use super::make::{
+    describe, link, made_here, replaced, replacing, replacing_dates, still_unreplaced,
+};
 use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
 use super::protection::protect_as;
 use super::template::given;
@@ -141,8 +143,11 @@ pub fn re_certify(
     let mut certificate = certificate(context, &mut attributes, der);
     replacing_dates(&mut certificate.dates, &old.dates, request.offset);
     protect_as(engine, &mut certificate, &old);
+    let version = context.version;
     let certificate = context.change(engine, |transaction| {
-        let (mut old, mut certificate) = (transaction.get(&old.uid)?, certificate.clone());
+        let before = &old;
+        let (mut old, mut certificate) = (transaction.get(&before.uid)?, certificate.clone());
+        still_unreplaced(version, before, &old)?;
         transaction.name_again(&engine.personality, &mut certificate)?;
         let public = old
             .attributes

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::engine::Engine;
 use super::get::{not_unwrapped, unwrapped};
 use super::keys::{Material, invalid};
-use super::life::Dates;
+use super::life::{Dates, wrong_state};
 use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::protection::{inherit, protect_as, unwrapped_under};
@@ -19,6 +19,7 @@ use crate::crypto::{Curve, rng};
 use crate::kmip::*;
 use crate::store::kmip::keys;
 use crate::ttlv::{DateTime, Interval, Tag};
+use crate::version::Version;
 
 /// The longest RSA key in bits; generating a longer one takes minutes.
 const LONGEST_RSA: i32 = 8192;
@@ -563,6 +564,23 @@ pub fn replaced(engine: &Engine, old: &mut Object, new: &mut Object) {
     }
 }
 
+/// Fails if another request has replaced an object since it was read: only one replacement takes its names.
+pub fn still_unreplaced(version: Version, before: &Object, now: &Object) -> Outcome<()> {
+    let replacement = |object: &Object| {
+        let link = object.attributes.linked(LinkType::REPLACEMENT_OBJECT_LINK);
+        link.map(str::to_owned)
+    };
+    let is_same = replacement(before) == replacement(now)
+        && before.attributes.names().eq(now.attributes.names());
+    match is_same {
+        true => Ok(()),
+        false => Err(wrong_state(
+            version,
+            "another request has replaced the object",
+        )),
+    }
+}
+
 /// Answers Re-key.
 pub fn re_key(
     engine: &Engine,
@@ -593,8 +611,10 @@ pub fn re_key(
     );
     replacing_dates(&mut new.dates, &object.dates, request.offset);
     protect_as(engine, &mut new, &object);
+    let version = context.version;
     let new = context.change(engine, |transaction| {
         let (mut old, mut new) = (transaction.get(&object.uid)?, new.clone());
+        still_unreplaced(version, &object, &old)?;
         transaction.name_again(&engine.personality, &mut new)?;
         replaced(engine, &mut old, &mut new);
         transaction.put(&new)?;
@@ -637,6 +657,7 @@ pub fn re_key_key_pair(
     replacing_dates(&mut private.dates, &old_private.dates, request.offset);
     protect_as(engine, &mut public, &old_public);
     protect_as(engine, &mut private, &old_private);
+    let version = context.version;
     let (public, private) = context.change(engine, |transaction| {
         let (mut public, mut private) = (public.clone(), private.clone());
         transaction.name_again(&engine.personality, &mut public)?;
@@ -652,7 +673,9 @@ pub fn re_key_key_pair(
             &private.uid,
         );
         for (old, new) in [(&old_public, &mut public), (&old_private, &mut private)] {
-            let mut old = transaction.get(&old.uid)?;
+            let before = old;
+            let mut old = transaction.get(&before.uid)?;
+            still_unreplaced(version, before, &old)?;
             replaced(engine, &mut old, new);
             transaction.put(new)?;
             transaction.put_changed(old)?;
