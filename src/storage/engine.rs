@@ -211,6 +211,8 @@ pub struct Batch {
     pub lists: Vec<(u16, Vec<u8>)>,
     /// What is added to the usage of tags.
     pub usage: Vec<(Tag, Usage)>,
+    /// A value is removed or replaced: it must not remain in the files.
+    pub erases: bool,
 }
 
 /// What happens to one row.

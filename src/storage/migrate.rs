@@ -52,6 +52,7 @@ pub fn take_over<R: Record>(
         rows: batches,
         lists: sealed_lists,
         usage: usage.into_iter().collect(),
+        erases: false,
     };
     Database::create(database, &header, std::iter::once(Ok(batch)))?;
     verify(content, database, keys)

@@ -444,6 +444,11 @@ impl<R: Record> Snapshot<'_, R> {
                 total.objects += 1;
                 total.bytes += sealed.len() as i64;
             }
+            let has_value =
+                |value: &Secret| entry.put.as_ref().is_some_and(|put| put.value == *value);
+            batch.erases |= before
+                .as_ref()
+                .is_some_and(|before| !has_value(&before.value));
             list.set(&id, sealed.as_deref().map(version_of));
             batch
                 .rows

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::storage::engine::{self, Batch, Engine, Id, Info, Removal, Rows};
 use crate::storage::open;
 
-/// How long a writer waits for readers in order to truncate the WAL: for a removed object, and otherwise.
+/// How long a writer waits for readers in order to truncate the WAL: for a removed value, and otherwise.
 const FOR_REMOVAL: Duration = Duration::from_secs(2);
 const FOR_ROOM: Duration = Duration::from_millis(20);
 
@@ -84,7 +84,7 @@ impl Sqlite {
                 writer,
                 start: held.database.seen(),
                 wrote: false,
-                removed: false,
+                erased: false,
                 fate: Arc::default(),
             });
         }
@@ -111,8 +111,8 @@ impl Sqlite {
         turn.wrote = true;
         for change in &batch.rows {
             held.pending.insert(change.id);
-            turn.removed |= change.number.is_some();
         }
+        turn.erased |= batch.erases;
         Ok(true)
     }
 
@@ -141,15 +141,15 @@ impl Sqlite {
         if let Err(e) = files.note_synced(end) {
             crate::log!(Warn, "{e}");
         }
-        if !turn.removed && end <= WORTH_MOVING {
+        if !turn.erased && end <= WORTH_MOVING {
             return Ok(());
         }
-        let patience = if turn.removed { FOR_REMOVAL } else { FOR_ROOM };
+        let patience = if turn.erased { FOR_REMOVAL } else { FOR_ROOM };
         match held.database.move_wal(patience) {
-            Ok(false) if turn.removed => {
+            Ok(false) if turn.erased => {
                 crate::log!(
                     Warn,
-                    "a removed object stays in the WAL until the next change"
+                    "a removed value stays in the WAL until the next change"
                 )
             }
             Ok(_) => {}
@@ -279,8 +279,8 @@ pub(crate) struct Turn {
     /// The state before the first of them.
     start: Stamp,
     wrote: bool,
-    /// Something was replaced or removed, whose earlier state is still in the WAL.
-    removed: bool,
+    /// A value was removed or replaced that is still in the WAL.
+    erased: bool,
     fate: Arc<Fate>,
 }
 
