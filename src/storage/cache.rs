@@ -18,7 +18,18 @@ const LARGE: usize = 16 << 10;
 /// Objects as they were read last. When the younger generation is full it becomes the older, and what was not used since goes.
 pub struct Cache<R>(Mutex<Inner<R>>);
 
+/// A state of a database, as far as the cache has to tell it from others.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// The engine's name for it.
+    pub stamp: Option<Stamp>,
+    /// How many changes this process had made.
+    changes: u64,
+}
+
 struct Inner<R> {
+    /// How many changes this process has made.
+    changes: u64,
     young: HashMap<Id, Entry<R>>,
     old: HashMap<Id, Entry<R>>,
     /// What searches found in the state of the stamp.
@@ -37,6 +48,7 @@ struct Entry<R> {
 impl<R> Default for Cache<R> {
     fn default() -> Cache<R> {
         Cache(Mutex::new(Inner {
+            changes: 0,
             young: HashMap::new(),
             old: HashMap::new(),
             found: HashMap::new(),
@@ -67,6 +79,12 @@ impl<R> Cache<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state of this stamp, which is being read.
+    pub fn seen(&self, stamp: Option<Stamp>) -> Seen {
+        let changes = self.lock().changes;
+        Seen { stamp, changes }
+    }
+
     /// An object as it is in the state of this stamp, if that is known.
     pub fn get(&self, id: &Id, stamp: Stamp) -> Option<Arc<R>> {
         let mut inner = self.lock();
@@ -74,21 +92,17 @@ impl<R> Cache<R> {
         Some(entry.object.clone())
     }
 
-    /// An object and its tags, if this is its version; it is that in the state of `stamp` too.
-    pub fn confirm(
-        &self,
-        id: &Id,
-        version: [u8; 8],
-        stamp: Option<Stamp>,
-    ) -> Option<(Arc<R>, Arc<[Tag]>)> {
+    /// An object and its tags, if this is its version; it is that in the state `seen` too.
+    pub fn confirm(&self, id: &Id, version: [u8; 8], seen: Seen) -> Option<(Arc<R>, Arc<[Tag]>)> {
         let mut inner = self.lock();
         let entry = inner.find(id).filter(|entry| entry.version == version)?;
-        entry.stamp = stamp;
+        entry.stamp = seen.stamp;
         Some((entry.object.clone(), entry.tags.clone()))
     }
 
-    /// Caches an object that a row contains.
-    pub fn put(&self, row: &Row, (object, tags): (Arc<R>, Arc<[Tag]>), stamp: Option<Stamp>) {
+    /// Caches an object that a row contains, unless this process has changed objects since it was read: what is destroyed
+    /// does not come back.
+    pub fn put(&self, row: &Row, (object, tags): (Arc<R>, Arc<[Tag]>), seen: Seen) {
         if row.sealed.len() > LARGE {
             return;
         }
@@ -96,9 +110,12 @@ impl<R> Cache<R> {
             object,
             tags,
             version: version_of(&row.sealed),
-            stamp,
+            stamp: seen.stamp,
         };
-        self.lock().insert(row.id, entry);
+        let mut inner = self.lock();
+        if inner.changes == seen.changes {
+            inner.insert(row.id, entry);
+        }
     }
 
     /// What a search found in this state, if it was done before.
@@ -111,7 +128,8 @@ impl<R> Cache<R> {
     }
 
     /// Keeps what a search found, if that is little and whole.
-    pub fn keep_found(&self, query: &Query, found: &[(i64, Result<Arc<R>>)], stamp: Stamp) {
+    pub fn keep_found(&self, query: &Query, found: &[(i64, Result<Arc<R>>)], seen: Seen) {
+        let Some(stamp) = seen.stamp else { return };
         let whole = found
             .iter()
             .map(|(number, object)| Some((*number, object.as_ref().ok()?.clone())));
@@ -122,6 +140,9 @@ impl<R> Cache<R> {
             return;
         };
         let mut inner = self.lock();
+        if inner.changes != seen.changes {
+            return;
+        }
         if inner.found_in != stamp || inner.found.len() >= SEARCHES {
             inner.found = HashMap::new();
             inner.found_in = stamp;
@@ -132,6 +153,7 @@ impl<R> Cache<R> {
     /// Forgets an object, whose value is wiped.
     pub fn forget(&self, id: &Id) {
         let mut inner = self.lock();
+        inner.changes += 1;
         inner.found = HashMap::new();
         inner.young.remove(id);
         inner.old.remove(id);

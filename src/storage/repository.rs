@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cache::Cache;
+use super::cache::{Cache, Seen};
 use super::engine::{
-    Batch, Change, Engine, Header, Id, Match, Query, Removal, Row, Rows, Stamp, Tag, Tagged, Usage,
+    Batch, Change, Engine, Header, Id, Match, Query, Removal, Row, Rows, Tag, Tagged, Usage,
     bucket_of,
 };
 use super::open;
@@ -126,17 +126,74 @@ impl<R: Record> Repository<R> {
                 .map(|(number, object)| (number, Ok(object)))
                 .collect());
         }
-        let (found, seen) =
-            self.read(|snapshot| Ok::<_, Error>((snapshot.objects(query)?, snapshot.stamp)))?;
-        if let Some(seen) = seen {
-            self.cache.keep_found(query, &found, seen);
-        }
+        let (found, used, seen) = self.read(|snapshot| {
+            let found = snapshot.rows.rows(query)?;
+            let used = snapshot.used_beside(&found)?;
+            Ok::<_, Error>((found, used, snapshot.seen))
+        })?;
+        // Other threads read meanwhile.
+        let found = self.opened(query, found, used.as_ref(), seen);
+        self.cache.keep_found(query, &found, seen);
         Ok(found)
+    }
+
+    /// The objects of rows that match, with their numbers; an error in the place of one that is damaged.
+    fn opened(
+        &self,
+        query: &Query,
+        found: Vec<Match>,
+        used: Option<&Used>,
+        seen: Seen,
+    ) -> Vec<(i64, Result<Arc<R>>)> {
+        let opened = |found: Match| {
+            let number = found.number;
+            let object = self
+                .matching(query, found, used, seen)
+                .map_err(|e| e.context(format_args!("the object of row {number} is damaged")));
+            (number, object)
+        };
+        found.into_iter().map(opened).collect()
+    }
+
+    fn matching(
+        &self,
+        query: &Query,
+        found: Match,
+        used: Option<&Used>,
+        seen: Seen,
+    ) -> Result<Arc<R>> {
+        let row = found.row.ok_or_else(|| contradiction("it is missing"))?;
+        let (id, bucket) = (row.id, bucket_of(&row.id));
+        let list = match (found.list, used) {
+            (Some(list), _) => self.keys.open_list(bucket, &list)?,
+            (None, Some(used)) if !used.contains(bucket) => List::default(),
+            (None, _) => return Err(contradiction("the list of its bucket is missing")),
+        };
+        let row = agreed(&list, &id, Some(row))?;
+        let row = row.ok_or_else(|| contradiction("it is missing"))?;
+        let (object, tags) = self.object(&row, seen)?;
+        match query.matches(&tags) {
+            true => Ok(object),
+            false => Err(contradiction("it is found by what it has not")),
+        }
+    }
+
+    /// The object of a verified row, and its tags.
+    fn object(&self, row: &Row, seen: Seen) -> Result<(Arc<R>, Arc<[Tag]>)> {
+        if let Some(known) = self.cache.confirm(&row.id, version_of(&row.sealed), seen) {
+            return Ok(known);
+        }
+        let content = self.keys.open_row(&row.id, &row.sealed)?;
+        let value = content.value.locked()?;
+        let record = Arc::new(R::parse(&content.uid, &content.about, value)?);
+        let tags: Arc<[Tag]> = content.tags.into();
+        self.cache.put(row, (record.clone(), tags.clone()), seen);
+        Ok((record, tags))
     }
 
     fn snapshot<'a>(&'a self, rows: &'a dyn Rows) -> Snapshot<'a, R> {
         Snapshot {
-            stamp: rows.stamp(),
+            seen: self.cache.seen(rows.stamp()),
             rows,
             repository: self,
         }
@@ -228,7 +285,7 @@ impl<R: Record> Repository<R> {
 /// One state of a database.
 pub struct Snapshot<'a, R> {
     pub(super) rows: &'a dyn Rows,
-    stamp: Option<Stamp>,
+    seen: Seen,
     repository: &'a Repository<R>,
 }
 
@@ -236,14 +293,17 @@ impl<R: Record> Snapshot<'_, R> {
     /// An object. Errors: it is damaged, or was removed or replaced by others than us.
     pub fn get(&self, uid: &str) -> Result<Option<Arc<R>>> {
         let id = self.repository.keys.id(uid)?;
-        if let Some(stamp) = self.stamp
+        if let Some(stamp) = self.seen.stamp
             && let Some(object) = self.repository.cache.get(&id, stamp)
         {
             return Ok(Some(object));
         }
         let (row, list) = self.rows.get(&id)?;
         self.verified(&id, row, list.as_deref())
-            .and_then(|row| row.map(|row| Ok(self.opened(&row)?.0)).transpose())
+            .and_then(|row| {
+                row.map(|row| Ok(self.repository.object(&row, self.seen)?.0))
+                    .transpose()
+            })
             .map_err(|e| e.context(format_args!("object {uid} is damaged")))
     }
 
@@ -261,7 +321,7 @@ impl<R: Record> Snapshot<'_, R> {
         let damaged = |e: Error| e.context(format_args!("object {uid} is damaged"));
         match self.verified(&id, row, list.as_deref()).map_err(damaged)? {
             Some(row) => {
-                let (object, tags) = self.opened(&row).map_err(damaged)?;
+                let (object, tags) = self.repository.object(&row, self.seen).map_err(damaged)?;
                 match any.iter().any(|tag| tags.contains(tag)) {
                     true => Ok(Some(object)),
                     false => Err(damaged(contradiction("it is found by what it has not"))),
@@ -275,26 +335,17 @@ impl<R: Record> Snapshot<'_, R> {
     /// says so, is an error in its place.
     pub fn objects(&self, query: &Query) -> Result<Vec<(i64, Result<Arc<R>>)>> {
         let found = self.rows.rows(query)?;
-        let opened = |found: Match| {
-            let number = found.number;
-            let object = self
-                .matching(query, found)
-                .map_err(|e| e.context(format_args!("the object of row {number} is damaged")));
-            (number, object)
-        };
-        Ok(found.into_iter().map(opened).collect())
+        let used = self.used_beside(&found)?;
+        Ok(self
+            .repository
+            .opened(query, found, used.as_ref(), self.seen))
     }
 
-    fn matching(&self, query: &Query, found: Match) -> Result<Arc<R>> {
-        let row = found.row.ok_or_else(|| contradiction("it is missing"))?;
-        let id = row.id;
-        let (object, tags) = match self.verified(&id, Some(row), found.list.as_deref())? {
-            Some(row) => self.opened(&row)?,
-            None => return Err(contradiction("it is missing")),
-        };
-        match query.matches(&tags) {
-            true => Ok(object),
-            false => Err(contradiction("it is found by what it has not")),
+    /// The buckets that have a list, if that of a row found is missing.
+    fn used_beside(&self, found: &[Match]) -> Result<Option<Used>> {
+        match found.iter().all(|found| found.list.is_some()) {
+            true => Ok(None),
+            false => self.used().map(Some),
         }
     }
 
@@ -308,14 +359,7 @@ impl<R: Record> Snapshot<'_, R> {
 
     /// The row, if its list has it so; an error if they contradict each other.
     fn verified(&self, id: &Id, row: Option<Row>, list: Option<&[u8]>) -> Result<Option<Row>> {
-        let list = self.list_of(bucket_of(id), list)?;
-        match (row, list.version(id)) {
-            (None, None) => Ok(None),
-            (Some(row), Some(version)) if version_of(&row.sealed) == version => Ok(Some(row)),
-            (Some(_), Some(_)) => Err(contradiction("it was replaced by another state")),
-            (Some(_), None) => Err(contradiction("it was removed and is there again")),
-            (None, Some(_)) => Err(contradiction("it is missing")),
-        }
+        agreed(&self.list_of(bucket_of(id), list)?, id, row)
     }
 
     fn list_of(&self, bucket: u16, sealed: Option<&[u8]>) -> Result<List> {
@@ -342,20 +386,6 @@ impl<R: Record> Snapshot<'_, R> {
     /// The buckets that have a list.
     pub(super) fn used(&self) -> Result<Used> {
         self.repository.keys.open_header(&self.rows.header()?)
-    }
-
-    /// The object of a verified row, and its tags.
-    fn opened(&self, row: &Row) -> Result<(Arc<R>, Arc<[Tag]>)> {
-        let cache = &self.repository.cache;
-        if let Some(known) = cache.confirm(&row.id, version_of(&row.sealed), self.stamp) {
-            return Ok(known);
-        }
-        let content = self.repository.keys.open_row(&row.id, &row.sealed)?;
-        let value = content.value.locked()?;
-        let record = Arc::new(R::parse(&content.uid, &content.about, value)?);
-        let tags: Arc<[Tag]> = content.tags.into();
-        cache.put(row, (record.clone(), tags.clone()), self.stamp);
-        Ok((record, tags))
     }
 
     /// Says which objects and usages are read next: a database behind a network reads them at once.
@@ -467,6 +497,17 @@ impl<R: Record> Snapshot<'_, R> {
             batch.lists.push((bucket, keys.seal_list(bucket, &list)?));
         }
         Ok(batch)
+    }
+}
+
+/// The row, if the list has it so.
+fn agreed(list: &List, id: &Id, row: Option<Row>) -> Result<Option<Row>> {
+    match (row, list.version(id)) {
+        (None, None) => Ok(None),
+        (Some(row), Some(version)) if version_of(&row.sealed) == version => Ok(Some(row)),
+        (Some(_), Some(_)) => Err(contradiction("it was replaced by another state")),
+        (Some(_), None) => Err(contradiction("it was removed and is there again")),
+        (None, Some(_)) => Err(contradiction("it is missing")),
     }
 }
 

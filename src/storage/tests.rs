@@ -308,6 +308,83 @@ fn a_flipped_bit_in_the_wal_restores_no_older_state() {
     assert_eq!(about(&open(&path).unwrap(), "new").unwrap().unwrap(), b"n1");
 }
 
+#[test]
+fn a_wal_that_is_used_again_restores_no_older_state() {
+    let (_folder, path) = five();
+    let wal = path.with_extension("db-wal");
+    let things = open(&path).unwrap();
+    let mut n = 0;
+    while things.engine().info().unwrap().wal_bytes == 0 || n < 20 {
+        n += 1;
+        write(&things, &format!("{n}"), Some(&[1; 100_000])).unwrap();
+    }
+    write(&things, "new", Some(b"n1")).unwrap();
+    drop(things);
+    let whole = fs::read(&wal).unwrap();
+    assert!(whole.len() as u64 > WORTH_MOVING, "{}", whole.len());
+    for at in [0, 3, 40, 2000, 4000, 9000, 20_000, 50_000, 4_000_000] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 4;
+        fs::write(&wal, &flipped).unwrap();
+        match open(&path).and_then(|things| about(&things, "new")) {
+            Ok(now) => assert_eq!(now.as_deref(), Some(&b"n1"[..]), "byte {at}"),
+            Err(e) => assert!(e.to_string().contains("damaged"), "{e}"),
+        }
+    }
+    fs::write(&wal, &whole).unwrap();
+    let things = open(&path).unwrap();
+    assert_eq!(about(&things, "new").unwrap().unwrap(), b"n1");
+    assert_eq!(things.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn what_could_not_be_truncated_is_truncated_by_the_next_change() {
+    let (_folder, path) = five();
+    let (things, reader) = (open(&path).unwrap(), open(&path).unwrap());
+    write(&things, "b", Some(b"b secret")).unwrap();
+    let id = things.keys().id("b").unwrap();
+    let sealed = things
+        .read(|snapshot| Ok::<_, Error>(snapshot.rows.get(&id)?.0.unwrap().sealed))
+        .unwrap();
+    let is_there = || {
+        let files = ["db", "db-wal"].map(|e| fs::read(path.with_extension(e)).unwrap());
+        let bytes = files.concat();
+        bytes.windows(40).any(|window| window == &sealed[..40])
+    };
+    reader
+        .read(|_| {
+            write(&things, "b", None)?;
+            assert!(is_there());
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    write(&reader, "z", Some(b"z")).unwrap();
+    assert!(!is_there());
+}
+
+#[test]
+fn what_a_killed_writer_appended_is_read_or_gone() {
+    let (_folder, path) = five();
+    let reader = open(&path).unwrap();
+    assert!(about(&reader, "new").unwrap().is_none());
+    let (mut at, mut last) = (0, None);
+    loop {
+        let written = run(Some((at, End::Killed)), || {
+            write(&open(&path)?, "new", Some(format!("n{at}").as_bytes()))
+        });
+        let now = about(&reader, "new").unwrap();
+        assert_eq!(now, about(&open(&path).unwrap(), "new").unwrap());
+        let new = Some(format!("n{at}").into_bytes());
+        assert!(now == last || now == new, "step {at}: {now:?}");
+        if written.0.is_some() {
+            assert_eq!(now, new);
+            break;
+        }
+        (at, last) = (at + 1, now);
+    }
+    assert!(at > 3, "{at} steps");
+}
+
 /// A mapped file would be a SIGBUS for the host.
 #[test]
 fn a_file_that_others_truncate_is_an_error_and_no_signal() {

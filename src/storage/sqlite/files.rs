@@ -8,8 +8,10 @@
 //! * The lock of `NAME.db` is shared by those that read or append to the WAL, and held alone by the one that moves the WAL into the
 //!   database and truncates it.
 //!
-//! `NAME.lock` contains two numbers: the generation of the WAL, which changes whenever the WAL does anything but grow, and how
-//! much of it is known to be on the disk. With the length of the WAL they tell each process whether its index is current.
+//! `NAME.lock` contains four numbers: the generation of the WAL, which changes whenever transactions do anything but follow each
+//! other; how much of the WAL is known to be on the disk; where its last transaction ends; and whether it has to be truncated,
+//! because a removed value is in it. They tell each process whether its index is current. Otherwise transactions overwrite a WAL
+//! that was moved into the database: a file that does not grow is synchronized in about two thirds of the time.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -35,21 +37,47 @@ const PATIENCE: Duration = Duration::from_secs(8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     generation: u64,
-    /// Length of the WAL, in bytes.
-    pub length: u64,
+    /// End of the last transaction in the WAL, in bytes.
+    pub end: u64,
 }
 
 impl Stamp {
     /// No state has it.
     pub const UNKNOWN: Stamp = Stamp {
         generation: u64::MAX,
-        length: u64::MAX,
+        end: APPENDING,
     };
+
+    /// False while a transaction is being appended, or was when its process died.
+    pub fn is_settled(self) -> bool {
+        self.end != APPENDING
+    }
+
+    /// `UNKNOWN` unless it is settled: the next look must not take it for current.
+    pub fn or_unknown(self) -> Stamp {
+        match self.is_settled() {
+            true => self,
+            false => Stamp::UNKNOWN,
+        }
+    }
+}
+
+/// The end of the last transaction while the next is being appended.
+const APPENDING: u64 = u64::MAX;
+
+/// What the lock file contains.
+#[derive(Clone, Copy)]
+struct Numbers {
+    generation: u64,
+    synced: u64,
+    end: u64,
+    /// 1 if a removed value may be in the WAL.
+    erased: u64,
 }
 
 impl From<Stamp> for engine::Stamp {
     fn from(stamp: Stamp) -> engine::Stamp {
-        engine::Stamp(stamp.generation, stamp.length)
+        engine::Stamp(stamp.generation, stamp.end)
     }
 }
 
@@ -80,6 +108,14 @@ impl Own {
 
     fn is_ours(&self) -> bool {
         identity_of(self).is_ok_and(|now| now == self.identity)
+    }
+
+    /// Fails if the host has closed the descriptor: it may be a file of the host now.
+    fn verify(&self) -> io::Result<()> {
+        match self.is_ours() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 
@@ -157,46 +193,89 @@ impl Files {
         }
     }
 
-    /// What changes when anybody changes the database; `None` if a descriptor is no longer ours.
+    /// What changes when anybody changes the database, and up to where the WAL is on the disk; `None` if a descriptor is no longer
+    /// ours.
     pub fn stamp(&self) -> Option<(Stamp, u64)> {
-        let about = self.wal.metadata().ok()?;
-        if (about.dev(), about.ino()) != self.wal.identity {
-            return None;
-        }
-        let (generation, synced) = self.numbers();
+        let numbers = self.numbers().ok()?;
         let stamp = Stamp {
-            generation,
-            length: about.len(),
+            generation: numbers.generation,
+            end: numbers.end,
         };
-        Some((stamp, synced))
+        Some((stamp, numbers.synced))
     }
 
-    /// The generation, and up to where the WAL is on the disk.
-    fn numbers(&self) -> (u64, u64) {
-        let mut bytes = [0; 16];
+    fn numbers(&self) -> io::Result<Numbers> {
+        let mut bytes = [0; 32];
+        let mut read = 0;
         if let Some(lock) = &self.lock {
-            // A new lock file is empty.
-            let _ = lock.read_exact_at(&mut bytes, 0);
+            lock.verify()?;
+            read = lock.read_at(&mut bytes, 0)?;
         }
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        (number(0), number(8))
+        Ok(Numbers {
+            generation: number(0),
+            synced: number(8),
+            // A new lock file is empty, and read-only media may have none.
+            end: match read {
+                32 => number(16),
+                _ => self.own_wal()?.metadata()?.len(),
+            },
+            erased: number(24),
+        })
     }
 
-    fn set_numbers(&self, generation: u64, synced: u64) -> Result<()> {
+    fn set_numbers(&self, change: impl Fn(Numbers) -> Numbers) -> Result<()> {
         let lock = self.writable_lock()?;
-        let bytes = [generation.to_le_bytes(), synced.to_le_bytes()].concat();
-        lock.write_all_at(&bytes, 0)
-            .map_err(|e| self.broken("cannot be written", e))
+        let write = || {
+            let new = change(self.numbers()?);
+            let numbers = [new.generation, new.synced, new.end, new.erased];
+            let bytes = numbers.map(u64::to_le_bytes);
+            lock.write_all_at(bytes.as_flattened(), 0)
+        };
+        write().map_err(|e| self.broken("cannot be written", e))
     }
 
-    /// Tells other processes that the WAL did anything but grow, up to where it now is on the disk. The writer calls it.
-    pub fn new_generation(&self, synced: u64) -> Result<()> {
-        self.set_numbers(self.numbers().0 + 1, synced)
+    /// Tells other processes that the WAL did anything but grow: where its last transaction ends, and up to where it is on the
+    /// disk. The writer calls it.
+    pub fn new_generation(&self, end: u64, synced: u64) -> Result<()> {
+        self.set_numbers(|numbers| Numbers {
+            generation: numbers.generation + 1,
+            synced: synced.min(end),
+            end,
+            ..numbers
+        })
+    }
+
+    /// Tells other processes that a transaction is being appended to the WAL, and whether it removes a value. The writer calls it.
+    pub fn note_appending(&self, erases: bool) -> Result<()> {
+        self.set_numbers(|numbers| Numbers {
+            end: APPENDING,
+            erased: numbers.erased | u64::from(erases),
+            ..numbers
+        })
+    }
+
+    /// Whether a removed value may be in the WAL.
+    pub fn has_erased(&self) -> bool {
+        self.numbers().is_ok_and(|numbers| numbers.erased != 0)
+    }
+
+    /// Notes that no removed value is in the WAL. The writer calls it.
+    pub fn note_truncated(&self) -> Result<()> {
+        self.set_numbers(|numbers| Numbers {
+            erased: 0,
+            ..numbers
+        })
+    }
+
+    /// Tells other processes where the last transaction ends. The writer calls it.
+    pub fn note_end(&self, end: u64) -> Result<()> {
+        self.set_numbers(|numbers| Numbers { end, ..numbers })
     }
 
     /// Notes up to where the WAL is on the disk. The writer calls it.
     pub fn note_synced(&self, synced: u64) -> Result<()> {
-        self.set_numbers(self.numbers().0, synced)
+        self.set_numbers(|numbers| Numbers { synced, ..numbers })
     }
 
     /// Waits until everything that was appended to the WAL is on the disk.
@@ -220,12 +299,16 @@ impl Files {
             .map_err(|e| self.broken("cannot be written", e))
     }
 
-    /// The WAL, unless the host has closed the descriptor: it may be a file of the host now.
+    /// Makes the WAL one without transactions, as long as it is: all of them are in the database.
+    pub fn empty_wal(&self) -> Result<()> {
+        self.own_wal()
+            .and_then(|wal| wal.write_all_at(&[0; super::WAL_HEADER as usize], 0))
+            .map_err(|e| self.broken("cannot be written", e))
+    }
+
     fn own_wal(&self) -> io::Result<&File> {
-        match self.wal.is_ours() {
-            true => Ok(&self.wal),
-            false => Err(io::ErrorKind::NotConnected.into()),
-        }
+        self.wal.verify()?;
+        Ok(&self.wal)
     }
 
     /// Takes the right to read, until it is dropped.
@@ -243,6 +326,13 @@ impl Files {
         let held = self.wait(self.writable_lock()?, File::try_lock, PATIENCE)?;
         std::mem::forget(held);
         Ok(Writer(Of::Database(self.clone())))
+    }
+
+    /// The same, if no other process has it.
+    pub fn try_writer(self: &Arc<Files>) -> Option<Writer> {
+        let held = self.wait(self.writable_lock().ok()?, File::try_lock, Duration::ZERO);
+        std::mem::forget(held.ok()?);
+        Some(Writer(Of::Database(self.clone())))
     }
 
     fn writable_lock(&self) -> Result<&File> {

@@ -1,12 +1,14 @@
-//! What SQLite takes of the host process: no mutex that a fork could leave locked, no descriptor below 3.
+//! What SQLite takes of the host process: no mutex that a fork could leave locked, no descriptor below 3, few system calls.
 //!
 //! One lock, which is free in a forked child, stands around every call of SQLite, so SQLite's own mutexes do nothing.
 #![allow(unsafe_code, reason = "SQLite is configured through its C interface")]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use libc::{off_t, size_t, ssize_t};
 use rusqlite::ffi;
 
 use crate::fork::{Guard, OfProcess};
@@ -20,6 +22,10 @@ pub struct Opened {
 
 static CALLS: OfProcess<()> = OfProcess::new((), || ());
 static OPENED: OfProcess<Vec<Opened>> = OfProcess::new(Vec::new(), Vec::new);
+static GATHERED: OfProcess<Option<Gathered>> = OfProcess::new(None, || None);
+
+/// The most that is gathered, in bytes.
+const MOST_GATHERED: usize = 256 << 10;
 
 /// Takes the lock that is held during each call of SQLite.
 pub fn enter() -> Guard<'static, ()> {
@@ -34,17 +40,21 @@ pub fn enter() -> Guard<'static, ()> {
 
 fn configure() {
     // SAFETY: nothing of SQLite was called before, as its documentation of sqlite3_config demands; the methods are static. The
-    // VFS is SQLite's own, and its system call "open" has the signature of `open`.
+    // VFS is SQLite's own, and its system calls have the signatures of those of the C library.
     unsafe {
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_MUTEX, &raw const MUTEXES);
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         ffi::sqlite3_initialize();
+        type SystemCall = unsafe extern "C" fn();
+        type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
+        type Read = unsafe extern "C" fn(c_int, *mut c_void, size_t, off_t) -> ssize_t;
+        type Write = unsafe extern "C" fn(c_int, *const c_void, size_t, off_t) -> ssize_t;
         let vfs = ffi::sqlite3_vfs_find(c"unix-none".as_ptr());
         if let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) {
-            type SystemCall = unsafe extern "C" fn();
-            type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
-            let open = std::mem::transmute::<Open, SystemCall>(open);
-            set(vfs, c"open".as_ptr(), Some(open));
+            let set = |name: &CStr, call: SystemCall| set(vfs, name.as_ptr(), Some(call));
+            set(c"open", std::mem::transmute::<Open, SystemCall>(open));
+            set(c"pread", std::mem::transmute::<Read, SystemCall>(read));
+            set(c"pwrite", std::mem::transmute::<Write, SystemCall>(write));
         }
     }
 }
@@ -92,6 +102,122 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
         }
         descriptor
     }
+}
+
+/// What is to be written to one file, from one offset on.
+#[derive(Default)]
+struct Gathered {
+    descriptor: c_int,
+    offset: off_t,
+    bytes: Vec<u8>,
+    /// The end of what was written, wherever that began.
+    end: off_t,
+}
+
+impl Gathered {
+    /// Writes it.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut rest = self.bytes.as_slice();
+        let mut offset = self.offset;
+        while !rest.is_empty() {
+            // SAFETY: `rest` is that long.
+            let n =
+                unsafe { libc::pwrite(self.descriptor, rest.as_ptr().cast(), rest.len(), offset) };
+            match usize::try_from(n) {
+                Ok(0) => return Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+                Ok(n) => {
+                    rest = &rest[n..];
+                    offset += n as off_t;
+                }
+                Err(_) => match io::Error::last_os_error() {
+                    e if e.kind() == io::ErrorKind::Interrupted => {}
+                    e => return Err(e),
+                },
+            }
+        }
+        self.offset = offset;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// Writes are gathered, until this is dropped: SQLite appends to the WAL page by page.
+pub struct Gathering(());
+
+/// Begins to gather writes. The caller has called [`enter`].
+pub fn gather() -> Gathering {
+    *GATHERED.lock() = Some(Gathered::default());
+    Gathering(())
+}
+
+impl Gathering {
+    /// Writes what was gathered. Returns the highest offset that was written to.
+    pub fn finish(self) -> io::Result<u64> {
+        let mut gathered = GATHERED.lock();
+        let gathered = gathered.as_mut().expect("it was set when this began");
+        gathered.flush()?;
+        Ok(gathered.end.cast_unsigned())
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        *GATHERED.lock() = None;
+    }
+}
+
+fn fail(error: &io::Error) -> ssize_t {
+    // SAFETY: the C library's errno is this thread's own.
+    unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO) };
+    -1
+}
+
+unsafe extern "C" fn write(
+    descriptor: c_int,
+    bytes: *const c_void,
+    length: size_t,
+    offset: off_t,
+) -> ssize_t {
+    let mut gathered = GATHERED.lock();
+    let Some(gathered) = gathered.as_mut() else {
+        // SAFETY: as SQLite calls it.
+        return unsafe { libc::pwrite(descriptor, bytes, length, offset) };
+    };
+    let follows = descriptor == gathered.descriptor
+        && offset == gathered.offset + gathered.bytes.len() as off_t
+        && gathered.bytes.len() < MOST_GATHERED;
+    if !follows {
+        if let Err(e) = gathered.flush() {
+            return fail(&e);
+        }
+        (gathered.descriptor, gathered.offset) = (descriptor, offset);
+    }
+    // SAFETY: SQLite passes bytes of that length.
+    let new = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) };
+    gathered.bytes.extend_from_slice(new);
+    gathered.end = gathered.end.max(offset + length as off_t);
+    // The header of the WAL is synchronized before anything follows it.
+    if offset == 0
+        && let Err(e) = gathered.flush()
+    {
+        return fail(&e);
+    }
+    length as ssize_t
+}
+
+unsafe extern "C" fn read(
+    descriptor: c_int,
+    bytes: *mut c_void,
+    length: size_t,
+    offset: off_t,
+) -> ssize_t {
+    if let Some(gathered) = GATHERED.lock().as_mut()
+        && let Err(e) = gathered.flush()
+    {
+        return fail(&e);
+    }
+    // SAFETY: as SQLite calls it.
+    unsafe { libc::pread(descriptor, bytes, length, offset) }
 }
 
 static MUTEXES: ffi::sqlite3_mutex_methods = ffi::sqlite3_mutex_methods {

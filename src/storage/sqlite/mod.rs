@@ -30,14 +30,12 @@ const APPLICATION: i32 = 0x6D72_6873;
 const SCHEMA: i32 = 1;
 /// The WAL is moved into the database when it is longer than this, in bytes.
 pub const WORTH_MOVING: u64 = 4 << 20;
-/// Length of a page, in bytes.
-pub const PAGE: u64 = 1024;
-/// Length of the WAL's header, and of a page with its header there, in bytes.
-const WAL_HEADER: u64 = 32;
-const FRAME: u64 = 24 + PAGE;
+/// Length of the WAL's header, and of a page's header there, in bytes.
+pub const WAL_HEADER: u64 = 32;
+pub const FRAME_HEADER: u64 = 24;
 
 const CREATE: &str = "
-PRAGMA page_size = 1024;
+PRAGMA page_size = 2048;
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
@@ -72,6 +70,8 @@ struct Session {
     connection: Option<Connection>,
     opened: Vec<host::Opened>,
     generation: u32,
+    /// Length of a page, in bytes.
+    page: u64,
 }
 
 impl Session {
@@ -85,11 +85,15 @@ impl Session {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
         let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Otherwise a statement is compiled again whenever its parameters change.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(32);
         connection.execute_batch(SETTINGS)?;
         // The first statement that reads opens the WAL.
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        let page = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         Ok(Session {
+            page: i64::cast_unsigned(page),
             connection: Some(connection),
             opened: host::take_opened(),
             generation: fork::generation(),
@@ -159,8 +163,8 @@ impl Database {
         let database = Database {
             files,
             session,
-            seen: stamp,
-            is_ahead_of_disk: synced < stamp.length,
+            seen: stamp.or_unknown(),
+            is_ahead_of_disk: synced < stamp.end,
         };
         database.check_wal(synced)?;
         Ok(database)
@@ -176,12 +180,12 @@ impl Database {
         if stamp == self.seen {
             return Ok(false);
         }
-        self.is_ahead_of_disk = synced < stamp.length;
+        self.is_ahead_of_disk = synced < stamp.end;
         self.session = open_session(&self.files)?;
         // Until it is checked, the next look must check it too.
         self.seen = Stamp::UNKNOWN;
         self.check_wal(synced)?;
-        self.seen = stamp;
+        self.seen = stamp.or_unknown();
         Ok(true)
     }
 
@@ -212,9 +216,9 @@ impl Database {
             return Err(unusable(&self.files.path));
         };
         let end = self.end_of_wal()?;
-        if stamp.length > end {
+        if stamp.end != end {
             self.files.truncate_wal(end)?;
-            self.files.new_generation(synced.min(end))?;
+            self.files.new_generation(end, synced)?;
         }
         self.note_seen();
         Ok(())
@@ -227,13 +231,18 @@ impl Database {
         })?;
         Ok(match frames {
             ..=0 => 0,
-            frames => WAL_HEADER + frames.cast_unsigned() * FRAME,
+            frames => WAL_HEADER + frames.cast_unsigned() * (FRAME_HEADER + self.session.page),
         })
     }
 
     /// What the connection sees.
     pub fn seen(&self) -> Stamp {
         self.seen
+    }
+
+    /// False if a transaction was being appended when the connection was opened.
+    pub fn is_settled(&self) -> bool {
+        self.seen.is_settled()
     }
 
     /// Whether another process may have written something that a loss of power would take away.
@@ -256,16 +265,36 @@ impl Database {
     /// the disk.
     pub fn apply(&mut self, batch: &Batch) -> Result<()> {
         let unwritable = |e| self.files.broken("cannot be written", e);
-        let done = fault::step("write")
-            .map_err(unwritable)
-            .and_then(|()| self.run(|connection| statements::apply(connection, batch)))
-            .and_then(|()| fault::step("written").map_err(unwritable));
+        let done = fault::step("write").map_err(unwritable).and_then(|()| {
+            self.append(batch.erases, |connection| {
+                statements::apply(connection, batch)
+            })
+        });
         match done {
             Ok(()) => self.note_seen(),
             // What was appended is no transaction, or its end was not confirmed: it is cut off.
             Err(_) => self.take_back(self.seen)?,
         }
         done
+    }
+
+    /// Appends a transaction to the WAL, in one write.
+    fn append(
+        &self,
+        erases: bool,
+        transact: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        self.files.note_appending(erases)?;
+        let appended = {
+            let _calls = host::enter();
+            let gathering = host::gather();
+            transact(self.session.connection()).map_err(|e| failed(&self.files.path, e))?;
+            gathering.finish()
+        };
+        let end = appended
+            .and_then(|end| fault::step("written").map(|()| end))
+            .map_err(|e| self.files.broken("cannot be written", e))?;
+        self.files.note_end(end.max(self.seen.end))
     }
 
     /// Undoes what was appended to the WAL since `stamp`. The caller holds the writer's lock since then.
@@ -275,22 +304,30 @@ impl Database {
             let _ = self.session.connection().execute_batch("ROLLBACK");
         }
         let synced = self.files.stamp().map_or(0, |(_, synced)| synced);
-        self.files.truncate_wal(stamp.length)?;
-        self.files.new_generation(synced.min(stamp.length))?;
+        self.files.truncate_wal(stamp.end)?;
+        self.files.new_generation(stamp.end, synced)?;
         self.refresh().map(drop)
     }
 
-    /// Moves the WAL into the database, if others do not read for longer than `patience`. The caller holds the writer's lock.
-    pub fn move_wal(&mut self, patience: Duration) -> Result<bool> {
+    /// Moves the WAL into the database, if others do not read for longer than `patience`. Its bytes remain unless it is truncated.
+    /// The caller holds the writer's lock.
+    pub fn move_wal(&mut self, truncates: bool, patience: Duration) -> Result<bool> {
         let files = self.files.clone();
         let Some(_alone) = files.alone(patience) else {
             return Ok(false);
         };
         fault::step("move WAL").map_err(|e| files.broken("cannot be written", e))?;
-        files.new_generation(0)?;
+        files.new_generation(0, 0)?;
         // A loss of power must not leave a shorter WAL than the lock file tells.
         files.sync_lock()?;
-        let moved = self.run(checkpoint);
+        let moved = match truncates {
+            true => self
+                .run(|connection| checkpoint(connection, "TRUNCATE"))
+                .and_then(|()| files.note_truncated()),
+            false => self
+                .run(|connection| checkpoint(connection, "RESTART"))
+                .and_then(|()| files.empty_wal()),
+        };
         self.note_seen();
         moved.map(|()| true)
     }
@@ -311,7 +348,7 @@ impl Database {
                 let mut copy = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
                 Backup::new(self.session.connection(), &mut copy)?.step(-1)?;
                 copy.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL;")?;
-                checkpoint(&copy)
+                checkpoint(&copy, "TRUNCATE")
             })();
             copied.map_err(|e: rusqlite::Error| failed(path, e))?;
         }
@@ -321,7 +358,7 @@ impl Database {
 
     /// Gives free pages back to the file system. The caller holds the writer's lock.
     pub fn shrink(&mut self) -> Result<()> {
-        self.run(|connection| {
+        self.append(false, |connection| {
             let mut pages = connection.prepare("PRAGMA incremental_vacuum")?;
             let mut rows = pages.query([])?;
             while rows.next()?.is_some() {}
@@ -345,9 +382,9 @@ impl Database {
     pub fn info(&self) -> Result<Info> {
         Ok(Info {
             objects: self.count("SELECT count(*) FROM objects")?,
-            bytes: self.count("PRAGMA page_count")? * PAGE,
-            free_bytes: self.count("PRAGMA freelist_count")? * PAGE,
-            wal_bytes: self.seen.length,
+            bytes: self.count("PRAGMA page_count")? * self.session.page,
+            free_bytes: self.count("PRAGMA freelist_count")? * self.session.page,
+            wal_bytes: self.seen.end,
         })
     }
 
@@ -371,7 +408,7 @@ pub fn tamper(path: &Path, sql: &str) {
     connection
         .execute_batch(&format!("PRAGMA locking_mode = EXCLUSIVE; {sql}"))
         .unwrap();
-    checkpoint(&connection).unwrap();
+    checkpoint(&connection, "TRUNCATE").unwrap();
     drop(connection);
     // The WAL was truncated and removed, and the numbers of the lock file are no longer true.
     let _ = files::create(&files::wal_of(path));
@@ -405,7 +442,7 @@ fn fill(path: &Path, header: &Header, batches: impl Iterator<Item = Result<Batch
     run(&|| {
         connection
             .execute_batch("COMMIT")
-            .and_then(|()| checkpoint(connection))
+            .and_then(|()| checkpoint(connection, "TRUNCATE"))
     })
 }
 
@@ -439,8 +476,18 @@ fn open_session(files: &Files) -> Result<Session> {
     }
 }
 
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Moves the whole WAL into the database. Fails if that is not possible.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    let (is_busy, frames, moved): (bool, i64, i64) =
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    match !is_busy && frames == moved {
+        true => Ok(()),
+        false => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some("the WAL is in use".into()),
+        )),
+    }
 }
 
 pub(super) fn unusable(path: &Path) -> Error {

@@ -70,6 +70,18 @@ impl Sqlite {
         Ok(held)
     }
 
+    /// Cuts off what a writer that died has left of a transaction. Nothing, while a writer is alive.
+    fn repair(&self) -> Result<()> {
+        let Ok(writing) = self.writing.try_lock() else {
+            return Ok(());
+        };
+        let files = self.verified()?.database.files.clone();
+        match (&*writing, files.try_writer()) {
+            (None, Some(_writer)) => self.lock().database.prepare(),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until this thread may write.
     fn turn(&self) -> Result<MyTurn<'_>> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -84,7 +96,6 @@ impl Sqlite {
                 writer,
                 start: held.database.seen(),
                 wrote: false,
-                erased: false,
                 fate: Arc::default(),
             });
         }
@@ -112,7 +123,6 @@ impl Sqlite {
         for change in &batch.rows {
             held.pending.insert(change.id);
         }
-        turn.erased |= batch.erases;
         Ok(true)
     }
 
@@ -129,7 +139,7 @@ impl Sqlite {
     fn finish_writing(&self, turn: &Turn) -> Result<()> {
         let (files, end) = {
             let held = self.lock();
-            (held.database.files.clone(), held.database.seen().length)
+            (held.database.files.clone(), held.database.seen().end)
         };
         let synced = files.sync();
         let mut held = self.lock();
@@ -141,12 +151,13 @@ impl Sqlite {
         if let Err(e) = files.note_synced(end) {
             crate::log!(Warn, "{e}");
         }
-        if !turn.erased && end <= WORTH_MOVING {
+        let erased = files.has_erased();
+        if !erased && end <= WORTH_MOVING {
             return Ok(());
         }
-        let patience = if turn.erased { FOR_REMOVAL } else { FOR_ROOM };
-        match held.database.move_wal(patience) {
-            Ok(false) if turn.erased => {
+        let patience = if erased { FOR_REMOVAL } else { FOR_ROOM };
+        match held.database.move_wal(erased, patience) {
+            Ok(false) if erased => {
                 crate::log!(
                     Warn,
                     "a removed value stays in the WAL until the next change"
@@ -172,11 +183,19 @@ impl Sqlite {
 
 impl Engine for Sqlite {
     fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Result<()>) -> Result<()> {
-        let mut held = self.verified()?;
-        let files = held.database.files.clone();
-        let _reading = files.share()?;
-        held.database.refresh()?;
-        work(&held.database)
+        let mut is_repaired = false;
+        loop {
+            let mut held = self.verified()?;
+            let files = held.database.files.clone();
+            let reading = files.share()?;
+            held.database.refresh()?;
+            if held.database.is_settled() || is_repaired || !files.is_writable {
+                return work(&held.database);
+            }
+            drop((reading, held));
+            self.repair()?;
+            is_repaired = true;
+        }
     }
 
     fn write(&self, work: &mut dyn FnMut(&dyn Rows) -> Result<Batch>) -> Result<()> {
@@ -198,7 +217,7 @@ impl Engine for Sqlite {
     fn stamp(&self) -> Option<engine::Stamp> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamp, synced) = files.stamp()?;
-        let is_current = files.are_current().unwrap_or(false) && synced >= stamp.length;
+        let is_current = files.are_current().unwrap_or(false) && synced >= stamp.end;
         is_current.then(|| stamp.into())
     }
 
@@ -217,7 +236,8 @@ impl Engine for Sqlite {
                     let files = self.lock().database.files.clone();
                     files.sync()?;
                     self.lock().database.note_on_disk();
-                    return Ok(false);
+                    // Who may not write cannot repair what a writer that died has left, which is on the disk now.
+                    return Ok(!files.is_writable);
                 }
             }
         };
@@ -254,7 +274,7 @@ impl Engine for Sqlite {
         let (_writer, mut held) = self.alone()?;
         held.database.shrink()?;
         held.database.files.sync()?;
-        held.database.move_wal(FOR_REMOVAL).map(drop)
+        held.database.move_wal(true, FOR_REMOVAL).map(drop)
     }
 
     fn remove(&self, may: &mut dyn FnMut(&dyn Rows) -> Result<Removal>) -> Result<bool> {
@@ -279,8 +299,6 @@ pub(crate) struct Turn {
     /// The state before the first of them.
     start: Stamp,
     wrote: bool,
-    /// A value was removed or replaced that is still in the WAL.
-    erased: bool,
     fate: Arc<Fate>,
 }
 

@@ -1,6 +1,8 @@
 //! The statements that read and write rows.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, ToSql, params};
+use std::collections::VecDeque;
+
+use rusqlite::{Connection, OptionalExtension, Result, ToSql, params};
 
 use super::Database;
 use crate::error;
@@ -10,12 +12,13 @@ use crate::storage::engine::{
 
 impl Rows for Database {
     fn stamp(&self) -> Option<Stamp> {
-        Some(self.seen().into())
+        self.is_settled().then(|| self.seen().into())
     }
 
     fn header(&self) -> error::Result<Header> {
         self.run(|connection| {
-            connection.query_row("SELECT sealed, public FROM header", [], |row| {
+            let mut statement = connection.prepare_cached("SELECT sealed, public FROM header")?;
+            statement.query_row([], |row| {
                 Ok(Header {
                     sealed: row.get(0)?,
                     public: row.get(1)?,
@@ -172,33 +175,27 @@ fn scan(
 
 /// Finds what several groups have in common. Each in turn gives its next number, so the rarest decides how long it takes.
 fn intersect(connection: &Connection, groups: &[Vec<Tag>], query: &Query) -> Result<Vec<i64>> {
-    let sql = match query.newest_first {
-        true => {
-            "SELECT number FROM tags WHERE tag = ?1 AND number <= ?2 ORDER BY number DESC LIMIT 1"
-        }
-        false => "SELECT number FROM tags WHERE tag = ?1 AND number >= ?2 ORDER BY number LIMIT 1",
+    let order = if query.newest_first { -1 } else { 1 };
+    let runs = |group: &Vec<Tag>| group.iter().map(|tag| Run::new(*tag, order)).collect();
+    // The last are the rarest: attributes of objects follow their owners.
+    let mut groups: Vec<Vec<Run>> = groups.iter().rev().map(runs).collect();
+    let mut at = match query.after {
+        Some(after) => (order * after).saturating_add(1),
+        None => i64::MIN,
     };
-    let mut statement = connection.prepare_cached(sql)?;
-    let step = if query.newest_first { -1 } else { 1 };
-    let first = if query.newest_first {
-        i64::MAX
-    } else {
-        i64::MIN
-    };
-    let mut at = query
-        .after
-        .map_or(first, |after| after.saturating_add(step));
     let (mut found, mut agreeing, mut turn) = (Vec::new(), 0, 0);
     while found.len() < query.limit {
-        let group = &groups[turn % groups.len()];
-        let Some(next) = nearest(&mut statement, group, at, query.newest_first)? else {
-            break;
-        };
+        let number = groups.len();
+        let mut next: Option<i64> = None;
+        for run in &mut groups[turn % number] {
+            next = next.into_iter().chain(run.next(connection, at)?).min();
+        }
+        let Some(next) = next else { break };
         agreeing = if next == at { agreeing + 1 } else { 1 };
         at = next;
-        if agreeing >= groups.len() {
-            found.push(at);
-            at += step;
+        if agreeing >= number {
+            found.push(order * at);
+            at = at.saturating_add(1);
             agreeing = 0;
         }
         turn += 1;
@@ -206,24 +203,63 @@ fn intersect(connection: &Connection, groups: &[Vec<Tag>], query: &Query) -> Res
     Ok(found)
 }
 
-/// The nearest number at or beyond `at` that has one of the tags.
-fn nearest(
-    statement: &mut CachedStatement<'_>,
-    tags: &[Tag],
-    at: i64,
-    newest_first: bool,
-) -> Result<Option<i64>> {
-    let mut nearest: Option<i64> = None;
-    for tag in tags {
-        let number = statement
-            .query_row([*tag, at], |row| row.get(0))
-            .optional()?;
-        nearest = match newest_first {
-            true => nearest.max(number),
-            false => nearest.into_iter().chain(number).min(),
-        };
+/// The numbers that have a tag, in the order asked: negative ones stand for the newest first.
+struct Run {
+    tag: Tag,
+    order: i64,
+    /// What was read and not passed yet.
+    read: VecDeque<i64>,
+    last_read: i64,
+    /// How many were read last.
+    length: i64,
+    is_all_read: bool,
+}
+
+impl Run {
+    /// The most numbers that are read at once.
+    const MOST: i64 = 256;
+
+    fn new(tag: Tag, order: i64) -> Run {
+        Run {
+            tag,
+            order,
+            read: VecDeque::new(),
+            last_read: i64::MIN,
+            length: 0,
+            is_all_read: false,
+        }
     }
-    Ok(nearest)
+
+    /// The first number that is not before `at`. Reads more and more at once, as long as few of them are passed over.
+    fn next(&mut self, connection: &Connection, at: i64) -> Result<Option<i64>> {
+        while self.read.front().is_some_and(|number| *number < at) {
+            self.read.pop_front();
+        }
+        if self.read.is_empty() && !self.is_all_read {
+            self.length = match at.saturating_sub(self.last_read) < Run::MOST {
+                true => (4 * self.length).clamp(1, Run::MOST),
+                false => 1,
+            };
+            let sql = match self.order {
+                1 => {
+                    "SELECT number FROM tags WHERE tag = ?1 AND number >= ?2 ORDER BY number LIMIT ?3"
+                }
+                _ => {
+                    "SELECT number FROM tags WHERE tag = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3"
+                }
+            };
+            let mut statement = connection.prepare_cached(sql)?;
+            let from = self.order.saturating_mul(at);
+            let numbers =
+                statement.query_map([self.tag, from, self.length], |row| row.get::<_, i64>(0))?;
+            for number in numbers {
+                self.read.push_back(self.order * number?);
+            }
+            self.is_all_read = (self.read.len() as i64) < self.length;
+            self.last_read = self.read.back().copied().unwrap_or(self.last_read);
+        }
+        Ok(self.read.front().copied())
+    }
 }
 
 /// Writes a batch as one transaction.
