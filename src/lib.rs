@@ -9,6 +9,7 @@
 mod hidden;
 pub mod ck;
 pub mod deadline;
+mod descriptor;
 pub mod env;
 pub mod error;
 pub mod expiry;

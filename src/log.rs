@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use once_cell::race::OnceBox;
 
+use crate::descriptor::{self, Own};
 use crate::env;
 
 /// How much is logged; each level includes those before it.
@@ -27,7 +28,7 @@ pub enum Level {
 
 struct Sink {
     level: Level,
-    file: File,
+    file: Own<File>,
 }
 
 /// `race`: a fork while another thread opens the file must not leave the child waiting for that thread.
@@ -50,14 +51,17 @@ fn open() -> Option<Sink> {
         _ => return None,
     };
     let path = env::variable("MRHSM_LOG_FILE")?;
-    let file = File::options()
+    let mut options = File::options();
+    options
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .ok()?;
-    Some(Sink { level, file })
+        .custom_flags(libc::O_NOFOLLOW);
+    let file = descriptor::open(&options, path.as_ref()).and_then(Own::of);
+    Some(Sink {
+        level,
+        file: file.ok()?,
+    })
 }
 
 /// True when lines of `level` are written, so that costly ones can be skipped.
@@ -72,7 +76,10 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     let text = message.to_string().replace(['\n', '\r'], " ");
     let line = format!("{now:.3} {} {level:?} {text}\n", std::process::id());
     // A log that cannot be written must not stop the work it describes.
-    let _ = (&sink.file).write_all(line.as_bytes());
+    let _ = sink
+        .file
+        .verify()
+        .and_then(|()| (&*sink.file).write_all(line.as_bytes()));
 }
 
 /// Logs a line of a [`Level`](crate::log::Level): `log!(Warn, "{host}: {error}")`.

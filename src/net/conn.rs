@@ -4,9 +4,12 @@ use std::io::{self, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockRef, Socket, Type};
+
 use super::Host;
 use super::tls::{self, Tls};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED};
+use crate::descriptor::{self, Own};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::ttlv::{HEADER_LEN, frame_length};
@@ -24,7 +27,7 @@ const MAX_ADDRESSES: usize = 8;
 pub struct Connection {
     host: Host,
     session: rustls::ClientConnection,
-    tcp: BufReader<TcpStream>,
+    tcp: BufReader<Own<TcpStream>>,
     /// The server answered at least once, so it accepts our certificate.
     answered: bool,
     opened: Instant,
@@ -53,6 +56,8 @@ impl Connection {
         let session = tls.start(host)?;
         let tcp = connect(host, timeout, until)?;
         tcp.set_nodelay(true)
+            .map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
+        let tcp = Own::of(tcp)
             .map_err(|e| unreachable(format!("{host} cannot be reached")).because(e))?;
         let tcp = BufReader::with_capacity(READ_AHEAD, tcp);
         let mut connection = Connection {
@@ -103,9 +108,9 @@ impl Connection {
         Ok(Secret::new(answer))
     }
 
-    /// True while the server has neither closed the connection nor sent something nobody asked for.
+    /// True while the server has neither closed the connection nor sent something nobody asked for, and the socket is ours.
     pub fn is_usable(&mut self) -> bool {
-        if self.tcp.get_ref().set_nonblocking(true).is_err() {
+        if !self.tcp.get_ref().is_ours() || self.tcp.get_ref().set_nonblocking(true).is_err() {
             return false;
         }
         let quiet = self.is_quiet();
@@ -256,7 +261,7 @@ fn connect(host: &Host, timeout: Duration, until: Instant) -> Result<TcpStream> 
         let fair =
             until.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
         let wait = timeout.min(fair).max(Duration::from_millis(1));
-        failure = match TcpStream::connect_timeout(address, wait) {
+        failure = match connect_to(*address, wait) {
             Ok(tcp) => return Ok(tcp),
             Err(e) if e.kind() == ErrorKind::TimedOut => unreachable(format!(
                 "{host} does not answer within {}: is it up, and does a firewall let us through?",
@@ -269,6 +274,14 @@ fn connect(host: &Host, timeout: Duration, until: Instant) -> Result<TcpStream> 
         };
     }
     Err(failure)
+}
+
+/// A connected socket whose descriptor is above the standard ones from the start.
+fn connect_to(address: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = descriptor::above_standard(socket)?;
+    socket.connect_timeout(&address.into(), wait)?;
+    Ok(socket.into())
 }
 
 fn unreachable(sentence: String) -> Error {
@@ -288,7 +301,7 @@ fn seconds(duration: Duration) -> String {
 
 /// A socket whose every read and write ends by `until`, so that a dribbling peer gains nothing.
 struct Timed<'a> {
-    tcp: &'a mut BufReader<TcpStream>,
+    tcp: &'a mut BufReader<Own<TcpStream>>,
     until: Instant,
 }
 
@@ -304,7 +317,7 @@ impl Timed<'_> {
     fn run(
         &mut self,
         limit: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
-        mut io: impl FnMut(&mut BufReader<TcpStream>) -> io::Result<usize>,
+        mut io: impl FnMut(&mut BufReader<Own<TcpStream>>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         loop {
             limit(self.tcp.get_ref(), self.left()?)?;
@@ -335,7 +348,9 @@ impl Write for Timed<'_> {
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.run(TcpStream::set_write_timeout, |tcp| {
-            tcp.get_ref().write_vectored(parts)
+            // The host must not get a SIGPIPE.
+            let socket = SockRef::from(&**tcp.get_ref());
+            socket.send_vectored_with_flags(parts, libc::MSG_NOSIGNAL)
         })
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::ck::CKR_DEVICE_ERROR;
 use crate::config::{self, Config};
+use crate::descriptor;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::secret::Secret;
@@ -126,14 +127,15 @@ impl TokenDir {
         if limit.is_some_and(|limit| limit < IN_PLACE_MAX) {
             return Ok(None);
         }
-        let opened = File::options()
+        let mut options = File::options();
+        options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path);
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let opened = descriptor::open(&options, &path);
         let cannot = |e| Error::file(format!("cannot open {}", path.display()), e);
         let file = match opened {
             Ok(file) => file,
@@ -185,15 +187,15 @@ impl TokenDir {
             .map(|m| (m.uid(), m.gid()))
             .unwrap_or_default();
         let path = self.path.join(LOCK);
-        let lock = File::options()
+        let mut options = File::options();
+        options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(|e| cannot_write(&path, e))?;
+            .custom_flags(libc::O_NOFOLLOW);
+        let lock = descriptor::open(&options, &path).map_err(|e| cannot_write(&path, e))?;
         let start = Instant::now();
         loop {
             match lock.try_lock() {
@@ -484,12 +486,13 @@ impl Writer<'_> {
 
     fn write_synced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         fault::step("create file")?;
-        let mut file = File::options()
+        let mut options = File::options();
+        options
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
+            .custom_flags(libc::O_NOFOLLOW);
+        let mut file = descriptor::open(&options, path)?;
         fault::step("write file")?;
         file.write_all(bytes)?;
         self.give_to_owner(&file);
@@ -590,10 +593,11 @@ fn discard(folder: &Path) {
 /// names is left alone: it is a backup's too. File systems that copy on write and flash memory keep the old blocks.
 fn overwrite_keys(folder: &Path) {
     let overwrite = |name: &str| -> io::Result<()> {
-        let mut file = File::options()
+        let mut options = File::options();
+        options
             .write(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(folder.join(name))?;
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let mut file = descriptor::open(&options, &folder.join(name))?;
         let meta = file.metadata()?;
         if meta.is_file() && meta.nlink() == 1 {
             file.write_all(&vec![0; meta.len().min(FILE_MAX) as usize])?;

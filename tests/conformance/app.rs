@@ -64,7 +64,7 @@ macro_rules! rows {
         vec![$(($kind, $crate::conformance::app::Value::bytes($value))),*] as $crate::conformance::app::Rows
     };
 }
-pub(super) use rows;
+pub(crate) use rows;
 
 /// A mechanism with its parameter, and what the parameter points to.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! PKCS#11 to the letter: what the standard says of every function, asked of the built `.so` on a token in files.
 #![allow(unsafe_code, reason = "an application in C is what these tests play")]
 
-mod app;
+pub mod app;
 mod birth;
 mod extraction;
 mod handles;

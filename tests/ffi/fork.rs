@@ -17,7 +17,7 @@ use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `body` in a forked child, which must end well.
-fn in_child(body: impl FnOnce()) {
+pub fn in_child(body: impl FnOnce()) {
     // Nothing of the parent's shall run at the child's exit.
     in_child_until(libc::_exit, body);
 }

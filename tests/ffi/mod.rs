@@ -7,6 +7,7 @@ mod copies;
 mod crowd;
 mod deadlines;
 mod derive;
+mod descriptors;
 mod documents;
 mod exports;
 mod fork;

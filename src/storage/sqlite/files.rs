@@ -15,17 +15,14 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::ops::Deref;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::fcntl_dupfd_cloexec;
-
 use crate::ck::{CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_TOKEN_WRITE_PROTECTED};
 use crate::config;
+use crate::descriptor::{self, Own};
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::storage::engine;
@@ -85,54 +82,11 @@ impl From<Stamp> for engine::Stamp {
 pub struct Files {
     /// Path of the database.
     pub path: PathBuf,
-    lock: Option<Own>,
-    database: Own,
-    wal: Own,
+    lock: Option<Own<File>>,
+    database: Own<File>,
+    wal: Own<File>,
     /// False where this user may only read.
     pub is_writable: bool,
-}
-
-/// An open file, which the host may close behind our back: its descriptor may be a file of the host then.
-struct Own {
-    file: Option<File>,
-    identity: (u64, u64),
-}
-
-impl Own {
-    fn of(file: File) -> io::Result<Own> {
-        Ok(Own {
-            identity: identity_of(&file)?,
-            file: Some(file),
-        })
-    }
-
-    fn is_ours(&self) -> bool {
-        identity_of(self).is_ok_and(|now| now == self.identity)
-    }
-
-    /// Fails if the host has closed the descriptor: it may be a file of the host now.
-    fn verify(&self) -> io::Result<()> {
-        match self.is_ours() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
-impl Deref for Own {
-    type Target = File;
-
-    fn deref(&self) -> &File {
-        self.file.as_ref().expect("it is taken out in drop")
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        if !self.is_ours() {
-            std::mem::forget(self.file.take());
-        }
-    }
 }
 
 /// The path of a database's WAL.
@@ -181,7 +135,7 @@ impl Files {
     /// Whether the database at the path still is the one that was opened.
     pub fn are_current(&self) -> Result<bool> {
         match fs::metadata(&self.path) {
-            Ok(about) => Ok((about.dev(), about.ino()) == self.database.identity),
+            Ok(about) => Ok((about.dev(), about.ino()) == self.database.identity()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::file(
                 format!(
                     "{} is gone (moved to a key manager?): start the application again",
@@ -363,10 +317,6 @@ impl Files {
     }
 }
 
-fn identity_of(file: &File) -> io::Result<(u64, u64)> {
-    file.metadata().map(|about| (about.dev(), about.ino()))
-}
-
 /// A lock, held until it is dropped.
 pub struct Held<'a>(&'a File);
 
@@ -472,9 +422,9 @@ fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     let path = lock_of(path);
-    match open_above_standard(&options, &path) {
+    match descriptor::open(options.custom_flags(libc::O_NOFOLLOW), &path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let file = open_above_standard(options.create(true), &path)?;
+            let file = descriptor::open(options.create(true), &path)?;
             give_to_owner(&file, &path);
             Ok(file)
         }
@@ -485,7 +435,12 @@ fn open_lock(path: &Path) -> io::Result<File> {
 /// Opens a file for reading and writing, or for reading where no more is allowed.
 fn open_any(path: &Path) -> io::Result<(File, bool)> {
     let open = |write| {
-        open_above_standard(File::options().read(true).write(write), path).map(|file| (file, write))
+        let mut options = File::options();
+        options
+            .read(true)
+            .write(write)
+            .custom_flags(libc::O_NOFOLLOW);
+        descriptor::open(&options, path).map(|file| (file, write))
     };
     open(true).or_else(|e| {
         if is_forbidden(&e) {
@@ -500,25 +455,15 @@ fn open_any(path: &Path) -> io::Result<(File, bool)> {
 pub fn create(path: &Path) -> io::Result<File> {
     fault::step("create file")?;
     let mut options = File::options();
-    let file = open_above_standard(
-        options.read(true).write(true).create_new(true).mode(0o600),
-        path,
-    )?;
+    options
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
+    let file = descriptor::open(&options, path)?;
     give_to_owner(&file, path);
     Ok(file)
-}
-
-/// Opens a file under a descriptor above the standard ones, whichever of those the host has closed.
-fn open_above_standard(options: &fs::OpenOptions, path: &Path) -> io::Result<File> {
-    let file: OwnedFd = options
-        .clone()
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?
-        .into();
-    Ok(match rustix::fd::AsRawFd::as_raw_fd(&file) {
-        0..3 => fcntl_dupfd_cloexec(&file, 3)?.into(),
-        _ => file.into(),
-    })
 }
 
 /// A file that root created belongs to the owner of its folder, so that a daemon's own user can use it.
