@@ -259,7 +259,7 @@ pub(super) fn bad_len(direction: Direction) -> Error {
 }
 
 /// Length of a GCM tag in bytes (SP 800-38D, 5.2.1.2).
-fn gcm_tag(bits: CK_ULONG) -> Result<usize> {
+pub(super) fn gcm_tag(bits: CK_ULONG) -> Result<usize> {
     match bits {
         32 | 64 | 96 | 104 | 112 | 120 | 128 => Ok(bits as usize / 8),
         _ => Err(CKR_MECHANISM_PARAM_INVALID.into()),

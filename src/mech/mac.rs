@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cipher::gcm_tag;
 use super::scheme::WHOLE_MAX;
 use super::table::Work;
 use super::{Key, Mechanism, Params, refuses_mechanism};
@@ -157,12 +158,9 @@ impl Authenticator {
             (
                 Code::Gmac,
                 Params::Gcm {
-                    iv,
-                    aad,
-                    tag_bits: 128,
-                    ..
+                    iv, aad, tag_bits, ..
                 },
-            ) if !iv.is_empty() && aad.is_empty() => (iv.clone(), 16),
+            ) if !iv.is_empty() && aad.is_empty() => (iv.clone(), gcm_tag(*tag_bits)?),
             (Code::Gmac, _) => return Err(CKR_MECHANISM_PARAM_INVALID.into()),
             (_, Params::Number(n)) if general && (1..=code.len() as CK_ULONG).contains(n) => {
                 (Vec::new(), *n as usize)

@@ -850,3 +850,49 @@ fn random_numbers() {
         host.finalize();
     });
 }
+
+/// NIST CAVP, gcmEncryptExtIV128: no plaintext, 128 bits of additional data. The parameter is `CK_GCM_PARAMS` (PKCS#11 3.0, 6.13.4), or
+/// the bare IV of 2.40.
+#[test]
+fn gmac_takes_each_form_of_its_parameter() {
+    const KEY: [u8; 16] = 0x77be_6370_8971_c4e2_40d1_cb79_e8d7_7feb_u128.to_be_bytes();
+    const DATA: [u8; 16] = 0x7a43_ec1d_9c0a_5a78_a0b1_6533_a621_3cab_u128.to_be_bytes();
+    const TAG: [u8; 16] = 0x209f_cc8d_3675_ed93_8e9c_7166_709d_d946_u128.to_be_bytes();
+    const IV: &[u8; 12] = &[
+        0xe0, 0xe0, 0x0f, 0x19, 0xfe, 0xd7, 0xba, 0x01, 0x36, 0xa7, 0x97, 0xf3,
+    ];
+    let gcm = |aad: &'static [u8], bits| {
+        Mech::with(
+            CKM_AES_GMAC,
+            CK_GCM_PARAMS {
+                pIv: at(IV),
+                ulIvLen: 12,
+                ulIvBits: 96,
+                pAAD: at(aad),
+                ulAADLen: aad.len() as CK_ULONG,
+                ulTagBits: bits,
+            },
+        )
+    };
+    alone(|host| {
+        let (_slot, app) = user(host);
+        let key = app.secret(CKK_AES, &KEY);
+        assert_eq!(
+            app.sign(Mech::iv(CKM_AES_GMAC, IV), key, &DATA),
+            Ok(TAG.into())
+        );
+        for bytes in [4, 8, 12, 13, 14, 15, 16] {
+            let mac = app.sign(gcm(b"", 8 * bytes as CK_ULONG), key, &DATA);
+            assert_eq!(mac, Ok(TAG[..bytes].into()));
+            let verified = app.verify(gcm(b"", 8 * bytes as CK_ULONG), key, &DATA, &TAG[..bytes]);
+            assert_eq!(verified, Ok(()));
+        }
+        for bits in [0, 1, 100, 136] {
+            let mac = app.sign(gcm(b"", bits), key, &DATA);
+            assert_eq!(mac, Err(CKR_MECHANISM_PARAM_INVALID), "{bits} bits");
+        }
+        let mac = app.sign(gcm(b"additional", 128), key, &DATA);
+        assert_eq!(mac, Err(CKR_MECHANISM_PARAM_INVALID));
+        host.finalize();
+    });
+}

@@ -168,6 +168,13 @@ fn params(kind: CK_MECHANISM_TYPE, given: Parameter<'_>) -> Result<Params> {
             }
         }
         CKM_AES_GCM => gcm(given)?,
+        // The standard's parameter, and the bare IV that earlier versions of it took.
+        CKM_AES_GMAC
+            if given.has_size_of::<CK_GCM_PARAMS>()
+                || given.has_size_of::<GcmParamsWithoutBits>() =>
+        {
+            gcm(given)?
+        }
         CKM_AES_CCM => {
             let p: CK_CCM_PARAMS = given.read()?;
             let (nonce, aad) = (bytes(p.pNonce, p.ulNonceLen)?, bytes(p.pAAD, p.ulAADLen)?);
