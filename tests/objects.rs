@@ -260,10 +260,19 @@ fn objects_survive(personality: Personality) {
 
     let pkcs11 = client();
     let public = pkcs11.open_ro_session(slot).unwrap();
-    assert!(
-        public.find_objects(&[]).unwrap().is_empty(),
-        "no PIN, no keys to the server"
-    );
+    let requests = server.count();
+    let shown_to_all = public.find_objects(&[]).unwrap();
+    assert!(!shown_to_all.is_empty());
+    for object in shown_to_all {
+        let attributes = [AttributeType::Private, AttributeType::Class];
+        let [Attribute::Private(false), Attribute::Class(class)] =
+            public.get_attributes(object, &attributes).unwrap()[..]
+        else {
+            panic!("a private object is shown")
+        };
+        assert_ne!(class, ObjectClass::SECRET_KEY);
+    }
+    assert_eq!(server.count(), requests, "no PIN, no key to the server");
     let session = user(&pkcs11, slot);
     assert_eq!(
         session

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 use crate::token::attempts::{self, Failures};
 use crate::token::files::{
     ACCEPTED, ATTEMPTS, CA_CERT, CLIENT_CERT, CLIENT_KEY, CREDENTIAL, CRL, LEARNT, LEARNT_OPEN,
-    TOKEN_KEY, TokenDir, USER_PIN,
+    SEEN, TOKEN_KEY, TokenDir, USER_PIN,
 };
 use crate::token::open_files;
 use crate::token::pin::{PinFile, is_sealed};
@@ -237,6 +237,7 @@ fn content(name: &str, bytes: &[u8], path: &Path) -> crate::error::Result<Vec<St
             }
             vec![format!("{what}, sealed under the token key, not shown")]
         }
+        SEEN => vec!["the public objects that the last login saw".into()],
         LEARNT_OPEN => vec![
             "what an earlier version learnt of the KMIP servers; no longer used, may be removed"
                 .into(),

@@ -177,6 +177,7 @@ impl Module {
             return Err(CKR_USER_NOT_LOGGED_IN.into());
         }
         let pin = Secret::new(pin_of(pin)?.to_vec());
+        session.token.create_objects()?;
         session
             .token
             .files()

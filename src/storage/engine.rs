@@ -16,6 +16,9 @@ pub type Tag = i64;
 /// How many lists there are: a list names the rows of one bucket.
 pub const BUCKETS: u16 = 4096;
 
+/// In place of a list: the objects that were added without the token's key, until somebody opens the database with it.
+pub const ADDED: u16 = BUCKETS;
+
 /// The bucket of an identifier.
 pub fn bucket_of(id: &Id) -> u16 {
     u16::from_be_bytes([id[0], id[1]]) >> 4
@@ -213,6 +216,16 @@ pub struct Batch {
     pub usage: Vec<(Tag, Usage)>,
     /// A value is removed or replaced: it must not remain in the files.
     pub erases: bool,
+}
+
+impl Batch {
+    /// Whether it writes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.header.is_none()
+            && self.rows.is_empty()
+            && self.lists.is_empty()
+            && self.usage.is_empty()
+    }
 }
 
 /// What happens to one row.

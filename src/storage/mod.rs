@@ -9,6 +9,7 @@ pub mod engine;
 pub mod journal;
 mod migrate;
 pub mod open;
+mod public;
 mod repository;
 pub mod seal;
 mod sqlite;
@@ -17,8 +18,9 @@ pub use engine::{
     Batch, Change, Engine, Header, Id, Info, Match, Query, Removal, Row, Rows, Stamp, Tag, Tagged,
     Usage, bucket_of,
 };
+pub use public::PublicObjects;
 pub use repository::{Connect, Entry, NewHeader, Put, Record, Repository, Snapshot};
-pub use seal::{Keys, new_uuid};
+pub use seal::{Content, Keys, new_uuid};
 
 #[cfg(test)]
 mod tests;

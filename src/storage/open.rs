@@ -8,11 +8,10 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::engine::{Header, Query, Rows};
 use super::journal::{self, MAGIC};
 use super::migrate;
 use super::repository::Record;
-use super::seal::{Content, Keys, PublicKeys};
+use super::seal::Keys;
 use super::sqlite::Database;
 use super::sqlite::files::{self, wal_of};
 use crate::ck::CKR_DEVICE_ERROR;
@@ -135,28 +134,4 @@ pub fn remove(path: &Path, keep: bool) -> Result<()> {
         .and_then(|()| files::remove(&wal_of(&database)))
         .and_then(|()| files::sync_folder(path));
     removed.map_err(|e| Error::file(format!("{} cannot be removed", database.display()), e))
-}
-
-/// The public objects of the repository at `path`, which needs no key. Their rows are authenticated by a key that the database
-/// itself contains, so they are as trustworthy as the file.
-pub fn read_public(path: &Path) -> Result<Vec<Content>> {
-    let database = Database::open(&database_of(path))?;
-    let reading = database.files.share()?;
-    let Header { public, .. } = database.header()?;
-    let keys = PublicKeys::of(&public)?;
-    let query = Query {
-        groups: vec![vec![keys.tag()?]],
-        limit: usize::MAX,
-        ..Query::default()
-    };
-    let mut contents = Vec::new();
-    for row in database
-        .rows(&query)?
-        .into_iter()
-        .filter_map(|found| found.row)
-    {
-        contents.extend(keys.open_row(&row.id, &row.sealed)?);
-    }
-    drop(reading);
-    Ok(contents)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Seen};
 use super::engine::{
-    Batch, Change, Engine, Header, Id, Match, Query, Removal, Row, Rows, Tag, Tagged, Usage,
+    ADDED, Batch, Change, Engine, Header, Id, Match, Query, Removal, Row, Rows, Tag, Tagged, Usage,
     bucket_of,
 };
 use super::open;
@@ -259,6 +259,37 @@ impl<R: Record> Repository<R> {
         outcome.expect("the engine calls what it is given")
     }
 
+    /// Takes over the objects that were added without the token's key. None replaces an object.
+    pub fn take_added(&self) -> Result<()> {
+        let is_done = |added: Option<Vec<Content>>| added.is_some_and(|added| added.is_empty());
+        if is_done(self.read(|snapshot| snapshot.added())?) {
+            return Ok(());
+        }
+        self.engine.write(&mut |rows| {
+            let snapshot = self.snapshot(rows);
+            let mut entries = Vec::new();
+            let added = match snapshot.added()? {
+                Some(added) => added,
+                None => snapshot.sealed_otherwise()?,
+            };
+            for Content {
+                uid, about, value, ..
+            } in added
+            {
+                let put = R::parse(&uid, &about, value)?.stored(&self.keys)?;
+                entries.push(Entry {
+                    uid,
+                    put: Some(put),
+                });
+            }
+            let mut batch = snapshot.sealed(&entries)?;
+            batch
+                .lists
+                .push((ADDED, self.keys.public()?.seal_added(&[])?));
+            Ok(batch)
+        })
+    }
+
     /// Removes a database without objects; one that is damaged remains beside, as `NAME.damaged`. False, and nothing done, if there
     /// are objects.
     pub fn retire(&self) -> Result<bool> {
@@ -369,6 +400,48 @@ impl<R: Record> Snapshot<'_, R> {
                 true => Err(contradiction("the list of its bucket is missing")),
                 false => Ok(List::default()),
             },
+        }
+    }
+
+    /// The objects that were added without the token's key, and are not there otherwise. `None` in a database of an earlier
+    /// build.
+    fn added(&self) -> Result<Option<Vec<Content>>> {
+        let Some(sealed) = self.rows.list(ADDED)? else {
+            return Ok(None);
+        };
+        let mut added = self.repository.keys.public()?.open_added(&sealed)?;
+        let mut is_new = Vec::with_capacity(added.len());
+        for content in &added {
+            is_new.push(!self.contains(&content.uid)?);
+        }
+        let mut is_new = is_new.into_iter();
+        added.retain(|_| is_new.next().unwrap_or_default());
+        Ok(Some(added))
+    }
+
+    /// The objects that earlier builds sealed under the token's key although they are public, or the other way round.
+    fn sealed_otherwise(&self) -> Result<Vec<Content>> {
+        let (mut query, mut found) = (Query::default(), Vec::new());
+        query.limit = 1024;
+        loop {
+            let page = self.rows.rows(&query)?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            query.after = Some(last.number);
+            for Match { row, list, .. } in page {
+                let Some(row) = row else { continue };
+                let is_public = row.sealed.first() == Some(&1);
+                // What is damaged stays so.
+                let Ok(Some(content)) = self.content(row, list.as_deref()) else {
+                    continue;
+                };
+                let value = content.value.duplicate();
+                let record = R::parse(&content.uid, &content.about, value)?;
+                if record.stored(self.keys())?.is_public != is_public {
+                    found.push(content);
+                }
+            }
         }
     }
 

@@ -65,6 +65,7 @@ pub struct Keys {
 /// The keys of public objects, which need no PIN.
 pub struct PublicKeys {
     rows: Sealer,
+    added: Sealer,
     tags: Secret,
 }
 
@@ -93,6 +94,7 @@ impl PublicKeys {
     pub fn of(key: &[u8]) -> Result<PublicKeys> {
         Ok(PublicKeys {
             rows: Sealer::new(derive(key, "public rows")?.expose())?,
+            added: Sealer::new(derive(key, "added objects")?.expose())?,
             tags: derive(key, "public tags")?,
         })
     }
@@ -100,6 +102,28 @@ impl PublicKeys {
     /// The tag that every public object has.
     pub fn tag(&self) -> Result<Tag> {
         Ok(Tag::from_be_bytes(keyed_hash(&self.tags, &[b"public"])?))
+    }
+
+    /// Seals objects that were added without the token's key.
+    pub fn seal_added(&self, contents: &[Content]) -> Result<Vec<u8>> {
+        let mut plain = Secret::default();
+        for content in contents {
+            let content = written(content)?;
+            plain.extend(&length_of(content.expose())?);
+            plain.extend(content.expose());
+        }
+        self.added.seal(b"added objects", plain.expose())
+    }
+
+    /// Opens them.
+    pub fn open_added(&self, sealed: &[u8]) -> Result<Vec<Content>> {
+        let plain = self.added.open(b"added objects", sealed)?;
+        let (mut rest, mut contents) = (plain.expose(), Vec::new());
+        while !rest.is_empty() {
+            let content = part(&mut rest).and_then(parse_content);
+            contents.push(content.ok_or_else(|| damaged("the added objects are malformed"))?);
+        }
+        Ok(contents)
     }
 
     /// Opens a row; `None` if it is not one of a public object.
@@ -162,7 +186,8 @@ impl Keys {
         self.header.seal(b"mrhsm storage 1", &content)
     }
 
-    fn public(&self) -> Result<&PublicKeys> {
+    /// The keys of public objects.
+    pub fn public(&self) -> Result<&PublicKeys> {
         self.public
             .as_ref()
             .ok_or_else(|| damaged("its header was not read"))
@@ -188,18 +213,7 @@ impl Keys {
 
     /// Seals a row.
     pub fn seal_row(&self, id: &Id, content: &Content, is_public: bool) -> Result<Vec<u8>> {
-        let (about, value) = (content.about.as_slice(), content.value.expose());
-        let length = 32 + content.uid.len() + 8 * content.tags.len() + about.len() + value.len();
-        let mut plain = Secret::new(Vec::with_capacity(length));
-        for part in [content.uid.as_bytes(), about, value] {
-            let len = u32::try_from(part.len()).map_err(|_| damaged("an object is too large"))?;
-            plain.extend(&len.to_be_bytes());
-            plain.extend(part);
-        }
-        plain.extend(&[u8::from(content.counted.is_some())]);
-        for tag in content.counted.iter().chain(&content.tags) {
-            plain.extend(&tag.to_be_bytes());
-        }
+        let plain = written(content)?;
         let kind = u8::from(is_public);
         let sealer = match is_public {
             true => &self.public()?.rows,
@@ -251,13 +265,34 @@ fn open_content(sealer: &Sealer, id: &Id, kind: u8, sealed: &[u8]) -> Result<Con
     parse_content(plain.expose()).ok_or_else(|| damaged("a row is malformed"))
 }
 
-fn parse_content(mut rest: &[u8]) -> Option<Content> {
-    fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let (part, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        *rest = tail;
-        Some(part)
+fn written(content: &Content) -> Result<Secret> {
+    let (about, value) = (content.about.as_slice(), content.value.expose());
+    let length = 32 + content.uid.len() + 8 * content.tags.len() + about.len() + value.len();
+    let mut plain = Secret::new(Vec::with_capacity(length));
+    for part in [content.uid.as_bytes(), about, value] {
+        plain.extend(&length_of(part)?);
+        plain.extend(part);
     }
+    plain.extend(&[u8::from(content.counted.is_some())]);
+    for tag in content.counted.iter().chain(&content.tags) {
+        plain.extend(&tag.to_be_bytes());
+    }
+    Ok(plain)
+}
+
+fn length_of(part: &[u8]) -> Result<[u8; 4]> {
+    let length = u32::try_from(part.len()).map_err(|_| damaged("an object is too large"))?;
+    Ok(length.to_be_bytes())
+}
+
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
+    let (part, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *rest = tail;
+    Some(part)
+}
+
+fn parse_content(mut rest: &[u8]) -> Option<Content> {
     let uid = std::str::from_utf8(part(&mut rest)?).ok()?.to_owned();
     let about = part(&mut rest)?.to_vec();
     let value = Secret::new(part(&mut rest)?.to_vec());

@@ -556,10 +556,81 @@ fn public_objects_are_read_without_the_key() {
     write(&things, "p", Some(b"p public")).unwrap();
     write(&things, "q", Some(b"q public")).unwrap();
     write(&things, "q", Some(b"q")).unwrap();
-    let public = open::read_public(&path).unwrap();
-    let public: Vec<_> = public.iter().map(|content| content.uid.as_str()).collect();
-    assert_eq!(public, ["p"]);
+    assert_eq!(public(&path), ["p"]);
     assert_eq!(about(&things, "p").unwrap().unwrap(), b"p public");
+}
+
+#[test]
+fn what_earlier_builds_sealed_otherwise_is_sealed_anew() {
+    let (_folder, path) = five();
+    let things = open(&path).unwrap();
+    for (uid, about, is_public) in [("p", &b"p public"[..], false), ("s", b"s", true)] {
+        let entry = || {
+            let mut put = put(things.keys(), about, b"value")?;
+            put.is_public = is_public;
+            Ok::<_, Error>(Entry {
+                uid: uid.into(),
+                put: Some(put),
+            })
+        };
+        things
+            .write(|_| Ok::<_, Error>((vec![entry()?], ())))
+            .unwrap();
+    }
+    assert_eq!(public(&path), ["s"]);
+    things.take_added().unwrap();
+    assert_eq!(public(&path), ["p"]);
+    assert_eq!(find(&things, Vec::new()), ["a", "b", "c", "d", "p", "s"]);
+    assert_eq!(things.check().unwrap(), Vec::<String>::new());
+}
+
+fn public(path: &Path) -> Vec<String> {
+    let objects = PublicObjects::open(path).unwrap().unwrap();
+    let contents = objects.all().unwrap().into_iter();
+    contents.map(|content| content.uid).collect()
+}
+
+#[test]
+fn public_objects_are_added_without_the_key() {
+    let (_folder, path) = five();
+    let added = |uid: &str, about: &[u8]| Content {
+        uid: uid.into(),
+        counted: None,
+        tags: Vec::new(),
+        about: about.to_vec(),
+        value: Secret::new(b"value".to_vec()),
+    };
+    let objects = PublicObjects::open(&path).unwrap().unwrap();
+    let add = |content: Content| {
+        objects.change(|all| {
+            let value = content.value.duplicate();
+            all.push(added(&content.uid, &content.about));
+            all.last_mut().unwrap().value = value;
+            Ok(())
+        })
+    };
+    add(added("new", b"n public")).unwrap();
+    add(added("other", b"o public")).unwrap();
+    add(added("a", b"x public")).unwrap();
+    objects.change(|all| Ok(all.remove(1))).unwrap();
+    assert_eq!(public(&path), ["new", "a"]);
+    let mut large = added("large", b"l public");
+    large.value = Secret::new(vec![0; 5 << 20]);
+    assert_eq!(add(large).unwrap_err().rv(), crate::ck::CKR_DEVICE_MEMORY);
+    let things = open(&path).unwrap();
+    things.take_added().unwrap();
+    assert_eq!(find(&things, Vec::new()), ["a", "b", "c", "d", "new"]);
+    assert_eq!(about(&things, "new").unwrap().unwrap(), b"n public");
+    assert_eq!(about(&things, "a").unwrap().unwrap(), b"a");
+    let tag = things.keys().tag(1, b"n").unwrap();
+    assert_eq!(find(&things, vec![vec![tag]]), ["new"]);
+    assert_eq!(public(&path), ["new"]);
+    assert_eq!(things.check().unwrap(), Vec::<String>::new());
+    assert!(
+        PublicObjects::open(&path.with_file_name("none"))
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -654,7 +725,7 @@ fn a_journal_is_taken_over() {
         .map(|(uid, about)| (uid.into(), about.into()))
         .into();
     assert_eq!(content(&things), expected);
-    assert_eq!(open::read_public(&path).unwrap().len(), 1);
+    assert_eq!(public(&path), ["three"]);
     // An earlier build finds no journal, and does not make one.
     let tombstone = fs::read(&path).unwrap();
     assert!(tombstone.starts_with(b"The objects are ") && !tombstone.starts_with(journal::MAGIC));

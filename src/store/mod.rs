@@ -19,11 +19,12 @@ pub mod cache;
 pub mod file;
 pub mod kmip;
 mod open;
+pub mod public;
 
 pub use open::{Access, hosts, network, open};
 
 /// The identifier a store gave an object. Free text: not every server uses UUIDs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uid(pub String);
 
 impl fmt::Display for Uid {
@@ -45,6 +46,25 @@ pub enum Class {
     Certificate,
     /// Bytes with a name.
     Data,
+}
+
+/// The property that tells whether an object is private (`1`) or public (`0`), where that is not the default of its class.
+pub const PRIVATE: &str = "priv";
+
+/// Whether only the user may see an object of this class with these properties.
+pub fn is_private(class: Class, properties: &BTreeMap<String, String>) -> bool {
+    match properties.get(PRIVATE) {
+        Some(value) => value == "1",
+        None => matches!(class, Class::SecretKey | Class::PrivateKey),
+    }
+}
+
+/// Whether an object is shown before login: secrets are not, even those that are not private.
+pub fn is_shown_to_all(class: Class, properties: &BTreeMap<String, String>) -> bool {
+    match class {
+        Class::SecretKey | Class::PrivateKey => false,
+        Class::PublicKey | Class::Certificate | Class::Data => !is_private(class, properties),
+    }
 }
 
 /// What a key is for.
@@ -71,7 +91,7 @@ pub enum Algorithm {
 }
 
 /// What a key may be used for: a set of bits, with KMIP's Cryptographic Usage Mask values (spec 1.4, 9.1.3.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Usage(pub u32);
 
 #[allow(missing_docs, reason = "the names are the standard's")]
@@ -181,7 +201,7 @@ pub struct Spec {
 }
 
 /// What a store knows about an object, the value excepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// Its identifier.
     pub uid: Uid,
@@ -222,7 +242,7 @@ pub struct Meta {
 }
 
 /// What to look for. Every field that is set must match; the results are candidates, to be checked against their [`Meta`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Exactly this name on the server.
     pub name: Option<String>,

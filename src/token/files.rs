@@ -43,6 +43,8 @@ pub const ACCEPTED: &str = "accepted";
 pub const LEARNT: &str = "learnt";
 /// The same as earlier versions kept it; it is not believed, because anyone who writes to the directory can make it.
 pub const LEARNT_OPEN: &str = "server.json";
+/// The public objects that the last login to a KMIP token saw.
+pub const SEEN: &str = "seen";
 /// Failed attempts to open the token with a PIN.
 pub const ATTEMPTS: &str = "attempts";
 /// The objects of a file token.

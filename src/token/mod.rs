@@ -13,6 +13,7 @@ pub mod objects;
 pub mod pin;
 pub mod policy;
 pub mod secrets;
+mod seen;
 pub mod spec;
 mod state;
 pub mod template;
@@ -38,7 +39,8 @@ use crate::crypto::{Hash, kdf};
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::storage;
-use crate::store::file::FileStore;
+use crate::store::file::{FileStore, PublicFile};
+use crate::store::public::PublicStore;
 use crate::store::{self, KeyStore, Signing, Uid};
 
 /// Takes a lock, also after a panic in a thread that held it: what is guarded here is never left half changed.
@@ -78,6 +80,8 @@ struct Access {
     login: Login,
     key: Option<Arc<TokenKey>>,
     store: Option<Arc<dyn KeyStore>>,
+    /// What is shown before anybody logs in.
+    public: Option<Arc<dyn KeyStore>>,
 }
 
 /// A token: a group of hosts, or the token directory, that keeps objects.
@@ -89,6 +93,7 @@ pub struct Token {
     access: Mutex<Access>,
     objects: Mutex<ObjectTable>,
     found: Mutex<FindCache>,
+    seen: Mutex<seen::Seen>,
     refused: Mutex<HashSet<CK_MECHANISM_TYPE>>,
     /// Whether the first signature of a kind that the store made was right.
     verdicts: Mutex<HashMap<(CK_MECHANISM_TYPE, Signing), bool>>,
@@ -111,6 +116,7 @@ impl Token {
             access: Mutex::default(),
             objects: Mutex::default(),
             found: Mutex::default(),
+            seen: Mutex::default(),
             refused: Mutex::default(),
             verdicts: Mutex::default(),
             declined: Mutex::default(),
@@ -198,6 +204,9 @@ impl Token {
         self.set_config(trusted.config);
         access.login = wanted;
         access.key = Some(Arc::new(key));
+        access.public = None;
+        drop(access);
+        self.forget_finds();
         Ok(())
     }
 
@@ -213,8 +222,11 @@ impl Token {
         if access.login == Login::Public {
             return Err(CKR_USER_NOT_LOGGED_IN.into());
         }
-        *access = Access::default();
+        let before = std::mem::take(&mut *access);
         drop(access);
+        if before.login == Login::User {
+            self.save_seen();
+        }
         lock(&self.objects).retain(|o| !o.is_private());
         self.forget_finds();
         Ok(())
@@ -229,7 +241,8 @@ impl Token {
     }
 
     /// The store, opened when it is first needed: with the token key of who is logged in, or with the user PIN where that is kept for
-    /// unattended use. `CKR_USER_NOT_LOGGED_IN` where neither is there. Sends nothing.
+    /// unattended use. Where neither is there, the store of the public objects, and `CKR_USER_NOT_LOGGED_IN` if there is none.
+    /// Sends nothing.
     pub fn store(&self) -> Result<Arc<dyn KeyStore>> {
         let access = lock(&self.access);
         if let Some(store) = &access.store {
@@ -243,13 +256,10 @@ impl Token {
         }
         let key = match &logged_in {
             Some(key) => key.clone(),
-            None => {
-                let pin = self
-                    .files()
-                    .kept_user_pin()?
-                    .ok_or(CKR_USER_NOT_LOGGED_IN)?;
-                Arc::new(self.files().unlock(Who::User, pin.expose())?)
-            }
+            None => match self.files().kept_user_pin()? {
+                Some(pin) => Arc::new(self.files().unlock(Who::User, pin.expose())?),
+                None => return self.public_store(),
+            },
         };
         // Read anew: the objects of a file token may have moved to a key manager since this process began.
         let trusted = self.files().trusted(&key)?;
@@ -260,6 +270,26 @@ impl Token {
         match access.key.as_ref().map(Arc::as_ptr) == logged_in.as_ref().map(Arc::as_ptr) {
             true => Ok(access.store.get_or_insert(store).clone()),
             false => Ok(store),
+        }
+    }
+
+    /// The store of the public objects.
+    fn public_store(&self) -> Result<Arc<dyn KeyStore>> {
+        if let Some(public) = &lock(&self.access).public {
+            return Ok(public.clone());
+        }
+        let config = self.config();
+        let store: Arc<dyn KeyStore> = match config.settings.store {
+            StoreKind::File => {
+                let public = PublicFile::open(&objects_path(&self.dir, &config))?;
+                Arc::new(PublicStore(public.ok_or(CKR_USER_NOT_LOGGED_IN)?))
+            }
+            StoreKind::Kmip => Arc::new(PublicStore(self.seen_before()?)),
+        };
+        let mut access = lock(&self.access);
+        match access.login {
+            Login::Public => Ok(access.public.get_or_insert(store).clone()),
+            _ => Ok(store),
         }
     }
 

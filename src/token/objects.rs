@@ -151,6 +151,9 @@ impl Token {
             found.changes
         };
         let uids = store.locate(filter)?;
+        if *filter == Filter::default() {
+            self.note_seen(|seen| seen.listed(&uids));
+        }
         let mut found = lock(&self.found);
         if found.changes == changes {
             // Every search passes through all of them.
@@ -187,6 +190,7 @@ impl Token {
         let cluster = self.config().keys;
         for batch in stale.chunks(META_BATCH) {
             let metas = store.meta(batch)?;
+            self.note_seen(|seen| metas.iter().for_each(|meta| seen.meta(meta)));
             let mut table = lock(&self.objects);
             for meta in &metas {
                 let Some(mut attributes) = shown(meta, &cluster) else {
@@ -409,11 +413,9 @@ impl Token {
         if let Home::Store {
             pair: Some(pair), ..
         } = &object.home
+            && let Some(spki) = had(self.store()?.fetch(pair))?
         {
-            return Ok(Some((
-                PublicKey::from_spki(self.store()?.fetch(pair)?.expose())?,
-                true,
-            )));
+            return Ok(Some((PublicKey::from_spki(spki.expose())?, true)));
         }
         if object.is_token() {
             let id = object
@@ -437,11 +439,10 @@ impl Token {
                             && o.attributes.key_type() == object.attributes.key_type()
                             && o.attributes.bytes(CKA_ID) == id.as_deref()
                     });
-                if let Some(twin) = twin {
-                    return Ok(Some((
-                        PublicKey::from_spki(self.value(&twin)?.expose())?,
-                        false,
-                    )));
+                if let Some(twin) = twin
+                    && let Some(spki) = had(self.value(&twin))?
+                {
+                    return Ok(Some((PublicKey::from_spki(spki.expose())?, false)));
                 }
             }
         }
@@ -471,7 +472,13 @@ impl Token {
                 Err(Error::from(CKR_KEY_UNEXTRACTABLE)
                     .context(format_args!("the key {uid} is kept by its server")))
             }
-            Home::Store { uid, .. } => Ok(Arc::new(self.store()?.fetch(uid)?)),
+            Home::Store { uid, .. } => {
+                let value = self.store()?.fetch(uid)?;
+                if !matches!(object.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
+                    self.note_seen(|seen| seen.value(uid, value.expose()));
+                }
+                Ok(Arc::new(value))
+            }
         }
     }
 
@@ -539,7 +546,7 @@ impl Token {
             };
             let spec = self.spec(&attributes, bits)?;
             let store = self.store()?;
-            let uid = match source {
+            let uid = match &source {
                 Source::Given(value) => store.register(&spec, value.expose())?,
                 Source::Made(_) => store.create(&spec)?,
                 Source::Wrapped {
@@ -547,8 +554,13 @@ impl Token {
                     wrapping,
                     wrapped,
                     ..
-                } => store.register_wrapped(&spec, &kek, wrapping, &wrapped)?,
+                } => store.register_wrapped(&spec, kek, *wrapping, wrapped)?,
             };
+            let value = match &source {
+                Source::Given(value) => Some(value),
+                Source::Made(_) | Source::Wrapped { .. } => None,
+            };
+            self.note_seen(|seen| seen.made(&uid, &spec, value));
             return Ok(self.adopt(attributes, uid, None));
         }
         let value = match source {
@@ -590,6 +602,7 @@ impl Token {
         self.claim(&mut private);
         let (public_spec, private_spec) = (self.spec(&public, bits)?, self.spec(&private, bits)?);
         let (public_uid, private_uid) = self.store()?.create_pair(&public_spec, &private_spec)?;
+        self.note_seen(|seen| seen.made(&public_uid, &public_spec, None));
         let public = self.adopt(public, public_uid.clone(), Some(private_uid.clone()));
         Ok((public, self.adopt(private, private_uid, Some(public_uid))))
     }
@@ -689,6 +702,7 @@ impl Token {
         if let Some(uid) = object.uid() {
             let store = self.store().map_err(|e| unseen(object, e))?;
             store.destroy(uid).map_err(|e| self.gone(object, e))?;
+            self.note_seen(|seen| seen.gone(uid));
             self.forget_finds();
         }
         lock(&self.objects).remove(object.handle);
@@ -704,6 +718,14 @@ impl Token {
         self.forget_finds();
         *lock(&self.objects) = super::object::ObjectTable::default();
         Ok(())
+    }
+
+    /// Creates the store of a file token, so that public objects can be added before the first login.
+    pub fn create_objects(&self) -> Result<()> {
+        match self.keeps_objects_here() {
+            true => self.store().map(drop),
+            false => Ok(()),
+        }
     }
 
     fn keeps_objects_here(&self) -> bool {
@@ -738,6 +760,10 @@ impl Token {
     pub fn gone(&self, object: &Object, error: Error) -> Error {
         if error.rv() == CKR_OBJECT_HANDLE_INVALID {
             lock(&self.objects).remove(object.handle);
+            object
+                .uid()
+                .iter()
+                .for_each(|uid| self.note_seen(|seen| seen.gone(uid)));
             self.forget_finds();
         }
         error
@@ -756,6 +782,15 @@ fn unseen(object: &Object, error: Error) -> Error {
 /// Whether nobody is logged in here; servers have reasons of their own to say so.
 fn is_logged_out(error: &Error) -> bool {
     error.rv() == CKR_USER_NOT_LOGGED_IN && error.kind() == Kind::Pkcs11
+}
+
+/// The value of another object, if it can be had: that object may be gone, or be refused, while this one is there.
+fn had<T>(value: Result<T>) -> Result<Option<T>> {
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if passes(&e) && e.rv() != CKR_OBJECT_HANDLE_INVALID => Err(e),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether an error says something of the moment, not of the object that was asked for.

@@ -13,7 +13,9 @@ use super::object::Attributes;
 use crate::ck::*;
 use crate::crypto::hash::digest;
 use crate::error::Result;
-use crate::store::{Algorithm, Changes, Class, Curve, Hash, Meta, Spec, Usage};
+use crate::store::{
+    Algorithm, Changes, Class, Curve, Hash, Meta, PRIVATE, Spec, Usage, is_private,
+};
 
 /// The property that marks the cluster's own keys, with their role as its value.
 pub const ROLE: &str = "role";
@@ -189,7 +191,7 @@ fn properties(attributes: &Attributes, usage: Usage) -> BTreeMap<String, String>
     };
     let class = attributes.class();
     if attributes.flag(CKA_PRIVATE) != private_by_default(class) {
-        keep("priv", flag_text(attributes.flag(CKA_PRIVATE)));
+        keep(PRIVATE, flag_text(attributes.flag(CKA_PRIVATE)));
     }
     if attributes.flag(CKA_SENSITIVE) && !withheld(attributes) {
         keep(SENSITIVE, flag_text(true));
@@ -312,10 +314,7 @@ pub fn attributes(meta: &Meta) -> Option<Attributes> {
         a.set_number(CKA_KEY_TYPE, number("kt").unwrap_or(key_type));
     }
     a.set_flag(CKA_TOKEN, true);
-    a.set_flag(
-        CKA_PRIVATE,
-        property("priv").map_or(private_by_default(class), |v| v == "1"),
-    );
+    a.set_flag(CKA_PRIVATE, is_private(meta.class, &meta.properties));
     a.set(CKA_UNIQUE_ID, meta.uid.0.as_bytes());
     a.set(
         CKA_LABEL,

@@ -14,6 +14,7 @@ mod parts;
 mod pins;
 mod policy;
 mod protection;
+mod public;
 mod reauth;
 mod refused;
 mod servers;

@@ -1117,3 +1117,32 @@ fn changes_survive() {
         host.finalize();
     });
 }
+
+/// An object's attributes do not depend on the existence of another.
+#[test]
+fn a_private_key_without_its_public_key_keeps_its_attributes() {
+    alone(|host| {
+        let (slot, app) = user(host);
+        let public = rows![CKA_TOKEN: true, CKA_ID: b"7", CKA_MODULUS_BITS: 2048 as CK_ULONG];
+        let private = rows![CKA_TOKEN: true, CKA_ID: b"7"];
+        let (public, private) = app
+            .pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &private)
+            .unwrap();
+        let modulus = app.get(public, CKA_MODULUS).unwrap();
+        app.destroy(public).unwrap();
+        assert_eq!(app.get(private, CKA_MODULUS), Ok(modulus.clone()));
+        app.close().unwrap();
+        host.finalize();
+        host.initialize();
+        let app = open(host, slot, true).unwrap();
+        app.login(CKU_USER, USER_PIN).unwrap();
+        let private = app.find(&rows![CKA_CLASS: CKO_PRIVATE_KEY]).unwrap()[0];
+        for _ in 0..2 {
+            assert_eq!(app.get(private, CKA_MODULUS), Ok(modulus.clone()));
+            assert!(!app.get(private, CKA_PUBLIC_KEY_INFO).unwrap().is_empty());
+            assert_eq!(app.get(private, CKA_ID), Ok(b"7".to_vec()));
+        }
+        app.destroy(private).unwrap();
+        host.finalize();
+    });
+}

@@ -377,10 +377,9 @@ fn logout_takes_private_objects_away() {
             assert_eq!(app.get(object, CKA_CLASS), Err(CKR_OBJECT_HANDLE_INVALID));
         }
         assert_eq!(app.number(session_public, CKA_CLASS), CKO_DATA);
-        // The handle stays, but what the store has is behind the PIN.
         assert_eq!(app.number(token_public, CKA_CLASS), CKO_DATA);
-        assert_eq!(app.get(token_public, CKA_VALUE), Err(CKR_FUNCTION_FAILED));
-        assert_eq!(app.destroy(token_public), Err(CKR_FUNCTION_FAILED));
+        assert_eq!(app.get(token_public, CKA_VALUE), Ok(b"v".to_vec()));
+        assert_eq!(app.destroy(token_public), Err(CKR_ACTION_PROHIBITED));
         assert_eq!(
             app.create(&rows![CKA_CLASS: CKO_DATA, CKA_PRIVATE: true]),
             Err(CKR_USER_NOT_LOGGED_IN)

@@ -209,7 +209,7 @@ impl<'a> Transaction<'a> {
                 self.connection.send("ROLLBACK");
                 return Err(failure);
             }
-            (None, Ok(batch)) if !batch.rows.is_empty() => batch,
+            (None, Ok(batch)) if !batch.is_empty() => batch,
             (None, other) => {
                 if self.has_begun.get() {
                     self.connection.send("ROLLBACK");

@@ -115,7 +115,7 @@ impl Sqlite {
             return Err(super::unusable(&files.path));
         }
         let batch = work(&held.database)?;
-        if batch.rows.is_empty() {
+        if batch.is_empty() {
             return Ok(false);
         }
         held.database.apply(&batch)?;

@@ -3,33 +3,39 @@
 //! Values are fetched and used locally: the store itself does no cryptography with them. What another process writes is seen
 //! by the next call.
 
+mod public;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::ck::{
     CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_SIZE_RANGE, CKR_OBJECT_HANDLE_INVALID,
+    CKR_TOKEN_WRITE_PROTECTED,
 };
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::rng;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
-use crate::storage::{Entry, Keys, Put, Query, Record, Repository, Snapshot, Tag, new_uuid, open};
+use crate::storage::{
+    Entry, Keys, Put, Query, Record, Repository, Snapshot, Stamp, Tag, new_uuid, open,
+};
 use crate::store::{
     Ability, Algorithm, Changes, Cipher, Class, Filter, KeyStore, Mac, Message, Meta, Revocation,
-    Signing, Spec, State, Uid, Usage, now,
+    Signing, Spec, State, Uid, Usage, is_shown_to_all, now,
 };
 
-/// The property with which the token marks an object that may be read before login.
-const PUBLIC: (&str, &str) = ("priv", "0");
+pub use public::PublicFile;
 
 /// A store in a database of the token directory.
 pub struct FileStore {
     path: PathBuf,
     repository: Repository<FileObject>,
+    /// The state in which there was no object that was added before login.
+    taken: Mutex<Option<Stamp>>,
 }
 
 /// An object of a file token.
@@ -42,10 +48,28 @@ pub struct FileObject {
 impl FileStore {
     /// Opens the store at `path`, sealed with the 32-byte `key`; creates an empty one if there is none.
     pub fn open(path: &Path, key: &[u8]) -> Result<FileStore> {
-        Ok(FileStore {
+        let store = FileStore {
             path: path.into(),
             repository: Repository::open(path, key)?,
-        })
+            taken: Mutex::default(),
+        };
+        store.take_added()?;
+        Ok(store)
+    }
+
+    /// Takes over the objects that were added before login, also by other processes.
+    fn take_added(&self) -> Result<()> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.repository.engine().stamp();
+        if now.is_none() || now != *taken {
+            match self.repository.take_added() {
+                // Who may only read finds them after the next login of others.
+                Err(e) if e.rv() == CKR_TOKEN_WRITE_PROTECTED => {}
+                done => done?,
+            }
+            *taken = now;
+        }
+        Ok(())
     }
 
     /// False if the store is gone, because [`retire`](Self::retire) removed it.
@@ -128,6 +152,18 @@ fn get(snapshot: &Snapshot<'_, FileObject>, uid: &Uid) -> Result<Arc<FileObject>
     snapshot.get(&uid.0)?.ok_or_else(|| gone(uid))
 }
 
+/// The value of a new secret key.
+fn new_value(spec: &Spec) -> Result<Secret> {
+    if spec.bits == 0 || !spec.bits.is_multiple_of(8) {
+        return Err(Error::new(
+            Kind::Pkcs11,
+            CKR_KEY_SIZE_RANGE,
+            format!("a secret key cannot have {} bits", spec.bits),
+        ));
+    }
+    rng::bytes(spec.bits as usize / 8)
+}
+
 fn gone(uid: &Uid) -> Error {
     Error::new(
         Kind::Pkcs11,
@@ -142,6 +178,7 @@ impl KeyStore for FileStore {
     }
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
+        self.take_added()?;
         let query = Query {
             groups: wanted(filter, self.repository.keys())?
                 .into_iter()
@@ -173,15 +210,7 @@ impl KeyStore for FileStore {
     }
 
     fn create(&self, spec: &Spec) -> Result<Uid> {
-        if spec.bits == 0 || !spec.bits.is_multiple_of(8) {
-            return Err(Error::new(
-                Kind::Pkcs11,
-                CKR_KEY_SIZE_RANGE,
-                format!("a secret key cannot have {} bits", spec.bits),
-            ));
-        }
-        let value = rng::bytes(spec.bits as usize / 8)?;
-        Ok(self.put(vec![(spec, value)], false)?.remove(0))
+        Ok(self.put(vec![(spec, new_value(spec)?)], false)?.remove(0))
     }
 
     fn create_pair(&self, public: &Spec, private: &Spec) -> Result<(Uid, Uid)> {
@@ -207,17 +236,7 @@ impl KeyStore for FileStore {
     }
 
     fn update(&self, uid: &Uid, changes: &Changes) -> Result<()> {
-        self.change(uid, |about| {
-            if let Some(label) = &changes.label {
-                about.label = HEXLOWER.encode(label);
-            }
-            if let Some(id) = &changes.id {
-                about.id = HEXLOWER.encode(id);
-            }
-            about.sensitive = changes.sensitive.unwrap_or(about.sensitive);
-            about.extractable = changes.extractable.unwrap_or(about.extractable);
-            about.properties.extend(changes.properties.clone());
-        })
+        self.change(uid, |about| about.update(changes))
     }
 
     fn activate(&self, uid: &Uid) -> Result<()> {
@@ -348,11 +367,30 @@ impl About {
         })
     }
 
-    fn put(&self, keys: &Keys, value: &Secret) -> Result<Put> {
-        let unwritable = |e| {
+    fn update(&mut self, changes: &Changes) {
+        if let Some(label) = &changes.label {
+            self.label = HEXLOWER.encode(label);
+        }
+        if let Some(id) = &changes.id {
+            self.id = HEXLOWER.encode(id);
+        }
+        self.sensitive = changes.sensitive.unwrap_or(self.sensitive);
+        self.extractable = changes.extractable.unwrap_or(self.extractable);
+        self.properties.extend(changes.properties.clone());
+    }
+
+    fn is_public(&self) -> bool {
+        is_shown_to_all(self.class, &self.properties)
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| {
             let message = "an object cannot be written";
             Error::new(Kind::Pkcs11, CKR_DEVICE_ERROR, message).because(e)
-        };
+        })
+    }
+
+    fn put(&self, keys: &Keys, value: &Secret) -> Result<Put> {
         let fields = [
             Some(Field::Class(self.class)),
             Some(Field::Label(&self.label)),
@@ -361,14 +399,11 @@ impl About {
             self.group.as_deref().map(Field::Group),
         ];
         Ok(Put {
-            about: serde_json::to_vec(self).map_err(unwritable)?,
+            about: self.to_bytes()?,
             value: value.duplicate(),
             tags: tags(keys, fields)?,
             counted: None,
-            is_public: self
-                .properties
-                .get(PUBLIC.0)
-                .is_some_and(|is| is == PUBLIC.1),
+            is_public: self.is_public(),
         })
     }
 
