@@ -19,7 +19,6 @@ const MOST_ADDED: usize = 4 << 20;
 /// The public objects of a database.
 pub struct PublicObjects {
     engine: Sqlite,
-    keys: PublicKeys,
 }
 
 impl PublicObjects {
@@ -29,13 +28,7 @@ impl PublicObjects {
             return Ok(None);
         }
         let engine = Sqlite::open(path)?;
-        let mut public = Vec::new();
-        engine.read(&mut |rows| {
-            public = rows.header()?.public;
-            Ok(())
-        })?;
-        let keys = PublicKeys::of(&public)?;
-        Ok(Some(PublicObjects { engine, keys }))
+        Ok(Some(PublicObjects { engine }))
     }
 
     /// What tells the present state from others, if that is known.
@@ -45,25 +38,30 @@ impl PublicObjects {
 
     /// All of them, the oldest first. One that is damaged is left out.
     pub fn all(&self) -> Result<Vec<Content>> {
-        let query = Query {
-            groups: vec![vec![self.keys.tag()?]],
-            limit: usize::MAX,
-            ..Query::default()
-        };
-        let (mut rows, mut added) = (Vec::new(), Vec::new());
+        let mut contents = Vec::new();
         self.engine.read(&mut |state| {
-            rows = state.rows(&query)?;
-            added = self.added(state)?;
+            let keys = keys(state)?;
+            let query = Query {
+                groups: vec![vec![keys.tag()?]],
+                limit: usize::MAX,
+                ..Query::default()
+            };
+            contents.clear();
+            for row in state
+                .rows(&query)?
+                .into_iter()
+                .filter_map(|found| found.row)
+            {
+                match keys.open_row(&row.id, &row.sealed) {
+                    Ok(content) => contents.extend(content),
+                    Err(e) => {
+                        crate::log!(Error, "the object of row {} is damaged: {e}", row.number)
+                    }
+                }
+            }
+            contents.extend(added(state, &keys)?);
             Ok(())
         })?;
-        let mut contents = Vec::with_capacity(rows.len() + added.len());
-        for row in rows.into_iter().filter_map(|found| found.row) {
-            match self.keys.open_row(&row.id, &row.sealed) {
-                Ok(content) => contents.extend(content),
-                Err(e) => crate::log!(Error, "the object of row {} is damaged: {e}", row.number),
-            }
-        }
-        contents.extend(added);
         Ok(contents)
     }
 
@@ -71,9 +69,10 @@ impl PublicObjects {
     pub fn change<T>(&self, change: impl Fn(&mut Vec<Content>) -> Result<T>) -> Result<T> {
         let mut outcome = None;
         self.engine.write(&mut |state| {
-            let mut contents = self.added(state)?;
+            let keys = keys(state)?;
+            let mut contents = added(state, &keys)?;
             outcome = Some(change(&mut contents)?);
-            let sealed = self.keys.seal_added(&contents)?;
+            let sealed = keys.seal_added(&contents)?;
             if sealed.len() > MOST_ADDED {
                 let message = "too many objects were added before a login: log in once";
                 return Err(Error::new(Kind::File, CKR_DEVICE_MEMORY, message));
@@ -86,11 +85,16 @@ impl PublicObjects {
         })?;
         Ok(outcome.expect("the engine calls what it is given"))
     }
+}
 
-    fn added(&self, state: &dyn Rows) -> Result<Vec<Content>> {
-        match state.list(ADDED)? {
-            Some(sealed) => self.keys.open_added(&sealed),
-            None => Ok(Vec::new()),
-        }
+/// The keys of a state: another process may have initialised the token anew.
+fn keys(state: &dyn Rows) -> Result<PublicKeys> {
+    PublicKeys::of(&state.header()?.public)
+}
+
+fn added(state: &dyn Rows, keys: &PublicKeys) -> Result<Vec<Content>> {
+    match state.list(ADDED)? {
+        Some(sealed) => keys.open_added(&sealed),
+        None => Ok(Vec::new()),
     }
 }

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::ck::{
     CKR_DEVICE_ERROR, CKR_FUNCTION_NOT_SUPPORTED, CKR_KEY_SIZE_RANGE, CKR_OBJECT_HANDLE_INVALID,
-    CKR_TOKEN_WRITE_PROTECTED,
 };
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::rng;
@@ -53,23 +52,26 @@ impl FileStore {
             repository: Repository::open(path, key)?,
             taken: Mutex::default(),
         };
-        store.take_added()?;
+        store.take_added();
         Ok(store)
     }
 
     /// Takes over the objects that were added before login, also by other processes.
-    fn take_added(&self) -> Result<()> {
+    fn take_added(&self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.repository.engine().stamp();
-        if now.is_none() || now != *taken {
-            match self.repository.take_added() {
-                // Who may only read finds them after the next login of others.
-                Err(e) if e.rv() == CKR_TOKEN_WRITE_PROTECTED => {}
-                done => done?,
-            }
-            *taken = now;
+        if now.is_some() && now == *taken {
+            return;
         }
-        Ok(())
+        *taken = now;
+        // All others can be used without them: on a full disk, or by a user who may only read.
+        if let Err(e) = self.repository.take_added() {
+            let path = self.path.display();
+            crate::log!(
+                Warn,
+                "{path}: objects added before login are not shown: {e}"
+            );
+        }
     }
 
     /// False if the store is gone, because [`retire`](Self::retire) removed it.
@@ -178,7 +180,7 @@ impl KeyStore for FileStore {
     }
 
     fn locate(&self, filter: &Filter) -> Result<Vec<Uid>> {
-        self.take_added()?;
+        self.take_added();
         let query = Query {
             groups: wanted(filter, self.repository.keys())?
                 .into_iter()
