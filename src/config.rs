@@ -529,7 +529,9 @@ pub(crate) fn effective_uid() -> u32 {
 /// root and for a program with more rights than its caller, and `~/.config/mrhsm/tokens` for others. Empty variables count as unset.
 pub fn token_dir(given: Option<&Path>) -> Result<PathBuf> {
     let variable = |name| env::variable(name).map(PathBuf::from);
-    resolve(given, variable, effective_uid() == 0 || env::is_secure())
+    let path = resolve(given, variable, effective_uid() == 0 || env::is_secure())?;
+    // The host may change its directory later.
+    Ok(std::path::absolute(&path).unwrap_or(path))
 }
 
 fn resolve(

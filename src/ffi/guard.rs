@@ -51,6 +51,10 @@ fn listed(name: &str, error: Error) -> Error {
         }
         // The two are nearly the same (5.1.8), and functions that take parts have one of them only.
         ck::CKR_DATA_INVALID if may_return(name, ck::CKR_DATA_LEN_RANGE) => ck::CKR_DATA_LEN_RANGE,
+        // A length that a template asks for.
+        ck::CKR_KEY_SIZE_RANGE if may_return(name, ck::CKR_ATTRIBUTE_VALUE_INVALID) => {
+            ck::CKR_ATTRIBUTE_VALUE_INVALID
+        }
         // A key's store is asked for a mechanism when there is something to do, after the function that could say so.
         ck::CKR_MECHANISM_INVALID
         | ck::CKR_MECHANISM_PARAM_INVALID

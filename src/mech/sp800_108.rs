@@ -134,7 +134,7 @@ impl Input {
                 first(&mut self.iterates)?;
                 Part::Counter(counter(*format)?)
             }
-            (PrfPart::Iteration(_), Kdf::Feedback | Kdf::DoublePipeline) => {
+            (PrfPart::Iteration(None), Kdf::Feedback | Kdf::DoublePipeline) => {
                 first(&mut self.iterates)?;
                 Part::Iteration
             }
@@ -252,6 +252,12 @@ mod tests {
             length(false, format(32)),
         ];
         assert_eq!(written(Kdf::Counter, &parts), "61 c8 78 00000140");
+        let parts = [
+            bytes(b"a"),
+            fed_back(),
+            bytes(b"x"),
+            length(false, format(32)),
+        ];
         assert_eq!(written(Kdf::Feedback, &parts), "61 i 78 00000140");
         let little = CounterFormat {
             little_endian: true,
@@ -288,6 +294,7 @@ mod tests {
         }
         for parts in [
             vec![counter()],
+            vec![iteration()],
             vec![fed_back(), counter(), counter()],
             vec![fed_back(), PrfPart::Counter(format(64))],
         ] {

@@ -292,12 +292,16 @@ impl Token {
         if rule.is_read_only() {
             return Ok(Answer::Unknown);
         }
-        Ok(self
-            .derived(object)?
-            .bytes(kind)
-            .map_or(Answer::Unknown, |bytes| {
-                Answer::Value(Secret::new(bytes.to_vec()))
-            }))
+        Ok(match self.derived(object)?.bytes(kind) {
+            Some(bytes) => Answer::Value(Secret::new(bytes.to_vec())),
+            // Of a certificate that is not understood: "default empty" (3.0, 4.6.3).
+            None if class == CKO_CERTIFICATE
+                && matches!(kind, CKA_ISSUER | CKA_SERIAL_NUMBER | CKA_PUBLIC_KEY_INFO) =>
+            {
+                Answer::Value(Secret::default())
+            }
+            None => Answer::Unknown,
+        })
     }
 
     /// The attributes that follow from an object's value, read once. None where the store does not let them be had; where they cannot
@@ -413,7 +417,7 @@ impl Token {
         if let Home::Store {
             pair: Some(pair), ..
         } = &object.home
-            && let Some(spki) = had(self.store()?.fetch(pair))?
+            && let Some(spki) = if_available(self.store()?.fetch(pair))?
         {
             return Ok(Some((PublicKey::from_spki(spki.expose())?, true)));
         }
@@ -440,7 +444,7 @@ impl Token {
                             && o.attributes.bytes(CKA_ID) == id.as_deref()
                     });
                 if let Some(twin) = twin
-                    && let Some(spki) = had(self.value(&twin))?
+                    && let Some(spki) = if_available(self.value(&twin))?
                 {
                     return Ok(Some((PublicKey::from_spki(spki.expose())?, false)));
                 }
@@ -784,8 +788,8 @@ fn is_logged_out(error: &Error) -> bool {
     error.rv() == CKR_USER_NOT_LOGGED_IN && error.kind() == Kind::Pkcs11
 }
 
-/// The value of another object, if it can be had: that object may be gone, or be refused, while this one is there.
-fn had<T>(value: Result<T>) -> Result<Option<T>> {
+/// The value of another object. That object may be gone, or its value be refused, while this one exists.
+fn if_available<T>(value: Result<T>) -> Result<Option<T>> {
     match value {
         Ok(value) => Ok(Some(value)),
         Err(e) if passes(&e) && e.rv() != CKR_OBJECT_HANDLE_INVALID => Err(e),

@@ -212,7 +212,12 @@ impl TokenFiles {
 
     /// The user PIN, when it is kept for unattended use.
     pub fn kept_user_pin(&self) -> Result<Option<Secret>> {
-        self.dir.read(&self.uuid, USER_PIN)
+        let pin = self.dir.read(&self.uuid, USER_PIN)?;
+        // An editor, or `echo`, has added the end of the line.
+        Ok(pin.map(|pin| match pin.expose().trim_ascii_end() {
+            trimmed if trimmed.len() < pin.len() => Secret::new(trimmed.to_vec()),
+            _ => pin,
+        }))
     }
 
     /// Replaces the SO PIN. Errors: `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, `CKR_PIN_LEN_RANGE`.

@@ -172,10 +172,18 @@ pub fn usual(kind: CK_MECHANISM_TYPE, keys: &Keys) -> Mech {
                 bLittleEndian: CK_FALSE,
                 ulWidthInBits: 32,
             }));
+            // Only the iteration variable of the counter mode has a format.
+            let (format, length) = match kind {
+                CKM_SP800_108_COUNTER_KDF => (
+                    std::ptr::from_mut(counter).cast(),
+                    size_of::<CK_SP800_108_COUNTER_FORMAT>(),
+                ),
+                _ => (null_mut(), 0),
+            };
             let part = CK_PRF_DATA_PARAM {
                 type_: CK_SP800_108_ITERATION_VARIABLE,
-                pValue: std::ptr::from_mut(counter).cast(),
-                ulValueLen: size_of::<CK_SP800_108_COUNTER_FORMAT>() as CK_ULONG,
+                pValue: format,
+                ulValueLen: length as CK_ULONG,
             };
             let parts = Box::leak(Box::new([part])).as_mut_ptr();
             if kind == CKM_SP800_108_FEEDBACK_KDF {
