@@ -181,7 +181,9 @@ impl Wanted {
         let parents =
             || std::iter::once(base).chain(derived.others.iter().map(|key| &key.object.attributes));
         match derived.guard {
-            Guard::Inherits => parents().try_for_each(|parent| inherit(&mut self.draft, parent))?,
+            Guard::Inherits => {
+                parents().try_for_each(|parent| inherit(&mut self.draft, parent, self.says))?;
+            }
             Guard::AsBase => {
                 for (kind, said) in [CKA_SENSITIVE, CKA_EXTRACTABLE].into_iter().zip(self.says) {
                     if !said {
@@ -239,12 +241,13 @@ impl Wanted {
 }
 
 /// A key made of another is guarded at least as well; a template that says otherwise is refused.
-fn inherit(draft: &mut Draft, parent: &Attributes) -> Result<()> {
-    for (kind, guarded) in [(CKA_SENSITIVE, true), (CKA_EXTRACTABLE, false)] {
+fn inherit(draft: &mut Draft, parent: &Attributes, says: [bool; 2]) -> Result<()> {
+    let kinds = [(CKA_SENSITIVE, true), (CKA_EXTRACTABLE, false)];
+    for ((kind, guarded), said) in kinds.into_iter().zip(says) {
         if parent.flag(kind) != guarded {
             continue;
         }
-        if draft.attributes.has(kind) && draft.attributes.flag(kind) != guarded {
+        if said && draft.attributes.flag(kind) != guarded {
             return Err(CKR_TEMPLATE_INCONSISTENT.into());
         }
         draft.attributes.set_flag(kind, guarded);

@@ -213,11 +213,11 @@ impl Module {
         let kept = draft.attributes.has(CKA_EXTRACTABLE) && !draft.attributes.flag(CKA_EXTRACTABLE);
         let said = Roles::of(&draft.attributes);
         let says = [CKA_SENSITIVE, CKA_EXTRACTABLE].map(|kind| draft.attributes.has(kind));
-        if !draft.attributes.has(CKA_EXTRACTABLE) {
+        draft.complete();
+        if !says[1] {
             // 5.14: "by default set to CK_TRUE".
             draft.attributes.set_flag(CKA_EXTRACTABLE, true);
         }
-        draft.complete();
         let policy = session.token.key_policy();
         policy::guard(
             policy,

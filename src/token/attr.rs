@@ -131,8 +131,10 @@ pub enum Preset {
     Empty,
     /// A number.
     Number(CK_ULONG),
-    /// True for secret and private keys.
+    /// True for secret and private keys, but for session objects while the user is not logged in.
     Confidential,
+    /// True for token objects that are not said to be extractable, and for all under the strict key policy.
+    Sensitive,
 }
 
 /// One row of the table.
@@ -298,7 +300,7 @@ pub static RULES: &[Rule] = &[
     row(CKA_KEY_TYPE, Number, KEYS, ANYWHERE, Never, Preset::None),
     row(CKA_SUBJECT, Bytes, Classes::PAIR.and(CERT), ANYWHERE, Free, Empty),
     row(CKA_ID, Bytes, KEYS.and(CERT), ANYWHERE, Free, Empty),
-    row(CKA_SENSITIVE, Flag, Classes::CONFIDENTIAL, ANYWHERE, ToTrue, Preset::Flag(true)),
+    row(CKA_SENSITIVE, Flag, Classes::CONFIDENTIAL, ANYWHERE, ToTrue, Preset::Sensitive),
     usage(CKA_ENCRYPT, Classes::SECRET.and(Classes::PUBLIC)),
     usage(CKA_DECRYPT, Classes::CONFIDENTIAL),
     usage(CKA_WRAP, Classes::SECRET.and(Classes::PUBLIC)),
@@ -391,7 +393,9 @@ mod tests {
         for r in RULES {
             let fits = match r.preset {
                 Preset::None => true,
-                Preset::Flag(_) | Preset::Usable | Preset::Confidential => r.form == Form::Flag,
+                Preset::Flag(_) | Preset::Usable | Preset::Confidential | Preset::Sensitive => {
+                    r.form == Form::Flag
+                }
                 Preset::Empty => matches!(r.form, Form::Bytes | Form::Date),
                 Preset::Number(_) => r.form == Form::Number,
             };

@@ -150,6 +150,7 @@ impl Token {
         let Some(key) = access.key.clone() else {
             // What was opened with the kept PIN is opened again, and verified then.
             access.store = None;
+            access.public = None;
             drop(access);
             return self.set_config(config);
         };
@@ -177,6 +178,7 @@ impl Token {
             write,
             user: login == Login::User,
             so: login == Login::So,
+            guarded: self.key_policy() == KeyPolicy::Strict,
         }
     }
 

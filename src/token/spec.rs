@@ -507,6 +507,7 @@ mod tests {
         write: true,
         user: true,
         so: true,
+        guarded: false,
     };
 
     fn drafted(
@@ -640,7 +641,8 @@ mod tests {
 
     #[test]
     fn defaults_need_few_properties() {
-        let aes = drafted(CKO_SECRET_KEY, Some(CKK_AES), &[(CKA_LABEL, b"k")]);
+        let rows: Rows<'_> = &[(CKA_LABEL, b"k"), (CKA_TOKEN, &[CK_TRUE])];
+        let aes = drafted(CKO_SECRET_KEY, Some(CKK_AES), rows);
         let properties = spec(&aes, 256).unwrap().properties;
         assert_eq!(properties.keys().collect::<Vec<_>>(), [SENSITIVE]);
     }

@@ -60,7 +60,7 @@ pub enum Answer {
 }
 
 /// What a session may do, as far as templates are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// The session is read/write.
     pub write: bool,
@@ -68,6 +68,8 @@ pub struct Rights {
     pub user: bool,
     /// The security officer is logged in.
     pub so: bool,
+    /// New keys are sensitive unless their template says otherwise.
+    pub guarded: bool,
 }
 
 impl Rights {
@@ -99,6 +101,8 @@ pub struct Draft {
     pub attributes: Attributes,
     /// The parts of its value that were given (`CKA_VALUE`, `CKA_PRIME_1` ...).
     pub parts: BTreeMap<CK_ATTRIBUTE_TYPE, Secret>,
+    /// Decide the presets of `CKA_PRIVATE` and `CKA_SENSITIVE`.
+    rights: Rights,
 }
 
 impl Template {
@@ -127,7 +131,10 @@ impl Template {
         key_type: Option<CK_KEY_TYPE>,
         rights: Rights,
     ) -> Result<Draft> {
-        let mut draft = Draft::default();
+        let mut draft = Draft {
+            rights,
+            ..Draft::default()
+        };
         let class = self
             .settle(CKA_CLASS, class)?
             .ok_or(CKR_TEMPLATE_INCOMPLETE)?;
@@ -377,9 +384,17 @@ impl Draft {
                 ),
                 Preset::Empty => self.attributes.set(rule.kind, []),
                 Preset::Number(value) => self.attributes.set_number(rule.kind, value),
-                Preset::Confidential => self
-                    .attributes
-                    .set_flag(rule.kind, matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY)),
+                Preset::Confidential => {
+                    let is_confidential = matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY)
+                        && (self.rights.user || self.attributes.flag(CKA_TOKEN));
+                    self.attributes.set_flag(rule.kind, is_confidential);
+                }
+                Preset::Sensitive => {
+                    let is_sensitive = self.rights.guarded
+                        || self.attributes.flag(CKA_TOKEN)
+                            && !self.attributes.flag(CKA_EXTRACTABLE);
+                    self.attributes.set_flag(rule.kind, is_sensitive);
+                }
             }
         }
     }
@@ -393,6 +408,7 @@ mod tests {
         write: true,
         user: true,
         so: false,
+        guarded: false,
     };
 
     fn template(rows: &[(CK_ATTRIBUTE_TYPE, &[u8])]) -> Template {
@@ -539,6 +555,33 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_sensitive_where_nobody_expects_their_value() {
+        let guarded = Rights {
+            guarded: true,
+            ..ALL
+        };
+        let token: (CK_ATTRIBUTE_TYPE, &[u8]) = (CKA_TOKEN, &[CK_TRUE]);
+        let extractable: (CK_ATTRIBUTE_TYPE, &[u8]) = (CKA_EXTRACTABLE, &[CK_TRUE]);
+        for (rows, rights, wanted) in [
+            (&[][..], ALL, false),
+            (&[token], ALL, true),
+            (&[token, extractable], ALL, false),
+            (&[], guarded, true),
+            (&[token, extractable], guarded, true),
+        ] {
+            let draft = template(rows).draft(
+                Purpose::Generate,
+                Some(CKO_SECRET_KEY),
+                Some(CKK_AES),
+                rights,
+            );
+            let mut draft = draft.unwrap();
+            draft.complete();
+            assert_eq!(draft.attributes.flag(CKA_SENSITIVE), wanted, "{rows:?}");
+        }
+    }
+
+    #[test]
     fn what_a_template_leaves_out_is_preset() {
         let rows: &[(CK_ATTRIBUTE_TYPE, &[u8])] = &[
             (CKA_LABEL, b"k"),
@@ -552,7 +595,6 @@ mod tests {
         let a = &draft.attributes;
         for kind in [
             CKA_PRIVATE,
-            CKA_SENSITIVE,
             CKA_ENCRYPT,
             CKA_DECRYPT,
             CKA_WRAP,
@@ -566,6 +608,7 @@ mod tests {
         }
         for kind in [
             CKA_TOKEN,
+            CKA_SENSITIVE,
             CKA_EXTRACTABLE,
             CKA_SIGN,
             CKA_DERIVE,
@@ -648,6 +691,7 @@ mod tests {
                 write,
                 user,
                 so: false,
+                guarded: false,
             }
             .check(&a)
             .map_err(|e| e.rv())

@@ -220,6 +220,9 @@ fn templates_that_cannot_be() {
                 .unwrap();
             assert_eq!(app.get(named, CKA_VALUE).unwrap(), b"no DER");
             assert_eq!(app.get(named, CKA_SUBJECT).unwrap(), b"0\0");
+            for kind in [CKA_ISSUER, CKA_SERIAL_NUMBER, CKA_PUBLIC_KEY_INFO] {
+                assert_eq!(app.get(named, kind), Ok(Vec::new()), "{kind:#x}");
+            }
         }
         host.finalize();
     });
@@ -397,7 +400,7 @@ fn what_a_made_key_says_of_itself() {
                 .unwrap();
             // (object, local, sensitive, always, extractable, never, made by)
             for (key, local, sensitive, always, extractable, never, by) in [
-                (made, true, true, true, false, true, CKM_AES_KEY_GEN),
+                (made, true, token, token, false, true, CKM_AES_KEY_GEN),
                 (opened, true, false, false, true, false, CKM_AES_KEY_GEN),
                 (
                     given,
@@ -1143,6 +1146,50 @@ fn a_private_key_without_its_public_key_keeps_its_attributes() {
             assert_eq!(app.get(private, CKA_ID), Ok(b"7".to_vec()));
         }
         app.destroy(private).unwrap();
+        host.finalize();
+    });
+}
+
+/// Defaults that OpenSSL's provider, rust-cryptoki, graphene and python-pkcs11 rely on.
+#[test]
+fn session_objects_are_public_before_a_login_and_open_unless_their_template_says_otherwise() {
+    alone(|host| {
+        let (_slot, app) = user(host);
+        let on_token = std::env::var_os(SERVER).is_some();
+        let flags = |rows: &Rows| {
+            let key = app.generate(CKM_AES_KEY_GEN, rows).unwrap();
+            [CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_PRIVATE].map(|kind| app.flag(key, kind))
+        };
+        let with = |token: bool| rows![CKA_VALUE_LEN: 16, CKA_TOKEN: token];
+        assert_eq!(flags(&with(false)), [false, false, true]);
+        assert_eq!(flags(&with(true)), [true, false, true]);
+        let extractable = rows![; with(true), CKA_EXTRACTABLE: true];
+        assert_eq!(flags(&extractable), [false, true, true]);
+        let sensitive = rows![; with(false), CKA_SENSITIVE: true];
+        assert_eq!(flags(&sensitive), [true, false, true]);
+        app.logout().unwrap();
+        let session_key = rows![; aes(), CKA_TOKEN: false];
+        let key = app.create(&session_key).unwrap();
+        assert!(!app.flag(key, CKA_PRIVATE));
+        assert_eq!(app.get(key, CKA_VALUE), Ok(vec![7; 16]));
+        let private = rows![; session_key, CKA_PRIVATE: true];
+        assert_eq!(app.create(&private), Err(CKR_USER_NOT_LOGGED_IN));
+        let lasting = rows![; aes(), CKA_TOKEN: true];
+        assert_eq!(app.create(&lasting), Err(CKR_USER_NOT_LOGGED_IN));
+        assert!(on_token || app.generate(CKM_AES_KEY_GEN, &with(false)).is_ok());
+        host.finalize();
+    });
+}
+
+#[test]
+fn a_modulus_of_a_length_that_cannot_be_made_is_a_wrong_value() {
+    alone(|host| {
+        let (_slot, app) = user(host);
+        for bits in [1023, 2056, 3000, 3092] {
+            let public = rows![CKA_TOKEN: false, CKA_MODULUS_BITS: bits as CK_ULONG];
+            let made = app.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &rows![CKA_TOKEN: false]);
+            assert_eq!(made, Err(CKR_ATTRIBUTE_VALUE_INVALID), "{bits} bits");
+        }
         host.finalize();
     });
 }

@@ -427,7 +427,7 @@ fn what_is_derived_is_guarded_as_its_base() {
         let guarded = app
             .generate(
                 CKM_GENERIC_SECRET_KEY_GEN,
-                &rows![CKA_VALUE_LEN: 16, CKA_DERIVE: true],
+                &rows![CKA_VALUE_LEN: 16, CKA_DERIVE: true, CKA_SENSITIVE: true],
             )
             .unwrap();
         for template in [&open, &generic] {

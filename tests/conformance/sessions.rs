@@ -385,7 +385,10 @@ fn logout_takes_private_objects_away() {
             Err(CKR_USER_NOT_LOGGED_IN)
         );
         assert_eq!(
-            app.generate(CKM_AES_KEY_GEN, &rows![CKA_VALUE_LEN: 16]),
+            app.generate(
+                CKM_AES_KEY_GEN,
+                &rows![CKA_VALUE_LEN: 16, CKA_PRIVATE: true]
+            ),
             Err(CKR_USER_NOT_LOGGED_IN)
         );
         assert!(app.find(&rows![CKA_PRIVATE: true]).unwrap().is_empty());

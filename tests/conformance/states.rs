@@ -341,7 +341,7 @@ fn only_a_key_that_its_server_keeps_claims_that_it_was_never_extractable() {
             let base = app
                 .generate(
                     CKM_GENERIC_SECRET_KEY_GEN,
-                    &rows![; base, CKA_EXTRACTABLE: false],
+                    &rows![; base, CKA_SENSITIVE: true, CKA_EXTRACTABLE: false],
                 )
                 .unwrap();
             let derived = [derived, token(b"derived"), closed.clone()].concat();

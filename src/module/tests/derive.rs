@@ -751,7 +751,8 @@ fn a_key_is_as_guarded_as_those_it_is_made_of() {
     let bench = Bench::new();
     let h = bench.user();
     let open = bench.base(h, CKK_GENERIC_SECRET, &[1; 16]);
-    let guarded = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &[AES_256, (CKA_DERIVE, YES)]);
+    let rows = [AES_256, (CKA_DERIVE, YES), (CKA_SENSITIVE, YES)];
+    let guarded = bench.generate(h, CKM_GENERIC_SECRET_KEY_GEN, &rows);
     let flag = |key, kind| bench.value(h, key, kind) == Some(YES.to_vec());
     for (base, other) in [(open, guarded), (guarded, open)] {
         let join = || Params::Key(other);

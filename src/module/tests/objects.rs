@@ -35,7 +35,11 @@ fn objects_are_visible_to_whom_they_are_meant_for() {
         CKR_OBJECT_HANDLE_INVALID,
     );
     refused(
-        m.generate_key(h, Mechanism::bare(CKM_AES_KEY_GEN), template(&[AES_256])),
+        m.generate_key(
+            h,
+            Mechanism::bare(CKM_AES_KEY_GEN),
+            template(&[AES_256, (CKA_PRIVATE, YES)]),
+        ),
         CKR_USER_NOT_LOGGED_IN,
     );
     m.login(other, CKU_USER, Some(PIN)).unwrap();

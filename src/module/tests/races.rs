@@ -77,6 +77,7 @@ fn changes_at_once_are_both_there_and_what_was_destroyed_stays_so() {
         write: true,
         user: true,
         so: false,
+        guarded: false,
     };
     // What two threads have in hand before either has changed anything.
     let object = token.object(handle, rights).unwrap();
@@ -112,6 +113,7 @@ fn who_logs_out_during_a_call_does_not_see_the_object_any_more() {
                 write: true,
                 user: true,
                 so: false,
+                guarded: false,
             },
         )
         .unwrap();

@@ -275,6 +275,7 @@ fn a_private_key_that_was_prepared_is_gone_with_its_object_its_session_and_the_l
                     write: true,
                     user: true,
                     so: false,
+                    guarded: false,
                 },
             )
             .unwrap();

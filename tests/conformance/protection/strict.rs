@@ -100,7 +100,7 @@ fn strict_wrapping() {
                 key
             };
             let (strong, weak, any) = (kek(32, true), kek(16, true), kek(32, false));
-            let victim = rows![CKA_VALUE_LEN: 32, CKA_TOKEN: true, CKA_EXTRACTABLE: true, CKA_ENCRYPT: true, CKA_DECRYPT: true];
+            let victim = rows![CKA_VALUE_LEN: 32, CKA_TOKEN: true, CKA_SENSITIVE: true, CKA_EXTRACTABLE: true, CKA_ENCRYPT: true, CKA_DECRYPT: true];
             let victim = app.generate(CKM_AES_KEY_GEN, &victim).unwrap();
             let known = app.secret(CKK_AES, &[7; 32]);
             let known_public = app
