@@ -88,9 +88,10 @@ fn signal(serve: &Serve, name: &str) {
 }
 
 /// Whether the other end closes the connection soon.
+/// Whether the server closes a connection, at the latest when a handshake has taken 10 s: on a busy machine none has to go before.
 fn is_closed(socket: &mut TcpStream) -> bool {
     socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(Duration::from_secs(12)))
         .unwrap();
     match socket.read(&mut [0; 64]) {
         Ok(n) => n == 0,

@@ -200,6 +200,13 @@ fn the_directory_is_found_in_order() {
     );
 }
 
+#[test]
+fn a_relative_directory_stays_where_it_was() {
+    let here = std::env::current_dir().unwrap();
+    let given = super::token_dir(Some(Path::new("a/tokens"))).unwrap();
+    assert_eq!(given, here.join("a/tokens"));
+}
+
 fn example() -> Config {
     let mut token = TokenConfig::new("Utimaco \"ESKM\" ä\\", UUID, Settings::default()).unwrap();
     token.settings.store = StoreKind::Kmip;

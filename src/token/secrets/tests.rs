@@ -56,6 +56,11 @@ fn a_token_opens_with_either_pin_and_keeps_only_a_random_one() {
     assert_eq!(config::serial_of(&token.uuid).as_ref(), Some(&token.serial));
     let kept = files.kept_user_pin().unwrap().unwrap();
     assert_eq!(kept.len(), 32);
+    let path = dir.path().join(&token.uuid).join(USER_PIN);
+    for end in ["\n", "\r\n", ""] {
+        std::fs::write(&path, [kept.expose(), end.as_bytes()].concat()).unwrap();
+        assert_eq!(files.kept_user_pin().unwrap().unwrap(), kept, "{end:?}");
+    }
     let by_user = files.unlock(Who::User, kept.expose()).unwrap();
     let by_so = files.unlock(Who::So, SO).unwrap();
     for key in [by_user, by_so] {
