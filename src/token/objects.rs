@@ -190,7 +190,7 @@ impl Token {
         let cluster = self.config().keys;
         for batch in stale.chunks(META_BATCH) {
             let metas = store.meta(batch)?;
-            self.note_seen(|seen| metas.iter().for_each(|meta| seen.meta(meta)));
+            self.note_seen(|seen| seen.metas(batch, &metas));
             let mut table = lock(&self.objects);
             for meta in &metas {
                 let Some(mut attributes) = shown(meta, &cluster) else {
@@ -606,7 +606,10 @@ impl Token {
         self.claim(&mut private);
         let (public_spec, private_spec) = (self.spec(&public, bits)?, self.spec(&private, bits)?);
         let (public_uid, private_uid) = self.store()?.create_pair(&public_spec, &private_spec)?;
-        self.note_seen(|seen| seen.made(&public_uid, &public_spec, None));
+        self.note_seen(|seen| {
+            seen.made(&public_uid, &public_spec, None);
+            seen.made(&private_uid, &private_spec, None);
+        });
         let public = self.adopt(public, public_uid.clone(), Some(private_uid.clone()));
         Ok((public, self.adopt(private, private_uid, Some(public_uid))))
     }

@@ -1,7 +1,10 @@
 //! The public objects that a user of a KMIP token has seen, in its folder: they are shown before the next login, when nothing opens the
 //! client's key and no host can be asked.
 //!
-//! Nothing in the file is secret, and no key authenticates it: it is not used once somebody has logged in.
+//! All of them are shown or none: an application that finds some public keys does not ask for the PIN. So the file is written after
+//! a login that has searched for all objects and read the value of each public one, and removed after one that met another.
+//!
+//! Nothing in the file is secret, and no key authenticates it: it is not used after a login.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,10 +24,11 @@ use crate::store::{Class, Meta, Spec, State, Uid, is_shown_to_all};
 /// The longest file, in bytes; objects that would make it longer are not shown before login.
 const LONGEST: usize = 2 << 20;
 
-/// What this login has seen.
+/// What the logins of this process have seen.
 #[derive(Default)]
 pub(super) struct Seen {
     metas: BTreeMap<Uid, Meta>,
+    private: BTreeSet<Uid>,
     values: BTreeMap<Uid, Vec<u8>>,
     gone: BTreeSet<Uid>,
     /// All objects, by the last search for all of them.
@@ -34,8 +38,19 @@ pub(super) struct Seen {
 impl Seen {
     /// What was read about an object.
     pub fn meta(&mut self, meta: &Meta) {
-        if is_shown_to_all(meta.class, &meta.properties) {
-            self.metas.insert(meta.uid.clone(), meta.clone());
+        match is_shown_to_all(meta.class, &meta.properties) {
+            true => _ = self.metas.insert(meta.uid.clone(), meta.clone()),
+            false => _ = self.private.insert(meta.uid.clone()),
+        }
+    }
+
+    /// What was read about these objects. One that the store says nothing of is shown to nobody.
+    pub fn metas(&mut self, asked: &[Uid], metas: &[Meta]) {
+        for uid in asked {
+            match metas.iter().find(|meta| meta.uid == *uid) {
+                Some(meta) => self.meta(meta),
+                None => self.gone(uid),
+            }
         }
     }
 
@@ -73,6 +88,9 @@ impl Seen {
 
     /// An object that is not there any more.
     pub fn gone(&mut self, uid: &Uid) {
+        self.metas.remove(uid);
+        self.values.remove(uid);
+        self.private.remove(uid);
         self.gone.insert(uid.clone());
     }
 
@@ -81,33 +99,28 @@ impl Seen {
         self.listed = Some(uids.iter().cloned().collect());
     }
 
-    /// Brings the objects of earlier logins up to date. Returns whether anything changed.
-    fn update(self, objects: &mut BTreeMap<Uid, Stored>) -> bool {
-        let before = objects.len();
-        objects.retain(|uid, _| {
+    /// The public objects after this login, from those before it; `None` if not all of them are known.
+    fn after(&self, before: Option<BTreeMap<Uid, Stored>>) -> Option<BTreeMap<Uid, Stored>> {
+        let is_there = |uid: &Uid| {
             let is_listed = self.listed.as_ref().is_none_or(|all| all.contains(uid));
             is_listed && !self.gone.contains(uid)
-        });
-        let mut is_changed = objects.len() != before;
-        let Seen {
-            metas, mut values, ..
-        } = self;
-        for (uid, meta) in metas
-            .into_iter()
-            .filter(|(uid, _)| !self.gone.contains(uid))
-        {
-            let known = objects.get(&uid);
-            let value = values.remove(&uid);
-            let Some(value) = value.or_else(|| Some(known?.value.clone())) else {
-                continue;
-            };
-            let new = Stored { meta, value };
-            if known != Some(&new) {
-                objects.insert(uid, new);
-                is_changed = true;
-            }
+        };
+        let mut objects = match (before, &self.listed) {
+            (None, None) => return None,
+            (before, _) => before.unwrap_or_default(),
+        };
+        objects.retain(|uid, _| is_there(uid));
+        for (uid, meta) in self.metas.iter().filter(|(uid, _)| is_there(uid)) {
+            let known = objects.get(uid).map(|stored| &stored.value);
+            let value = self.values.get(uid).or(known)?.clone();
+            let meta = meta.clone();
+            objects.insert(uid.clone(), Stored { meta, value });
         }
-        is_changed
+        let is_known = |uid: &Uid| {
+            objects.contains_key(uid) || self.private.contains(uid) || self.gone.contains(uid)
+        };
+        let is_complete = self.listed.iter().flatten().all(is_known);
+        is_complete.then_some(objects)
     }
 }
 
@@ -174,25 +187,25 @@ impl Token {
 
     /// Stores what this login has seen. Does not wait for another writer: what is not written now is written next time.
     pub(super) fn save_seen(&self) {
-        let seen = std::mem::take(&mut *lock(&self.seen));
         if !self.shows_seen() {
             return;
         }
+        let mut seen = lock(&self.seen);
         let write = || {
             let dir = self.dir.clone().with_patience(Duration::ZERO);
             let writer = dir.lock()?;
             let before = self.read_seen()?;
-            let is_new = before.is_none();
-            let mut objects = before.unwrap_or_default();
-            if !seen.update(&mut objects) && !is_new {
+            let after = seen.after(before.clone());
+            if after == before {
                 return Ok(());
             }
+            let Some(objects) = after else {
+                return writer.write(&self.uuid, &[(SEEN, None)]);
+            };
             let text = serde_json::to_vec(&objects.values().collect::<Vec<_>>())
                 .map_err(|e| Error::input(e.to_string()))?;
-            match text.len() > LONGEST {
-                true => Err(Error::input("they are too many")),
-                false => writer.write(&self.uuid, &[(SEEN, Some(&text))]),
-            }
+            let text = (text.len() <= LONGEST).then_some(text.as_slice());
+            writer.write(&self.uuid, &[(SEEN, text)])
         };
         write().unwrap_or_else(|e: Error| {
             crate::log!(
@@ -200,5 +213,6 @@ impl Token {
                 "public objects are not kept for the next process: {e}"
             )
         });
+        (seen.gone, seen.listed) = (BTreeSet::new(), None);
     }
 }

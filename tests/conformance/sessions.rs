@@ -368,6 +368,8 @@ fn logout_takes_private_objects_away() {
         let (token_private, token_public) = (make(true, true), make(true, false));
         let key = app.aes();
         app.encrypt_init(CKM_AES_ECB, key).unwrap();
+        // A token of a key manager shows the public objects of a login that has seen all.
+        app.find(&rows![CKA_TOKEN: true]).unwrap();
         app.logout().unwrap();
         assert!(
             app.encrypt_now(&[0; 16]).is_err(),
