@@ -1,5 +1,5 @@
 //! Descriptors in a process of others: a host may have closed the standard ones, so that a new file gets the number of its output, and
-//! may close ours and give their numbers to files of its own.
+//! may close ours and open other files under their numbers.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::fstat;
 use rustix::io::fcntl_dupfd_cloexec;
 
-/// The lowest number that is nobody's standard input, output or error.
+/// The lowest descriptor after standard input, output and error.
 const FIRST: i32 = 3;
 
 /// Opens a file under a descriptor above the standard ones.

@@ -478,7 +478,9 @@ impl Token {
             }
             Home::Store { uid, .. } => {
                 let value = self.store()?.fetch(uid)?;
-                if !matches!(object.attributes.class(), CKO_SECRET_KEY | CKO_PRIVATE_KEY) {
+                let class = object.attributes.class();
+                let is_secret = matches!(class, CKO_SECRET_KEY | CKO_PRIVATE_KEY);
+                if !is_secret && !object.is_private() {
                     self.note_seen(|seen| seen.value(uid, value.expose()));
                 }
                 Ok(Arc::new(value))

@@ -44,7 +44,7 @@ impl Seen {
         }
     }
 
-    /// What was read about these objects. One that the store says nothing of is shown to nobody.
+    /// What was read about these objects. One that the store does not describe is not shown.
     pub fn metas(&mut self, asked: &[Uid], metas: &[Meta]) {
         for uid in asked {
             match metas.iter().find(|meta| meta.uid == *uid) {

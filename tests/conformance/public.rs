@@ -1,5 +1,5 @@
 //! Public objects without a login (PKCS#11 3.0, 4.4 and the table of session states in 5.6): they are found, read, used and added
-//! in a public session, also where nobody has the PIN.
+//! in a public session, also where the user PIN is not stored.
 
 use mrhsm_pkcs11::ck::*;
 
