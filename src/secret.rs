@@ -6,6 +6,7 @@
 )]
 
 mod pool;
+pub mod reserve;
 mod wiping;
 
 use std::fmt;
@@ -65,17 +66,21 @@ impl Secret {
     }
 
     /// Appends bytes. A vector that grows by itself would leave what it held behind in memory.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// `CKR_HOST_MEMORY`
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<()> {
         let len = self.len() + bytes.len();
         match &mut self.0 {
             Bytes::Heap(own) if len <= own.capacity() => own.extend_from_slice(bytes),
             _ => {
-                let mut larger = Vec::with_capacity(len.max(2 * self.len()));
+                let mut larger = reserve::room(len.max(2 * self.len()))?;
                 larger.extend_from_slice(self.expose());
                 larger.extend_from_slice(bytes);
                 *self = Secret::new(larger);
             }
         }
+        Ok(())
     }
 
     /// Length in bytes.
@@ -227,8 +232,10 @@ mod tests {
     fn a_secret_grows_by_parts() {
         let mut secret = Secret::default();
         let whole: Vec<u8> = (0..=255).collect();
-        whole.chunks(7).for_each(|part| secret.extend(part));
-        secret.extend(&[]);
+        whole
+            .chunks(7)
+            .for_each(|part| secret.extend(part).unwrap());
+        secret.extend(&[]).unwrap();
         assert_eq!(secret.expose(), whole);
     }
 

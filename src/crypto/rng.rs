@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Hash, evp, hash, kdf};
+use super::hash::Digest;
+use super::{Hash, evp, kdf};
 use crate::error::Result;
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 
 /// Fills `buffer` with random bytes.
 pub fn fill(buffer: &mut [u8]) -> Result<()> {
@@ -13,7 +14,8 @@ pub fn fill(buffer: &mut [u8]) -> Result<()> {
 
 /// `len` random bytes, fit for a key.
 pub fn bytes(len: usize) -> Result<Secret> {
-    let mut bytes = vec![0; len];
+    let mut bytes = reserve::room(len)?;
+    bytes.resize(len, 0);
     fill(&mut bytes)?;
     Ok(Secret::new(bytes))
 }
@@ -33,8 +35,10 @@ impl Seeded {
     /// Adds a seed to those before.
     pub fn add(&self, seed: &[u8]) -> Result<()> {
         let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = Secret::new([seeds.expose(), seed].concat());
-        *seeds = Secret::new(hash::digest(Hash::Sha512, all.expose())?);
+        let mut all = Digest::new(Hash::Sha512)?;
+        all.update(seeds.expose())?;
+        all.update(seed)?;
+        *seeds = Secret::new(all.finish()?);
         Ok(())
     }
 
@@ -45,7 +49,7 @@ impl Seeded {
         if seeds.is_empty() {
             return Ok(bytes);
         }
-        let mut mixed = Vec::with_capacity(len);
+        let mut mixed = reserve::room(len)?;
         for part in bytes.expose().chunks(STREAM) {
             let stream = kdf::x9_63(
                 Hash::Sha512,

@@ -5,12 +5,15 @@ use std::ffi::c_void;
 use crate::ck::*;
 use crate::error::Result;
 use crate::process;
+use crate::secret::reserve;
 
 use super::guard;
 use super::raw::Ptr;
 
 pub fn initialize(args: Ptr<'_, c_void>) -> Result<()> {
     guard::keep_panics_off_stderr();
+    // Without a reserve, where a process may map no more, the module works too.
+    let _ = reserve::hold();
     process::initialize(args.init_args()?)
 }
 
@@ -19,7 +22,9 @@ pub fn finalize(reserved: Ptr<'_, c_void>) -> Result<()> {
         process::module()?;
         Err(CKR_ARGUMENTS_BAD)?;
     }
-    process::finalize()
+    process::finalize()?;
+    reserve::end();
+    Ok(())
 }
 
 pub fn info(info: Ptr<'_, CK_INFO>) -> Result<()> {

@@ -8,6 +8,7 @@ use super::values::may_return;
 use crate::ck::{self, CK_RV, rv_name};
 use crate::deadline;
 use crate::error::{Error, Kind, Result};
+use crate::secret::reserve;
 
 /// Runs the body of the function `name` and returns what the application gets.
 ///
@@ -16,7 +17,9 @@ use crate::error::{Error, Kind, Result};
 pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
     let _call = deadline::Call::begin();
     match catch_unwind(AssertUnwindSafe(|| {
-        body().map_err(|error| listed(name, error))
+        renew_reserve(name)
+            .and_then(|()| body())
+            .map_err(|error| listed(name, error))
     })) {
         Ok(Ok(())) => {
             crate::log!(Info, "{name}: CKR_OK");
@@ -33,6 +36,25 @@ pub fn call(name: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
             ck::CKR_GENERAL_ERROR
         }
     }
+}
+
+/// Refuses a call while memory is short, unless it frees some.
+fn renew_reserve(name: &str) -> Result<()> {
+    const FREES: [&str; 6] = [
+        "C_CloseAllSessions",
+        "C_CloseSession",
+        "C_DestroyObject",
+        "C_Finalize",
+        "C_Logout",
+        "C_SessionCancel",
+    ];
+    reserve::renew().or_else(|error| {
+        if FREES.contains(&name) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// The error with a value that the function `name` may return.

@@ -11,8 +11,9 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use crate::ck::*;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::process::InitArgs;
+use crate::secret::reserve;
 
 macro_rules! plain {
     ($($ty:ty),* $(,)?) => {$(
@@ -36,6 +37,14 @@ const LONGEST: usize = if cfg!(target_pointer_width = "64") {
 } else {
     isize::MAX as usize
 };
+
+/// The error as `rv`, unless it says that there is no memory.
+fn unless_memory(error: Error, rv: CK_RV) -> Error {
+    match error.rv() {
+        CKR_HOST_MEMORY | CKR_DEVICE_MEMORY => error,
+        _ => error.with_rv(rv),
+    }
+}
 
 /// An argument of a `C_*` function on our side of the border; `C` is its type on the other.
 pub trait Arg<C> {
@@ -177,10 +186,10 @@ impl<'a> Ptr<'a, CK_BYTE> {
         Ok(unsafe { std::slice::from_raw_parts(self.at, len) })
     }
 
-    /// A copy of at most `max` bytes; `CKR_ARGUMENTS_BAD` for more.
+    /// A copy of at most `max` bytes; `CKR_ARGUMENTS_BAD` for more, `CKR_HOST_MEMORY` without memory for it.
     fn copy(self, len: CK_ULONG, max: usize) -> Result<Vec<u8>> {
         self.array(len, max)?;
-        Ok(self.bytes(len)?.to_vec())
+        reserve::copy(self.bytes(len)?)
     }
 
     /// The same for a PIN: NULL means "by the protected path".

@@ -12,7 +12,7 @@ use crate::crypto::cipher::{Cipher, Direction, Key as CipherKey, Mode as CipherM
 use crate::crypto::hash::digest;
 use crate::crypto::pkey::{Padding, PrivateKey, PublicKey};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::store::{self, Ability, Algorithm, KeyStore, Uid};
 use crate::token::objects::Material;
 
@@ -665,7 +665,7 @@ impl CipherOperation {
             Engine::Remote(remote) => match remote.update(part, len) {
                 Ok(result) => result,
                 Err(e) => {
-                    let held = remote.held().to_vec();
+                    let held = reserve::copy(remote.held())?;
                     let mut local = self.fall_back(e)?;
                     let cipher = local.cipher.as_mut().ok_or(CKR_FUNCTION_FAILED)?;
                     let mut result = cipher.update(&held)?;
@@ -724,7 +724,7 @@ impl CipherOperation {
             }
             Engine::Remote(remote) => match remote.finish() {
                 Err(e) => {
-                    let held = remote.held().to_vec();
+                    let held = reserve::copy(remote.held())?;
                     Ok(Secret::new(self.fall_back(e)?.take()?.run(&held)?))
                 }
                 done => done,

@@ -120,8 +120,7 @@ impl DataWrap {
     /// Takes a part.
     pub(super) fn take(&mut self, part: &[u8]) -> Result<()> {
         self.check_len(self.held.len() + part.len())?;
-        self.held.extend(part);
-        Ok(())
+        self.held.extend(part)
     }
 
     fn check_len(&self, len: usize) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::crypto::Hash;
 use crate::crypto::cipher::Key as CipherKey;
 use crate::crypto::mac::Mac;
 use crate::error::{Error, Result};
+use crate::secret::reserve;
 use crate::store::{self, Ability, Algorithm, Correlation, KeyStore, Uid};
 use crate::token::objects::Material;
 use crate::token::spec;
@@ -124,6 +125,8 @@ impl Remote {
             return Err(Error::from(CKR_DATA_LEN_RANGE)
                 .context("this key manager wants messages whole: 16 MiB at most"));
         }
+        // What the message is copied to on its way.
+        reserve::admit(self.held.len() + data.len(), 8)?;
         self.held.extend_from_slice(data);
         Ok(None)
     }

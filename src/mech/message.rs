@@ -9,7 +9,7 @@ use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::crypto::rng;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::token::object::Object;
 
 /// Room for whatever there is: lengths are checked before.
@@ -164,7 +164,7 @@ impl MessageCipher {
         if self.direction == Direction::Encrypt {
             self.ivs.make(params)?;
         }
-        let (iv, aad) = (params.iv.clone(), aad.to_vec());
+        let (iv, aad) = (params.iv.clone(), reserve::copy(aad)?);
         let params = match self.work {
             Work::Cipher(_, Mode::Gcm) => Params::Gcm {
                 iv,
@@ -212,7 +212,7 @@ fn split(whole: Secret, tag_len: usize, params: &mut MessageParams) -> Result<Ou
         .split_at_checked(whole.len().wrapping_sub(tag_len))
         .ok_or(CKR_FUNCTION_FAILED)?;
     params.tag = tag.to_vec();
-    Ok(Output::Bytes(Secret::new(text.to_vec())))
+    Ok(Output::Bytes(Secret::new(reserve::copy(text)?)))
 }
 
 fn bytes(output: Output) -> Result<Secret> {

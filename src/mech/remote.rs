@@ -10,7 +10,7 @@ use super::cipher::{Setup, bad_len};
 use crate::ck::*;
 use crate::crypto::cipher::Direction;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::store::{self, KeyStore, Uid};
 use crate::token::spec;
 
@@ -20,6 +20,9 @@ const COLLECT: usize = 64 << 10;
 const PIECE: usize = 256 << 10;
 /// The longest message of a mode that needs it whole.
 const WHOLE_MAX: usize = 16 << 20;
+
+/// How often data is copied at a time on the way to a server and back.
+const COPIES: usize = 8;
 
 /// A cipher in the store.
 pub struct Remote {
@@ -151,6 +154,7 @@ impl Remote {
         if !self.is_divisible() && self.held.len() + part.len() > WHOLE_MAX {
             return Err(bad_len(self.direction));
         }
+        reserve::admit(self.held.len() + part.len(), 2)?;
         if ready == 0 {
             self.held.extend_from_slice(part);
             return Ok(Vec::new());
@@ -182,7 +186,7 @@ impl Remote {
 
     /// Sends data in pieces. `last` ends the message.
     fn send(&mut self, data: &[u8], last: bool) -> Result<Vec<u8>> {
-        let mut result = Vec::with_capacity(data.len() + 32);
+        let mut result = reserve::room(data.len() + 32)?;
         let mut rest = data;
         while self.is_divisible() && rest.len() > PIECE {
             let (piece, others) = rest.split_at(PIECE);
@@ -205,6 +209,7 @@ impl Remote {
             Setup::CbcPad { iv } if !last => store::Cipher::Cbc { iv: iv.clone() },
             setup => setup.remote().ok_or(CKR_MECHANISM_INVALID)?,
         };
+        reserve::admit(data.len(), COPIES)?;
         let algorithm = spec::algorithm(&self.key.object.attributes)?;
         let skip = self.skip;
         let padded;

@@ -7,7 +7,7 @@ use crate::crypto::hash::Digest;
 use crate::crypto::pkey::{Context, Scheme};
 use crate::crypto::{Curve, Hash};
 use crate::error::Result;
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::store::{Algorithm, Signing};
 use crate::token::spec;
 
@@ -230,7 +230,7 @@ impl Input {
             return Ok(());
         };
         if whole.len() + part.len() <= self.most {
-            whole.extend(part);
+            whole.extend(part)?;
         } else if self.digest.is_none() {
             return Err(CKR_DATA_LEN_RANGE.into());
         } else {
@@ -243,7 +243,7 @@ impl Input {
     pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
         match self.digest.take() {
             Some(digest) => digest.finish(),
-            None => Ok(self.whole.take().unwrap_or_default().expose().to_vec()),
+            None => reserve::copy(self.whole.take().unwrap_or_default().expose()),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::crypto::cipher::Direction;
 use crate::crypto::kw;
 use crate::crypto::rng;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::store::{Ability, Class, KeyStore, Uid, Wrapping};
 use crate::token::object::{Attributes, unflatten};
 use crate::token::objects::{Material, Source};
@@ -327,7 +327,7 @@ pub fn source(
             Material::Remote(_, kek) => Some(Source::Wrapped {
                 kek,
                 wrapping,
-                wrapped: wrapped.to_vec(),
+                wrapped: reserve::copy(wrapped)?,
                 len,
             }),
         },

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::mech::{DigestOperation, Output};
 use crate::secret::Secret;
 use crate::session::{Active, Session};
-use crate::token::pin::Who;
+use crate::token::pin::{Who, new_pin};
 use crate::token::secrets::UserPin;
 use crate::token::{Login, Token, lock};
 
@@ -176,7 +176,7 @@ impl Module {
         if session.state() != CKS_RW_SO_FUNCTIONS {
             return Err(CKR_USER_NOT_LOGGED_IN.into());
         }
-        let pin = Secret::new(pin_of(pin)?.to_vec());
+        let pin = new_pin(pin_of(pin)?)?;
         session.token.create_objects()?;
         session
             .token
@@ -198,7 +198,7 @@ impl Module {
             CKS_RW_PUBLIC_SESSION | CKS_RW_USER_FUNCTIONS => session
                 .token
                 .files()
-                .set_user_pin(old, UserPin::Given(&Secret::new(new.to_vec()))),
+                .set_user_pin(old, UserPin::Given(&new_pin(new)?)),
             _ => Err(CKR_SESSION_READ_ONLY.into()),
         }
     }

@@ -9,9 +9,8 @@ use crate::ck::*;
 use crate::config::{self, Settings, StoreKind, TokenConfig};
 use crate::error::{Error, Result};
 use crate::mech;
-use crate::secret::Secret;
 use crate::token::files::TokenDir;
-use crate::token::pin::{PIN_MAX, PIN_MIN, Who};
+use crate::token::pin::{PIN_MAX, PIN_MIN, Who, new_pin};
 use crate::token::secrets::{IdentityChange, NewToken, UserPin, create_token};
 use crate::token::{Handles, Token, lock};
 
@@ -256,7 +255,7 @@ impl Module {
         config::check_label(label).map_err(Error::input)?;
         match found {
             Slot::Free => {
-                let so_pin = Secret::new(so_pin.to_vec());
+                let so_pin = new_pin(so_pin)?;
                 // No PIN authenticates the defaults, and the caller does not see them: hosts are set with `mrhsm set`.
                 let settings = Settings {
                     hosts: Vec::new(),

@@ -5,6 +5,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
+use super::reserve;
+
 /// The system's allocator, and each block is wiped before it goes back.
 struct Wiping;
 
@@ -15,12 +17,12 @@ static ALLOCATOR: Wiping = Wiping;
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
+        or_again(|| unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
+        or_again(|| unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -44,6 +46,15 @@ unsafe impl GlobalAlloc for Wiping {
             new
         }
     }
+}
+
+/// The block, in the place of the reserve if there is no other memory.
+fn or_again(block: impl Fn() -> *mut u8) -> *mut u8 {
+    let first = block();
+    if first.is_null() && reserve::release() {
+        return block();
+    }
+    first
 }
 
 #[cfg(test)]

@@ -109,8 +109,8 @@ impl PublicKeys {
         let mut plain = Secret::default();
         for content in contents {
             let content = written(content)?;
-            plain.extend(&length_of(content.expose())?);
-            plain.extend(content.expose());
+            plain.extend(&length_of(content.expose())?)?;
+            plain.extend(content.expose())?;
         }
         self.added.seal(b"added objects", plain.expose())
     }
@@ -270,12 +270,12 @@ fn written(content: &Content) -> Result<Secret> {
     let length = 32 + content.uid.len() + 8 * content.tags.len() + about.len() + value.len();
     let mut plain = Secret::new(Vec::with_capacity(length));
     for part in [content.uid.as_bytes(), about, value] {
-        plain.extend(&length_of(part)?);
-        plain.extend(part);
+        plain.extend(&length_of(part)?)?;
+        plain.extend(part)?;
     }
-    plain.extend(&[u8::from(content.counted.is_some())]);
+    plain.extend(&[u8::from(content.counted.is_some())])?;
     for tag in content.counted.iter().chain(&content.tags) {
-        plain.extend(&tag.to_be_bytes());
+        plain.extend(&tag.to_be_bytes())?;
     }
     Ok(plain)
 }

@@ -76,6 +76,12 @@ pub fn check_pin(pin: &[u8]) -> Result<()> {
     ))
 }
 
+/// Copy of a new PIN, whose length it checks first.
+pub fn new_pin(pin: &[u8]) -> Result<Secret> {
+    check_pin(pin)?;
+    Ok(Secret::new(pin.to_vec()))
+}
+
 /// The key that seals a token's secret files.
 #[derive(Debug)]
 pub struct TokenKey {

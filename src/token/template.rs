@@ -7,7 +7,7 @@ use super::attr::{Change, Form, Preset, Purpose, RULES, Rule, rule, usable};
 use super::object::{Attributes, flatten};
 use super::spec::hmac_hash;
 use crate::ck::*;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// One attribute of a template.
@@ -273,6 +273,7 @@ impl Attribute {
 
     /// Whether the value has the layout that the attribute must have.
     fn check_form(&self, rule: &Rule) -> Result<()> {
+        self.check_len(rule)?;
         let fits = match &self.value {
             Value::Nested(inner) => {
                 rule.form == Form::Template
@@ -284,19 +285,9 @@ impl Attribute {
             Value::Bytes(bytes) => match rule.form {
                 Form::Flag => bytes.len() == size_of::<CK_BBOOL>(),
                 Form::Number => bytes.len() == size_of::<CK_ULONG>(),
-                Form::Bytes => {
-                    bytes.len()
-                        <= if rule.kind == CKA_VALUE {
-                            VALUE_MAX
-                        } else {
-                            ATTRIBUTE_MAX
-                        }
-                }
+                Form::Bytes => true,
                 Form::Date => bytes.is_empty() || is_date(bytes.expose()),
-                Form::Mechanisms => {
-                    bytes.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>())
-                        && bytes.len() <= ATTRIBUTE_MAX
-                }
+                Form::Mechanisms => bytes.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>()),
                 Form::Template => bytes.is_empty(),
             },
         };
@@ -305,6 +296,24 @@ impl Attribute {
         } else {
             Err(CKR_ATTRIBUTE_VALUE_INVALID.into())
         }
+    }
+
+    /// Errors: `CKR_DEVICE_MEMORY` if the value is longer than a token stores.
+    fn check_len(&self, rule: &Rule) -> Result<()> {
+        let Value::Bytes(value) = &self.value else {
+            return Ok(());
+        };
+        let most = match rule.form {
+            Form::Bytes if rule.kind == CKA_VALUE => VALUE_MAX,
+            Form::Bytes | Form::Mechanisms => ATTRIBUTE_MAX,
+            _ => return Ok(()),
+        };
+        if value.len() > most {
+            return Err(Error::from(CKR_DEVICE_MEMORY).context(format_args!(
+                "the value of an attribute has {most} bytes at most"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -538,7 +547,7 @@ mod tests {
                 "oversized",
                 Purpose::Generate,
                 &[(CKA_ID, &[0; ATTRIBUTE_MAX + 1])],
-                CKR_ATTRIBUTE_VALUE_INVALID,
+                CKR_DEVICE_MEMORY,
             ),
         ];
         for (name, purpose, rows, rv) in cases {

@@ -51,7 +51,7 @@ fn functions_are_declined_as_the_list_says() {
 }
 
 /// Arguments for `function`: `session` where it takes one, pointers from `pointer`, lengths and counts from `length`.
-fn arguments(
+pub(super) fn arguments(
     function: &Function,
     session: CK_SESSION_HANDLE,
     pointer: usize,
@@ -67,7 +67,7 @@ fn arguments(
     function.arguments.iter().map(argument).collect()
 }
 
-fn is_state(function: &Function) -> bool {
+pub(super) fn is_state(function: &Function) -> bool {
     [
         "C_Initialize",
         "C_Finalize",

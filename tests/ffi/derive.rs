@@ -5,17 +5,7 @@ use std::ptr::null_mut;
 
 use mrhsm_pkcs11::ck::*;
 
-use super::host::{Host, alone, attribute, ck, mechanism};
-
-/// The mechanism with a structure as its parameter.
-fn with<T>(kind: CK_MECHANISM_TYPE, parameter: &mut T) -> CK_MECHANISM {
-    let at = (&raw mut *parameter).cast::<c_void>();
-    CK_MECHANISM {
-        mechanism: kind,
-        pParameter: at,
-        ulParameterLen: size_of::<T>() as CK_ULONG,
-    }
-}
+use super::host::{Host, alone, attribute, ck, mechanism, mechanism_with};
 
 /// The attributes of a key that may be looked at and derived from.
 struct Open {
@@ -118,19 +108,34 @@ fn hkdf() {
             ulInfoLen: 10,
         };
         let made = host
-            .derive(session, with(CKM_HKDF_DERIVE, &mut params), base, 42)
+            .derive(
+                session,
+                mechanism_with(CKM_HKDF_DERIVE, &mut params),
+                base,
+                42,
+            )
             .unwrap();
         assert_eq!(made[..8], [0x3c, 0xb2, 0x5f, 0x25, 0xfa, 0xac, 0xd5, 0x7a]);
         // What the salt type does not name is not looked at, wherever it points.
         (params.ulSaltType, params.hSaltKey) = (CKF_HKDF_SALT_KEY, host.import(session, &salt));
         (params.pSalt, params.ulSaltLen) = (std::ptr::dangling_mut(), CK_ULONG::MAX);
         assert_eq!(
-            host.derive(session, with(CKM_HKDF_DERIVE, &mut params), base, 42),
+            host.derive(
+                session,
+                mechanism_with(CKM_HKDF_DERIVE, &mut params),
+                base,
+                42
+            ),
             Ok(made)
         );
         params.pInfo = null_mut();
         assert_eq!(
-            host.derive(session, with(CKM_HKDF_DERIVE, &mut params), base, 42),
+            host.derive(
+                session,
+                mechanism_with(CKM_HKDF_DERIVE, &mut params),
+                base,
+                42
+            ),
             Err(CKR_MECHANISM_PARAM_INVALID)
         );
         assert_eq!(
@@ -189,7 +194,7 @@ fn counter_mode() {
         };
         let made = host.derive(
             session,
-            with(CKM_SP800_108_COUNTER_KDF, &mut params),
+            mechanism_with(CKM_SP800_108_COUNTER_KDF, &mut params),
             base,
             16,
         );
@@ -197,7 +202,7 @@ fn counter_mode() {
         params.ulNumberOfDataParams = CK_ULONG::MAX;
         let refused = host.derive(
             session,
-            with(CKM_SP800_108_COUNTER_KDF, &mut params),
+            mechanism_with(CKM_SP800_108_COUNTER_KDF, &mut params),
             base,
             16,
         );
@@ -259,7 +264,7 @@ fn feedback_mode_and_a_second_key() {
         };
         let made = host.derive(
             session,
-            with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
+            mechanism_with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
             base,
             64,
         );
@@ -280,7 +285,7 @@ fn feedback_mode_and_a_second_key() {
         params.pAdditionalDerivedKeys = more.as_mut_ptr();
         let refused = host.derive(
             session,
-            with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
+            mechanism_with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
             base,
             64,
         );
@@ -292,7 +297,7 @@ fn feedback_mode_and_a_second_key() {
             params.ulAdditionalDerivedKeys = bad;
             let refused = host.derive(
                 session,
-                with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
+                mechanism_with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
                 base,
                 64,
             );
@@ -302,7 +307,7 @@ fn feedback_mode_and_a_second_key() {
         params.pAdditionalDerivedKeys = more.as_mut_ptr();
         let refused = host.derive(
             session,
-            with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
+            mechanism_with(CKM_SP800_108_FEEDBACK_KDF, &mut params),
             base,
             64,
         );
@@ -354,7 +359,12 @@ fn agreement_on_x25519() {
                 ulPublicDataLen: point.len() as CK_ULONG,
                 pPublicData: point.as_ptr().cast_mut(),
             };
-            host.derive(session, with(CKM_ECDH1_DERIVE, &mut params), private, len)
+            host.derive(
+                session,
+                mechanism_with(CKM_ECDH1_DERIVE, &mut params),
+                private,
+                len,
+            )
         };
         for (kdf, len) in [
             (CKD_NULL, 32),
@@ -405,18 +415,18 @@ fn keys_of_passwords() {
             }
         };
         assert_eq!(
-            make(with(CKM_PKCS5_PBKD2, &mut now)),
+            make(mechanism_with(CKM_PKCS5_PBKD2, &mut now)),
             Ok(vec![0xea, 0x6c, 0x01, 0x4d])
         );
         // 2.40's first text has a pointer to the length.
         now.ulPasswordLen = (&raw mut len) as CK_ULONG;
         assert_eq!(
-            make(with(CKM_PKCS5_PBKD2, &mut now)),
+            make(mechanism_with(CKM_PKCS5_PBKD2, &mut now)),
             Ok(vec![0xea, 0x6c, 0x01, 0x4d])
         );
         now.ulPasswordLen = CK_ULONG::MAX;
         assert_eq!(
-            make(with(CKM_PKCS5_PBKD2, &mut now)),
+            make(mechanism_with(CKM_PKCS5_PBKD2, &mut now)),
             Err(CKR_MECHANISM_PARAM_INVALID)
         );
         assert_eq!(
@@ -438,12 +448,17 @@ fn pieces_put_together_and_taken_out() {
         );
         let mut bit: CK_EXTRACT_PARAMS = 21;
         assert_eq!(
-            host.derive(session, with(CKM_EXTRACT_KEY_FROM_KEY, &mut bit), base, 2),
+            host.derive(
+                session,
+                mechanism_with(CKM_EXTRACT_KEY_FROM_KEY, &mut bit),
+                base,
+                2
+            ),
             Ok(vec![0x95, 0x26])
         );
         let joined = host.derive(
             session,
-            with(CKM_CONCATENATE_BASE_AND_KEY, &mut other),
+            mechanism_with(CKM_CONCATENATE_BASE_AND_KEY, &mut other),
             base,
             9,
         );
@@ -457,15 +472,30 @@ fn pieces_put_together_and_taken_out() {
             ulLen: 3,
         };
         assert_eq!(
-            host.derive(session, with(CKM_XOR_BASE_AND_DATA, &mut data), base, 3),
+            host.derive(
+                session,
+                mechanism_with(CKM_XOR_BASE_AND_DATA, &mut data),
+                base,
+                3
+            ),
             Ok(vec![0xcd, 0x60, 0x7b])
         );
         assert_eq!(
-            host.derive(session, with(CKM_XOR_BASE_AND_DATA, &mut data), base, 4),
+            host.derive(
+                session,
+                mechanism_with(CKM_XOR_BASE_AND_DATA, &mut data),
+                base,
+                4
+            ),
             Err(CKR_KEY_SIZE_RANGE)
         );
         data.ulLen = CK_ULONG::MAX;
-        let refused = host.derive(session, with(CKM_XOR_BASE_AND_DATA, &mut data), base, 3);
+        let refused = host.derive(
+            session,
+            mechanism_with(CKM_XOR_BASE_AND_DATA, &mut data),
+            base,
+            3,
+        );
         assert_eq!(refused, Err(CKR_MECHANISM_PARAM_INVALID));
         host.finalize();
     });

@@ -399,6 +399,15 @@ pub fn mechanism(kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
     }
 }
 
+/// With a parameter.
+pub fn mechanism_with<T>(kind: CK_MECHANISM_TYPE, parameter: &mut T) -> CK_MECHANISM {
+    CK_MECHANISM {
+        mechanism: kind,
+        pParameter: (&raw mut *parameter).cast(),
+        ulParameterLen: size_of::<T>() as CK_ULONG,
+    }
+}
+
 pub fn attribute<T>(kind: CK_ATTRIBUTE_TYPE, value: &mut T) -> CK_ATTRIBUTE {
     CK_ATTRIBUTE {
         type_: kind,

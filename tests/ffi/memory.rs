@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mrhsm_pkcs11::ck::*;
 
-use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism};
+use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism, mechanism_with};
 use crate::kmip_server::{Personality, Script, Server};
 
 const PART: usize = 256 << 10;
@@ -228,15 +228,6 @@ impl Member<'_> {
     }
 }
 
-fn with<T>(kind: CK_MECHANISM_TYPE, parameter: &mut T) -> CK_MECHANISM {
-    let len = size_of::<T>() as CK_ULONG;
-    CK_MECHANISM {
-        pParameter: (&raw mut *parameter).cast(),
-        ulParameterLen: len,
-        ..mechanism(kind)
-    }
-}
-
 /// All that can be done in parts, with keys here or on the token's server.
 fn everything(member: &Member<'_>, token: CK_BBOOL, len: usize) {
     let (mut iv, mut counter) = (
@@ -247,8 +238,8 @@ fn everything(member: &Member<'_>, token: CK_BBOOL, len: usize) {
         },
     );
     let (padded, counting) = (
-        with(CKM_AES_CBC_PAD, &mut iv),
-        with(CKM_AES_CTR, &mut counter),
+        mechanism_with(CKM_AES_CBC_PAD, &mut iv),
+        mechanism_with(CKM_AES_CTR, &mut counter),
     );
     let (aes, secret) = (
         member.key(CKM_AES_KEY_GEN, token),

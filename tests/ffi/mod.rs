@@ -22,5 +22,6 @@ mod policy;
 mod requests;
 mod secrets;
 mod setuid;
+mod shortage;
 mod tampered;
 mod threads;

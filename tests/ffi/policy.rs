@@ -11,7 +11,7 @@ use mrhsm_pkcs11::kmip::{OperationCode, Request};
 use mrhsm_pkcs11::mech::MECHANISMS;
 use mrhsm_pkcs11::token::attr::vendor;
 
-use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism};
+use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism, mechanism_with};
 use crate::kmip_server::{Personality, Script, Server};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -208,14 +208,6 @@ impl Parameters {
 
     /// A mechanism with its parameters.
     fn of(&mut self, kind: CK_MECHANISM_TYPE) -> CK_MECHANISM {
-        fn with<T>(kind: CK_MECHANISM_TYPE, value: &mut T) -> CK_MECHANISM {
-            let attribute = attribute(0, value);
-            CK_MECHANISM {
-                mechanism: kind,
-                pParameter: attribute.pValue,
-                ulParameterLen: attribute.ulValueLen,
-            }
-        }
         let pss = |hash, mgf, salt| CK_RSA_PKCS_PSS_PARAMS {
             hashAlg: hash,
             mgf,
@@ -223,32 +215,32 @@ impl Parameters {
         };
         match kind {
             CKM_AES_CBC | CKM_AES_CBC_PAD | CKM_AES_OFB | CKM_AES_CFB8 | CKM_AES_CFB128
-            | CKM_AES_GMAC => with(kind, &mut self.iv),
-            CKM_AES_CTR => with(kind, &mut self.ctr),
-            CKM_AES_GCM => with(kind, &mut self.gcm),
-            CKM_AES_CCM => with(kind, &mut self.ccm),
-            CKM_RSA_PKCS_OAEP => with(kind, &mut self.oaep),
+            | CKM_AES_GMAC => mechanism_with(kind, &mut self.iv),
+            CKM_AES_CTR => mechanism_with(kind, &mut self.ctr),
+            CKM_AES_GCM => mechanism_with(kind, &mut self.gcm),
+            CKM_AES_CCM => mechanism_with(kind, &mut self.ccm),
+            CKM_RSA_PKCS_OAEP => mechanism_with(kind, &mut self.oaep),
             CKM_SHA1_RSA_PKCS_PSS => {
                 self.pss = pss(CKM_SHA_1, CKG_MGF1_SHA1, 20);
-                with(kind, &mut self.pss)
+                mechanism_with(kind, &mut self.pss)
             }
             CKM_RSA_PKCS_PSS | CKM_SHA256_RSA_PKCS_PSS => {
                 self.pss = pss(CKM_SHA256, CKG_MGF1_SHA256, 32);
-                with(kind, &mut self.pss)
+                mechanism_with(kind, &mut self.pss)
             }
             CKM_SHA512_RSA_PKCS_PSS => {
                 self.pss = pss(CKM_SHA512, CKG_MGF1_SHA512, 64);
-                with(kind, &mut self.pss)
+                mechanism_with(kind, &mut self.pss)
             }
             CKM_AES_CMAC_GENERAL
             | CKM_SHA_1_HMAC_GENERAL
             | CKM_SHA256_HMAC_GENERAL
-            | CKM_SHA512_HMAC_GENERAL => with(kind, &mut self.len),
+            | CKM_SHA512_HMAC_GENERAL => mechanism_with(kind, &mut self.len),
             CKM_CONCATENATE_BASE_AND_DATA
             | CKM_CONCATENATE_DATA_AND_BASE
-            | CKM_XOR_BASE_AND_DATA => with(kind, &mut self.text),
-            CKM_HKDF_DERIVE | CKM_HKDF_DATA => with(kind, &mut self.hkdf),
-            CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE => with(kind, &mut self.ecdh),
+            | CKM_XOR_BASE_AND_DATA => mechanism_with(kind, &mut self.text),
+            CKM_HKDF_DERIVE | CKM_HKDF_DATA => mechanism_with(kind, &mut self.hkdf),
+            CKM_ECDH1_DERIVE | CKM_ECDH1_COFACTOR_DERIVE => mechanism_with(kind, &mut self.ecdh),
             _ => mechanism(kind),
         }
     }

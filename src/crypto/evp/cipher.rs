@@ -7,6 +7,7 @@ use aws_lc_sys as sys;
 use super::{PIECE, allocated, check};
 use crate::ck;
 use crate::error::{Error, Result};
+use crate::secret::reserve;
 
 /// A cipher and mode of the library; for AES the length of the key chooses among its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,7 +302,8 @@ pub(in crate::crypto) fn ccm(
     let (text, tag) = data.split_at(text_len);
     let (len, aad_len, enc) = (text_len as i32, aad.len() as i32, i32::from(encrypt));
     // Cut to size on return; the tag of an encryption follows the text.
-    let mut out = vec![0; text_len + tag_len];
+    let mut out = reserve::room(text_len + tag_len)?;
+    out.resize(text_len + tag_len, 0);
 
     let this = Cipher {
         // SAFETY: returns NULL or a context that we own from here on.

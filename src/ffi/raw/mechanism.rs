@@ -6,13 +6,15 @@ use std::ffi::c_void;
 use crate::ck::*;
 use crate::error::Result;
 use crate::mech::{CounterFormat, Mechanism, Params, PrfPart, Work, entry};
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::token::template::Template;
 
-use super::{Plain, Ptr};
+use super::{Plain, Ptr, unless_memory};
 
 /// Longest piece of a parameter in bytes (associated data, a label): a longer one is a length gone wrong.
 const MAX_BYTES: usize = 64 << 20;
+/// How often such a piece is copied at a time.
+const COPIES: usize = 4;
 /// Longest password of `CKM_PKCS5_PBKD2` in bytes. No address of a process is as small.
 const MAX_PASSWORD: usize = 4096;
 /// Most parts of the input of an SP800-108 function.
@@ -66,8 +68,8 @@ impl<'a> Ptr<'a, CK_MECHANISM> {
             at: Ptr::new(mechanism.pParameter),
             len: mechanism.ulParameterLen,
         };
-        let params =
-            params(mechanism.mechanism, at).map_err(|e| e.with_rv(CKR_MECHANISM_PARAM_INVALID))?;
+        let params = params(mechanism.mechanism, at)
+            .map_err(|e| unless_memory(e, CKR_MECHANISM_PARAM_INVALID))?;
         Ok(Mechanism {
             kind: mechanism.mechanism,
             params,
@@ -147,7 +149,9 @@ impl Parameter<'_> {
 
 /// Bytes that a structure points to.
 pub(super) fn bytes(at: *mut CK_BYTE, len: CK_ULONG) -> Result<Vec<u8>> {
-    Ptr::new(at).copy(len, MAX_BYTES)
+    let bytes = Ptr::new(at).copy(len, MAX_BYTES)?;
+    reserve::admit(bytes.len(), COPIES)?;
+    Ok(bytes)
 }
 
 /// The nonce of ChaCha20-Poly1305: the standard's text counts it in bits, most applications in bytes.

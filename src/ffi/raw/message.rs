@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::mech::{MessageForm, MessageParams};
 
 use super::mechanism::{Parameter, bytes, poly1305_nonce};
-use super::{Plain, Ptr};
+use super::{Plain, Ptr, unless_memory};
 
 /// Longest tag in bytes.
 const MAX_TAG: CK_ULONG = 64;
@@ -30,7 +30,7 @@ impl<'a> Ptr<'a, c_void> {
     /// The parameter of a message, and where to write back what the token makes. A size that none of the structures has is
     /// `CKR_MECHANISM_PARAM_INVALID`.
     pub fn message(self, len: CK_ULONG) -> Result<(MessageParams, MessageParameter<'a>)> {
-        read(Parameter { at: self, len }).map_err(|e| e.with_rv(CKR_MECHANISM_PARAM_INVALID))
+        read(Parameter { at: self, len }).map_err(|e| unless_memory(e, CKR_MECHANISM_PARAM_INVALID))
     }
 
     /// The parameter of a message to sign: no mechanism has one. What is given must be a buffer, and is not looked at.

@@ -2,15 +2,17 @@
 
 use crate::ck::*;
 use crate::error::Result;
-use crate::secret::Secret;
+use crate::secret::{Secret, reserve};
 use crate::token::template::{Answer, Attribute, Template, Value};
 
-use super::Ptr;
+use super::{LONGEST, Ptr, unless_memory};
 
 /// No object has as many attributes: more is a mistake of the caller's, and reading on would be a fault.
 const MAX_ATTRIBUTES: usize = 512;
-/// Longest template in bytes: far more than any server takes.
-const MAX_BYTES: usize = 64 << 20;
+/// Longest template in bytes: an object and its attributes are much shorter.
+const MAX_BYTES: usize = 4 << 20;
+/// How often the bytes of a template are copied at a time, from here to the message to a server.
+const COPIES: usize = 8;
 /// How deep templates may lie in templates: the standard has one in one.
 const MAX_DEPTH: usize = 4;
 
@@ -23,14 +25,13 @@ struct Budget {
 impl<'a> Ptr<'a, CK_ATTRIBUTE> {
     /// Copies a template of `count` attributes. NULL with none is an empty one.
     pub fn template(self, count: CK_ULONG) -> Result<Template> {
-        self.template_within(
-            count,
-            MAX_DEPTH,
-            &mut Budget {
-                attributes: MAX_ATTRIBUTES,
-                bytes: MAX_BYTES,
-            },
-        )
+        let mut budget = Budget {
+            attributes: MAX_ATTRIBUTES,
+            bytes: MAX_BYTES,
+        };
+        let template = self.template_within(count, MAX_DEPTH, &mut budget)?;
+        reserve::admit(MAX_BYTES - budget.bytes, COPIES)?;
+        Ok(template)
     }
 
     fn template_within(
@@ -65,10 +66,9 @@ fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Resu
         }
         let rows = Ptr::<CK_ATTRIBUTE>::new(row.pValue.cast());
         let inner = rows.template_within(row.ulValueLen / size, depth - 1, budget);
-        Value::Nested(inner.map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?)
+        Value::Nested(inner.map_err(|e| unless_memory(e, CKR_ATTRIBUTE_VALUE_INVALID))?)
     } else {
-        let bytes = Ptr::<CK_BYTE>::new(row.pValue.cast()).copy(row.ulValueLen, budget.bytes);
-        let bytes = bytes.map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
+        let bytes = read_value(row, budget)?;
         budget.bytes -= bytes.len();
         Value::Bytes(bytes.into())
     };
@@ -76,6 +76,19 @@ fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Resu
         kind: row.type_,
         value,
     })
+}
+
+/// A copy of a value. One that is too long is `CKR_DEVICE_MEMORY`; NULL, or a length that no memory has, is
+/// `CKR_ATTRIBUTE_VALUE_INVALID`.
+fn read_value(row: &CK_ATTRIBUTE, budget: &Budget) -> Result<Vec<u8>> {
+    let value = Ptr::<CK_BYTE>::new(row.pValue.cast());
+    let len = value
+        .array(row.ulValueLen, LONGEST)
+        .map_err(|e| e.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
+    if len > budget.bytes {
+        Err(CKR_DEVICE_MEMORY)?;
+    }
+    value.copy(row.ulValueLen, len)
 }
 
 /// True for attributes whose value is an array of `CK_ATTRIBUTE`. The flag alone does not say so: vendors' numbers have it by
