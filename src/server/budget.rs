@@ -118,8 +118,10 @@ pub fn of_object(object: &Object) -> u64 {
         | Value::Split(_, material) => of_bytes(material.bytes().len()),
         Value::Certificate(_, der) | Value::Request(_, der) => of_bytes(der.len()),
         Value::Template(attributes) => attributes.len() as u64,
-        Value::Elsewhere(_) | Value::Gone => 0,
+        Value::Elsewhere(_) | Value::Wrapped(_) | Value::Gone => 0,
     };
+    let registered = object.registered.as_ref();
+    let value = value + registered.map_or(0, |registered| of_bytes(registered.len()));
     LOOK + object.attributes.len() as u64 + value
 }
 

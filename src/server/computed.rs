@@ -32,12 +32,17 @@ impl Object {
         if let Some(reason) = &self.revocation_reason {
             all.push(AttributeValue::RevocationReason(reason.clone()));
         }
-        if matches!(self.value, Value::Key(..) | Value::Secret(..)) {
+        if matches!(
+            self.value,
+            Value::Key(..) | Value::Secret(..) | Value::Wrapped(_)
+        ) {
             all.push(AttributeValue::AlwaysSensitive(self.always_sensitive));
             all.push(AttributeValue::NeverExtractable(self.never_extractable));
         }
-        if let Value::Key(_, format) | Value::Secret(_, _, format) | Value::Elsewhere(format) =
-            self.value
+        if let Value::Key(_, format)
+        | Value::Secret(_, _, format)
+        | Value::Elsewhere(format)
+        | Value::Wrapped(format) = self.value
         {
             all.push(AttributeValue::KeyFormatType(format));
         }
@@ -89,7 +94,9 @@ impl Object {
             }
             Value::Opaque(_, material) => (material.bytes().duplicate(), None),
             Value::Certificate(_, der) | Value::Request(_, der) => (der.clone().into(), None),
-            Value::Template(_) | Value::Elsewhere(_) | Value::Gone => return None,
+            Value::Template(_) | Value::Elsewhere(_) | Value::Wrapped(_) | Value::Gone => {
+                return None;
+            }
         };
         Some(Digest {
             hashing_algorithm: HashingAlgorithm::SHA_256,

@@ -1,19 +1,13 @@
-//! Objects that are given back, plain or wrapped, and keys that come wrapped.
+//! Objects that are given back, plain or wrapped (spec 1.4, 4.11 and 4.41).
 
-use std::sync::Arc;
-
-use super::budget::{of_bytes, of_object};
+use super::budget::of_object;
 use super::context::Context;
 use super::engine::Engine;
-use super::keys::Material;
-use super::life::Purpose;
-use super::lifecycle::spend;
-use super::objects::{Object, Outcome, Refusal, Value, not_there, now};
+use super::keys::{Material, invalid};
+use super::objects::{Object, Outcome, Refusal, Value, not_there};
 use super::protection::check_release;
-use crate::crypto::kw::{self, Wrapping};
+use super::wrapping::{registered, wrap};
 use crate::kmip::*;
-use crate::ttlv::{Decode, Encode, Item, Tag, Writer};
-use crate::version::Version;
 
 /// Answers Get.
 pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outcome<GetResponse> {
@@ -22,8 +16,11 @@ pub fn get(engine: &Engine, context: &mut Context, request: GetRequest) -> Outco
         engine,
         context,
         &object,
-        request.key_format_type,
-        request.key_wrapping_specification.as_ref(),
+        &Wish {
+            format: request.key_format_type,
+            wrap_type: request.key_wrap_type,
+            specification: request.key_wrapping_specification.as_ref(),
+        },
     )?;
     if object.attributes.fresh() == Some(&true) {
         context.change(engine, |transaction| {
@@ -54,8 +51,11 @@ pub fn export(
         engine,
         context,
         &object,
-        request.key_format_type,
-        request.key_wrapping_specification.as_ref(),
+        &Wish {
+            format: request.key_format_type,
+            wrap_type: request.key_wrap_type,
+            specification: request.key_wrapping_specification.as_ref(),
+        },
     )?;
     Ok(ExportResponse {
         object_type: object.object_type,
@@ -65,14 +65,49 @@ pub fn export(
     })
 }
 
+/// How an object is asked for.
+struct Wish<'a> {
+    format: Option<KeyFormatType>,
+    wrap_type: Option<KeyWrapType>,
+    specification: Option<&'a KeyWrappingSpecification>,
+}
+
+/// Whether the object is given back wrapped as it was registered.
+fn as_registered(object: &Object, wish: &Wish<'_>) -> Outcome<bool> {
+    let refuse = |reason, text| Err(Refusal::item(reason, text));
+    let kept = matches!(object.value, Value::Wrapped(_));
+    match (wish.wrap_type, wish.specification) {
+        (Some(_), Some(_)) => Err(invalid(
+            "Key Wrap Type and Key Wrapping Specification exclude each other",
+        )),
+        (Some(KeyWrapType::NOT_WRAPPED), None) if kept => refuse(
+            ResultReason::KEY_WRAP_TYPE_NOT_SUPPORTED,
+            "the server has the key only wrapped",
+        ),
+        (None, Some(_)) if kept => refuse(
+            ResultReason::ILLEGAL_OPERATION,
+            "the key is wrapped already",
+        ),
+        (None | Some(KeyWrapType::NOT_WRAPPED), _) => Ok(kept),
+        (Some(KeyWrapType::AS_REGISTERED), None) => Ok(object.registered.is_some()),
+        (Some(other), None) => refuse(
+            ResultReason::KEY_WRAP_TYPE_NOT_SUPPORTED,
+            &format!("Key Wrap Type {other} is not supported"),
+        ),
+    }
+}
+
 /// The object as it leaves the server.
 fn given(
     engine: &Engine,
     context: &Context,
     object: &Object,
-    format: Option<KeyFormatType>,
-    specification: Option<&KeyWrappingSpecification>,
+    wish: &Wish<'_>,
 ) -> Outcome<ManagedObject> {
+    let (format, specification) = (wish.format, wish.specification);
+    if as_registered(object, wish)? {
+        return registered(engine, context, object, format);
+    }
     // What has no Key Block comes in the clear, whatever wrapping is asked for.
     let wraps = specification.is_some()
         && matches!(
@@ -82,12 +117,7 @@ fn given(
     if !wraps {
         check_release(engine, object, None)?;
     }
-    if object.dates.archive.is_some() {
-        return Err(Refusal::item(
-            ResultReason::OBJECT_ARCHIVED,
-            "the object is archived: recover it first",
-        ));
-    }
+    object.dates.check_online()?;
     context.meter.charge(2 * of_object(object))?;
     let algorithm = object.algorithm();
     let bits = object.attributes.cryptographic_length().copied();
@@ -137,7 +167,7 @@ fn given(
             cryptographic_length: bits,
             ..KeyBlock::default()
         },
-        Value::Gone => {
+        Value::Wrapped(_) | Value::Gone => {
             return Err(not_there(
                 context.version,
                 ResultReason::OBJECT_DESTROYED,
@@ -175,175 +205,4 @@ fn given(
         (ObjectType::PUBLIC_KEY, _) => ManagedObject::PublicKey(PublicKey { key_block }),
         _ => ManagedObject::SymmetricKey(SymmetricKey { key_block }),
     })
-}
-
-/// The wrapping that key information asks for, and the key that does it, when it may.
-fn wrapping(
-    engine: &Engine,
-    context: &Context,
-    information: Option<&KeyInformation>,
-    purpose: Purpose,
-) -> Outcome<(Wrapping, Arc<Object>)> {
-    let refuse = |text: &str| Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
-    let Some(information) = information else {
-        return refuse("which key wraps?");
-    };
-    let Some(uid) = information.unique_identifier.as_text() else {
-        return refuse("which key wraps?");
-    };
-    let kek = context.object(engine, uid)?;
-    let mask = match purpose {
-        Purpose::Protect => CryptographicUsageMask::WRAP_KEY,
-        Purpose::Process => CryptographicUsageMask::UNWRAP_KEY,
-    };
-    kek.allow(context.version, mask)?;
-    kek.dates.allow(
-        context.version,
-        purpose,
-        engine.personality.deactivated_decrypts,
-        now(),
-    )?;
-    let parameters = information
-        .cryptographic_parameters
-        .as_ref()
-        .or_else(|| kek.attributes.cryptographic_parameters());
-    let wrapping = match parameters.and_then(|parameters| parameters.block_cipher_mode) {
-        Some(BlockCipherMode::NIST_KEY_WRAP) => Wrapping::Kw,
-        Some(BlockCipherMode::AES_KEY_WRAP_PADDING) => Wrapping::Kwp,
-        _ => return refuse("only NIST Key Wrap and AES Key Wrap Padding"),
-    };
-    match &kek.value {
-        Value::Key(Material::Symmetric(_), _) => Ok((wrapping, kek)),
-        _ => refuse("only symmetric keys wrap"),
-    }
-}
-
-/// The bytes of a key that wraps.
-fn kek_bytes(kek: &Object) -> &[u8] {
-    match &kek.value {
-        Value::Key(material, _) => material.bytes().expose(),
-        _ => &[],
-    }
-}
-
-/// Wraps the material of a key block under another key: the bare bytes, or the encoded Key Value where TTLV is asked for.
-fn wrap(
-    engine: &Engine,
-    context: &Context,
-    object: &Object,
-    specification: &KeyWrappingSpecification,
-    block: &mut KeyBlock,
-) -> Outcome<()> {
-    if specification.wrapping_method != WrappingMethod::ENCRYPT {
-        let text = format!("{} is not supported", specification.wrapping_method);
-        return Err(Refusal::item(ResultReason::FEATURE_NOT_SUPPORTED, text));
-    }
-    let (wrapping, kek) = wrapping(
-        engine,
-        context,
-        specification.encryption_key_information.as_ref(),
-        Purpose::Protect,
-    )?;
-    check_release(engine, object, Some(&kek))?;
-    let encoding = specification
-        .encoding_option
-        .filter(|_| context.version >= Version::V1_1);
-    let bytes = match (encoding, &mut block.key_value) {
-        (Some(EncodingOption::NO_ENCODING), Some(KeyValue::Plain(plain))) => {
-            match &plain.key_material {
-                KeyMaterial::Bytes(bytes) if specification.attribute_names.is_empty() => {
-                    bytes.duplicate()
-                }
-                _ => {
-                    return Err(Refusal::item(
-                        ResultReason::ENCODING_OPTION_ERROR,
-                        "only one byte string can be wrapped so",
-                    ));
-                }
-            }
-        }
-        (None | Some(EncodingOption::TTLV_ENCODING), Some(value @ KeyValue::Plain(_))) => {
-            if let KeyValue::Plain(plain) = value
-                && !specification.attribute_names.is_empty()
-            {
-                let mut attributes = object.all_attributes(context.version);
-                attributes.0.retain(|attribute| {
-                    specification
-                        .attribute_names
-                        .contains(&attribute.value.name())
-                });
-                plain.attributes = Some(attributes);
-            }
-            let mut writer = Writer::new(context.version);
-            value.encode(Tag::KEY_VALUE, &mut writer);
-            writer.finish()?
-        }
-        _ => {
-            return Err(Refusal::item(
-                ResultReason::ENCODING_OPTION_ERROR,
-                "this encoding is not known",
-            ));
-        }
-    };
-    let failed =
-        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
-    context.meter.charge(16 * of_bytes(bytes.len()))?;
-    let wrapped = kw::wrap(wrapping, kek_bytes(&kek), bytes.expose()).map_err(failed)?;
-    spend(engine, context, &kek, bytes.len(), true)?;
-    block.key_value = Some(KeyValue::Wrapped(wrapped));
-    block.key_wrapping_data = Some(KeyWrappingData {
-        wrapping_method: specification.wrapping_method,
-        encryption_key_information: specification.encryption_key_information.clone(),
-        encoding_option: specification.encoding_option,
-        ..KeyWrappingData::default()
-    });
-    Ok(())
-}
-
-/// The one answer to a wrapped key that cannot be used, whatever is wrong with what is in it: a reason would tell of the key.
-pub fn not_unwrapped() -> Refusal {
-    Refusal::item(
-        ResultReason::CRYPTOGRAPHIC_FAILURE,
-        "the wrapped key cannot be unwrapped, or is no such key",
-    )
-}
-
-/// The key block in the clear and the key that wrapped it, when it comes wrapped; `None` when it is in the clear already.
-pub fn unwrapped(
-    engine: &Engine,
-    context: &Context,
-    block: &KeyBlock,
-) -> Outcome<Option<(KeyBlock, Arc<Object>)>> {
-    let (Some(KeyValue::Wrapped(bytes)), Some(data)) = (&block.key_value, &block.key_wrapping_data)
-    else {
-        return Ok(None);
-    };
-    if data.wrapping_method != WrappingMethod::ENCRYPT {
-        return Err(Refusal::item(
-            ResultReason::FEATURE_NOT_SUPPORTED,
-            format!("{} is not supported", data.wrapping_method),
-        ));
-    }
-    let (wrapping, kek) = wrapping(
-        engine,
-        context,
-        data.encryption_key_information.as_ref(),
-        Purpose::Process,
-    )?;
-    context.meter.charge(16 * of_bytes(bytes.len()))?;
-    let failed = |_: crate::error::Error| not_unwrapped();
-    let plain = kw::unwrap(wrapping, kek_bytes(&kek), bytes).map_err(failed)?;
-    let key_value = match data.encoding_option {
-        Some(EncodingOption::NO_ENCODING) => KeyValue::bytes(plain),
-        _ => KeyValue::decode(&Item::parse(plain.expose()).map_err(failed)?).map_err(failed)?,
-    };
-    let plain = KeyBlock {
-        key_format_type: block.key_format_type,
-        key_compression_type: block.key_compression_type,
-        key_value: Some(key_value),
-        cryptographic_algorithm: block.cryptographic_algorithm,
-        cryptographic_length: block.cryptographic_length,
-        key_wrapping_data: None,
-    };
-    Ok(Some((plain, kek)))
 }

@@ -108,9 +108,8 @@ impl Material {
     /// The key in a Key Block of a registered object.
     pub fn parse(object_type: ObjectType, block: &KeyBlock) -> Outcome<Material> {
         let Some(KeyValue::Plain(plain)) = &block.key_value else {
-            return Err(Refusal::item(
-                ResultReason::FEATURE_NOT_SUPPORTED,
-                "wrapped keys are not taken in",
+            return Err(invalid(
+                "the key is wrapped twice, or there is no Key Value",
             ));
         };
         let format = block.key_format_type;

@@ -93,6 +93,17 @@ impl Dates {
         self.destroy.is_some()
     }
 
+    /// Fails when the object is archived.
+    pub fn check_online(&self) -> Outcome<()> {
+        match self.archive {
+            None => Ok(()),
+            Some(_) => Err(Refusal::item(
+                ResultReason::OBJECT_ARCHIVED,
+                "the object is archived: recover it first",
+            )),
+        }
+    }
+
     /// Fails unless a key may be used so at `now`. `afterwards` says whether a key that is no longer Active may still process.
     pub fn allow(
         &self,
@@ -101,12 +112,7 @@ impl Dates {
         afterwards: bool,
         now: i64,
     ) -> Outcome<()> {
-        if self.archive.is_some() {
-            return Err(Refusal::item(
-                ResultReason::OBJECT_ARCHIVED,
-                "the object is archived: recover it first",
-            ));
-        }
+        self.check_online()?;
         let denied = |why: String| Err(wrong_state(version, why));
         let phase = self.phase(now);
         let may = match purpose {

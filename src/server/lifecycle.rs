@@ -124,6 +124,7 @@ pub fn destroy(
                 .map(|digest| AttributeValue::Digest(digest).into()),
         );
         object.value = Value::Gone;
+        object.registered = None;
         transaction.put_changed(object)
     })?;
     context.placeholder = None;

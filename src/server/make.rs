@@ -7,13 +7,13 @@ use super::budget::{MOST_ATTRIBUTES, exceeded, of_object, of_rsa_key};
 use super::computed::of_certificate;
 use super::context::Context;
 use super::engine::Engine;
-use super::get::{not_unwrapped, unwrapped};
 use super::keys::{Material, invalid};
 use super::life::{Dates, wrong_state};
 use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::protection::{inherit, protect_as, unwrapped_under};
 use super::template::{given, registered};
+use super::wrapping::{Arrival, Keep, arrive, as_it_came, not_unwrapped};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
 use crate::kmip::*;
@@ -309,7 +309,7 @@ pub fn register(
         ));
     }
     let attributes = given(engine, context, Some(request.template_attribute))?;
-    let made = taken_in(engine, context, object, attributes)?;
+    let made = taken_in(engine, context, object, attributes, Keep::Best)?;
     Ok(RegisterResponse {
         unique_identifier: keep(engine, context, made)?,
         template_attribute: None,
@@ -334,7 +334,19 @@ pub fn import(
     attributes
         .0
         .retain(|attribute| !is_servers(&attribute.value.name()));
-    let mut made = taken_in(engine, context, request.object, attributes)?;
+    // What is not to be unwrapped is stored as it comes (spec 1.4, 4.40).
+    let keep = match request.key_wrap_type {
+        Some(KeyWrapType::NOT_WRAPPED) => Keep::Plain,
+        None | Some(KeyWrapType::AS_REGISTERED) => Keep::Wrapped,
+        Some(other) => {
+            let text = format!("Key Wrap Type {other} is not supported");
+            return Err(Refusal::item(
+                ResultReason::KEY_WRAP_TYPE_NOT_SUPPORTED,
+                text,
+            ));
+        }
+    };
+    let mut made = taken_in(engine, context, request.object, attributes, keep)?;
     // An identifier is free unless this client knows an object of that name: it learns nothing of others'.
     (made.uid, made.chosen) = (uid, true);
     let made = context.change(engine, |transaction| {
@@ -382,12 +394,13 @@ fn taken_in(
     context: &Context,
     object: ManagedObject,
     attributes: Attributes,
+    keep: Keep,
 ) -> Outcome<Object> {
     let mut attributes = screen(&engine.personality, context.version, attributes)?;
     let object_type = object.object_type();
-    let unwrapped = match object.key_block() {
-        Some(block) => unwrapped(engine, context, block)?,
-        None => None,
+    let arrival = match object.key_block() {
+        Some(block) => arrive(engine, context, block, keep)?,
+        None => Arrival::Plain,
     };
     if let Some(block) = object.key_block() {
         if attributes.cryptographic_algorithm().is_none()
@@ -401,19 +414,19 @@ fn taken_in(
             attributes.push(AttributeValue::CryptographicLength(bits));
         }
     }
-    let plain = || {
-        unwrapped
-            .as_ref()
-            .map(|(block, _)| block)
-            .or(object.key_block())
-            .ok_or_else(|| invalid("without Key Block"))
+    let plain = || match &arrival {
+        Arrival::Unwrapped(block, _) => Ok(block.as_ref()),
+        _ => object
+            .key_block()
+            .ok_or_else(|| invalid("without Key Block")),
     };
-    let hide = |refusal| match unwrapped {
-        Some(_) => not_unwrapped(),
-        None => refusal,
+    let hide = |refusal| match &arrival {
+        Arrival::Unwrapped(..) => not_unwrapped(),
+        _ => refusal,
     };
     let parse = |block| Material::parse(object_type, block).map_err(hide);
     let value = match &object {
+        _ if matches!(arrival, Arrival::Kept) => Value::Wrapped(plain()?.key_format_type),
         _ if object
             .key_block()
             .is_some_and(|block| block.key_value.is_none()) =>
@@ -493,8 +506,11 @@ fn taken_in(
         ),
     };
     let mut made = Object::new(&context.caller, object_type, value, attributes);
-    if let Some((_, kek)) = &unwrapped {
+    if let Arrival::Unwrapped(_, kek) = &arrival {
         unwrapped_under(engine, &mut made, kek);
+    }
+    if !matches!(arrival, Arrival::Plain) {
+        made.registered = Some(as_it_came(&object)?);
     }
     context.meter.charge(of_object(&made))?;
     Ok(made)

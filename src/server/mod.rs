@@ -46,6 +46,7 @@ mod template;
 mod undo;
 mod units;
 mod validate;
+mod wrapping;
 
 pub use access::{Access, Allowed, Credentials};
 pub use audit::{Audit, Findings, Keeping, verify};

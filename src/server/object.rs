@@ -1,6 +1,8 @@
 //! An object of the server, and how it is stored: as TTLV, like everything else here, so that whatever attribute a client thinks of
 //! survives a restart.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::engine::Caller;
@@ -38,6 +40,8 @@ pub enum Value {
     Request(CertificateRequestType, Vec<u8>),
     /// A key whose value the server does not have, and its format.
     Elsewhere(KeyFormatType),
+    /// A key that was registered wrapped and cannot be unwrapped here, and its format.
+    Wrapped(KeyFormatType),
     /// Destroyed.
     Gone,
 }
@@ -66,6 +70,8 @@ pub struct Object {
     pub object_type: ObjectType,
     /// Its value.
     pub value: Value,
+    /// The object that a client registered wrapped, encoded as in 2.1.
+    pub registered: Option<Arc<Secret>>,
     /// What it was given; what the server computes is not among them.
     pub attributes: Attributes,
     /// Its life.
@@ -102,6 +108,7 @@ impl Object {
             chosen: false,
             object_type,
             value,
+            registered: None,
             attributes,
             dates,
             revocation_reason: None,
@@ -203,6 +210,8 @@ pub(super) mod tag {
     pub const DATES: Tag = Tag(0x54_000B);
     /// Numbers that a value has beside its bytes.
     pub const NUMBER: Tag = Tag(0x54_000C);
+    /// How many bytes of the value are the object's; the rest is what was registered.
+    pub const OWN_LEN: Tag = Tag(0x54_000D);
 }
 
 impl Object {
@@ -238,6 +247,7 @@ impl Object {
             ),
             Value::Request(request_type, der) => (8, request_type.0, 0, Secret::new(der.clone())),
             Value::Elsewhere(format) => (9, format.0, 0, Secret::default()),
+            Value::Wrapped(format) => (10, format.0, 0, Secret::default()),
         };
         let numbers = match &self.value {
             Value::Pgp(version, _) => vec![*version],
@@ -245,6 +255,11 @@ impl Object {
             Value::Split(share, _) => vec![share.parts, share.number, share.threshold],
             _ => Vec::new(),
         };
+        let own_len = self.registered.is_some().then_some(value.len() as i64);
+        let mut value = value;
+        if let Some(registered) = &self.registered {
+            value.extend(registered.expose());
+        }
         let key = self.key();
         let mut writer = Writer::with_capacity(Version::V2_1, 1024);
         writer.structure(tag::RECORD, |w| {
@@ -254,6 +269,7 @@ impl Object {
             w.enumeration(tag::FORMAT, format);
             w.integer(tag::MATERIAL, material);
             numbers.encode(tag::NUMBER, w);
+            own_len.encode(tag::OWN_LEN, w);
             if let Value::Template(attributes) = &self.value {
                 attributes.encode(Tag::ATTRIBUTES, w);
             }
@@ -283,7 +299,7 @@ impl Object {
     /// Gives a record its value.
     fn with_value(mut self, value: Secret) -> Object {
         match &mut self.value {
-            Value::Gone | Value::Template(_) | Value::Elsewhere(_) => {}
+            Value::Gone | Value::Template(_) | Value::Elsewhere(_) | Value::Wrapped(_) => {}
             Value::Certificate(_, der) | Value::Request(_, der) => *der = value.expose().to_vec(),
             Value::Key(material, _)
             | Value::Secret(_, material, _)
@@ -304,6 +320,7 @@ impl Record for Object {
             chosen: false,
             object_type: ObjectType::default(),
             value: Value::Gone,
+            registered: None,
             attributes: Attributes::new(),
             dates: Dates::default(),
             revocation_reason: None,
@@ -313,6 +330,7 @@ impl Record for Object {
             never_extractable: false,
         };
         let (mut kind, mut format, mut material, mut index) = (0, 0, 0, None);
+        let mut own_len = None;
         let (mut numbers, mut template) = (Vec::new(), Attributes::new());
         let mut items = record.items()?;
         while let Some(item) = items.next()? {
@@ -327,6 +345,7 @@ impl Record for Object {
                 tag::FORMAT => format = item.enumeration()?,
                 tag::MATERIAL => material = item.integer()?,
                 tag::NUMBER => numbers.push(item.integer()?),
+                tag::OWN_LEN => own_len = Some(i64::decode(&item)?),
                 Tag::ATTRIBUTES => template = Attributes::decode(&item)?.iter().cloned().collect(),
                 tag::DATES => object.dates = Dates::decode(&item)?,
                 Tag::REVOCATION_REASON => {
@@ -378,9 +397,18 @@ impl Record for Object {
             }
             8 => Value::Request(CertificateRequestType(format), Vec::new()),
             9 => Value::Elsewhere(KeyFormatType(format)),
+            10 => Value::Wrapped(KeyFormatType(format)),
             _ => return Err(record.error("with an unknown kind of value")),
         };
-        Ok(object.with_value(value))
+        let Some(own_len) = own_len else {
+            return Ok(object.with_value(value));
+        };
+        let parts = usize::try_from(own_len).map(|len| value.expose().split_at_checked(len));
+        let Ok(Some((own, registered))) = parts else {
+            return Err(record.error("with a value that is too short"));
+        };
+        object.registered = Some(Arc::new(Secret::new(registered.to_vec())));
+        Ok(object.with_value(Secret::new(own.to_vec())))
     }
 
     fn stored(self, keys: &Keys) -> Result<Put> {

@@ -136,16 +136,6 @@ pub fn create(
     })
 }
 
-fn check_on_line(object: &Object) -> Outcome<()> {
-    match object.dates.archive {
-        Some(_) => Err(Refusal::item(
-            ResultReason::OBJECT_ARCHIVED,
-            "the object is archived: recover it first",
-        )),
-        None => Ok(()),
-    }
-}
-
 /// Fails when parts of the key would be a way around what protects it.
 fn may_be_split(engine: &Engine, context: &Context, base: &Object) -> Outcome<()> {
     if engine.personality.enforces_sensitive && !base.is_extractable() {
@@ -154,7 +144,7 @@ fn may_be_split(engine: &Engine, context: &Context, base: &Object) -> Outcome<()
             "parts would be a way out of the server",
         ));
     }
-    check_on_line(base)?;
+    base.dates.check_online()?;
     if !base.is_protected() {
         return Ok(());
     }
@@ -193,7 +183,7 @@ pub fn join(
     }
     for uid in request.unique_identifiers {
         let part = engine.resolve(context, Some(uid))?;
-        check_on_line(&part)?;
+        part.dates.check_online()?;
         bytes += match &part.value {
             Value::Split(_, material) => material.bytes().len(),
             _ => 0,

@@ -10,6 +10,7 @@ mod padding;
 mod profiles;
 mod protection;
 mod states;
+mod wrapping;
 
 use mrhsm_pkcs11::error::Kind;
 use mrhsm_pkcs11::kmip::message::{ResponseMessage, decode_response, encode_request};
