@@ -107,6 +107,10 @@ pub fn screen(
     let mut kept = Attributes::new();
     let mut counts: HashMap<AttributeName, usize> = HashMap::new();
     for attribute in given.0 {
+        let attribute = Attribute {
+            value: with_total(attribute.value),
+            ..attribute
+        };
         let name = attribute.value.name();
         if attribute.value.is_mistyped() {
             return Err(invalid(format!("{name} has a value of another type")));
@@ -148,9 +152,31 @@ pub fn screen(
     Ok(kept)
 }
 
+/// Usage Limits without Usage Limits Total, which the specification requires and clients leave out:
+/// the count is the total.
+fn with_total(value: AttributeValue) -> AttributeValue {
+    let AttributeValue::Other(Tag::USAGE_LIMITS, Value::Structure(fields)) = &value else {
+        return value;
+    };
+    let field = |tag| fields.iter().find(|field| field.tag == tag);
+    let count = field(Tag::USAGE_LIMITS_COUNT).map(|field| &field.value);
+    let unit = field(Tag::USAGE_LIMITS_UNIT).map(|field| &field.value);
+    match (field(Tag::USAGE_LIMITS_TOTAL), count, unit) {
+        (None, Some(Value::LongInteger(count)), Some(Value::Enumeration(unit))) => {
+            AttributeValue::UsageLimits(UsageLimits {
+                usage_limits_total: *count,
+                usage_limits_count: Some(*count),
+                usage_limits_unit: UsageLimitsUnit(*unit),
+            })
+        }
+        _ => value,
+    }
+}
+
 /// The attribute with what the server adds: all uses of a key are left at first (spec 1.4, 3.21), and an application that
 /// leaves its data to the server gets some that nobody else has (3.36).
-fn complete(mut value: AttributeValue) -> Outcome<AttributeValue> {
+fn complete(value: AttributeValue) -> Outcome<AttributeValue> {
+    let mut value = with_total(value);
     match &mut value {
         AttributeValue::UsageLimits(limits) => {
             let total = limits.usage_limits_total;

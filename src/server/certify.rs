@@ -10,7 +10,7 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
@@ -29,6 +29,9 @@ use super::make::{
 use super::objects::{Object, Outcome, Refusal, Search, Transaction, Value, now, reason};
 use super::protection::protect_as;
 use super::template::given;
+use crate::crypto::Hash;
+use crate::crypto::hash::digest;
+use crate::crypto::pkey::{self, Kind, PublicKey, Scheme};
 use crate::kmip::*;
 use crate::ttlv::{DateTime, Tag, Value as Item};
 
@@ -44,8 +47,11 @@ struct Wanted {
     key: Vec<u8>,
 }
 
-fn failure(why: impl std::fmt::Display) -> Refusal {
-    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, why.to_string())
+fn failure(_: rcgen::Error) -> Refusal {
+    Refusal::item(
+        ResultReason::CRYPTOGRAPHIC_FAILURE,
+        "the certificate cannot be signed",
+    )
 }
 
 /// Answers Certify.
@@ -206,7 +212,7 @@ fn certify_key(
     transaction.put_changed(key)
 }
 
-fn invalid_request(context: &Context, why: impl std::fmt::Display) -> Refusal {
+fn invalid_request(context: &Context, why: &str) -> Refusal {
     let reason = reason(
         context.version,
         ResultReason::INVALID_FIELD,
@@ -233,10 +239,11 @@ fn requested(
         ),
         (None, (_, None)) => return Ok(None),
     };
+    let unreadable = || invalid_request(context, "it cannot be parsed");
     let der = match request_type {
         CertificateRequestType::PKCS_10 => bytes,
         CertificateRequestType::PEM => CertificateSigningRequestDer::from_pem_slice(&bytes)
-            .map_err(|e| invalid_request(context, e))?
+            .map_err(|_| unreadable())?
             .to_vec(),
         other => {
             return Err(Refusal::item(
@@ -245,34 +252,76 @@ fn requested(
             ));
         }
     };
-    let (_, parsed) =
-        X509CertificationRequest::from_der(&der).map_err(|e| invalid_request(context, e))?;
+    let (_, parsed) = X509CertificationRequest::from_der(&der).map_err(|_| unreadable())?;
     let key = parsed.certification_request_info.subject_pki.raw.to_vec();
-    let params = CertificateSigningRequestParams::from_der(&der.as_slice().into())
-        .map_err(|e| invalid_request(context, e))?
-        .params;
+    let signed_by = parsed.signature_algorithm.algorithm.to_id_string();
+    let params = match signed_by.as_str() {
+        SHA_1_WITH_RSA | SHA_1_WITH_ECDSA => proven_by_sha_1(context, &parsed)?,
+        _ => {
+            CertificateSigningRequestParams::from_der(&der.as_slice().into())
+                .map_err(|_| {
+                    invalid_request(context, "its signature or an extension is not valid")
+                })?
+                .params
+        }
+    };
     Ok(Some(Wanted { params, key }))
+}
+
+const SHA_1_WITH_RSA: &str = "1.2.840.113549.1.1.5";
+const SHA_1_WITH_ECDSA: &str = "1.2.840.10045.4.1";
+
+/// The content of a request that is signed with SHA-1, as those of old devices are. The signature
+/// proves only that the client has the key: a collision of SHA-1 is of no use without it.
+fn proven_by_sha_1(
+    context: &Context,
+    request: &X509CertificationRequest<'_>,
+) -> Outcome<CertificateParams> {
+    let info = &request.certification_request_info;
+    let proven = || -> crate::error::Result<()> {
+        let key = PublicKey::from_spki(info.subject_pki.raw)?;
+        let digest = digest(Hash::Sha1, info.raw)?;
+        let signature = request.signature_value.data.as_ref();
+        match key.kind() {
+            Kind::Rsa { .. } => key.verify(Scheme::RsaPkcs1(Hash::Sha1), &digest, signature),
+            Kind::Ec(curve) => {
+                let signature = pkey::ecdsa_from_der(curve, signature)?;
+                key.verify(Scheme::Ecdsa, &digest, &signature)
+            }
+        }
+    };
+    proven().map_err(|_| invalid_request(context, "its signature is not valid"))?;
+    let mut params = params(&info.subject)?;
+    for extension in request.requested_extensions().into_iter().flatten() {
+        if let ParsedExtension::SubjectAlternativeName(names) = extension {
+            params.subject_alt_names = alternative_names(&names.general_names);
+        }
+    }
+    Ok(params)
+}
+
+fn alternative_names(names: &[GeneralName<'_>]) -> Vec<SanType> {
+    let known = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => (*name).try_into().ok().map(SanType::DnsName),
+        GeneralName::RFC822Name(name) => (*name).try_into().ok().map(SanType::Rfc822Name),
+        GeneralName::URI(name) => (*name).try_into().ok().map(SanType::URI),
+        GeneralName::IPAddress([a, b, c, d]) => Some(SanType::IpAddress([*a, *b, *c, *d].into())),
+        GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+            .ok()
+            .map(|bytes| SanType::IpAddress(bytes.into())),
+        _ => None,
+    };
+    names.iter().filter_map(known).collect()
 }
 
 /// A certificate's name, alternative names and key once more.
 fn again(der: &[u8]) -> Outcome<Wanted> {
-    let (_, old) = X509Certificate::from_der(der)
-        .map_err(|e| invalid(format!("the certificate cannot be read: {e}")))?;
+    let (_, old) =
+        X509Certificate::from_der(der).map_err(|_| invalid("the certificate cannot be parsed"))?;
     let mut params = params(old.subject())?;
     let names = old.subject_alternative_name().ok().flatten();
-    for name in names.iter().flat_map(|names| &names.value.general_names) {
-        params.subject_alt_names.extend(match name {
-            GeneralName::DNSName(name) => (*name).try_into().ok().map(SanType::DnsName),
-            GeneralName::RFC822Name(name) => (*name).try_into().ok().map(SanType::Rfc822Name),
-            GeneralName::URI(name) => (*name).try_into().ok().map(SanType::URI),
-            GeneralName::IPAddress([a, b, c, d]) => {
-                Some(SanType::IpAddress([*a, *b, *c, *d].into()))
-            }
-            GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| SanType::IpAddress(bytes.into())),
-            _ => None,
-        });
+    if let Some(names) = names {
+        params.subject_alt_names = alternative_names(&names.value.general_names);
     }
     Ok(Wanted {
         params,
@@ -284,7 +333,7 @@ fn again(der: &[u8]) -> Outcome<Wanted> {
 fn subject_of(attributes: &Attributes) -> Outcome<CertificateParams> {
     if let Some(subject) = attributes.x_509_certificate_subject() {
         let (_, name) = X509Name::from_der(&subject.subject_distinguished_name)
-            .map_err(|e| invalid(format!("the subject: {e}")))?;
+            .map_err(|_| invalid("the subject cannot be parsed"))?;
         return params(&name);
     }
     let mut params = empty()?;
@@ -317,7 +366,7 @@ fn params(name: &X509Name<'_>) -> Outcome<CertificateParams> {
     for part in name.iter_attributes() {
         let text = part
             .as_str()
-            .map_err(|e| invalid(format!("the subject: {e}")))?;
+            .map_err(|_| invalid("the subject cannot be parsed"))?;
         params
             .distinguished_name
             .push(name_part(&part.attr_type().to_id_string()), text);
@@ -403,7 +452,10 @@ fn issuer(
                 KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8.expose())).map_err(failure)?;
             Issuer::from_ca_cert_der(&CertificateDer::from(der.as_slice()), key).map_err(failure)
         }
-        _ => Err(failure("what would sign is no key with a certificate")),
+        _ => Err(Refusal::item(
+            ResultReason::CRYPTOGRAPHIC_FAILURE,
+            "what would sign is no key with a certificate",
+        )),
     }
 }
 

@@ -10,6 +10,7 @@ use super::make::{keep, link, made_here, required};
 use super::objects::{Object, Outcome, Refusal, Value, now};
 use super::protection::{check_derivation, inherit};
 use super::template::given;
+use super::wording::told;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::{Hash, hash, kdf, mac};
 use crate::kmip::*;
@@ -179,7 +180,7 @@ fn derive(
     len: usize,
 ) -> Outcome<Secret> {
     let failure =
-        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, e.to_string());
+        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, told(&e));
     let parameters = p.cryptographic_parameters.clone().unwrap_or_default();
     let hash = || hash_function(p);
     let data: Vec<u8> = p

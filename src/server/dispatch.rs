@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::engine::Engine;
 use super::objects::{Outcome, Refusal, reason};
+use super::wording::told;
 use super::{
     attributes, budget, certify, crypto, derive, get, lifecycle, locate, make, mistakes, query,
     split, validate,
@@ -10,7 +11,6 @@ use super::{
 use crate::error::Error;
 use crate::kmip::message::RequestItem;
 use crate::kmip::*;
-use crate::ttlv::Tag;
 
 impl Engine {
     /// Does what an item asks.
@@ -39,20 +39,8 @@ impl Engine {
                 "a critical Message Extension is not known",
             ));
         }
-        let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, e.to_string());
+        let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, told(&e));
         let request = Request::decode(item.operation, &item.payload).map_err(invalid)?;
-        let no_filters = || {
-            item.payload
-                .find(Tag::ATTRIBUTES)
-                .map(|found| found.is_none())
-                .map_err(invalid)
-        };
-        if item.operation == OperationCode::LOCATE && version.typed_attributes() && no_filters()? {
-            return Err(Refusal::Message(
-                ResultReason::INVALID_MESSAGE,
-                "Locate without Attributes".into(),
-            ));
-        }
         match request {
             Request::DiscoverVersions(request) => {
                 Ok(query::discover(&self.personality, &request).into())

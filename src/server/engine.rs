@@ -10,6 +10,8 @@ use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, not_there, now};
 use super::personality::Personality;
+use super::wording::told;
+use crate::error::Error;
 use crate::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -163,10 +165,7 @@ impl Engine {
         let (version, outcome) = match RequestMessage::decode(frame) {
             Err(error) => {
                 let version = RequestMessage::version_of(frame).unwrap_or(Version::V1_0);
-                (
-                    version,
-                    Err((ResultReason::INVALID_MESSAGE, error.to_string())),
-                )
+                (version, Err((ResultReason::INVALID_MESSAGE, told(&error))))
             }
             Ok(message) => {
                 let version = message.header.protocol_version;
@@ -226,7 +225,7 @@ impl Engine {
         );
         batch
             .finish()
-            .map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, told(&e)))
     }
 
     /// Whether the message as a whole can be done here.
@@ -371,10 +370,11 @@ impl Engine {
         }
         let failed = outcomes.iter().any(|(_, refusal)| refusal.is_some());
         if failed && let Some(undo) = context.undo.take() {
-            let failed = |e| {
+            let failed = |e: Error| {
+                let why = told(&e);
                 (
                     ResultReason::GENERAL_FAILURE,
-                    format!("an item failed, and those before it cannot be undone: {e}"),
+                    format!("an item failed, and those before it cannot be undone: {why}"),
                 )
             };
             undo.put_back(&self.objects).map_err(failed)?;
@@ -399,7 +399,7 @@ impl Engine {
         }
         let mut answer = batch
             .finish()
-            .map_err(|e| (ResultReason::GENERAL_FAILURE, e.to_string()))?;
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, told(&e)))?;
         if self.personality.long_time_stamp {
             answer = with_byte(answer, STAMP_TYPE_AT, ItemType::LONG_INTEGER.0);
         }

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::engine::Engine;
 use super::keys::{Material, invalid};
 use super::objects::{Object, Outcome, Refusal, Value, not_there};
+use super::pkcs12;
 use super::protection::check_release;
 use super::wrapping::{registered, wrap};
 use crate::kmip::*;
@@ -122,6 +123,11 @@ fn given(
     let algorithm = object.algorithm();
     let bits = object.attributes.cryptographic_length().copied();
     let mut key_block = match &object.value {
+        Value::Key(Material::Private(pkcs8), _)
+            if format == Some(KeyFormatType::PKCS_12) && engine.personality.converts_formats =>
+        {
+            pkcs12::block(engine, context, object, pkcs8.expose())?
+        }
         Value::Key(material, own) => {
             let format = format.unwrap_or(*own);
             let converts = engine.personality.converts_formats

@@ -2,7 +2,6 @@
 
 use super::context::Context;
 use super::engine::Engine;
-use super::keys::invalid;
 use super::life::wrong_state;
 use super::objects::{Object, Outcome, Refusal, Value, now, reason};
 use crate::kmip::*;
@@ -67,12 +66,11 @@ pub fn revoke(
                 (State::DESTROYED | State::DESTROYED_COMPROMISED, _) => {
                     return Err(wrong_state(version, "the object is destroyed"));
                 }
-                (_, true) if !version.typed_attributes() && occurrence.is_none() => {
-                    return Err(invalid("Compromise Occurrence Date is missing"));
-                }
                 (_, true) => {
+                    // Without a date it is the Initial Date (spec 1.4, 4.20).
+                    let occurred = occurrence.unwrap_or(object.dates.initial);
                     object.dates.compromise = Some(now());
-                    object.dates.compromise_occurrence = occurrence;
+                    object.dates.compromise_occurrence = Some(occurred);
                 }
                 (State::ACTIVE, false) => object.dates.deactivation = Some(now()),
                 (state, false) => {

@@ -13,6 +13,7 @@ use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::protection::{inherit, protect_as, unwrapped_under};
 use super::template::{given, registered};
+use super::wording::told;
 use super::wrapping::{Arrival, Keep, arrive, as_it_came, not_unwrapped};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
@@ -46,7 +47,8 @@ fn fits(algorithm: CryptographicAlgorithm, bits: i32) -> bool {
     }
 }
 
-/// Answers Create.
+/// Answers Create. A key without a usage mask is only kept: clients are known that leave it out,
+/// here and in Register.
 pub fn create(
     engine: &Engine,
     context: &mut Context,
@@ -62,12 +64,10 @@ pub fn create(
         "Cryptographic Algorithm",
     )?;
     let bits = *required(attributes.cryptographic_length(), "Cryptographic Length")?;
-    required(
-        attributes.cryptographic_usage_mask(),
-        "Cryptographic Usage Mask",
-    )?;
     if !fits(algorithm, bits) {
-        return Err(invalid(format!("no {algorithm} key has {bits} bits")));
+        return Err(invalid(format!(
+            "{algorithm} keys of {bits} bits are not made here"
+        )));
     }
     withstands_quantum_computers(&attributes, bits >= 256)?;
     // DES and Triple DES may be counted without their parity bits.
@@ -137,8 +137,7 @@ pub fn keep(engine: &Engine, context: &mut Context, object: Object) -> Outcome<S
     Ok(context.about(&object))
 }
 
-/// Answers Create Key Pair. A half without a usage mask is a key that is only kept: clients are known that leave it out, here and
-/// in Register.
+/// Answers Create Key Pair. A half without a usage mask is a key that is only kept, too.
 pub fn create_key_pair(
     engine: &Engine,
     context: &mut Context,
@@ -291,7 +290,7 @@ fn generate(engine: &Engine, context: &Context, attributes: &Attributes) -> Outc
         CryptographicAlgorithm::ED25519 => PrivateKey::generate_ec(Curve::Ed25519),
         _ => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
     };
-    made.map_err(|e| invalid(e.to_string()))
+    made.map_err(|e| invalid(told(&e)))
 }
 
 /// Answers Register.

@@ -37,6 +37,7 @@ mod object;
 mod objects;
 mod pair;
 mod personality;
+mod pkcs12;
 mod places;
 mod protection;
 mod query;
@@ -46,6 +47,7 @@ mod template;
 mod undo;
 mod units;
 mod validate;
+mod wording;
 mod wrapping;
 
 pub use access::{Access, Allowed, Credentials};

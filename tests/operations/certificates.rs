@@ -1,7 +1,10 @@
 //! Certificates that the server signs, replaces and checks.
 
+use mrhsm_pkcs11::crypto::pkey::{self, Scheme};
+use mrhsm_pkcs11::crypto::{Curve, Hash, hash};
 use mrhsm_pkcs11::ttlv::Interval;
 use rcgen::{CertificateParams, DnType, KeyPair};
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::*;
@@ -13,6 +16,72 @@ fn csr(key: &KeyPair) -> (Vec<u8>, String) {
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let csr = params.serialize_request(key).unwrap();
     (csr.der().to_vec(), csr.pem().unwrap())
+}
+
+/// A structure of DER with this content.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len();
+    let head = match len {
+        0..0x80 => vec![tag, len as u8],
+        0x80..0x100 => vec![tag, 0x81, len as u8],
+        _ => vec![tag, 0x82, (len >> 8) as u8, len as u8],
+    };
+    [head, content.to_vec()].concat()
+}
+
+/// The same request, signed with SHA-1 by `key`, whose algorithm has this identifier.
+fn signed_with_sha_1(request: &[u8], key: &pkey::PrivateKey, algorithm: &[u8]) -> Vec<u8> {
+    let (_, parsed) = X509CertificationRequest::from_der(request).unwrap();
+    let info = parsed.certification_request_info.raw;
+    let digest = hash::digest(Hash::Sha1, info).unwrap();
+    let signature = match key.kind() {
+        pkey::Kind::Rsa { .. } => key.sign(Scheme::RsaPkcs1(Hash::Sha1), &digest).unwrap(),
+        pkey::Kind::Ec(_) => {
+            pkey::ecdsa_to_der(&key.sign(Scheme::Ecdsa, &digest).unwrap()).unwrap()
+        }
+    };
+    let signature = [&[0], &signature[..]].concat();
+    let parts = [info.to_vec(), der(0x30, algorithm), der(0x03, &signature)];
+    der(0x30, &parts.concat())
+}
+
+#[test]
+fn a_request_signed_with_sha_1_is_certified() {
+    const RSA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5, 5, 0];
+    const ECDSA: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
+    let server = Server::new();
+    let certify = |request: Vec<u8>| {
+        let request = CertifyRequest {
+            certificate_request_type: Some(CertificateRequestType::PKCS_10),
+            certificate_request: Some(request),
+            ..CertifyRequest::default()
+        };
+        server.ask(Version::V1_2, &request)
+    };
+    for (key, algorithm) in [
+        (pkey::PrivateKey::generate_rsa(2048, &[1, 0, 1]), RSA),
+        (pkey::PrivateKey::generate_ec(Curve::P256), ECDSA),
+    ] {
+        let key = key.unwrap();
+        let pkcs8 = key.to_pkcs8().unwrap();
+        let pair = KeyPair::try_from(pkcs8.expose()).unwrap();
+        let request = signed_with_sha_1(&csr(&pair).0, &key, algorithm);
+        let uid = certify(request.clone()).unwrap().unique_identifier;
+        let made = certificate(&server, &uid);
+        let (_, made) = X509Certificate::from_der(&made).unwrap();
+        let (spki, names) = (made.public_key().raw, made.subject_alternative_name());
+        assert_eq!(spki, key.public().unwrap().to_spki().unwrap());
+        assert_eq!(made.subject().to_string(), "CN=host");
+        assert!(format!("{names:?}").contains("host.example"));
+        assert!(!made.is_ca());
+        // By another key it proves nothing.
+        let other = match key.kind() {
+            pkey::Kind::Rsa { .. } => pkey::PrivateKey::generate_rsa(2048, &[1, 0, 1]),
+            pkey::Kind::Ec(curve) => pkey::PrivateKey::generate_ec(curve),
+        };
+        let forged = signed_with_sha_1(&request, &other.unwrap(), algorithm);
+        assert_eq!(certify(forged).err(), Some(ResultReason::INVALID_FIELD));
+    }
 }
 
 fn certificate(server: &Server, uid: &str) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod padding;
 mod profiles;
 mod protection;
 mod states;
+mod tolerance;
 mod wrapping;
 
 use mrhsm_pkcs11::error::Kind;
@@ -17,7 +18,7 @@ use mrhsm_pkcs11::kmip::message::{ResponseMessage, decode_response, encode_reque
 use mrhsm_pkcs11::kmip::*;
 use mrhsm_pkcs11::secret::Secret;
 use mrhsm_pkcs11::server::{Caller, Engine, Objects, Personality};
-use mrhsm_pkcs11::ttlv::{BigInteger, DateTime, Encode, Interval, Tag, Value, Writer};
+use mrhsm_pkcs11::ttlv::{BigInteger, DateTime, Encode, Interval, Item, Tag, Value, Writer};
 use mrhsm_pkcs11::version::Version;
 use tempfile::TempDir;
 
@@ -54,7 +55,9 @@ impl Server {
     }
 
     fn raw(&self, caller: &Caller, frame: &[u8]) -> Secret {
-        self.engine.answer(caller, frame, None).bytes
+        let answer = self.engine.answer(caller, frame, None).bytes;
+        check_messages(answer.expose());
+        answer
     }
 
     fn ask_as<O: Operation>(
@@ -144,6 +147,32 @@ impl Server {
 
     fn locate(&self, version: Version, request: &LocateRequest) -> Vec<String> {
         self.ask(version, request).unwrap().unique_identifiers
+    }
+}
+
+/// Fails when an error text of an answer has a name of PKCS#11, a path of the server or a word of
+/// Rust.
+fn check_messages(answer: &[u8]) {
+    fn messages(item: &Item<'_>, found: &mut Vec<String>) {
+        if item.tag == Tag::RESULT_MESSAGE {
+            found.push(item.text().unwrap().to_owned());
+        }
+        let Ok(mut items) = item.items() else { return };
+        while let Ok(Some(inner)) = items.next() {
+            messages(&inner, found);
+        }
+    }
+    let mut found = Vec::new();
+    if let Ok(item) = Item::parse(answer) {
+        messages(&item, &mut found);
+    }
+    let foreign = [
+        "CKR_", "CKA_", "CKM_", "::", "{", "Some(", "Err(", "None", " /", "'/",
+    ];
+    for text in found {
+        for bad in foreign {
+            assert!(!text.contains(bad), "{bad} in an error text: {text}");
+        }
     }
 }
 

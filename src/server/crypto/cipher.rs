@@ -1,7 +1,7 @@
 //! Encrypt and Decrypt.
 
 use super::stream::{Part, Stream, Work};
-use super::{Parameters, data, failure, key, symmetric};
+use super::{Parameters, failure, key, part_data, symmetric};
 use crate::ck::CKR_ENCRYPTED_DATA_INVALID;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::padding::padding_len;
@@ -205,6 +205,11 @@ fn cipher(
     })
 }
 
+/// The Data of an answer: a part that gives none has no Data.
+fn given_out(data: Vec<u8>, of_several: bool) -> Option<Vec<u8>> {
+    (!of_several || !data.is_empty()).then_some(data)
+}
+
 /// Answers Encrypt.
 pub fn encrypt(
     engine: &Engine,
@@ -216,7 +221,8 @@ pub fn encrypt(
         last: request.final_indicator,
         correlation: request.correlation_value,
     };
-    let plain = data(request.data)?;
+    let plain = part_data(request.data, &part)?;
+    let of_several = part.is_of_several();
     let mut answer = EncryptResponse::default();
     // What is authenticated only is protected, too.
     let mut authenticated = 0;
@@ -272,7 +278,7 @@ pub fn encrypt(
     } else {
         answer.correlation_value = engine.suspend(context, stream, part)?;
     }
-    answer.data = Some(out);
+    answer.data = given_out(out, of_several);
     Ok(answer)
 }
 
@@ -287,7 +293,8 @@ pub fn decrypt(
         last: request.final_indicator,
         correlation: request.correlation_value,
     };
-    let text = data(request.data)?;
+    let text = part_data(request.data, &part)?;
+    let of_several = part.is_of_several();
     let mut stream = match engine.resume(context, OperationCode::DECRYPT, &part)? {
         Some(stream) => stream,
         None => {
@@ -337,7 +344,7 @@ pub fn decrypt(
         let correlation_value = engine.suspend(context, stream, part)?;
         return Ok(DecryptResponse {
             unique_identifier,
-            data: Some(Secret::new(plain)),
+            data: given_out(plain, of_several).map(Secret::new),
             correlation_value,
         });
     }
@@ -359,7 +366,7 @@ pub fn decrypt(
     }
     Ok(DecryptResponse {
         unique_identifier,
-        data: Some(Secret::new(plain)),
+        data: given_out(plain, of_several).map(Secret::new),
         correlation_value: None,
     })
 }

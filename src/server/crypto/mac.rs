@@ -1,7 +1,7 @@
 //! MAC, MAC Verify, Hash and RNG Retrieve.
 
 use super::stream::{Part, Stream, Work, hasher};
-use super::{Parameters, data, failure, key, symmetric, validity};
+use super::{Parameters, data, failure, key, part_data, symmetric, validity};
 use crate::crypto::cipher::Key;
 use crate::crypto::mac::Mac;
 use crate::crypto::rng;
@@ -50,7 +50,7 @@ pub fn mac(engine: &Engine, context: &mut Context, request: MacRequest) -> Outco
         last: request.final_indicator,
         correlation: request.correlation_value,
     };
-    let bytes = data(request.data)?;
+    let bytes = part_data(request.data, &part)?;
     let mut stream = match engine.resume(context, OperationCode::MAC, &part)? {
         Some(stream) => stream,
         None => {
@@ -89,7 +89,7 @@ pub fn mac_verify(
         last: request.final_indicator,
         correlation: request.correlation_value,
     };
-    let bytes = data(request.data)?;
+    let bytes = part_data(request.data, &part)?;
     let mut stream = match engine.resume(context, OperationCode::MAC_VERIFY, &part)? {
         Some(stream) => stream,
         None => {
@@ -126,7 +126,7 @@ pub fn hash(engine: &Engine, context: &mut Context, request: HashRequest) -> Out
         last: request.final_indicator,
         correlation: request.correlation_value,
     };
-    let bytes = data(request.data)?;
+    let bytes = part_data(request.data, &part)?;
     let mut stream = match engine.resume(context, OperationCode::HASH, &part)? {
         Some(stream) => stream,
         None => {

@@ -19,6 +19,7 @@ use super::engine::Engine;
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::objects::{Object, Outcome, Refusal, Value, now};
+use super::wording::told;
 use crate::error::Error;
 use crate::kmip::*;
 
@@ -26,7 +27,7 @@ type Parameters = CryptographicParameters;
 
 /// A cryptographic operation did not succeed with this key and data.
 fn failure(error: Error) -> Refusal {
-    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, error.to_string())
+    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, told(&error))
 }
 
 /// The key a request is about, when it may be used so, and the parameters that hold for it.
@@ -62,6 +63,14 @@ fn may_use(
         engine.personality.deactivated_decrypts,
         now(),
     )
+}
+
+/// The data of a part: one that only begins or ends an operation has none (spec 1.4, 4.29).
+fn part_data<T: Default>(data: Option<T>, part: &stream::Part) -> Outcome<T> {
+    match data {
+        None if part.is_of_several() => Ok(T::default()),
+        data => self::data(data),
+    }
 }
 
 fn data<T>(data: Option<T>) -> Outcome<T> {

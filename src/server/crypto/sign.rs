@@ -98,7 +98,7 @@ fn signed(
                 _ => Err(invalid("EdDSA signs data")),
             };
         }
-        (None, None) if last && part.correlation.is_some() => {}
+        (None, None) if part.is_of_several() => {}
         _ => return Err(Refusal::message("Data or Digested Data")),
     }
     match last {

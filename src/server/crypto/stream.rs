@@ -168,6 +168,11 @@ impl Part {
             _ => self.last == Some(true),
         }
     }
+
+    /// True for a part of an operation over several requests.
+    pub(super) fn is_of_several(&self) -> bool {
+        self.correlation.is_some() || self.init == Some(true)
+    }
 }
 
 impl Engine {
