@@ -146,7 +146,7 @@ const ENDS: &[(&str, usize, &str)] = &[
 /// Cases that go on where another ended.
 const BEGINNINGS: &[(&str, &str)] = &[("SASED_M_3", "SASED_M_2"), ("TL_M_3", "TL_M_2")];
 
-fn behind_version(name: &str) -> &str {
+pub fn behind_version(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, name)| name)
 }
 
@@ -169,11 +169,66 @@ pub fn end(name: &str, step: usize) -> Option<&'static str> {
         .map(|(_, _, why)| *why)
 }
 
-/// The beginning of the name of the case that this one goes on with.
-pub fn beginning(name: &str) -> Option<&'static str> {
+/// The beginning of the name of the case that this one goes on with, in its spelling.
+pub fn beginning(name: &str) -> Option<String> {
     let name = behind_version(name);
-    BEGINNINGS
+    BEGINNINGS.iter().find_map(|(case, first)| {
+        let dashed = case.replace('_', "-");
+        match name {
+            _ if name.starts_with(case) => Some((*first).to_owned()),
+            _ if name.starts_with(&dashed) => Some(first.replace('_', "-")),
+            _ => None,
+        }
+    })
+}
+
+/// How many seconds ago a conversation began that waits for its dates.
+pub fn earlier(name: &str) -> i64 {
+    match behind_version(name).starts_with("TC_92") {
+        true => 121,
+        false => 0,
+    }
+}
+
+/// Cases in which an item has another status or reason, and why.
+const OTHER_STATUS: &[(&str, &str)] = &[
+    (
+        "TC_101",
+        "the answer comes at once, where the recorded server let the client wait for it",
+    ),
+    (
+        "TC_111",
+        "what belongs to another client is not found: nobody shall learn that it is there",
+    ),
+    (
+        "TC_112",
+        "what belongs to another client is not found: nobody shall learn that it is there",
+    ),
+    ("TC_151", "its group was on the recorded server before"),
+    (
+        "TC_32",
+        "the answer comes at once, where the recorded server let the client wait for it",
+    ),
+    ("CS_BC_M_7_12", "its key was on the recorded server before"),
+    (
+        "TC-SK-CREATE",
+        "a key that was never activated does not encrypt, and not without parameters",
+    ),
+    (
+        "CS-BC-M-GCM-1",
+        "a wrong tag is Cryptographic Failure, as the specification says, not General Failure",
+    ),
+    (
+        "CS-RNG-O-4",
+        "RNG Seed succeeds and takes no bytes, which the profile allows beside a refusal",
+    ),
+];
+
+/// Why an item of a case has another status or reason.
+pub fn other_status(name: &str) -> Option<&'static str> {
+    let name = behind_version(name);
+    OTHER_STATUS
         .iter()
         .find(|(case, _)| name.starts_with(case))
-        .map(|(_, first)| *first)
+        .map(|(_, why)| *why)
 }

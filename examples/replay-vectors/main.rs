@@ -1,14 +1,22 @@
 //! Recorded KMIP messages played again: through the codec, and conversations also with the embedded server.
 //!
-//! `cargo run --example replay-vectors -- FILE... [-only CASE]` takes the JSON of OASIS test cases (a list of cases, each with
-//! steps of `request` and `response` in hexadecimal) or a text of one message in hexadecimal per line, after a name and a blank.
-//! Every message is decoded into its types and encoded again: the bytes must be the same. Every case is held as a conversation
-//! with a server that is new: the answers must be the recorded ones, but for what a server chooses.
+//! `cargo run --example replay-vectors -- FILE|FOLDER... [-only CASE]` takes three forms:
+//!
+//! * the JSON of OASIS test cases, a list of cases, each with steps of `request` and `response` in
+//!   hexadecimal: every message is decoded into its types and encoded again, and the bytes must be
+//!   the same; every case is held as a conversation with a new server, and the answers must be the
+//!   recorded ones, but for what a server chooses;
+//! * a text of one message in hexadecimal per line, after a name and a blank: only the first;
+//! * a folder of OASIS test cases in XML: each item of the answers must have the recorded Result
+//!   Status and Result Reason.
 
 mod answers;
 mod known;
+mod scripted;
 mod server;
+mod xml;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use mrhsm_pkcs11::error::{Error, Result};
@@ -26,8 +34,19 @@ fn main() -> ExitCode {
         None => (&words[..], None),
     };
     if files.is_empty() {
-        eprintln!("usage: replay-vectors FILE... [-only CASE]");
+        eprintln!("usage: replay-vectors FILE|FOLDER... [-only CASE]");
         return ExitCode::from(2);
+    }
+    let (folders, files): (Vec<&String>, Vec<&String>) =
+        files.iter().partition(|file| Path::new(file).is_dir());
+    let scripted = folders
+        .iter()
+        .all(|folder| by_status(Path::new(folder), only.map(String::as_str)));
+    if files.is_empty() {
+        return match scripted {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        };
     }
     let mut cases = Vec::new();
     for file in files {
@@ -42,11 +61,59 @@ fn main() -> ExitCode {
     cases.retain(|case| only.is_none_or(|only| case.name.contains(only)));
     let codec = through_the_codec(&cases);
     let conversations = with_the_server(&cases);
-    if codec && conversations && !cases.is_empty() {
+    if codec && conversations && scripted && !cases.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// True when every case of a folder goes as recorded, by the status and reason of each item, or is
+/// explained.
+fn by_status(folder: &Path, only: Option<&str>) -> bool {
+    let all = match scripted::cases(folder) {
+        Ok(cases) => cases,
+        Err(why) => {
+            println!("{}: {why}", folder.display());
+            return false;
+        }
+    };
+    let chosen = |(name, _): &&(String, String)| only.is_none_or(|only| name.contains(only));
+    let cases: Vec<&(String, String)> = all.iter().filter(chosen).collect();
+    let (mut same, mut explained, mut failed) = (0, 0, 0);
+    for (name, text) in &cases {
+        let before = known::beginning(name).and_then(|first| {
+            let version = name.split('/').next().unwrap_or_default();
+            let is_first = |(name, _): &&(String, String)| {
+                name.starts_with(version) && known::behind_version(name).starts_with(&first)
+            };
+            all.iter().find(is_first).map(|(_, text)| text.as_str())
+        });
+        let line = match scripted::replay(name, before, text) {
+            Ok(None) => {
+                same += 1;
+                continue;
+            }
+            Ok(Some(line)) => line,
+            Err(why) => why.to_string(),
+        };
+        match known::other_status(name) {
+            Some(why) => {
+                explained += 1;
+                println!("{name}: {why}");
+            }
+            None => {
+                failed += 1;
+                println!("{name}: {line}");
+            }
+        }
+    }
+    println!(
+        "Status: {same} of {} cases as recorded, {explained} differ for a reason that is listed, \
+         {failed} failed",
+        cases.len()
+    );
+    failed == 0 && !cases.is_empty()
 }
 
 /// True when every message survives.
@@ -97,7 +164,7 @@ fn with_the_server(cases: &[Case]) -> bool {
     for case in cases.iter().filter(|case| case.is_conversation) {
         // Some cases go on where another ended.
         let first = known::beginning(&case.name)
-            .and_then(|first| cases.iter().find(|other| other.name.contains(first)));
+            .and_then(|first| cases.iter().find(|other| other.name.contains(&first)));
         let before = first.map_or(&[][..], |first| &first.steps);
         match server::replay(&case.name, before, &case.steps) {
             Ok(Verdict::Same) => same += 1,

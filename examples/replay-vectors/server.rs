@@ -208,26 +208,7 @@ impl Search<'_> {
             Personality::standard(),
             Objects::open(&self.file, &[7; 32])?,
         );
-        // Who asks is who the certificate says; in the recording it is who the credential says.
-        let name = find(
-            &asked.value,
-            &[
-                Tag::REQUEST_HEADER,
-                Tag::AUTHENTICATION,
-                Tag::CREDENTIAL,
-                Tag::CREDENTIAL_VALUE,
-            ],
-        )
-        .and_then(|value| {
-            find(value, &[Tag::USERNAME]).or_else(|| find(value, &[Tag::DEVICE_SERIAL_NUMBER]))
-        })
-        .and_then(Value::as_text)
-        .unwrap_or("client");
-        let caller = Caller {
-            name: name.to_owned(),
-            groups: Vec::new(),
-            ..Caller::default()
-        };
+        let caller = caller_of(asked);
         let answer = engine.answer(&caller, frame.expose(), None);
         let backup = self.file.with_extension("backup");
         engine.objects.repository().engine().backup(&backup)?;
@@ -244,8 +225,31 @@ fn read(bytes: &[u8]) -> Result<Field> {
     })
 }
 
+/// Who asks is who the certificate says; in the recording it is who the credential says.
+pub fn caller_of(asked: &Field) -> Caller {
+    let name = find(
+        &asked.value,
+        &[
+            Tag::REQUEST_HEADER,
+            Tag::AUTHENTICATION,
+            Tag::CREDENTIAL,
+            Tag::CREDENTIAL_VALUE,
+        ],
+    )
+    .and_then(|value| {
+        find(value, &[Tag::USERNAME]).or_else(|| find(value, &[Tag::DEVICE_SERIAL_NUMBER]))
+    })
+    .and_then(Value::as_text)
+    .unwrap_or("client");
+    Caller {
+        name: name.to_owned(),
+        groups: Vec::new(),
+        ..Caller::default()
+    }
+}
+
 /// Put and Notify are what a server asks a client.
-fn is_the_servers(operation: &OperationCode) -> bool {
+pub fn is_the_servers(operation: &OperationCode) -> bool {
     matches!(*operation, OperationCode::PUT | OperationCode::NOTIFY)
 }
 
@@ -263,7 +267,7 @@ pub fn find<'a>(value: &'a Value, path: &[Tag]) -> Option<&'a Value> {
         .and_then(|field| find(&field.value, rest))
 }
 
-fn version_of(message: &Field) -> Version {
+pub fn version_of(message: &Field) -> Version {
     let number = |tag| match find(
         &message.value,
         &[Tag::REQUEST_HEADER, Tag::PROTOCOL_VERSION, tag],
@@ -277,7 +281,7 @@ fn version_of(message: &Field) -> Version {
     }
 }
 
-fn operations(message: &Field) -> Vec<OperationCode> {
+pub fn operations(message: &Field) -> Vec<OperationCode> {
     let Value::Structure(parts) = &message.value else {
         return Vec::new();
     };
