@@ -59,7 +59,7 @@ const DIFFERENCES: &[Known] = &[
         case: "TC_121",
         step: Some(1),
         line: "Operation ",
-        why: "Poll and Cancel are answered but not announced, as every answer comes at once; Notify and Put ask clients",
+        why: "Notify and Put ask clients",
     },
     Known {
         case: "TC_122",
@@ -78,7 +78,7 @@ const DIFFERENCES: &[Known] = &[
         case: "TC_32",
         step: Some(8),
         line: "Batch Item",
-        why: "there is nothing to cancel: every answer comes at once",
+        why: "each request is played on a server of its own, so there is nothing to cancel",
     },
     Known {
         case: "TC_92",
@@ -193,10 +193,6 @@ pub fn earlier(name: &str) -> i64 {
 /// Cases in which an item has another status or reason, and why.
 const OTHER_STATUS: &[(&str, &str)] = &[
     (
-        "TC_101",
-        "the answer comes at once, where the recorded server let the client wait for it",
-    ),
-    (
         "TC_111",
         "what belongs to another client is not found: nobody shall learn that it is there",
     ),
@@ -205,10 +201,6 @@ const OTHER_STATUS: &[(&str, &str)] = &[
         "what belongs to another client is not found: nobody shall learn that it is there",
     ),
     ("TC_151", "its group was on the recorded server before"),
-    (
-        "TC_32",
-        "the answer comes at once, where the recorded server let the client wait for it",
-    ),
     ("CS_BC_M_7_12", "its key was on the recorded server before"),
     (
         "TC-SK-CREATE",

@@ -199,6 +199,8 @@ impl Search<'_> {
             copy.write_all(&played.database).map_err(file)?;
         }
         let version = version_of(asked);
+        // Each request has a server of its own, which has no answers to wait for.
+        let asked = &without(asked, Tag::ASYNCHRONOUS_INDICATOR);
         let frame = {
             let mut writer = Writer::new(version);
             asked.value.encode(asked.tag, &mut writer);
@@ -214,6 +216,20 @@ impl Search<'_> {
         engine.objects.repository().engine().backup(&backup)?;
         played.database = std::fs::read(&backup).map_err(file)?;
         read(answer.bytes.expose())
+    }
+}
+
+fn without(field: &Field, tag: Tag) -> Field {
+    let value = match &field.value {
+        Value::Structure(fields) => {
+            let kept = fields.iter().filter(|field| field.tag != tag);
+            Value::Structure(kept.map(|field| without(field, tag)).collect())
+        }
+        other => other.clone(),
+    };
+    Field {
+        tag: field.tag,
+        value,
     }
 }
 

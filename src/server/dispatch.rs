@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::engine::Engine;
-use super::objects::{Outcome, Refusal, reason};
+use super::objects::{Outcome, Refusal};
 use super::wording::told;
 use super::{
     attributes, budget, certify, crypto, derive, get, lifecycle, locate, make, mistakes, query,
@@ -152,14 +152,8 @@ impl Engine {
                 split::create(self, context, *request).map(Into::into)
             }
             Request::JoinSplitKey(request) => split::join(self, context, *request).map(Into::into),
-            Request::Poll(_) | Request::Cancel(_) => {
-                let new = ResultReason::INVALID_ASYNCHRONOUS_CORRELATION_VALUE;
-                let reason = reason(version, ResultReason::ITEM_NOT_FOUND, new);
-                Err(Refusal::item(
-                    reason,
-                    "no operation goes on: every answer comes at once",
-                ))
-            }
+            Request::Poll(request) => self.pending.poll(context, &request),
+            Request::Cancel(request) => self.pending.cancel(context, *request).map(Into::into),
             other => {
                 let text = format!("{} is not supported", other.code());
                 Err(Refusal::item(ResultReason::OPERATION_NOT_SUPPORTED, text))

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::crypto::Streams;
 use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, not_there, now};
+use super::pending::{Pending, is_immediate, is_wanted};
 use super::personality::Personality;
 use super::wording::told;
 use crate::error::Error;
@@ -33,6 +34,8 @@ pub struct Engine {
     pub(super) clients: Arc<Clients>,
     /// Operations that go on over several requests.
     pub(super) streams: Streams,
+    /// Answers that wait for their clients.
+    pub(super) pending: Pending,
 }
 
 /// Who asks, by the certificate of its connection.
@@ -106,6 +109,7 @@ impl Engine {
             quotas,
             clients: Arc::new(Clients::new(quotas.requests)),
             streams: Streams::default(),
+            pending: Pending::default(),
         }
     }
 
@@ -242,11 +246,11 @@ impl Engine {
         if items.len() > 1 && !self.personality.batches {
             return invalid("one item per message");
         }
-        if header
+        let insists = header
             .asynchronous_indicator
-            .is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY)
-        {
-            return unsupported("asynchronous answers are not supported");
+            .is_some_and(|wanted| wanted.0 == AsynchronousIndicator::MANDATORY);
+        if insists && !(is_wanted(header) && self.personality.answers_later()) {
+            return unsupported("the answers to this message cannot be asynchronous");
         }
         if items.len() > 1 && items.iter().any(|item| item.unique_batch_item_id.is_none()) {
             return invalid("items without Unique Batch Item ID");
@@ -317,6 +321,7 @@ impl Engine {
             Some(Fault::WrongBatchId) => Some(b"another".to_vec()),
             _ => item.unique_batch_item_id.clone(),
         };
+        let later = is_wanted(&message.header) && self.personality.answers_later();
         let mut outcomes = Vec::new();
         for item in &message.items {
             let outcome = match fault {
@@ -358,7 +363,21 @@ impl Engine {
                 }
                 Ok(response) => {
                     let before = batch.len();
-                    batch.success(item.operation, id(item).as_deref(), &response);
+                    // Poll is answered as the operation that it asks for.
+                    let operation = match item.operation {
+                        OperationCode::POLL => response.code(),
+                        asked => asked,
+                    };
+                    let kept = match later && !is_immediate(item.operation) {
+                        true => self.pending.put(&context.caller.name, version, response),
+                        false => Err(response),
+                    };
+                    match kept {
+                        Ok(correlation) => {
+                            batch.pending(operation, id(item).as_deref(), &correlation)
+                        }
+                        Err(response) => batch.success(operation, id(item).as_deref(), &response),
+                    }
                     context.meter.note(budget::of_bytes(batch.len() - before));
                     outcomes.push((item, None));
                 }

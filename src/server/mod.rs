@@ -36,6 +36,7 @@ mod mistakes;
 mod object;
 mod objects;
 mod pair;
+mod pending;
 mod personality;
 mod pkcs12;
 mod places;

@@ -195,9 +195,6 @@ const ALL: &[OperationCode] = &[
     Op::PING,
 ];
 
-/// There for those who ask, though every answer comes at once: there is never anything to wait for.
-const UNNEEDED: &[OperationCode] = &[Op::CANCEL, Op::POLL];
-
 /// What a key store of the first version has.
 const STORE_ONLY: &[OperationCode] = &[
     Op::CREATE,
@@ -219,13 +216,18 @@ const STORE_ONLY: &[OperationCode] = &[
 ];
 
 impl Personality {
+    /// Whether clients may poll for answers.
+    pub fn answers_later(&self) -> bool {
+        self.operations.contains(&OperationCode::POLL)
+    }
+
     /// Everything as the standard has it, all versions.
     pub fn standard() -> Personality {
         Personality {
             name: "standard",
             versions: &Version::ALL,
             operations: ALL,
-            unannounced: UNNEEDED,
+            unannounced: &[],
             unknown_operation_breaks: false,
             malformed_item_breaks: false,
             checks_time: false,

@@ -70,7 +70,7 @@ pub fn query(personality: &Personality, request: &QueryRequest, version: Version
                 let later = |flag: bool| (version >= Version::V1_4).then_some(flag);
                 answer.capability_information = vec![CapabilityInformation {
                     streaming_capability: Some(personality.streams),
-                    asynchronous_capability: Some(false),
+                    asynchronous_capability: Some(personality.answers_later()),
                     attestation_capability: Some(false),
                     batch_undo_capability: later(personality.undoes_batch),
                     batch_continue_capability: later(true),

@@ -1,5 +1,6 @@
 //! The embedded server's operations in small messages: what the OASIS cases and other vendors' clients ask of it, in process.
 
+mod asynchronous;
 mod certificates;
 mod crypto;
 mod isolation;

@@ -253,6 +253,13 @@ impl ResponseBatch {
         });
     }
 
+    /// Adds the answer to a request whose result is polled for.
+    pub fn pending(&mut self, operation: OperationCode, id: Option<&[u8]>, correlation: &[u8]) {
+        self.item(Some(operation), id, ResultStatus::OPERATION_PENDING, |w| {
+            w.byte_string(Tag::ASYNCHRONOUS_CORRELATION_VALUE, correlation)
+        });
+    }
+
     /// Adds the answer to a request that was done, and undone because a later one of its batch was not.
     pub fn undone(&mut self, operation: OperationCode, id: Option<&[u8]>) {
         self.item(Some(operation), id, ResultStatus::OPERATION_UNDONE, |_| {});
