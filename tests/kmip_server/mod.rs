@@ -35,6 +35,8 @@ use mrhsm_pkcs11::server::{
 };
 use tempfile::TempDir;
 
+use crate::operations::check_messages;
+
 pub use certs::{Pair, Pki};
 #[allow(unused_imports, reason = "each test uses a part")]
 pub use mrhsm_pkcs11::server::{Exchange, Fault, Ids, Locating, Personality, Policy};
@@ -221,6 +223,14 @@ pub struct Server {
     accepted_before: AtomicUsize,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_messages();
+        }
+    }
+}
+
 impl Server {
     /// A server of this character, with these faults.
     pub fn start(personality: Personality, script: Script) -> Server {
@@ -320,7 +330,17 @@ impl Server {
 
     /// Forgets the requests so far.
     pub fn clear_log(&self) {
+        self.check_messages();
         lock(&self.watch.log).clear();
+    }
+
+    /// Every error text of every test is in the terms of KMIP.
+    fn check_messages(&self) {
+        let log = lock(&self.watch.log);
+        let answers = log
+            .iter()
+            .filter_map(|exchange| exchange.response.as_deref());
+        answers.for_each(check_messages);
     }
 
     /// How many requests came since the log was cleared.

@@ -153,7 +153,7 @@ impl Server {
 
 /// Fails when an error text of an answer has a name of PKCS#11, a path of the server or a word of
 /// Rust.
-fn check_messages(answer: &[u8]) {
+pub fn check_messages(answer: &[u8]) {
     fn messages(item: &Item<'_>, found: &mut Vec<String>) {
         if item.tag == Tag::RESULT_MESSAGE {
             found.push(item.text().unwrap().to_owned());

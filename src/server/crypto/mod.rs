@@ -62,7 +62,12 @@ fn may_use(
         purpose,
         engine.personality.deactivated_decrypts,
         now(),
-    )
+    )?;
+    match &object.value {
+        Value::Wrapped(_) => Err(invalid("the server has the key only wrapped")),
+        Value::Elsewhere(_) => Err(invalid("the server does not have the value of the key")),
+        _ => Ok(()),
+    }
 }
 
 /// The data of a part: one that only begins or ends an operation has none (spec 1.4, 4.29).
