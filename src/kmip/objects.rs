@@ -297,4 +297,20 @@ impl ManagedObject {
             | ManagedObject::CertificateRequest(_) => None,
         }
     }
+
+    /// The same to be changed.
+    pub fn key_block_mut(&mut self) -> Option<&mut KeyBlock> {
+        match self {
+            ManagedObject::SymmetricKey(key) => Some(&mut key.key_block),
+            ManagedObject::PublicKey(key) => Some(&mut key.key_block),
+            ManagedObject::PrivateKey(key) => Some(&mut key.key_block),
+            ManagedObject::SplitKey(key) => Some(&mut key.key_block),
+            ManagedObject::SecretData(data) => Some(&mut data.key_block),
+            ManagedObject::PgpKey(key) => Some(&mut key.key_block),
+            ManagedObject::Certificate(_)
+            | ManagedObject::Template(_)
+            | ManagedObject::OpaqueObject(_)
+            | ManagedObject::CertificateRequest(_) => None,
+        }
+    }
 }

@@ -236,7 +236,11 @@ pub fn registered(
     let stored = object.registered.as_ref();
     let stored = stored.map_or(&[][..], |stored| stored.expose());
     context.meter.charge(2 * of_bytes(stored.len()))?;
-    let given = ManagedObject::decode(&Item::parse(stored)?)?;
+    let mut given = ManagedObject::decode(&Item::parse(stored)?)?;
+    if context.version < Version::V1_1 {
+        imply_ttlv(&mut given);
+    }
+    check_expressible(context.version, &given)?;
     let block = given.key_block();
     let (own, data) = block
         .and_then(|block| Some((block.key_format_type, block.key_wrapping_data.clone()?)))
@@ -260,6 +264,29 @@ pub fn registered(
     };
     check_release_as_registered(engine, object, kek.as_deref())?;
     Ok(given)
+}
+
+/// Leaves TTLV Encoding to be implied, as 1.0 does.
+fn imply_ttlv(object: &mut ManagedObject) {
+    let data = object
+        .key_block_mut()
+        .and_then(|block| block.key_wrapping_data.as_mut());
+    if let Some(data) = data
+        && data.encoding_option == Some(EncodingOption::TTLV_ENCODING)
+    {
+        data.encoding_option = None;
+    }
+}
+
+/// Fails when a version has no field for how the key is wrapped: without it the client would take
+/// the wrapping for another.
+fn check_expressible(version: Version, object: &ManagedObject) -> Outcome<()> {
+    let mut writer = Writer::new(version);
+    object.encode(Tag::KEY_BLOCK, &mut writer);
+    writer
+        .finish()
+        .map(drop)
+        .map_err(|_| unsupported("this version of KMIP has no field for how the key is wrapped"))
 }
 
 /// The key wrapping that parameters ask for, with a key that may do it now.
@@ -369,6 +396,7 @@ pub fn wrap(
             "NIST Key Wrap takes a multiple of 8 bytes and at least 16",
         )
     };
+    let encoding = encoding(context, specification);
     context.meter.charge(16 * of_bytes(bytes.len()))?;
     let wrapped = kw::wrap(wrapping, kek_bytes(&kek), bytes.expose()).map_err(failed)?;
     spend(engine, context, &kek, bytes.len(), true)?;
@@ -376,10 +404,16 @@ pub fn wrap(
     block.key_wrapping_data = Some(KeyWrappingData {
         wrapping_method: specification.wrapping_method,
         encryption_key_information: specification.encryption_key_information.clone(),
-        encoding_option: specification.encoding_option,
+        encoding_option: encoding,
         ..KeyWrappingData::default()
     });
     Ok(())
+}
+
+/// The Encoding Option, which 1.0 does not have.
+fn encoding(context: &Context, specification: &KeyWrappingSpecification) -> Option<EncodingOption> {
+    let encoding = specification.encoding_option;
+    encoding.filter(|_| context.version >= Version::V1_1)
 }
 
 /// The bytes that are wrapped.
@@ -389,9 +423,7 @@ fn wrappable(
     specification: &KeyWrappingSpecification,
     block: &mut KeyBlock,
 ) -> Outcome<Secret> {
-    let encoding = specification
-        .encoding_option
-        .filter(|_| context.version >= Version::V1_1);
+    let encoding = encoding(context, specification);
     let names = &specification.attribute_names;
     match (encoding, &mut block.key_value) {
         (Some(EncodingOption::NO_ENCODING), Some(KeyValue::Plain(plain))) => {

@@ -529,3 +529,36 @@ fn a_key_that_stays_wrapped_is_protected_and_destroyed_like_others() {
     server.ask(Version::V1_4, &destroy).unwrap();
     assert_eq!(get(&open), Err(ResultReason::ITEM_NOT_FOUND));
 }
+
+#[test]
+fn a_version_that_has_no_field_for_the_wrapping_does_not_leave_it_out() {
+    let server = Server::new();
+    let kept = |encoding| {
+        let case = Case {
+            version: Version::V1_4,
+            method: WrappingMethod::ENCRYPT,
+            encoding,
+            in_structure: false,
+            kek: Kek::Elsewhere,
+            way: Way::Register,
+        };
+        let object = wrapped(&case, &samples()[0], "a key of another server");
+        server.register(Version::V1_4, object, usage()).unwrap()
+    };
+    let get = |uid: &str, version| get(&server, version, uid, None, None);
+    // Absent means TTLV Encoding, which is all that 1.0 has.
+    for encoding in [None, Some(EncodingOption::TTLV_ENCODING)] {
+        let object = get(&kept(encoding), Version::V1_0).unwrap();
+        let data = object.key_block().unwrap().key_wrapping_data.clone();
+        assert_eq!(data.unwrap().encoding_option, None);
+    }
+    let bare = kept(Some(EncodingOption::NO_ENCODING));
+    assert_eq!(
+        get(&bare, Version::V1_0),
+        Err(ResultReason::FEATURE_NOT_SUPPORTED)
+    );
+    let object = get(&bare, Version::V1_1).unwrap();
+    let data = object.key_block().unwrap().key_wrapping_data.clone();
+    let encoding = data.unwrap().encoding_option;
+    assert_eq!(encoding, Some(EncodingOption::NO_ENCODING));
+}
