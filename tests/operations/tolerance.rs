@@ -136,6 +136,46 @@ fn other_operations_in_parts_need_no_data_at_their_ends_either() {
         .unwrap();
 }
 
+#[test]
+fn rsa_does_not_encrypt_in_parts() {
+    let server = Server::new();
+    let pair = pkey::PrivateKey::generate_rsa(2048, &[1, 0, 1]).unwrap();
+    let attributes = usage().with(AttributeValue::ActivationDate(DateTime(1)));
+    let block =
+        |format, material| KeyBlock::of_bytes(format, CryptographicAlgorithm::RSA, 2048, material);
+    let spki = pair.public().unwrap().to_spki().unwrap();
+    let public = ManagedObject::PublicKey(PublicKey {
+        key_block: block(KeyFormatType::X_509, spki.into()),
+    });
+    let private = ManagedObject::PrivateKey(PrivateKey {
+        key_block: block(KeyFormatType::PKCS_8, pair.to_pkcs8().unwrap()),
+    });
+    let public = server
+        .register(Version::V1_4, public, attributes.clone())
+        .unwrap();
+    let private = server.register(Version::V1_4, private, attributes).unwrap();
+    let parameters = Some(CryptographicParameters {
+        padding_method: Some(PaddingMethod::OAEP),
+        ..CryptographicParameters::default()
+    });
+    for data in [None, Some(&[7; 16][..])] {
+        let encrypt = EncryptRequest {
+            cryptographic_parameters: parameters.clone(),
+            ..part(&public, data, [Some(true), None])
+        };
+        let decrypt = DecryptRequest {
+            unique_identifier: id(&private),
+            cryptographic_parameters: parameters.clone(),
+            data: data.map(<[u8]>::to_vec),
+            init_indicator: Some(true),
+            ..DecryptRequest::default()
+        };
+        let reason = ResultReason::FEATURE_NOT_SUPPORTED;
+        assert_eq!(server.ask(Version::V1_4, &encrypt), Err(reason));
+        assert_eq!(server.ask(Version::V1_4, &decrypt), Err(reason));
+    }
+}
+
 fn expected_digest() -> Vec<u8> {
     hash::digest(Hash::Sha256, b"message").unwrap()
 }

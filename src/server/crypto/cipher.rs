@@ -205,6 +205,17 @@ fn cipher(
     })
 }
 
+/// RSA encrypts one short value: parts would be encrypted each for itself.
+fn check_whole(of_several: bool) -> Outcome<()> {
+    match of_several {
+        false => Ok(()),
+        true => Err(Refusal::item(
+            ResultReason::FEATURE_NOT_SUPPORTED,
+            "RSA encrypts and decrypts in one request",
+        )),
+    }
+}
+
 /// The Data of an answer: a part that gives none has no Data.
 fn given_out(data: Vec<u8>, of_several: bool) -> Option<Vec<u8>> {
     (!of_several || !data.is_empty()).then_some(data)
@@ -232,6 +243,7 @@ pub fn encrypt(
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
             let (object, parameters) = key(engine, context, OperationCode::ENCRYPT, uid, given)?;
             if let Value::Key(Material::Public(spki), _) = &object.value {
+                check_whole(of_several)?;
                 spend(engine, context, &object, plain.len(), true)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let public = PublicKey::from_spki(spki.expose()).map_err(failure)?;
@@ -301,6 +313,7 @@ pub fn decrypt(
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
             let (object, parameters) = key(engine, context, OperationCode::DECRYPT, uid, given)?;
             if let Value::Key(Material::Private(pkcs8), _) = &object.value {
+                check_whole(of_several)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
                 let private = PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)?;
                 context.meter.charge(of_private(private.kind()))?;
