@@ -12,9 +12,10 @@ use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use mrhsm_pkcs11::crypto::Curve;
 use mrhsm_pkcs11::crypto::pkey::PrivateKey;
+use mrhsm_pkcs11::kmip::OperationCode;
 
 use crate::ffi::host::{USER_PIN, alone, kmip_token, library_path};
-use crate::kmip_server::{Personality, Script, Server};
+use crate::kmip_server::{Fault, Personality, Script, Server};
 
 /// A client with the module, initialised.
 pub fn client() -> Pkcs11 {
@@ -314,4 +315,43 @@ fn objects_survive_on_a_key_store_of_kmip_1_0() {
 #[test]
 fn objects_survive_on_a_server_like_cosmian() {
     alone(|_| objects_survive(Personality::cosmian_like()));
+}
+
+/// Whichever response is lost, an object that was changed or destroyed is reported as such.
+#[test]
+fn a_lost_response_is_no_error_of_a_change() {
+    alone(|_| {
+        let server = Server::start(Personality::standard(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let key = || {
+            let template = [Attribute::Token(true), Attribute::ValueLen(32.into())];
+            session
+                .generate_key(&Mechanism::AesKeyGen, &template)
+                .unwrap()
+        };
+        key();
+        // Destroy, Get Attributes, Revoke, Destroy.
+        for lost in 1..=4 {
+            let key = key();
+            server.script(Script::none().at(lost, Fault::ResetAfter));
+            session.destroy_object(key).unwrap();
+            server.script(Script::none());
+            assert!(session.destroy_object(key).is_err());
+        }
+        for operation in [
+            OperationCode::GET_ATTRIBUTES,
+            OperationCode::MODIFY_ATTRIBUTE,
+        ] {
+            let key = key();
+            server.script(Script::none().at_operation(operation, 1, Fault::ResetAfter));
+            let label = Attribute::Label(b"changed".to_vec());
+            session
+                .update_attributes(key, std::slice::from_ref(&label))
+                .unwrap();
+            let labels = session.get_attributes(key, &[AttributeType::Label]);
+            assert_eq!(labels.unwrap(), [label]);
+        }
+    });
 }

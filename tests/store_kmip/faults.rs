@@ -1,5 +1,11 @@
 //! Breaks, silence, death, bad certificates: what was promised is kept, and every call ends.
 
+use mrhsm_pkcs11::kmip::{
+    AttributeValue, Attributes, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask,
+    Name, ObjectType,
+};
+use mrhsm_pkcs11::net::Client;
+
 use super::*;
 
 /// A create whose answer is lost, or whose request is, makes one key and no twin.
@@ -56,6 +62,106 @@ fn broken_pairs_and_registers_leave_no_twin() {
             let uid = store.register(&aes("r"), &[5; 32]).unwrap();
             assert_eq!(alive(&server).len(), 3);
             assert_eq!(store.fetch(&uid).unwrap().expose(), [5; 32]);
+        }
+    }
+}
+
+/// A key that the store did not make: it has none of our attributes.
+fn foreign(server: &Server) -> Uid {
+    let attributes = Attributes::new()
+        .with(AttributeValue::CryptographicAlgorithm(
+            CryptographicAlgorithm::AES,
+        ))
+        .with(AttributeValue::CryptographicLength(256))
+        .with(AttributeValue::CryptographicUsageMask(
+            CryptographicUsageMask::ENCRYPT,
+        ))
+        .with(AttributeValue::Name(Name::from("foreign")));
+    let request = CreateRequest {
+        object_type: ObjectType::SYMMETRIC_KEY,
+        template_attribute: attributes.into(),
+        ..CreateRequest::default()
+    };
+    let client = Client::new(config(&[server]));
+    Uid(client.request(&request).unwrap().unique_identifier)
+}
+
+/// Whichever response of an operation is lost after the server executed the request, the operation
+/// has the outcome that it has without the loss.
+#[test]
+fn a_lost_response_changes_no_outcome() {
+    type Work = fn(&KmipStore, &Uid) -> Result<(), Error>;
+    fn change(store: &KmipStore, uid: &Uid) -> Result<(), Error> {
+        store.update(
+            uid,
+            &Changes {
+                label: Some(b"new".to_vec()),
+                id: Some(vec![7, 8]),
+                sensitive: Some(true),
+                extractable: Some(false),
+                ..Changes::default()
+            },
+        )
+    }
+    let works: [(&str, bool, Work); 9] = [
+        ("create", true, |store, _| store.create(&aes("a")).map(drop)),
+        ("create a pair", true, |store, _| {
+            let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+            let public = half(Class::PublicKey, Usage::VERIFY);
+            store
+                .create_pair(&public, &half(Class::PrivateKey, Usage::SIGN))
+                .map(drop)
+        }),
+        ("register", true, |store, _| {
+            store.register(&aes("r"), &[5; 32]).map(drop)
+        }),
+        ("change ours", true, change),
+        ("change another's", false, change),
+        ("activate", false, |store, uid| store.activate(uid)),
+        ("revoke", true, |store, uid| {
+            store.revoke(uid, Revocation::KeyCompromise)
+        }),
+        ("destroy an active key", true, |store, uid| {
+            store.destroy(uid)
+        }),
+        ("destroy a pre-active key", false, |store, uid| {
+            store.destroy(uid)
+        }),
+    ];
+    // State, label and identifier of what there is.
+    let there = |server: &Server, store: &KmipStore| {
+        let metas = store
+            .meta(&alive(server).into_iter().map(Uid).collect::<Vec<_>>())
+            .unwrap();
+        let mut all: Vec<_> = metas
+            .into_iter()
+            .map(|m| format!("{:?}", (m.class, m.state, m.label, m.id, m.extractable)))
+            .collect();
+        all.sort();
+        all
+    };
+    for personality in Personality::all() {
+        for (name, ours, work) in works {
+            let run = |lost: usize| {
+                let server = Server::start(personality.clone(), Script::none());
+                let store = store(&server);
+                let made = store.create(&aes("k")).unwrap();
+                let uid = if ours { made } else { foreign(&server) };
+                server.script(Script::none().at(lost, Fault::ResetAfter));
+                let before = server.count();
+                let outcome = work(&store, &uid).map_err(|e| e.rv());
+                let count = server.count() - before;
+                server.script(Script::none());
+                (count, outcome, there(&server, &store))
+            };
+            let (count, outcome, left) = run(usize::MAX);
+            assert!(outcome.is_ok() || name == "change another's", "{name}");
+            for lost in 1..=count {
+                let what = format!("{}: {name}, response {lost} lost", personality.name);
+                let (_, with_loss, left_with_loss) = run(lost);
+                assert_eq!(with_loss, outcome, "{what}");
+                assert_eq!(left_with_loss, left, "{what}");
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::ck::{CKR_ACTION_PROHIBITED, CKR_ATTRIBUTE_READ_ONLY};
 use crate::error::{Error, Kind, Result};
 use crate::kmip::{
     ActivateRequest, AddAttributeRequest, Attribute, AttributeName, AttributeValue, Attributes,
-    DestroyRequest, GetAttributesRequest, ModifyAttributeRequest, RecoverRequest, ResultReason,
-    RevocationReason, RevokeRequest, SetAttributeRequest,
+    DestroyRequest, GetAttributesRequest, ModifyAttributeRequest, Operation, RecoverRequest,
+    ResultReason, RevocationReason, RevokeRequest, SetAttributeRequest,
 };
 use crate::net::{Call, Transport};
 use crate::store::{Changes, Revocation, State, Uid};
@@ -80,14 +80,9 @@ impl<T: Transport> KmipStore<T> {
 
     /// Destroys, whatever state the object is in (`kmip-map` §3.8).
     pub(super) fn destroy(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
-        let destroy = || {
-            call.request(&DestroyRequest {
-                unique_identifier: Some(uid.0.as_str().into()),
-            })
-        };
-        let refused = match destroy() {
+        let refused = match self.destroy_once(call, uid) {
             Err(e) if is_state_fault(&e) => e,
-            done => return done.map(drop),
+            done => return done,
         };
         match self.state(call, uid) {
             // A server that keeps no states wants the same as for Active.
@@ -99,17 +94,44 @@ impl<T: Transport> KmipStore<T> {
                             .with_rv(CKR_ACTION_PROHIBITED),
                         _ => e.with_rv(CKR_ACTION_PROHIBITED),
                     })?;
-                destroy().map(drop)
+                self.destroy_once(call, uid)
             }
             Ok(Some(State::Destroyed | State::DestroyedCompromised)) => Ok(()),
             Err(e) if is_gone(&e) => Ok(()),
             _ if refused.reason().map(ResultReason) == Some(ResultReason::OBJECT_ARCHIVED) => {
-                call.request(&RecoverRequest {
+                let recovered = call.request(&RecoverRequest {
                     unique_identifier: Some(uid.0.as_str().into()),
-                })?;
-                destroy().map(drop)
+                });
+                match recovered {
+                    // A repeated Recover is refused when the first one was executed.
+                    Err(e) if !matches!(e.kind(), Kind::Server(_)) => return Err(e),
+                    _ => {}
+                }
+                self.destroy_once(call, uid)
             }
             _ => Err(refused.with_rv(CKR_ACTION_PROHIBITED)),
+        }
+    }
+
+    /// Sends Destroy. When its response is lost and the repetition is refused because the object is
+    /// gone or Destroyed, the first request was executed.
+    fn destroy_once(&self, call: &Call<'_, T>, uid: &Uid) -> Result<()> {
+        let request = DestroyRequest {
+            unique_identifier: Some(uid.0.as_str().into()),
+        };
+        // Time is left to repeat.
+        match call.part(2, 3).request_once(&request) {
+            Err(e) if e.kind() == Kind::Broken => {}
+            done => return done.map(drop),
+        }
+        match call.request(&request) {
+            Err(e) if is_gone(&e) => Ok(()),
+            Err(e) if is_state_fault(&e) => match self.state(call, uid) {
+                Ok(Some(State::Destroyed | State::DestroyedCompromised)) => Ok(()),
+                Err(e) if is_gone(&e) => Ok(()),
+                _ => Err(e),
+            },
+            done => done.map(drop),
         }
     }
 
@@ -260,13 +282,14 @@ impl<T: Transport> KmipStore<T> {
                     value,
                 },
             };
-            return call.request(&request).map(drop);
+            let wanted = request.attribute.value.clone();
+            return self.change(call, uid, &request, |a| says(a, &wanted));
         }
         let request = AddAttributeRequest {
             unique_identifier: unique_identifier(),
             attribute: Attribute::from(value.clone()),
         };
-        match call.request(&request) {
+        match self.change(call, uid, &request, |a| says(a, &value)) {
             Err(e) if typed && is_refusal(&e) => {
                 let request = SetAttributeRequest {
                     unique_identifier: unique_identifier(),
@@ -274,8 +297,40 @@ impl<T: Transport> KmipStore<T> {
                 };
                 call.request(&request).map(drop).map_err(|_| e)
             }
-            done => done.map(drop),
+            done => done,
         }
+    }
+
+    /// Sends a change of an attribute. When its response is lost, the object is read before the
+    /// request is sent again: a second Add adds twice, and a second Modify names a Current Attribute
+    /// that is no longer there.
+    fn change<O: Operation>(
+        &self,
+        call: &Call<'_, T>,
+        uid: &Uid,
+        request: &O,
+        is_done: impl Fn(&AttributeValue) -> bool,
+    ) -> Result<()> {
+        // Time is left to look and to repeat.
+        match call.part(2, 3).request_once(request) {
+            Err(e) if e.kind() == Kind::Broken => {}
+            done => return done.map(drop),
+        }
+        match self.attributes(call, uid)?.iter().any(is_done) {
+            true => Ok(()),
+            false => call.request_once(request).map(drop),
+        }
+    }
+}
+
+/// Whether two attributes have the same value; the name of a custom one has several spellings.
+fn says(a: &AttributeValue, b: &AttributeValue) -> bool {
+    match (a, b) {
+        (AttributeValue::Custom(_, _, x), AttributeValue::Custom(_, _, y)) => {
+            let same = |key: &&str| record::holds(a, key) && record::holds(b, key);
+            x == y && record::KEYS.iter().any(same)
+        }
+        _ => a == b,
     }
 }
 
