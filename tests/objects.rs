@@ -12,10 +12,15 @@ use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use mrhsm_pkcs11::crypto::Curve;
 use mrhsm_pkcs11::crypto::pkey::PrivateKey;
-use mrhsm_pkcs11::kmip::OperationCode;
+use mrhsm_pkcs11::kmip::message::RequestMessage;
+use mrhsm_pkcs11::kmip::{
+    CreateKeyPairRequest, CreateRequest, OperationCode, RegisterRequest, State as ServerState,
+};
+use mrhsm_pkcs11::net::Client;
 
 use crate::ffi::host::{USER_PIN, alone, kmip_token, library_path};
 use crate::kmip_server::{Fault, Personality, Script, Server};
+use crate::store_kmip::config;
 
 /// A client with the module, initialised.
 pub fn client() -> Pkcs11 {
@@ -352,6 +357,103 @@ fn a_lost_response_is_no_error_of_a_change() {
                 .unwrap();
             let labels = session.get_attributes(key, &[AttributeType::Label]);
             assert_eq!(labels.unwrap(), [label]);
+        }
+    });
+}
+
+/// What the server was asked to make is made again, as by a host that executes a request late.
+fn execute_again(server: &Server) {
+    let client = Client::new(config(&[server]));
+    let mut repeated = 0;
+    for exchange in server.log() {
+        let message = RequestMessage::decode(&exchange.request).unwrap();
+        let Some(item) = message.items.first() else {
+            continue;
+        };
+        let made = match item.operation {
+            OperationCode::CREATE => client
+                .request(&item.request::<CreateRequest>().unwrap())
+                .map(drop),
+            OperationCode::CREATE_KEY_PAIR => client
+                .request(&item.request::<CreateKeyPairRequest>().unwrap())
+                .map(drop),
+            OperationCode::REGISTER => client
+                .request(&item.request::<RegisterRequest>().unwrap())
+                .map(drop),
+            _ => continue,
+        };
+        made.unwrap();
+        repeated += 1;
+    }
+    assert!(repeated > 0);
+}
+
+/// A request that was executed twice made twins: every process shows the object that its caller got,
+/// and the other one not even when that is destroyed. Nothing but its creator destroys it.
+#[test]
+fn a_twin_is_hidden_from_every_process() {
+    alone(|_| {
+        for personality in [
+            Personality::standard(),
+            Personality::pykmip_like(),
+            Personality::cosmian_like(),
+        ] {
+            let server = Server::start(personality, Script::none());
+            let slot = slot_on(&server);
+            let pkcs11 = client();
+            let session = user(&pkcs11, slot);
+            let named = |more: &[Attribute]| {
+                let mut all = vec![Attribute::Token(true), Attribute::Label(b"t".to_vec())];
+                all.extend(more.iter().cloned());
+                all
+            };
+            server.clear_log();
+            let uid = |session: &Session, object: ObjectHandle| {
+                session
+                    .get_attributes(object, &[AttributeType::UniqueId])
+                    .unwrap()
+            };
+            let key = session
+                .generate_key(
+                    &Mechanism::AesKeyGen,
+                    &named(&[Attribute::ValueLen(32.into())]),
+                )
+                .unwrap();
+            let (public, private) = session
+                .generate_key_pair(
+                    &Mechanism::RsaPkcsKeyPairGen,
+                    &named(&[Attribute::ModulusBits(2048.into())]),
+                    &named(&[Attribute::Sign(true)]),
+                )
+                .unwrap();
+            let returned: Vec<_> = [key, public, private]
+                .map(|object| uid(&session, object))
+                .into();
+            execute_again(&server);
+            drop(session);
+            pkcs11.finalize().unwrap();
+
+            let pkcs11 = client();
+            let session = user(&pkcs11, slot);
+            let label = [Attribute::Label(b"t".to_vec())];
+            let found = session.find_objects(&label).unwrap();
+            let mut shown: Vec<_> = found.iter().map(|o| uid(&session, *o)).collect();
+            let mut expected = returned.clone();
+            for list in [&mut shown, &mut expected] {
+                list.sort_by_key(|uid| format!("{uid:?}"));
+            }
+            assert_eq!(shown, expected);
+            for object in found {
+                session.destroy_object(object).unwrap();
+            }
+            assert!(session.find_objects(&label).unwrap().is_empty());
+            let left = server
+                .objects()
+                .into_iter()
+                .filter(|o| o.state == ServerState::PRE_ACTIVE);
+            assert!(left.count() >= 3, "the twins stay");
+            drop(session);
+            pkcs11.finalize().unwrap();
         }
     });
 }

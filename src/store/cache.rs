@@ -322,6 +322,7 @@ mod tests {
                 protect_stop: None,
                 pair: None,
                 properties: BTreeMap::new(),
+                nonce: None,
             };
             Ok(if *lock(&self.gone) {
                 Vec::new()

@@ -239,6 +239,10 @@ pub struct Meta {
     pub pair: Option<Uid>,
     /// What the token kept with the object.
     pub properties: BTreeMap<String, String>,
+    /// The nonce of the request that made the object. Objects of one class with the same nonce are
+    /// twins: the request was executed more than once.
+    #[serde(default)]
+    pub nonce: Option<String>,
 }
 
 /// What to look for. Every field that is set must match; the results are candidates, to be checked against their [`Meta`].

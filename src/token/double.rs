@@ -183,6 +183,7 @@ fn meta(uid: Uid, spec: &Spec, pair: Option<Uid>) -> Meta {
         protect_stop: None,
         pair,
         properties: spec.properties.clone(),
+        nonce: None,
     }
 }
 

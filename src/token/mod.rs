@@ -17,6 +17,7 @@ mod seen;
 pub mod spec;
 mod state;
 pub mod template;
+mod twins;
 pub mod value;
 
 use std::collections::{HashMap, HashSet};

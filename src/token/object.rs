@@ -156,7 +156,18 @@ pub enum Home {
         protect_until: Option<i64>,
         /// The other half of a pair, where the store knows.
         pair: Option<Uid>,
+        /// What tells twins apart; `None` for an object that this process made.
+        birth: Option<Birth>,
     },
+}
+
+/// How an object came to be, as far as its store knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Birth {
+    /// The nonce of the request that made it.
+    pub nonce: String,
+    /// When it was made (seconds since 1970).
+    pub date: Option<i64>,
 }
 
 /// What follows from an object's value, each once it was needed: it stays true as long as the value does.
@@ -334,6 +345,7 @@ mod tests {
             state: None,
             protect_until: None,
             pair: None,
+            birth: None,
         };
         Object {
             handle,

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::attr::{Form, rule, vendor};
 use super::cluster::Role;
-use super::object::{Attributes, Home, Known, Object, unflatten};
+use super::object::{Attributes, Birth, Home, Known, Object, unflatten};
 use super::template::{Answer, Attribute, Rights, Template};
-use super::{Token, lock, spec, value};
+use super::{Token, lock, spec, twins, value};
 use crate::ck::*;
 use crate::config::{ClusterKeys, CryptoPolicy, StoreKind};
 use crate::crypto::pkey::{PrivateKey, PublicKey};
@@ -134,7 +134,7 @@ impl Token {
             return self.read(store.as_ref(), &[Uid(uid.into())], SHOW_AGE);
         }
         let uids = self.locate(store.as_ref(), &filter(template))?;
-        self.read(store.as_ref(), &uids, SHOW_AGE)
+        Ok(twins::hidden(self.read(store.as_ref(), &uids, SHOW_AGE)?))
     }
 
     /// Asks the store, unless it was asked the same just before.
@@ -207,6 +207,10 @@ impl Token {
                         .chain(meta.deactivation_date)
                         .min(),
                     pair: meta.pair.clone(),
+                    birth: meta.nonce.clone().map(|nonce| Birth {
+                        nonce,
+                        date: meta.initial_date,
+                    }),
                 };
                 let known = table
                     .get(handle)
@@ -435,8 +439,7 @@ impl Token {
                 };
                 let store = self.store()?;
                 let uids = self.locate(store.as_ref(), &filter)?;
-                let twin = self
-                    .read(store.as_ref(), &uids, SHOW_AGE)?
+                let twin = twins::hidden(self.read(store.as_ref(), &uids, SHOW_AGE)?)
                     .into_iter()
                     .find(|o| {
                         o.attributes.class() == CKO_PUBLIC_KEY
@@ -665,6 +668,7 @@ impl Token {
             state: is_key.then_some(State::Active),
             protect_until: None,
             pair,
+            birth: None,
         };
         let handle = self.handles.next();
         self.forget_finds();

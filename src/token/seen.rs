@@ -78,6 +78,7 @@ impl Seen {
             protect_stop: None,
             pair: None,
             properties: spec.properties.clone(),
+            nonce: None,
         });
     }
 

@@ -547,6 +547,7 @@ mod tests {
             protect_stop: None,
             pair: None,
             properties: spec.properties,
+            nonce: None,
         }
     }
 

@@ -448,6 +448,7 @@ impl FileObject {
             protect_stop: None,
             pair: about.pair.clone().map(Uid),
             properties: about.properties.clone(),
+            nonce: None,
         }
     }
 }

@@ -306,6 +306,7 @@ pub(super) fn meta(uid: &str, attributes: &Attributes) -> Option<Meta> {
         protect_stop: attributes.protect_stop_date().map(|date| date.0),
         pair: pair.map(|uid| Uid(uid.to_owned())),
         properties: record.properties,
+        nonce: record.nonce,
     })
 }
 

@@ -349,13 +349,16 @@ impl<T: Transport> KmipStore<T> {
                 Err(_) => return Err(uncertain(lost)),
             }
         }
-        let done = make(call).map_err(|e| {
-            if e.kind() == Kind::Broken {
-                uncertain(e)
-            } else {
-                e
+        let done = match make(&call.part(3, 4)) {
+            // What the second request made, or the first one meanwhile, is not left behind.
+            Err(e) if e.kind() == Kind::Broken => {
+                return match self.made(call, marker).map(|made| adopt(&made)) {
+                    Ok(Some(adopted)) => Ok(adopted),
+                    _ => Err(uncertain(e)),
+                };
             }
-        })?;
+            done => done?,
+        };
         match self.made(call, marker) {
             // The first request was executed after all, only late.
             Ok(made) if made.len() > 1 => {
@@ -368,7 +371,15 @@ impl<T: Transport> KmipStore<T> {
                     Class::Data,
                 ] {
                     for twin in made.iter().filter(|meta| meta.class == class).skip(1) {
-                        self.destroy(call, &twin.uid)?;
+                        // Searches hide a twin that stays, and the object itself was made.
+                        if let Err(e) = self.destroy(call, &twin.uid) {
+                            log!(
+                                Warn,
+                                "the twin {} of '{}' stays: {e}",
+                                twin.uid,
+                                marker.name
+                            );
+                        }
                     }
                 }
                 Ok(kept)

@@ -452,6 +452,19 @@ fn a_lost_answer_makes_neither_twin_nor_orphan() {
 }
 
 #[test]
+fn a_second_lost_answer_leaves_no_orphan() {
+    let fake = Fake::default();
+    let losses = [(O::CREATE, Loss::Before), (O::CREATE, Loss::After)];
+    fake.world().losses.extend(losses);
+    let uid = fake.store().create(&spec("Key")).unwrap();
+    assert_eq!(
+        fake.world().objects.keys().collect::<Vec<_>>(),
+        [&uid.0],
+        "what the second request made is adopted"
+    );
+}
+
+#[test]
 fn a_name_that_others_have_is_not_taken_for_ours() {
     let fake = Fake::default();
     let store = fake.store();

@@ -126,6 +126,7 @@ impl MemoryStore {
                 protect_stop: None,
                 pair: None,
                 properties: spec.properties.clone(),
+                nonce: None,
             };
             inner.objects.insert(uid.clone(), Object { meta, value });
             Uid(uid)
