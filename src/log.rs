@@ -1,12 +1,13 @@
 //! The log: off unless `MRHSM_LOG` names a level and `MRHSM_LOG_FILE` a file. Never stdout or stderr: they are the host's.
 //!
-//! No global subscriber, no lock of our own: each line is one `write` to a file opened for appending. Secrets cannot be
-//! logged by accident, because `Secret` prints only its length.
+//! No global subscriber, no lock that a line waits for: each line is one `write` to a file opened for appending. Secrets cannot
+//! be logged by accident, because `Secret` prints only its length.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{PoisonError, RwLock};
 
 use once_cell::race::OnceBox;
 
@@ -28,7 +29,9 @@ pub enum Level {
 
 struct Sink {
     level: Level,
-    file: Own<File>,
+    /// Only [`reopen`] locks it for writing, and only `mrhsm serve`, which does not fork, calls that: in a child of a library's
+    /// host there may be readers left over from the parent, for which other readers do not wait.
+    file: RwLock<Own<File>>,
 }
 
 /// `race`: a fork while another thread opens the file must not leave the child waiting for that thread.
@@ -50,6 +53,13 @@ fn open() -> Option<Sink> {
         "debug" => Level::Debug,
         _ => return None,
     };
+    Some(Sink {
+        level,
+        file: RwLock::new(open_file()?),
+    })
+}
+
+fn open_file() -> Option<Own<File>> {
     let path = env::variable("MRHSM_LOG_FILE")?;
     let mut options = File::options();
     options
@@ -58,10 +68,14 @@ fn open() -> Option<Sink> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW);
     let file = descriptor::open(&options, path.as_ref()).and_then(Own::of);
-    Some(Sink {
-        level,
-        file: file.ok()?,
-    })
+    file.ok()
+}
+
+/// Opens the file that has the log's name now; if that fails, the open one stays in use.
+pub fn reopen() {
+    if let (Some(sink), Some(file)) = (sink(), open_file()) {
+        *sink.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+    }
 }
 
 /// True when lines of `level` are written, so that costly ones can be skipped.
@@ -76,10 +90,10 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     let text = message.to_string().replace(['\n', '\r'], " ");
     let line = format!("{now:.3} {} {level:?} {text}\n", std::process::id());
     // A log that cannot be written must not stop the work it describes.
-    let _ = sink
-        .file
+    let file = sink.file.read().unwrap_or_else(PoisonError::into_inner);
+    let _ = file
         .verify()
-        .and_then(|()| (&*sink.file).write_all(line.as_bytes()));
+        .and_then(|()| (&**file).write_all(line.as_bytes()));
 }
 
 /// Logs a line of a [`Level`](crate::log::Level): `log!(Warn, "{host}: {error}")`.

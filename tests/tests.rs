@@ -20,6 +20,7 @@ mod objects;
 mod operations;
 mod proof;
 mod serve;
+mod serve_files;
 mod sql;
 mod store_kmip;
 mod tokendir;

@@ -10,15 +10,16 @@ use super::args::time_out;
 use super::certs::directory;
 use super::database::Database;
 use super::exit::{Exit, Failure, Outcome};
+use super::marker::Marker;
 use super::output::{Output, note};
 use super::prompt::{self, SecretArg};
-use super::{OpenPostgres, notify, signals};
+use super::{OpenPostgres, notify, own_certificate, signals};
 use crate::crypto::crl::Crls;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::server::{
     Access, Allowed, Audit, Authority, Credentials, Engine, Home, Keeping, Limits, Options,
-    Personality, Quotas, Server, Wanted, hosts,
+    Personality, Quotas, Server, Standing, Wanted,
 };
 use crate::storage::{Connect, NewHeader};
 
@@ -30,8 +31,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const SEAL: Duration = Duration::from_secs(60);
 /// How often the revocation list is looked after, which signs it anew before it expires.
 const DAILY: Duration = Duration::from_secs(24 * 3600);
-/// A certificate with fewer days left is renewed at the start, with the same key.
-const RENEW_DAYS: i64 = 30;
 
 /// Options of `mrhsm serve`.
 #[derive(clap::Args, Debug)]
@@ -91,6 +90,14 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub audit_keep: u32,
 
+    /// File for the process ID, written when the server listens and removed when it ends
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+
+    /// File for the port, written when the server listens and removed when it ends
+    #[arg(long, value_name = "FILE")]
+    pub portfile: Option<PathBuf>,
+
     /// Connections at once, of all clients; more are closed
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: u32,
@@ -132,7 +139,7 @@ pub struct Args {
     pub personality: String,
 }
 
-/// Serves until SIGTERM or SIGINT; SIGHUP has the certificates read again.
+/// Serves until SIGTERM or SIGINT; SIGHUP has the certificates read and the logs opened again.
 pub fn run(args: &Args, postgres: OpenPostgres, out: &mut Output) -> Outcome {
     // Before any thread is: every thread leaves these signals to `wait`.
     let signals = signals::Waiting::begin();
@@ -140,6 +147,10 @@ pub fn run(args: &Args, postgres: OpenPostgres, out: &mut Output) -> Outcome {
     personality.largest_request = args.request as usize * 1024;
     let address = address(&args.listen)?;
     let dir = directory(args.dir.as_deref())?;
+    for (option, path) in [("-pidfile", &args.pidfile), ("-portfile", &args.portfile)] {
+        path.as_deref()
+            .map_or(Ok(()), |path| Marker::check(option, path))?;
+    }
     let pin = prompt::given(args.pin.as_ref(), "-pin", prompt::PIN_FILE)?;
     let home = Home::at(&dir);
     let settings = args.database.settings()?;
@@ -191,10 +202,18 @@ pub fn run(args: &Args, postgres: OpenPostgres, out: &mut Output) -> Outcome {
         options,
     )?;
     let address = server.address();
+    let _markers = [
+        (&args.portfile, u32::from(address.port())),
+        (&args.pidfile, std::process::id()),
+    ]
+    .into_iter()
+    .filter_map(|(path, number)| Some(Marker::write(path.as_deref()?, number)))
+    .collect::<Outcome<Vec<Marker>>>()?;
     if let Some(command) = configure(&files, address, &dir) {
         out.line(command);
     }
     out.line(format!("Listening on {address}"));
+    crate::log!(Info, "listening on {address}");
     tell(notify::READY);
     let mut revocations = Revocations::of(&files);
     let mut sealed = Instant::now();
@@ -207,7 +226,10 @@ pub fn run(args: &Args, postgres: OpenPostgres, out: &mut Output) -> Outcome {
         match asked {
             Some(signals::Asked::Stop) => break,
             None if !revocations.are_news() => continue,
-            Some(signals::Asked::Reload) => server.reopen_audit(),
+            Some(signals::Asked::Reload) => {
+                server.reopen_audit();
+                crate::log::reopen();
+            }
             None => {}
         }
         let read = certificates(args, &dir, address.ip())
@@ -379,8 +401,10 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
     // Its lock is held until the files are read: nobody renews them in between.
     let (mut authority, _) = Authority::open(dir)?;
     let own = dir.join("server.pem");
-    let first = authority.has_issued_nothing();
-    let client = match first {
+    let client = dir.join("client.pem");
+    let is_first =
+        authority.has_issued_nothing() && authority.standing(&client) != Standing::Foreign;
+    let client = match is_first {
         false => None,
         true => {
             let client = authority.issue(&Wanted {
@@ -393,7 +417,12 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
             Some((client.certificate, client.key))
         }
     };
-    if !lasts(&own, &args.san) || authority.has_revoked(&own) {
+    let is_usable = match authority.standing(&own) {
+        Standing::Missing => false,
+        Standing::Issued => own_certificate::lasts(&own, &args.san) && !authority.has_revoked(&own),
+        Standing::Foreign => own_certificate::check_foreign(dir, &args.san).map(|()| true)?,
+    };
+    if !is_usable {
         let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
         if !ip.is_loopback() && !ip.is_unspecified() {
             hosts.push(ip.to_string());
@@ -412,21 +441,6 @@ fn certificates(args: &Args, dir: &Path, ip: IpAddr) -> Outcome<Files> {
         revocations: Some(authority.revocations()),
         ..Files::read(&own, &dir.join("server.key"), &authority.certificate())?
     })
-}
-
-/// Whether there is a certificate for all these hosts that will last.
-fn lasts(path: &Path, wanted: &[String]) -> bool {
-    use rustls_pki_types::pem::PemObject;
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let Ok(der) = rustls_pki_types::CertificateDer::from_pem_file(path) else {
-        return false;
-    };
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
-        return false;
-    };
-    let left = certificate.validity().not_after.timestamp() - jiff::Timestamp::now().as_second();
-    let known = hosts(&certificate);
-    left >= RENEW_DAYS * 24 * 3600 && wanted.iter().all(|host| known.contains(host))
 }
 
 /// What to type to use this server, when it was made now.

@@ -5,6 +5,7 @@
 //! revoked in `crl.pem`. All keys are P-256.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,9 @@ use crate::secret::Secret;
 const DAY: i64 = 24 * 3600;
 /// How long the authority itself is valid, in days.
 pub const AUTHORITY_DAYS: u32 = 3650;
+
+/// Begins the common name of an authority.
+pub const AUTHORITY_NAME: &str = "mrhsm CA";
 
 /// A certificate that is wanted.
 #[derive(Debug)]
@@ -70,6 +74,17 @@ pub struct Authority {
     index: Index,
 }
 
+/// Whether the authority may replace a certificate file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no such file.
+    Missing,
+    /// The index has the certificate.
+    Issued,
+    /// An administrator's, or not readable as a certificate: never replaced.
+    Foreign,
+}
+
 /// Which certificates are meant.
 #[derive(Debug)]
 pub enum Which<'a> {
@@ -101,7 +116,7 @@ impl Authority {
             }
             let key = KeyPair::generate().map_err(|e| cannot("a key", e))?;
             let tag = data_encoding::HEXLOWER.encode(rng::bytes(4)?.expose());
-            let params = authority(&format!("mrhsm CA {tag}"), AUTHORITY_DAYS)?;
+            let params = authority(&format!("{AUTHORITY_NAME} {tag}"), AUTHORITY_DAYS)?;
             let certificate = params
                 .self_signed(&key)
                 .map_err(|e| cannot("the authority's certificate", e))?;
@@ -154,6 +169,26 @@ impl Authority {
                 .find(&Issued::of(&parsed).serial)
                 .is_some_and(|issued| issued.revoked.is_some())
         })
+    }
+
+    /// Whether a certificate file may be replaced: only one whose serial number and key the index has. A file that cannot be
+    /// parsed may be an administrator's with a typo.
+    pub fn standing(&self, path: &Path) -> Standing {
+        if matches!(path.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
+            return Standing::Missing;
+        }
+        let is_issued = CertificateDer::from_pem_file(path).is_ok_and(|der| {
+            X509Certificate::from_der(&der).is_ok_and(|(_, parsed)| {
+                let found = Issued::of(&parsed);
+                self.index
+                    .find(&found.serial)
+                    .is_some_and(|issued| issued.key == found.key)
+            })
+        });
+        match is_issued {
+            true => Standing::Issued,
+            false => Standing::Foreign,
+        }
     }
 
     /// Everything that the authority signed, the oldest first.
@@ -306,6 +341,13 @@ impl Authority {
         }
         let path = |ending: &str| self.directory.join(format!("{}.{ending}", wanted.name));
         let (certificate_path, key_path) = (path("pem"), path("key"));
+        if self.standing(&certificate_path) == Standing::Foreign {
+            return Err(Error::input(format!(
+                "{} is not replaced: this authority did not issue it\n\
+                 hint: move it away, or choose another name with -name",
+                certificate_path.display()
+            )));
+        }
         let kept = match key_path.exists() && !new_key {
             true => self.kept_key(&key_path)?,
             false => None,

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::certs::AUTHORITY_NAME;
 use super::issued::{Index, Reason};
 use super::pair::replace;
 use crate::error::{Error, Result};
@@ -57,16 +58,22 @@ pub fn refresh(
     let mut number = now;
     if let Some(last) = &last
         && let Ok((_, last)) = CertificateRevocationList::from_der(last)
-        && last.verify_signature(authority).is_ok()
     {
+        let is_own = last.verify_signature(authority).is_ok();
+        if !is_own {
+            replaceable(&last, directory)?;
+        }
         let until = last.next_update().map_or(0, |time| time.timestamp());
-        if last.iter_revoked_certificates().count() == revoked.len() && until - now > VALID / 2 {
+        let is_complete = last.iter_revoked_certificates().count() == revoked.len();
+        if is_own && is_complete && until - now > VALID / 2 {
             return Ok(());
         }
         let known = last
             .crl_number()
             .and_then(|number| number.to_string().parse::<i64>().ok());
-        number = number.max(known.unwrap_or_default() + 1);
+        if is_own {
+            number = number.max(known.unwrap_or_default() + 1);
+        }
     }
     let failed =
         |e: rcgen::Error| Error::input(format!("the revocation list cannot be signed: {e}"));
@@ -82,6 +89,22 @@ pub fn refresh(
     let list = list.signed_by(issuer).map_err(failed)?;
     let pem = list.pem().map_err(failed)?;
     replace(directory, NAME, pem.as_bytes(), 0o644)
+}
+
+/// Fails if the list is of an authority that mrhsm did not make; one of an earlier authority of the directory may be replaced.
+fn replaceable(list: &CertificateRevocationList<'_>, directory: &Path) -> Result<()> {
+    let mut names = list.issuer().iter_common_name();
+    if names.any(|name| {
+        name.as_str()
+            .is_ok_and(|name| name.starts_with(AUTHORITY_NAME))
+    }) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{} is not replaced: another authority signed it\n\
+         hint: move it away, and pass it to 'mrhsm serve' with -crl",
+        path(directory).display()
+    )))
 }
 
 /// What the list says; no reason is given as none (RFC 5280, 5.3.1).

@@ -54,7 +54,7 @@ mod wrapping;
 pub use access::{Access, Allowed, Credentials};
 pub use audit::{Audit, Findings, Keeping, verify};
 pub use budget::{Gone, Quotas};
-pub use certs::{Authority, Certified, Wanted, Which, hosts};
+pub use certs::{Authority, Certified, Standing, Wanted, Which, hosts};
 pub use engine::{Answer, Caller, Done, Engine};
 pub use fault::{Exchange, Fault, Hook};
 pub use home::{Home, default_home};
