@@ -92,6 +92,8 @@ pub struct Settings {
     pub port: u16,
     /// Name that the hosts' certificates must carry; `None` expects each host's own.
     pub server_name: Option<String>,
+    /// SHA-256 hashes, in hexadecimal, of the only certificates that the hosts may have; without any, CAs are trusted.
+    pub pins: Vec<String>,
     /// The only KMIP version spoken; `None` negotiates.
     pub kmip_version: Option<Version>,
     /// Longest time to connect to one host, in milliseconds.
@@ -115,6 +117,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             port: KMIP_PORT,
             server_name: None,
+            pins: Vec::new(),
             kmip_version: None,
             connect_millis: 5_000,
             deadline_millis: 10_000,
@@ -503,6 +506,17 @@ impl FromStr for KeyPolicy {
             ))),
         }
     }
+}
+
+/// SHA-256 of a certificate as upper-case hexadecimal digits, from digits with or without colons.
+pub fn certificate_hash(text: &str) -> Result<String, String> {
+    from_hex(&text.replace(':', ""))
+        .filter(|hash| hash.len() == 32)
+        .map(|hash| to_hex(&hash))
+        .ok_or_else(|| {
+            "a SHA-256 hash of 64 hexadecimal digits is expected, as 'openssl x509 -in FILE -noout -fingerprint -sha256' prints it"
+                .into()
+        })
 }
 
 /// Bytes as upper-case hexadecimal digits, the form checksums and wrapped keys are shown and kept in.

@@ -91,6 +91,10 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", value_parser = server_name)]
     pub servername: Option<String>,
 
+    /// SHA-256 of the only certificates that the servers may have, instead of CAs: HASH[,HASH...]
+    #[arg(long = "pin", value_name = "SHA256", value_delimiter = ',', value_parser = config::certificate_hash)]
+    pub pins: Option<Vec<String>>,
+
     /// KMIP version: auto, or 1.0 to 1.4, 2.0, 2.1 [default: auto]
     #[arg(long, value_name = "VERSION", value_parser = kmip_version)]
     pub kmipversion: Option<KmipVersion>,
@@ -142,6 +146,7 @@ impl Settings {
             clientkeypass,
             p12,
             servername,
+            pins,
             kmipversion,
             username,
             password,
@@ -156,7 +161,7 @@ impl Settings {
             .iter()
             .all(|f| f.is_none());
         let secrets = clientkeypass.is_none() && password.is_none();
-        let names = ip.is_none() && servername.is_none() && username.is_none();
+        let names = ip.is_none() && servername.is_none() && pins.is_none() && username.is_none();
         let times = connecttimeout.is_none() && timeout.is_none() && keycache.is_none();
         let numbers = port.is_none() && maxpinfailures.is_none();
         files
@@ -196,6 +201,7 @@ impl Settings {
         if self.servername.is_some() {
             settings.server_name.clone_from(&self.servername);
         }
+        set(&mut settings.pins, self.pins.clone());
         if self.username.is_some() {
             username.clone_from(&self.username);
         }

@@ -218,6 +218,8 @@ struct ConfigView {
     hosts: Vec<HostView>,
     port: u16,
     server_name: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pins: Vec<String>,
     kmip_version: Option<String>,
     connect_millis: u64,
     deadline_millis: u64,
@@ -294,6 +296,7 @@ impl ConfigView {
             hosts: probe(dir, token, opened)?,
             port: settings.port,
             server_name: settings.server_name.clone(),
+            pins: settings.pins.clone(),
             kmip_version: settings.kmip_version.map(|v| v.to_string()),
             connect_millis: settings.connect_millis,
             deadline_millis: settings.deadline_millis,
@@ -347,6 +350,9 @@ impl ConfigView {
         }
         if let Some(name) = &self.server_name {
             field(out, "Server Name", name);
+        }
+        for pin in &self.pins {
+            field(out, "Pinned", pin);
         }
         if let Some(username) = &self.username {
             field(out, "User Name", username);

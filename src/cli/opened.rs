@@ -98,8 +98,11 @@ pub fn why_not_asked(dir: &TokenDir, token: &TokenConfig) -> Outcome<Option<&'st
     if !uses_servers(token) {
         return Ok(Some("it uses none"));
     }
+    if token.username.is_some() {
+        return Ok(None);
+    }
     let public = TokenFiles::of(dir, &token.uuid).public_identity()?;
     Ok((public.certificate.is_none() || !public.has_key).then_some(
-        "the client certificate and its key are not set (mrhsm set -clientcert FILE -clientkey FILE)",
+        "neither a client certificate (mrhsm set -clientcert FILE -clientkey FILE) nor a user name (-username NAME -password PASS) is set",
     ))
 }

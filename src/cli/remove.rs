@@ -11,7 +11,7 @@ use crate::token::secrets::{IdentityChange, Part, TokenFiles};
 
 /// Options of `mrhsm remove`: each clears one setting.
 #[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "crl", "clientcert", "clientkey", "servername", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy", "maxpinfailures"])]
+#[group(required = true, multiple = true, id = "what", args = ["ip", "port", "cacert", "crl", "clientcert", "clientkey", "servername", "pins", "kmipversion", "username", "password", "connecttimeout", "timeout", "crypto", "keycache", "policy", "maxpinfailures"])]
 pub struct Args {
     /// Forget the KMIP servers
     #[arg(long)]
@@ -34,6 +34,10 @@ pub struct Args {
     /// Back to expecting the servers' own names in their certificates
     #[arg(long)]
     pub servername: bool,
+
+    /// The hashes of the servers' certificates
+    #[arg(long = "pin")]
+    pub pins: bool,
     /// Back to negotiating the KMIP version
     #[arg(long)]
     pub kmipversion: bool,
@@ -114,6 +118,7 @@ impl Args {
         reset(self.ip, &mut settings.hosts, Vec::new());
         reset(self.port, &mut settings.port, default.port);
         reset(self.servername, &mut settings.server_name, None);
+        reset(self.pins, &mut settings.pins, Vec::new());
         reset(self.kmipversion, &mut settings.kmip_version, None);
         reset(
             self.connecttimeout,

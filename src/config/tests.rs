@@ -300,6 +300,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 store,
                 hosts,
                 server_name: (port % 2 == 0).then(|| "kms.example.com".into()),
+                pins: (0..port % 3).map(|i| format!("{i:064X}")).collect(),
                 port,
                 kmip_version,
                 connect_millis,

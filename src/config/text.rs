@@ -36,6 +36,8 @@ struct Defaults {
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
     server_name: Option<String>,
+    #[serde(default, deserialize_with = "pins")]
+    pins: Vec<String>,
     #[serde(default, deserialize_with = "kmip_version")]
     kmip_version: Option<Version>,
     #[serde(default, deserialize_with = "timeout")]
@@ -65,6 +67,8 @@ struct Token {
     #[serde(default, deserialize_with = "port")]
     port: Option<u16>,
     server_name: Option<String>,
+    #[serde(default, deserialize_with = "pins")]
+    pins: Vec<String>,
     #[serde(default, deserialize_with = "kmip_version")]
     kmip_version: Option<Version>,
     #[serde(default, deserialize_with = "timeout")]
@@ -104,6 +108,7 @@ impl From<Defaults> for Settings {
             hosts: d.hosts,
             port: d.port.unwrap_or(built_in.port),
             server_name: d.server_name,
+            pins: d.pins,
             kmip_version: d.kmip_version,
             connect_millis: d.connect_millis.unwrap_or(built_in.connect_millis),
             deadline_millis: d.deadline_millis.unwrap_or(built_in.deadline_millis),
@@ -122,6 +127,7 @@ impl From<Token> for TokenConfig {
             hosts: t.hosts,
             port: t.port,
             server_name: t.server_name,
+            pins: t.pins,
             kmip_version: t.kmip_version,
             connect_millis: t.connect_millis,
             deadline_millis: t.deadline_millis,
@@ -174,6 +180,13 @@ fn kmip_version<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Version>, D::E
     super::parse_kmip_version(&String::deserialize(d)?).map_err(D::Error::custom)
 }
 
+fn pins<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    Vec::<String>::deserialize(d)?
+        .iter()
+        .map(|pin| super::certificate_hash(pin).map_err(D::Error::custom))
+        .collect()
+}
+
 fn timeout<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
     millis(i64::deserialize(d)?, 1, 600_000).map_err(D::Error::custom)
 }
@@ -208,6 +221,7 @@ const DEFAULTS: &str = "
 #   store             kmip: a group of KMIP hosts; file: this directory
 #   hosts             names or addresses, each optionally with a port, tried in this order
 #   server_name       name that the hosts' certificates must carry, when it is not the host's own
+#   pins              SHA-256 hashes of the only certificates that the hosts may have
 #   kmip_version      auto negotiates; 1.0 to 2.1 speaks that one only
 #   connect_millis    longest time to connect to one host
 #   deadline_millis   longest time for one call, all hosts included
@@ -356,6 +370,10 @@ fn settings(out: &mut String, s: &Settings) {
     line(out, "port", s.port);
     if let Some(name) = &s.server_name {
         line(out, "server_name", quoted(name));
+    }
+    if !s.pins.is_empty() {
+        let pins: Vec<String> = s.pins.iter().map(|pin| quoted(pin)).collect();
+        line(out, "pins", format_args!("[{}]", pins.join(", ")));
     }
     line(
         out,

@@ -17,6 +17,7 @@ pub mod conn;
 pub mod identity;
 pub mod pool;
 pub mod tls;
+mod verify;
 
 pub use client::{Call, Client};
 pub use identity::Identity;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
@@ -52,6 +52,23 @@ impl Authority {
         }
     }
 
+    /// A certificate that signs itself, for these names.
+    pub(crate) fn self_signed(names: &[&str], is_ca: bool, until_year: i32) -> Pair {
+        let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(until_year, 1, 1);
+        params.distinguished_name.push(DnType::CommonName, "own");
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     pub(crate) fn sign(
         &self,
         names: &[&str],
@@ -59,7 +76,15 @@ impl Authority {
         until_year: i32,
     ) -> Pair {
         let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        self.issue(CertificateParams::new(names).unwrap(), purpose, until_year)
+    }
+
+    fn issue(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+        until_year: i32,
+    ) -> Pair {
         params.extended_key_usages = vec![purpose];
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(until_year, 1, 1);
@@ -70,6 +95,13 @@ impl Authority {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    /// A server's certificate whose only name is a DNS name, also if it is an address.
+    pub(crate) fn server_with_dns_name(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth, 2999)
     }
 
     pub(crate) fn server(&self, names: &[&str]) -> Pair {

@@ -7,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::config::to_hex;
 use crate::crypto::crl::Crls;
+use crate::crypto::{Hash, hash};
 
 use super::pool::{Pool, Replay, Transport};
-use super::testing::{Authority, Server, answer, frame, read_frame, reset};
+use super::testing::{Authority, Pair, Server, answer, frame, read_frame, reset};
 use super::{Config, Host, Identity, Tls, Trust};
 use crate::error::{Error, Kind};
 
@@ -115,6 +120,95 @@ fn a_wrong_name_and_the_override() {
     )
     .unwrap();
     exchange(&Pool::new(&config), Replay::OnlyIfUnsent).unwrap();
+}
+
+/// What a server with the certificate of `pair` is to a client that trusts `trust`.
+fn met_by(pair: &Pair, trust: &Trust) -> Result<(), Error> {
+    let authority = Authority::new("ca");
+    let server = Server::tls(
+        authority.server_config(pair, &authority, rustls::ALL_VERSIONS),
+        |_, mut session| {
+            while let Some(frame) = read_frame(&mut session) {
+                answer(&mut session, &frame);
+            }
+        },
+    );
+    let mut config = authority.config(&[server.port]);
+    config.tls = Tls::new(Some(&authority.client()), trust, None).unwrap();
+    exchange(&Pool::new(&config), Replay::OnlyIfUnsent).map(drop)
+}
+
+fn hash(pair: &Pair) -> String {
+    let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+    to_hex(&hash::digest(Hash::Sha256, &der).unwrap())
+}
+
+#[test]
+fn a_certificate_that_is_trusted_itself() {
+    let pem = |pair: &Pair| Trust::Pem(pair.certificate.clone().into_bytes());
+    for is_ca in [true, false] {
+        let own = Authority::self_signed(&["127.0.0.1"], is_ca, 2999);
+        met_by(&own, &pem(&own)).unwrap();
+        let another = Authority::self_signed(&["127.0.0.1"], is_ca, 2999);
+        says(
+            &met_by(&own, &pem(&another)).unwrap_err(),
+            Kind::Tls,
+            &format!(
+                "is self-signed and not trusted: if it is the right one, 'mrhsm set -cacert FILE' with this certificate, or 'mrhsm set -pin {}'",
+                hash(&own)
+            ),
+        );
+        let expired = Authority::self_signed(&["127.0.0.1"], is_ca, 2020);
+        let error = met_by(&expired, &pem(&expired)).unwrap_err();
+        says(&error, Kind::Tls, "expired on 2020-01-01");
+        let named = Authority::self_signed(&["kmip.example.com"], is_ca, 2999);
+        let error = met_by(&named, &pem(&named)).unwrap_err();
+        says(
+            &error,
+            Kind::Tls,
+            "is for kmip.example.com, not for 127.0.0.1",
+        );
+    }
+    // One that an unknown CA issued.
+    let issued = Authority::new("other").server(&["127.0.0.1"]);
+    met_by(&issued, &pem(&issued)).unwrap();
+}
+
+#[test]
+fn a_pinned_certificate_is_the_only_one() {
+    let own = Authority::self_signed(&[], true, 2999);
+    let issued = Authority::new("other").server(&["kmip.example.com"]);
+    for pair in [&own, &issued] {
+        met_by(pair, &Trust::Pins(vec!["00".repeat(32), hash(pair)])).unwrap();
+        says(
+            &met_by(pair, &Trust::Pins(vec!["00".repeat(32)])).unwrap_err(),
+            Kind::Tls,
+            &format!(
+                "is not the pinned one: if it is the right one, 'mrhsm set -pin {}'",
+                hash(pair)
+            ),
+        );
+    }
+    let expired = Authority::self_signed(&["127.0.0.1"], true, 2020);
+    let error = met_by(&expired, &Trust::Pins(vec![hash(&expired)])).unwrap_err();
+    says(&error, Kind::Tls, "expired on 2020-01-01");
+}
+
+#[test]
+fn a_certificate_without_the_name_that_it_needs() {
+    let authority = Authority::new("ca");
+    let error = met_by(&authority.server(&[]), &authority.trust()).unwrap_err();
+    says(
+        &error,
+        Kind::Tls,
+        "has no Subject Alternative Name (its Common Name does not count): have it issued with subjectAltName = IP:127.0.0.1",
+    );
+    let address = authority.server_with_dns_name("127.0.0.1");
+    says(
+        &met_by(&address, &authority.trust()).unwrap_err(),
+        Kind::Tls,
+        "has 127.0.0.1 as a DNS name, which is not valid for an address: have it issued with subjectAltName = IP:127.0.0.1",
+    );
 }
 
 #[test]

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::sign::SingleCertAndKey;
-use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, OtherError, PeerIncompatible, RootCertStore,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Host;
 use super::identity::{Identity, certificates};
+use super::verify::{Accepted, Fault, Verifier};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_TOKEN_NOT_RECOGNIZED};
 use crate::crypto::crl::Crls;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +24,8 @@ pub enum Trust {
     Pem(Vec<u8>),
     /// The CA certificates of the operating system.
     System,
+    /// No CA: the certificates with these SHA-256 hashes, in hexadecimal.
+    Pins(Vec<String>),
 }
 
 /// A TLS client: who we are, whom we trust, and under which name servers must present themselves.
@@ -53,33 +58,18 @@ impl Tls {
         server_name: Option<&str>,
         crls: &Crls,
     ) -> Result<Tls> {
-        let mut roots = RootCertStore::empty();
-        for certificate in trusted(trust)? {
-            // One damaged root among the system's hundred must not stop the others.
-            if let (Err(e), Trust::Pem(_)) = (roots.add(certificate), trust) {
-                return Err(
-                    Error::input("CA certificate: a certificate in it cannot be used").because(e),
-                );
-            }
-        }
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
+        let verifier = Verifier {
+            accepted: accepted(trust, crls, &provider)?,
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| {
                 Error::new(Kind::Tls, CKR_DEVICE_ERROR, "TLS cannot be set up").because(e)
-            })?;
-        let builder = match crls.is_empty() {
-            true => builder.with_root_certificates(roots),
-            false => {
-                let verifier =
-                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .with_crls(crls.ders())
-                        .enforce_revocation_expiration()
-                        .build()
-                        .map_err(|e| Error::input("the CRL cannot be used").because(e))?;
-                builder.with_webpki_verifier(verifier)
-            }
-        };
+            })?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -144,18 +134,44 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-fn trusted(trust: &Trust) -> Result<Vec<CertificateDer<'static>>> {
-    match trust {
-        Trust::Pem(text) => certificates(text).map_err(|e| e.context("CA certificate")),
-        Trust::System => {
-            let found = rustls_native_certs::load_native_certs();
-            match found.certs.is_empty() {
-                false => Ok(found.certs),
-                true => Err(Error::input(
-                    "this system has no CA certificates to trust: install ca-certificates, or 'mrhsm set -cacert FILE'",
-                )),
-            }
+fn accepted(trust: &Trust, crls: &Crls, provider: &Arc<CryptoProvider>) -> Result<Accepted> {
+    let (certificates, own) = match trust {
+        Trust::Pins(hashes) => return Ok(Accepted::Pinned(hashes.clone())),
+        Trust::Pem(text) => {
+            let own = certificates(text).map_err(|e| e.context("CA certificate"))?;
+            (own.clone(), own)
         }
+        Trust::System => (of_the_system()?, Vec::new()),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        // One damaged root among the system's hundred must not stop the others.
+        if let (Err(e), Trust::Pem(_)) = (roots.add(certificate), trust) {
+            return Err(
+                Error::input("CA certificate: a certificate in it cannot be used").because(e),
+            );
+        }
+    }
+    let mut verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    if !crls.is_empty() {
+        verifier = verifier
+            .with_crls(crls.ders())
+            .enforce_revocation_expiration();
+    }
+    let verifier = verifier
+        .build()
+        .map_err(|e| Error::input("the CA certificates or the CRL cannot be used").because(e))?;
+    Ok(Accepted::Trusted(verifier, own))
+}
+
+fn of_the_system() -> Result<Vec<CertificateDer<'static>>> {
+    let found = rustls_native_certs::load_native_certs();
+    match found.certs.is_empty() {
+        false => Ok(found.certs),
+        true => Err(Error::input(
+            "this system has no CA certificates to trust: install ca-certificates, or 'mrhsm set -cacert FILE'",
+        )),
     }
 }
 
@@ -209,9 +225,8 @@ fn certificate_fault(host: &Host, error: &CertificateError) -> String {
             expected,
             presented,
         } => format!(
-            "the certificate of {host} is for {}, not for {}: use that name, or 'mrhsm set -servername NAME'",
-            names(presented),
-            expected.to_str()
+            "the certificate of {host} {}",
+            wrong_name(expected, presented)
         ),
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             format!(
@@ -225,26 +240,48 @@ fn certificate_fault(host: &Host, error: &CertificateError) -> String {
         E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => format!(
             "the CRL for the certificate of {host} has expired: give a newer one with 'mrhsm set -crl FILE'"
         ),
+        E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
+            "the certificate of {host} (or of a CA above it) is signed with an algorithm that is not accepted, such as SHA-1: \
+             have it issued with SHA-256"
+        ),
+        E::Other(OtherError(fault)) if fault.is::<Fault>() => {
+            format!("the certificate of {host} {fault}")
+        }
         other => format!("the certificate of {host} cannot be used: {other}"),
     }
 }
 
+/// Continues "the certificate of HOST", whose names do not match.
+fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
+    let wanted = expected.to_str();
+    let kind = match expected {
+        ServerName::IpAddress(_) => "IP",
+        _ => "DNS",
+    };
+    let found = names(presented);
+    let add = format!("have it issued with subjectAltName = {kind}:{wanted}");
+    if found.is_empty() {
+        return format!("has no Subject Alternative Name (its Common Name does not count): {add}");
+    }
+    if kind == "IP" && found.iter().any(|name| *name == wanted) {
+        return format!("has {wanted} as a DNS name, which is not valid for an address: {add}");
+    }
+    format!(
+        "is for {}, not for {wanted}: use that name, or 'mrhsm set -servername NAME'",
+        found.join(", ")
+    )
+}
+
 /// `DnsName("a")` and `IpAddress(..)` as webpki prints them, in plain words.
-fn names(presented: &[String]) -> String {
-    let plain: Vec<String> = presented
+fn names(presented: &[String]) -> Vec<&str> {
+    presented
         .iter()
         .map(|name| match name.split_once('(') {
-            Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"').to_owned(),
-            None => name.clone(),
+            Some((_, rest)) => rest.trim_end_matches(')').trim_matches('"'),
+            None => name,
         })
-        .collect();
-    match plain.is_empty() {
-        true => {
-            "no name at all (a Subject Alternative Name is needed, the Common Name does not count)"
-                .into()
-        }
-        false => plain.join(", "),
-    }
+        .collect()
 }
 
 fn day(time: UnixTime) -> String {

@@ -258,7 +258,7 @@ impl Object {
         let own_len = self.registered.is_some().then_some(value.len() as i64);
         let mut value = value;
         if let Some(registered) = &self.registered {
-            value.extend(registered.expose());
+            value.extend(registered.expose())?;
         }
         let key = self.key();
         let mut writer = Writer::with_capacity(Version::V2_1, 1024);

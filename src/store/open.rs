@@ -45,7 +45,11 @@ pub fn network(token: &TokenConfig, access: Access) -> Result<net::Config> {
         }
         _ => None,
     };
-    let trust = access.ca.map_or(net::Trust::System, net::Trust::Pem);
+    let trust = if settings.pins.is_empty() {
+        access.ca.map_or(net::Trust::System, net::Trust::Pem)
+    } else {
+        net::Trust::Pins(settings.pins.clone())
+    };
     let mut crls = Crls::default();
     if let Some(text) = &access.crl {
         crls.read(text, "the token's crl.pem")?;

@@ -223,6 +223,7 @@ fn every_setting_is_covered_and_formatting_is_not() {
         ("server_name", |t| {
             t.settings.server_name = Some("evil".into())
         }),
+        ("pins", |t| t.settings.pins = vec!["00".repeat(32)]),
         ("kmip_version", |t| {
             t.settings.kmip_version = Some("1.0".parse().unwrap())
         }),
