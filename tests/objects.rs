@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{
     Attribute, AttributeType, CertificateType, KeyType, ObjectClass, ObjectHandle,
@@ -19,7 +20,7 @@ use mrhsm_pkcs11::kmip::{
 use mrhsm_pkcs11::net::Client;
 
 use crate::ffi::host::{USER_PIN, alone, kmip_token, library_path};
-use crate::kmip_server::{Fault, Personality, Script, Server};
+use crate::kmip_server::{Fault, Personality, Script, Seen, Server};
 use crate::store_kmip::config;
 
 /// A client with the module, initialised.
@@ -455,5 +456,29 @@ fn a_twin_is_hidden_from_every_process() {
             drop(session);
             pkcs11.finalize().unwrap();
         }
+    });
+}
+
+/// A key whose protection the server drops is not returned: the next process would show its value.
+#[test]
+fn a_key_without_its_protection_is_not_made() {
+    alone(|_| {
+        let server = Server::start(Personality::forgetful(), Script::none());
+        let slot = slot_on(&server);
+        let pkcs11 = client();
+        let session = user(&pkcs11, slot);
+        let template = [
+            Attribute::Token(true),
+            Attribute::ValueLen(32.into()),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+        ];
+        let made = session.generate_key(&Mechanism::AesKeyGen, &template);
+        assert!(
+            matches!(made, Err(Error::Pkcs11(RvError::TemplateInconsistent, _))),
+            "{made:?}"
+        );
+        let destroyed = |o: &Seen| o.state == ServerState::DESTROYED;
+        assert!(server.objects().iter().all(destroyed));
     });
 }

@@ -419,6 +419,33 @@ impl Personality {
         }
     }
 
+    /// Takes what identifies and protects an object and drops it, and changes no attribute, as Infisical
+    /// does with Create.
+    pub fn forgetful() -> Personality {
+        Personality {
+            name: "forgetful",
+            versions: &[Version::V1_3, Version::V1_2, Version::V1_1, Version::V1_0],
+            operations: &[
+                Op::CREATE,
+                Op::CREATE_KEY_PAIR,
+                Op::REGISTER,
+                Op::LOCATE,
+                Op::GET,
+                Op::GET_ATTRIBUTES,
+                Op::ACTIVATE,
+                Op::REVOKE,
+                Op::DESTROY,
+                Op::QUERY,
+                Op::DISCOVER_VERSIONS,
+            ],
+            unannounced: &[],
+            custom_attributes: Policy::Drop,
+            application_info: Policy::Drop,
+            enforces_sensitive: false,
+            ..Personality::standard()
+        }
+    }
+
     /// Every personality, for tests that go through them all.
     pub fn all() -> [Personality; 5] {
         [

@@ -954,3 +954,56 @@ fn calls_cost_what_they_should() {
         assert_eq!(server.accepted(), 1, "one connection does it all");
     });
 }
+
+/// A server that takes and drops what identifies and protects an object keeps no such object, whichever
+/// operation makes it. One that is found by its name and needs no protection is made.
+#[test]
+fn what_is_not_kept_is_not_made() {
+    let server = Server::start(Personality::forgetful(), Script::none());
+    let store = store(&server);
+    let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+    let public = half(Class::PublicKey, Usage::VERIFY);
+    let private = half(Class::PrivateKey, Usage::SIGN);
+    for _ in 0..2 {
+        let errors = [
+            store.create(&aes("k")).unwrap_err(),
+            store.register(&aes("r"), &[5; 32]).unwrap_err(),
+            store.create_pair(&public, &private).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.rv(), ck::CKR_TEMPLATE_INCONSISTENT);
+            assert!(error.to_string().contains("does not keep"), "{error}");
+        }
+        assert!(alive(&server).is_empty());
+    }
+    let named = Spec {
+        name: Some("mrhsm:c:core:1".into()),
+        sensitive: false,
+        extractable: true,
+        ..aes("k")
+    };
+    let uid = store.create(&named).unwrap();
+    assert_eq!(alive(&server), [uid.0]);
+}
+
+/// What a server was seen to keep costs no request from then on; each operation is looked at once.
+#[test]
+fn what_is_kept_is_looked_at_once_for_each_operation() {
+    let server = Server::start(Personality::standard(), Script::none());
+    let store = store(&server);
+    store.version().unwrap();
+    let half = |class, usage| spec(class, Algorithm::Rsa, 2048, usage, "pair");
+    let public = half(Class::PublicKey, Usage::VERIFY);
+    let private = half(Class::PrivateKey, Usage::SIGN);
+    let looks = |work: &dyn Fn()| {
+        let before = server.count_of(O::GET_ATTRIBUTES);
+        work();
+        server.count_of(O::GET_ATTRIBUTES) - before
+    };
+    let create = || drop(store.create(&aes("k")).unwrap());
+    let register = || drop(store.register(&aes("r"), &[5; 32]).unwrap());
+    let pair = || drop(store.create_pair(&public, &private).unwrap());
+    assert_eq!((looks(&create), looks(&create)), (1, 0));
+    assert_eq!((looks(&register), looks(&register)), (1, 0));
+    assert_eq!((looks(&pair), looks(&pair)), (2, 0));
+}

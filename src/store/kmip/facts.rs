@@ -46,6 +46,11 @@ pub(super) struct Facts {
     pub(super) combined: Fact,
     /// Custom (2.x: vendor) attributes are kept.
     pub(super) custom: Fact,
+    /// The texts of an object made by Create, Create Key Pair and Register were looked at: a server
+    /// may keep what comes with one of them and drop what comes with another.
+    pub(super) created: Fact,
+    pub(super) created_pair: Fact,
+    pub(super) registered: Fact,
     /// Object Group is kept.
     pub(super) group: Fact,
     /// A message may have several items.

@@ -9,7 +9,7 @@ use super::KmipStore;
 use super::attrs::{self, Marker, Wishes};
 use super::facts::{either, is_refusal, is_unsupported};
 use super::material;
-use super::record::{self, Record, Rung};
+use super::record::{Record, Rung};
 use super::terms;
 use crate::ck::{CKR_MECHANISM_INVALID, CKR_TEMPLATE_INCONSISTENT, CKR_TOKEN_WRITE_PROTECTED};
 use crate::crypto::rng;
@@ -60,7 +60,8 @@ impl<T: Transport> KmipStore<T> {
             }
             made => made.map_err(for_creation)?,
         };
-        self.settle(&call, spec, making.rung.get(), &[(&uid, &making.record)])?;
+        let made = [(&uid, &making.record)];
+        self.settle(&call, spec, &self.facts.created, making.rung.get(), &made)?;
         self.start(&call, &uid)?;
         Ok(uid)
     }
@@ -137,6 +138,7 @@ impl<T: Transport> KmipStore<T> {
         self.settle(
             &call,
             wanted,
+            &self.facts.created_pair,
             making.rung.get(),
             &[(&private, &making.record), (&public, &public_record)],
         )?;
@@ -213,7 +215,8 @@ impl<T: Transport> KmipStore<T> {
                 })
             })
         })?;
-        self.settle(call, spec, making.rung.get(), &[(&uid, &making.record)])?;
+        let made = [(&uid, &making.record)];
+        self.settle(call, spec, &self.facts.registered, making.rung.get(), &made)?;
         if !matches!(spec.class, Class::Certificate | Class::Data) {
             self.start(call, &uid)?;
         }
@@ -281,40 +284,6 @@ impl<T: Transport> KmipStore<T> {
             }
         }
         Err(first)
-    }
-
-    /// Sees to it that new objects, made with their texts on this rung, keep them. A server may take several attributes of a name and keep
-    /// one, without a word: then the texts are put elsewhere, and that is where later objects have them from the start.
-    fn settle(
-        &self,
-        call: &Call<'_, T>,
-        spec: &Spec,
-        mut rung: Rung,
-        made: &[(&Uid, &Record)],
-    ) -> Result<()> {
-        while let Some(fact) = attrs::fact(&self.facts, rung) {
-            if fact.known().is_none() {
-                // What cannot be seen now is looked at with the next object.
-                let Ok(attributes) = self.attributes(call, made[0].0) else {
-                    return Ok(());
-                };
-                fact.learn(record::stands(&attributes) == Some(rung));
-            }
-            if fact.may() {
-                return Ok(());
-            }
-            log!(
-                Info,
-                "{}: takes texts as {rung:?} and does not keep them",
-                self.client.peer()
-            );
-            rung = Wishes::new(spec, call.version()?, &self.facts).rung;
-            for (uid, record) in made {
-                // Whether this helped shows when it is looked at.
-                let _ = self.put_texts(call, uid, rung, record);
-            }
-        }
-        Ok(())
     }
 
     /// Makes something exactly once. When the answer is lost it is looked for before it is made again, and a twin that turns up

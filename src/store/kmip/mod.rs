@@ -13,6 +13,7 @@ mod material;
 mod notes;
 mod proof;
 mod record;
+mod settle;
 mod sign;
 mod terms;
 #[cfg(test)]
