@@ -111,7 +111,7 @@ pub struct Args {
     pub peraddress: u32,
 
     /// Longest request, in KiB
-    #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "KIB", default_value_t = 17 * 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub request: u32,
 
     /// How long a connection may be silent: 10m, 30s

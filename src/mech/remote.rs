@@ -18,9 +18,9 @@ use crate::token::spec;
 const COLLECT: usize = 64 << 10;
 /// No request carries more; the usual limit of servers is 1 MiB. A multiple of every block length.
 const PIECE: usize = 256 << 10;
-/// The longest message of a mode that needs it whole.
+/// The longest message of a mode that needs it whole; its ciphertext also has a tag.
 const WHOLE_MAX: usize = 16 << 20;
-
+const TAG_MAX: usize = 16;
 /// How often data is copied at a time on the way to a server and back.
 const COPIES: usize = 8;
 
@@ -102,6 +102,18 @@ impl Remote {
         )
     }
 
+    /// Fails for a message of a mode that needs it whole, if it is longer than what is sent at once.
+    fn check_whole(&self, len: usize) -> Result<()> {
+        let most = match self.direction {
+            Direction::Encrypt => WHOLE_MAX,
+            Direction::Decrypt => WHOLE_MAX + TAG_MAX,
+        };
+        match self.is_divisible() || len <= most {
+            true => Ok(()),
+            false => Err(bad_len(self.direction)),
+        }
+    }
+
     /// Length of the result of `len` bytes at once, and whether it is that exactly.
     pub(super) fn whole_len(&self, len: usize) -> (usize, bool) {
         let exact = !(self.is_padded() && self.direction == Direction::Decrypt);
@@ -139,6 +151,7 @@ impl Remote {
 
     /// The whole message.
     pub(super) fn run(&mut self, data: &[u8]) -> Result<Secret> {
+        self.check_whole(data.len())?;
         self.setup
             .check_len(self.direction, self.block, data.len())?;
         let start = (self.setup.clone(), self.skip, self.left);
@@ -151,9 +164,7 @@ impl Remote {
     /// Takes a part, and sends `ready` bytes of what there is ([`Remote::update_len`]); on an error at the first request the part is
     /// not taken.
     pub(super) fn update(&mut self, part: &[u8], ready: usize) -> Result<Vec<u8>> {
-        if !self.is_divisible() && self.held.len() + part.len() > WHOLE_MAX {
-            return Err(bad_len(self.direction));
-        }
+        self.check_whole(self.held.len() + part.len())?;
         reserve::admit(self.held.len() + part.len(), 2)?;
         if ready == 0 {
             self.held.extend_from_slice(part);

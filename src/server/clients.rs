@@ -14,6 +14,8 @@ pub struct Clients {
     requests: usize,
     /// Requests at once that take much work: of all clients, and of one.
     heavy: (usize, usize),
+    /// Long messages in memory at once: of all clients, and of one.
+    large: (usize, usize),
     busy: Mutex<Busy>,
     changed: Condvar,
 }
@@ -22,6 +24,7 @@ pub struct Clients {
 struct Busy {
     clients: HashMap<String, Client>,
     heavy: usize,
+    large: usize,
 }
 
 impl Busy {
@@ -33,16 +36,23 @@ impl Busy {
     }
 }
 
+/// What all clients have under way.
+struct Occupied {
+    heavy: usize,
+    large: usize,
+}
+
 #[derive(Default)]
 struct Client {
     connections: usize,
     requests: usize,
     heavy: usize,
+    large: usize,
 }
 
 impl Client {
     fn is_absent(&self) -> bool {
-        self.connections + self.requests + self.heavy == 0
+        self.connections + self.requests + self.heavy + self.large == 0
     }
 }
 
@@ -52,6 +62,7 @@ enum Count {
     Connection,
     Request,
     Heavy,
+    Large,
 }
 
 /// One connection, request or long computation of a client, counted until this is dropped.
@@ -72,6 +83,7 @@ impl Clients {
         Clients {
             requests: requests.max(1),
             heavy: (processors, processors.div_ceil(2)),
+            large: (16, 4),
             busy: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -98,7 +110,15 @@ impl Clients {
     pub fn heavy(self: &Arc<Clients>, name: &str, gone: impl Fn() -> bool) -> Option<Heavy> {
         let (all, own) = self.heavy;
         self.wait(name, Count::Heavy, gone, |busy, client| {
-            busy < all && client.heavy < own
+            busy.heavy < all && client.heavy < own
+        })
+    }
+
+    /// A long message of this client, as soon as few are in memory. `None` when the client is gone before.
+    pub fn large(self: &Arc<Clients>, name: &str, gone: impl Fn() -> bool) -> Option<Counted> {
+        let (all, own) = self.large;
+        self.wait(name, Count::Large, gone, |busy, client| {
+            busy.large < all && client.large < own
         })
     }
 
@@ -107,11 +127,14 @@ impl Clients {
         name: &str,
         count: Count,
         gone: impl Fn() -> bool,
-        may: impl Fn(usize, &Client) -> bool,
+        may: impl Fn(Occupied, &Client) -> bool,
     ) -> Option<Counted> {
         let mut busy = self.lock();
         loop {
-            let all = busy.heavy;
+            let all = Occupied {
+                heavy: busy.heavy,
+                large: busy.large,
+            };
             if may(all, busy.clients.entry(name.to_owned()).or_default()) {
                 return Some(self.count(&mut busy, name, count));
             }
@@ -135,6 +158,10 @@ impl Clients {
             Count::Heavy => {
                 client.heavy += 1;
                 busy.heavy += 1;
+            }
+            Count::Large => {
+                client.large += 1;
+                busy.large += 1;
             }
         }
         Counted {
@@ -161,11 +188,14 @@ impl Drop for Counted {
                 Count::Connection => client.connections -= 1,
                 Count::Request => client.requests -= 1,
                 Count::Heavy => client.heavy -= 1,
+                Count::Large => client.large -= 1,
             }
         }
         busy.forget(&self.name);
-        if matches!(self.count, Count::Heavy) {
-            busy.heavy -= 1;
+        match self.count {
+            Count::Heavy => busy.heavy -= 1,
+            Count::Large => busy.large -= 1,
+            Count::Connection | Count::Request => {}
         }
         drop(busy);
         self.clients.changed.notify_all();
@@ -194,6 +224,12 @@ mod tests {
         assert!(clients.heavy("c", gone).is_none(), "no processor is free");
         drop((heavy, other));
         assert!(clients.heavy("c", gone).is_some());
+
+        let large: Vec<_> = (0..4).map(|_| clients.large("a", gone).unwrap()).collect();
+        assert!(clients.large("a", gone).is_none());
+        assert!(clients.large("b", gone).is_some());
+        drop(large);
+        assert!(clients.large("a", gone).is_some());
 
         let woken = AtomicBool::new(false);
         thread::scope(|scope| {

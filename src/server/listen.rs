@@ -25,6 +25,9 @@ use crate::ttlv::{HEADER_LEN, frame_length};
 /// So much is read at once: TLS asks for a quarter of a record at a time.
 const READ_AHEAD: usize = 32 << 10;
 
+/// A longer request is read and answered while few such are in memory, in bytes. So much memory is taken at once for a request.
+const LARGE: usize = 1 << 20;
+
 /// How much of a request that is refused for its length is read and discarded, in bytes.
 const MOST_DRAINED: usize = 64 << 20;
 
@@ -409,10 +412,22 @@ fn answer_all(
                 return drain(stream);
             }
         };
+        let _large = match length > LARGE {
+            false => None,
+            true => {
+                let counted = shared.engine.clients.large(&caller.name, || gone());
+                stream.sock.until = Instant::now() + limits.frame;
+                Some(counted.ok_or(io::ErrorKind::ConnectionAborted)?)
+            }
+        };
         frame.clear();
         frame.extend_from_slice(&header);
-        frame.resize(length, 0);
-        stream.read_exact(&mut frame[HEADER_LEN..])?;
+        // The header is believed only as far as the client has sent what it announces.
+        while frame.len() < length {
+            let start = frame.len();
+            frame.resize(length.min(start + LARGE), 0);
+            stream.read_exact(&mut frame[start..])?;
+        }
         match &shared.options.hook {
             None => {
                 let answer = answer(shared, caller, (peer, &gone), &frame);
@@ -426,6 +441,7 @@ fn answer_all(
             }
         }
         zeroize::Zeroize::zeroize(&mut frame);
+        frame.shrink_to(LARGE);
         if shared.stopped() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 
 use super::mistakes::Mistake;
 use crate::kmip::{KeyFormatType, OperationCode};
+use crate::ttlv::MAX_MESSAGE;
 use crate::version::Version;
 
 /// How identifiers look.
@@ -275,7 +276,7 @@ impl Personality {
             long_time_stamp: false,
             silent_on_nothing: false,
             mistakes: &[],
-            largest_request: 1 << 20,
+            largest_request: MAX_MESSAGE,
         }
     }
 
@@ -348,6 +349,7 @@ impl Personality {
             forgets_destroyed: true,
             silent_on_nothing: true,
             undoes_batch: false,
+            largest_request: 1 << 20,
             ..Personality::standard()
         }
     }
@@ -373,6 +375,7 @@ impl Personality {
             public_format: KeyFormatType::PKCS_1,
             long_time_stamp: true,
             undoes_batch: false,
+            largest_request: 1 << 20,
             ..Personality::standard()
         }
     }
@@ -396,6 +399,7 @@ impl Personality {
             public_format: KeyFormatType::PKCS_1,
             converts_formats: false,
             undoes_batch: false,
+            largest_request: 1 << 20,
             ..Personality::standard()
         }
     }
@@ -415,6 +419,7 @@ impl Personality {
             public_format: KeyFormatType::PKCS_1,
             attributes_in_key_value: true,
             undoes_batch: false,
+            largest_request: 1 << 20,
             ..Personality::standard()
         }
     }

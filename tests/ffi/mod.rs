@@ -14,6 +14,7 @@ mod fork;
 mod general;
 pub mod host;
 mod hostile;
+mod large;
 mod leaks;
 mod log;
 mod memory;

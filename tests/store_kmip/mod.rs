@@ -607,7 +607,11 @@ fn every_page_of_a_long_list_is_read() {
 /// A message of half a mebibyte travels; of one that is too long for the server, the client reads why.
 #[test]
 fn long_messages_travel_or_fail_at_once() {
-    let server = Server::start(Personality::standard(), Script::none());
+    let personality = Personality {
+        largest_request: 1 << 20,
+        ..Personality::standard()
+    };
+    let server = Server::start(personality, Script::none());
     let store = store(&server);
     let uid = store.create(&aes("k")).unwrap();
     let cipher = Cipher::Gcm {
