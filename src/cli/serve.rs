@@ -98,7 +98,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub portfile: Option<PathBuf>,
 
-    /// Connections at once, of all clients; more are closed
+    /// Connections at once, of all clients; one more ends a silent one
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: u32,
 

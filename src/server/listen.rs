@@ -34,7 +34,7 @@ const MOST_DRAINED: usize = 64 << 20;
 /// How much clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, of all clients; more are closed as they come.
+    /// Connections at once, of all clients; one more ends a silent one of the client that has most, and is closed where none is.
     pub connections: usize,
     /// Connections of one client; beyond them the one of its own that is silent longest makes room, and where all are in use the
     /// new one is closed.

@@ -7,8 +7,10 @@
 //!
 //! Afterwards a connection is a client's, by its certificate. A client has a share of all places; beyond it a new
 //! connection takes the place of the one of its own that is silent longest, so that connections which a client lost do not keep
-//! it out. A connection whose request has begun is never ended for another.
+//! it out. Where all places are taken, a new connection takes the place of a silent one of the client that has most. A connection
+//! whose request has begun is never ended for another.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -249,6 +251,30 @@ fn end_most_silent(open: &mut HashMap<usize, Open>, client: &str) -> bool {
     true
 }
 
+/// Makes room for a connection of `client`, which has `own`, where all places are taken: ends the connection that is silent longest,
+/// of the client that has most connections. A client that has connections takes no place of one that would then have fewer; false
+/// when none is silent.
+fn end_of_most_crowded(open: &mut HashMap<usize, Open>, client: &str, own: usize) -> bool {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for other in open.values().filter_map(|open| open.client.as_deref()) {
+        *counts.entry(other).or_default() += 1;
+    }
+    let silent = open.iter().filter_map(|(number, open)| {
+        let other = open.client.as_deref()?;
+        let count = counts[other];
+        let may_end = own == 0 || other == client || count > own + 1;
+        may_end.then_some(())?;
+        Some((Reverse(count), open.silent.lock().to_owned()?, *number))
+    });
+    let Some((.., number)) = silent.min() else {
+        return false;
+    };
+    if let Some(open) = open.remove(&number) {
+        let _ = open.socket.shutdown(Shutdown::Both);
+    }
+    true
+}
+
 impl Place {
     /// The connection is this client's; an error tells why it cannot be.
     pub fn belongs_to(&self, client: &str, chain: &Chain) -> Result<(), &'static str> {
@@ -267,9 +293,12 @@ impl Place {
             own += usize::from(other == client);
             all += 1;
         }
-        if (own >= per_client || all >= connections)
-            && !(own > 0 && end_most_silent(&mut open, client))
-        {
+        let has_room = match (own >= per_client, all >= connections) {
+            (false, false) => true,
+            (true, _) => end_most_silent(&mut open, client),
+            (false, true) => end_of_most_crowded(&mut open, client, own),
+        };
+        if !has_room {
             return Err(if own >= per_client {
                 "the client has all its connections in use"
             } else {
@@ -450,6 +479,30 @@ mod tests {
     }
 
     #[test]
+    fn a_new_client_has_a_place_while_others_are_silent() {
+        let mut crowd = Crowd::of(6, 3, 3);
+        for client in ["a", "b", "a", "b", "b", "a"] {
+            crowd.come(Some(client)).unwrap();
+        }
+        crowd.1[0].1.busy();
+        crowd.1[2].1.busy();
+        crowd.come(Some("c")).unwrap();
+        assert_eq!(crowd.alive(), [0, 2, 3, 4, 5, 6], "the longest silent");
+        crowd.come(Some("d")).unwrap();
+        assert_eq!(crowd.alive(), [0, 2, 3, 4, 6, 7]);
+        // Who has as many as the others takes its own place.
+        crowd.come(Some("d")).unwrap();
+        assert_eq!(crowd.alive(), [0, 2, 3, 4, 6, 8]);
+        for number in [3, 4, 6, 8] {
+            crowd.1[number].1.busy();
+        }
+        assert_eq!(crowd.come(Some("e")), Err("too many connections"));
+        crowd.1[6].1.idle();
+        crowd.come(Some("e")).unwrap();
+        assert_eq!(crowd.alive(), [0, 2, 3, 4, 8, 9]);
+    }
+
+    #[test]
     fn a_client_has_its_share_and_ends_its_own_silent_ones() {
         let mut crowd = Crowd::of(4, 2, 3);
         for client in ["a", "a", "b", "a"] {
@@ -466,12 +519,8 @@ mod tests {
         crowd.come(Some("a")).unwrap();
         assert_eq!(crowd.alive(), [1, 2, 4]);
         crowd.come(Some("c")).unwrap();
-        assert_eq!(
-            crowd.come(Some("d")),
-            Err("too many connections"),
-            "another client's are never ended"
-        );
-        assert_eq!(crowd.alive(), [1, 2, 4, 5]);
+        crowd.come(Some("d")).unwrap();
+        assert_eq!(crowd.alive(), [1, 2, 5, 6], "a silent one of who has most");
         crowd.1.clear();
         assert!(crowd.0.is_empty());
     }
