@@ -1,7 +1,7 @@
 //! An object of the server, and how it is stored: as TTLV, like everything else here, so that whatever attribute a client thinks of
 //! survives a restart.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -11,6 +11,7 @@ use super::life::Dates;
 use super::locate::is_indexed;
 use super::marks::{Mark, Shelf, attribute_tag};
 use super::objects::{Outcome, Refusal, reason};
+use crate::crypto::pkey::PrivateKey;
 use crate::error::Result;
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -86,6 +87,33 @@ pub struct Object {
     pub always_sensitive: bool,
     /// In no moment of its life extractable.
     pub never_extractable: bool,
+    /// Its private key, once it was used.
+    prepared: Prepared,
+}
+
+/// A private key that is parsed and checked at its first use: for RSA that takes longer than a signature. It goes with the cached
+/// object; a copy of the object, which may be changed, has none yet.
+#[derive(Default)]
+struct Prepared(OnceLock<PrivateKey>);
+
+impl Clone for Prepared {
+    fn clone(&self) -> Prepared {
+        Prepared::default()
+    }
+}
+
+impl Object {
+    /// The private key that this object is; `None` for another.
+    pub fn private_key(&self) -> Option<Result<&PrivateKey>> {
+        let Value::Key(Material::Private(pkcs8), _) = &self.value else {
+            return None;
+        };
+        if let Some(key) = self.prepared.0.get() {
+            return Some(Ok(key));
+        }
+        let parsed = PrivateKey::from_pkcs8(pkcs8.expose());
+        Some(parsed.map(|key| self.prepared.0.get_or_init(|| key)))
+    }
 }
 
 impl Object {
@@ -116,6 +144,7 @@ impl Object {
             groups: caller.groups.clone(),
             always_sensitive: sensitive,
             never_extractable: !extractable,
+            prepared: Prepared::default(),
         }
     }
 
@@ -328,6 +357,7 @@ impl Record for Object {
             groups: Vec::new(),
             always_sensitive: false,
             never_extractable: false,
+            prepared: Prepared::default(),
         };
         let (mut kind, mut format, mut material, mut index) = (0, 0, 0, None);
         let mut own_len = None;
@@ -448,5 +478,47 @@ impl Object {
                     .map(|value| attribute_tag(keys, value)),
             )
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Personality;
+    use crate::server::objects::Objects;
+
+    #[test]
+    fn a_private_key_is_parsed_once_however_often_it_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::open(&folder.path().join("served"), &[7; 32]).unwrap();
+        let caller = Caller {
+            name: "client".into(),
+            ..Caller::default()
+        };
+        let pkcs8 = PrivateKey::generate_rsa(2048, &[1, 0, 1])
+            .and_then(|key| key.to_pkcs8())
+            .unwrap();
+        let made = objects.change(&caller, None, |transaction| {
+            let value = Value::Key(Material::Private(pkcs8.duplicate()), KeyFormatType::PKCS_8);
+            let kind = ObjectType::PRIVATE_KEY;
+            let mut object = Object::new(&caller, kind, value, Attributes::new());
+            let uid = transaction.name(&Personality::standard(), &mut object)?;
+            transaction.put(&object)?;
+            Ok(uid)
+        });
+        let uid = made.unwrap();
+        let (first, second) = (
+            objects.get(&uid, &caller).unwrap(),
+            objects.get(&uid, &caller).unwrap(),
+        );
+        let key = |object: &Object| std::ptr::from_ref(object.private_key().unwrap().unwrap());
+        assert_eq!(key(&first), key(&second));
+        let copy = Object::clone(&first);
+        assert!(copy.prepared.0.get().is_none(), "a copy may be changed");
+        let changed = Object {
+            value: Value::Gone,
+            ..copy
+        };
+        assert!(changed.private_key().is_none());
     }
 }

@@ -5,7 +5,7 @@ use super::{Parameters, failure, key, part_data, symmetric};
 use crate::ck::CKR_ENCRYPTED_DATA_INVALID;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::padding::padding_len;
-use crate::crypto::pkey::{Padding, PrivateKey, PublicKey};
+use crate::crypto::pkey::{Padding, PublicKey};
 use crate::crypto::{Hash, rng};
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -312,10 +312,10 @@ pub fn decrypt(
         None => {
             let (uid, given) = (request.unique_identifier, request.cryptographic_parameters);
             let (object, parameters) = key(engine, context, OperationCode::DECRYPT, uid, given)?;
-            if let Value::Key(Material::Private(pkcs8), _) = &object.value {
+            if let Some(private) = object.private_key() {
                 check_whole(of_several)?;
+                let private = private.map_err(failure)?;
                 let label = parameters.p_source.clone().unwrap_or_default();
-                let private = PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)?;
                 context.meter.charge(of_private(private.kind()))?;
                 let plain = private
                     .decrypt(oaep(&parameters, &label)?, &text)

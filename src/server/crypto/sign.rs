@@ -108,12 +108,10 @@ fn signed(
 }
 
 fn private(object: Option<&Arc<Object>>) -> Outcome<PrivateKey> {
-    match object.map(|object| &object.value) {
-        Some(Value::Key(Material::Private(pkcs8), _)) => {
-            PrivateKey::from_pkcs8(pkcs8.expose()).map_err(failure)
-        }
-        _ => Err(invalid("not a private key")),
-    }
+    let key = object.and_then(|object| object.private_key());
+    key.ok_or_else(|| invalid("not a private key"))?
+        .cloned()
+        .map_err(failure)
 }
 
 fn public(object: Option<&Arc<Object>>) -> Outcome<PublicKey> {
