@@ -28,7 +28,10 @@ fn a_full_disk_refuses_what_it_cannot_keep() {
         assert!(kept.len() < 20, "the disk is never full");
     };
     assert!(
-        kept.len() > 3 && refused.to_string().contains("served.db cannot be written"),
+        kept.len() > 3
+            && refused
+                .to_string()
+                .contains("the server cannot use its storage now"),
         "{refused}"
     );
     assert_eq!(locate(&client, vec![]).len(), kept.len());

@@ -104,7 +104,7 @@ fn templates_that_cannot_be() {
                 (
                     "oversized",
                     rows![CKA_LABEL: vec![b'x'; 1 << 20]],
-                    &[CKR_ATTRIBUTE_VALUE_INVALID],
+                    &[CKR_DEVICE_MEMORY],
                 ),
             ];
             for (fault, rows, rvs) in cases {
