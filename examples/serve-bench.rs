@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -24,16 +25,15 @@ struct Running {
     dir: PathBuf,
 }
 
+/// The command, which is beside the folder of this example.
+fn mrhsm() -> PathBuf {
+    let example = std::env::current_exe().unwrap();
+    example.parent().unwrap().with_file_name("mrhsm")
+}
+
 impl Running {
     fn start(dir: &Path) -> Running {
-        let mrhsm = std::env::current_exe()
-            .unwrap()
-            .parent()
-            .unwrap()
-            .parent()
-            .unwrap()
-            .join("mrhsm");
-        let mut process = Command::new(mrhsm)
+        let mut process = Command::new(mrhsm())
             .args(["serve", "-listen", "127.0.0.1:0", "-dir"])
             .arg(dir)
             .stdout(Stdio::piped())
@@ -52,9 +52,14 @@ impl Running {
     }
 
     fn client(&self) -> Client {
-        let read = |name: &str| std::fs::read(self.dir.join(name)).unwrap();
-        let identity = Identity::from_pem(&read("client.pem"), &read("client.key"), None).unwrap();
-        let tls = Tls::new(Some(&identity), &Trust::Pem(read("ca.pem")), None).unwrap();
+        self.client_named("client")
+    }
+
+    fn client_named(&self, name: &str) -> Client {
+        let read = |name: String| std::fs::read(self.dir.join(name)).unwrap();
+        let (certificate, key) = (read(format!("{name}.pem")), read(format!("{name}.key")));
+        let identity = Identity::from_pem(&certificate, &key, None).unwrap();
+        let tls = Tls::new(Some(&identity), &Trust::Pem(read("ca.pem".into())), None).unwrap();
         let host = Host {
             name: "localhost".into(),
             port: self.port,
@@ -271,6 +276,7 @@ fn main() {
             ))
             .map(drop)
     });
+    beside_searches(&running);
     println!("peak memory with {objects} keys: {} MiB", running.peak());
     drop((client, running));
     let before = Instant::now();
@@ -283,6 +289,60 @@ fn main() {
     drop(running);
     let _ = std::fs::remove_dir_all(&dir);
     on_disk();
+}
+
+/// Get of a client, alone and while 16 connections of another search by a date, which is in no index and
+/// that no object has.
+fn beside_searches(running: &Running) {
+    let search = LocateRequest {
+        attributes: Attributes::new()
+            .with(AttributeValue::InitialDate(mrhsm_pkcs11::ttlv::DateTime(1))),
+        ..LocateRequest::default()
+    };
+    let issued = Command::new(mrhsm())
+        .args(["certs", "-name", "other", "-dir"])
+        .arg(&running.dir)
+        .status();
+    assert!(issued.unwrap().success());
+    let client = running.client_named("other");
+    let made = client
+        .request(&key("other".into(), CryptographicUsageMask::ENCRYPT))
+        .unwrap();
+    let get = GetRequest {
+        unique_identifier: Some(made.unique_identifier.as_str().into()),
+        ..GetRequest::default()
+    };
+    for searches in [0, 16] {
+        let (done, found) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let mut times = std::thread::scope(|scope| {
+            for _ in 0..searches {
+                scope.spawn(|| {
+                    let client = running.client();
+                    while !done.load(Relaxed) {
+                        found.fetch_add(usize::from(client.request(&search).is_ok()), Relaxed);
+                    }
+                });
+            }
+            std::thread::sleep(TIME / 6);
+            let (start, mut times) = (Instant::now(), Vec::new());
+            while start.elapsed() < TIME {
+                let before = Instant::now();
+                client.request(&get).unwrap();
+                times.push(before.elapsed());
+            }
+            done.store(true, Relaxed);
+            times
+        });
+        times.sort_unstable();
+        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_micros();
+        println!(
+            "Get beside {searches:>2} searches: p50 {:>6} µs  p99 {:>6} µs  longest {:>8} µs, {} searches done",
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            found.into_inner()
+        );
+    }
 }
 
 /// Writing, and reading while another writes.
