@@ -207,19 +207,49 @@ impl<'a> Ring<'a> {
         wanted: &[Wanted<'_>],
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Vec<Held>> {
-        let mut made: Vec<(Role, Uid)> = Vec::new();
+        let mut made = Vec::new();
+        let complete = self.make_missing(found, wanted, &mut made);
+        std::thread::sleep(ctx.settle);
+        let found = self.find(wanted);
+        if let Ok(found) = &found {
+            self.discard(found, &made, on_event);
+        }
+        complete?;
+        let found = found?;
+        wanted
+            .iter()
+            .map(|want| self.settle(&found, want, &made, on_event))
+            .collect()
+    }
+
+    /// Makes what `found` has not; `made` also has what was made before an error.
+    fn make_missing(
+        &self,
+        found: &Found,
+        wanted: &[Wanted<'_>],
+        made: &mut Vec<(Role, Uid)>,
+    ) -> Result<()> {
         for want in wanted {
             if found.pick(want.role, want.above).is_none() {
                 let generation = self.next_generation(found, want)?;
                 made.extend(self.make(want, generation)?.map(|uid| (want.role, uid)));
             }
         }
-        std::thread::sleep(ctx.settle);
-        let found = self.find(wanted)?;
-        wanted
-            .iter()
-            .map(|want| self.settle(&found, want, &made, on_event))
-            .collect()
+        Ok(())
+    }
+
+    /// Destroys the keys of this run that are not found by their names: no node adopts them, and the next run would make others.
+    /// Those that are found stay, because another node may use them already.
+    fn discard(&self, found: &Found, made: &[(Role, Uid)], on_event: &mut dyn FnMut(Event<'_>)) {
+        let is_found = |uid: &Uid| found.0.iter().any(|candidate| candidate.uid == *uid);
+        for (role, uid) in made.iter().filter(|(_, uid)| !is_found(uid)) {
+            if let Err(e) = self.store.destroy(uid) {
+                on_event(Event::Warning(&format!(
+                    "the {} {uid}, which the key manager does not find by its name, could not be destroyed: {e}",
+                    role.label()
+                )));
+            }
+        }
     }
 
     fn next_generation(&self, found: &Found, want: &Wanted<'_>) -> Result<u32> {
@@ -292,10 +322,6 @@ impl<'a> Ring<'a> {
             .find(|(role, _)| *role == want.role)
             .map(|(_, uid)| uid);
         let Some(chosen) = found.pick(want.role, want.above) else {
-            if let Some(uid) = mine {
-                // Not found now is not found ever: the next run would make another.
-                let _ = self.store.destroy(uid);
-            }
             return Err(Error::protocol(format!(
                 "the key manager does not find the {} that it made by its name: it cannot be used for mrhsm enable",
                 want.role.label()

@@ -35,6 +35,10 @@ pub(super) struct MemoryStore {
     pub born: Instant,
     /// The server keeps Object Groups.
     pub groups: bool,
+    /// The server keeps names.
+    pub names: bool,
+    /// Creations that succeed before the next is refused.
+    pub room: usize,
     /// How long a key takes from getting its date to being visible.
     pub latency: Duration,
     /// The resolution of the server's clock.
@@ -53,6 +57,8 @@ impl MemoryStore {
             inner: Arc::default(),
             born: Instant::now(),
             groups: true,
+            names: true,
+            room: usize::MAX,
             latency: Duration::ZERO,
             tick: Duration::from_secs(1),
             refuses: "",
@@ -93,6 +99,13 @@ impl MemoryStore {
 
     fn add(&self, spec: &Spec, value: Vec<u8>) -> Result<Uid> {
         self.step("create")?;
+        if self.lock().made as usize >= self.room {
+            return Err(Error::new(
+                Kind::Server(1),
+                CKR_FUNCTION_NOT_SUPPORTED,
+                "no room for another key",
+            ));
+        }
         if self.refused_class == Some(spec.class) {
             return Err(Error::new(
                 Kind::Server(5),
@@ -114,7 +127,7 @@ impl MemoryStore {
                 bits: spec.bits,
                 usage: spec.usage,
                 state: Some(State::PreActive),
-                names: spec.name.iter().cloned().collect(),
+                names: spec.name.iter().filter(|_| self.names).cloned().collect(),
                 groups: spec.group.iter().filter(|_| self.groups).cloned().collect(),
                 label: Some(spec.label.clone()),
                 id: Some(spec.id.clone()),

@@ -200,6 +200,37 @@ fn first_four() -> Vec<String> {
     generation_names(&Role::ALL.map(|r| (r, 1)))
 }
 
+/// A server that forgets names and groups, and one that refuses a later creation as well.
+#[test]
+fn an_attempt_that_fails_leaves_no_key_that_nobody_finds() {
+    for room in 1..5 {
+        let mut store = MemoryStore::new();
+        (store.names, store.groups, store.room) = (false, false, room);
+        let node = Node::new();
+        for attempt in 0..2 {
+            node.enable(&store, &options(true)).unwrap_err();
+            assert!(store.objects().is_empty(), "room {room}, attempt {attempt}");
+        }
+        assert_eq!(node.keys(), ClusterKeys::default());
+    }
+}
+
+/// What is found by its name stays, as another node may use it, and the next attempt goes on with it.
+#[test]
+fn an_attempt_that_fails_leaves_what_the_next_one_uses() {
+    for refuses in ["fetch", "activate", "meta"] {
+        let (mut store, node) = (MemoryStore::new(), Node::new());
+        store.refuses = refuses;
+        for _ in 0..2 {
+            node.enable(&store, &options(true)).unwrap_err();
+            assert!(store.objects().len() <= 4, "{refuses}");
+        }
+        store.refuses = "";
+        node.enable(&store, &options(true)).unwrap();
+        assert_eq!(store.objects().len(), 4, "{refuses}");
+    }
+}
+
 #[test]
 fn enable_makes_four_keys_and_a_second_one_changes_nothing() {
     let (node, store) = (Node::new(), MemoryStore::new());
