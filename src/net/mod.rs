@@ -16,6 +16,7 @@ pub mod client;
 pub mod conn;
 pub mod identity;
 pub mod pool;
+mod sessions;
 pub mod tls;
 mod verify;
 

@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Host;
 use super::identity::{Identity, certificates};
+use super::sessions::Sessions;
 use super::verify::{Accepted, Fault, Verifier};
 use crate::ck::{CKR_DEVICE_ERROR, CKR_TOKEN_NOT_RECOGNIZED};
 use crate::crypto::crl::Crls;
@@ -70,7 +71,7 @@ impl Tls {
             })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let config = match identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 identity.check_dates()?;
@@ -79,6 +80,7 @@ impl Tls {
                 )))
             }
         };
+        config.resumption = Resumption::store(Arc::new(Sessions::new()));
         let server_name = server_name
             .map(|name| ServerName::try_from(name.to_owned()))
             .transpose()

@@ -296,6 +296,20 @@ impl Host {
     }
 }
 
+/// An AES key that stays on its server.
+pub fn kept_aes_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
+    let (mut len, mut yes, mut no, mut key) = (32 as CK_ULONG, CK_TRUE, CK_FALSE, 0);
+    let mut template = [
+        attribute(CKA_VALUE_LEN, &mut len),
+        attribute(CKA_TOKEN, &mut yes),
+        attribute(CKA_EXTRACTABLE, &mut no),
+    ];
+    let mut generate = mechanism(CKM_AES_KEY_GEN);
+    let made = ck!(host.C_GenerateKey(session, &mut generate, template.as_mut_ptr(), 3, &mut key));
+    assert_eq!(made, CKR_OK);
+    key
+}
+
 /// A token whose keys are on a port of 127.0.0.1, made as `mrhsm init` and `mrhsm set` make one. Returns its slot.
 pub fn kmip_token(port: u16, deadline: Duration) -> CK_SLOT_ID {
     kmip_token_with(port, |settings| {

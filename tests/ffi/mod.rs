@@ -20,6 +20,7 @@ mod log;
 mod memory;
 mod messages;
 mod policy;
+mod refusals;
 mod requests;
 mod secrets;
 mod setuid;

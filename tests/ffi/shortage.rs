@@ -9,7 +9,7 @@ use mrhsm_pkcs11::ffi::{FUNCTIONS, Function};
 
 use super::arguments::{arguments, is_state};
 use super::host::{
-    Host, USER_PIN, alone_with, attribute, ck, kmip_token, mechanism, mechanism_with,
+    Host, USER_PIN, alone_with, attribute, ck, kept_aes_key, kmip_token, mechanism, mechanism_with,
 };
 use crate::kmip_server::{Personality, Pki, Script, Server};
 
@@ -73,20 +73,6 @@ fn value(at: *mut u8, len: usize) -> CK_ATTRIBUTE {
         pValue: at.cast(),
         ulValueLen: len as CK_ULONG,
     }
-}
-
-/// An AES key that stays on its server.
-fn kept_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
-    let (mut len, mut yes, mut no, mut key) = (32 as CK_ULONG, CK_TRUE, CK_FALSE, 0);
-    let mut template = [
-        attribute(CKA_VALUE_LEN, &mut len),
-        attribute(CKA_TOKEN, &mut yes),
-        attribute(CKA_EXTRACTABLE, &mut no),
-    ];
-    let mut generate = mechanism(CKM_AES_KEY_GEN);
-    let made = ck!(host.C_GenerateKey(session, &mut generate, template.as_mut_ptr(), 3, &mut key));
-    assert_eq!(made, CKR_OK);
-    key
 }
 
 /// Creates a data object on the token and destroys it.
@@ -170,7 +156,7 @@ fn so_are_those_of_a_server_and_long_messages_to_it() {
         assert_eq!(host.login(session, CKU_USER, USER_PIN), CKR_OK);
         let at = zeros();
         with_less_and_less(|| store(host, session, at, MIB / 2));
-        let key = kept_key(host, session);
+        let key = kept_aes_key(host, session);
         with_less_and_less(|| {
             let mut iv = [0u8; 16];
             let mut cbc = mechanism_with(CKM_AES_CBC, &mut iv);
@@ -193,7 +179,7 @@ fn logins_fail_without_memory_for_the_pin() {
     alone_with(&[(ARENAS, "1".as_ref())], |host| {
         host.initialize();
         let (_, session) = host.logged_in();
-        for left in [1, 8, 30] {
+        for left in [1, 8, 20] {
             assert_eq!(ck!(host.C_Logout(session)), CKR_OK);
             leave(left * MIB);
             let rv = host.login(session, CKU_USER, USER_PIN);

@@ -78,6 +78,10 @@ fn mode<'a>(
             counter: iv,
             bits: 128,
         }),
+        Some(BlockCipherMode::CTR) => Err(Refusal::item(
+            ResultReason::OPERATION_NOT_SUPPORTED,
+            "AES is not supported with mode CTR",
+        )),
         Some(BlockCipherMode::GCM) => Ok(Mode::Gcm {
             iv,
             aad,

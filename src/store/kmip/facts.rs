@@ -1,21 +1,41 @@
 //! What this server turned out to accept: learnt by trying, never by its vendor's name. What is not kept in the notes
 //! is forgotten with the process.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
 
 use crate::error::{Error, Kind};
 use crate::kmip::ResultReason;
 
+/// What failed is tried again after so many seconds, where a single refusal does not show that it never works.
+const RETRY: u32 = 60;
+
+const UNKNOWN: u32 = 0;
+const WORKS: u32 = 1;
+/// From here on: it failed, so many seconds after [`START`].
+const FAILED: u32 = 2;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// Something that is not known until it was tried.
 #[derive(Debug, Default)]
-pub(super) struct Fact(AtomicU8);
+pub(super) struct Fact(AtomicU32);
 
 impl Fact {
     /// `None` until it was tried.
     pub(super) fn known(&self) -> Option<bool> {
         match self.0.load(Relaxed) {
-            0 => None,
-            value => Some(value == 1),
+            UNKNOWN => None,
+            value => Some(value == WORKS),
+        }
+    }
+
+    /// True if it failed long ago.
+    pub(super) fn is_stale(&self) -> bool {
+        match self.0.load(Relaxed) {
+            UNKNOWN | WORKS => false,
+            failed => seconds().saturating_sub(failed - FAILED) >= RETRY,
         }
     }
 
@@ -25,12 +45,18 @@ impl Fact {
     }
 
     pub(super) fn learn(&self, works: bool) {
-        self.0.store(if works { 1 } else { 2 }, Relaxed);
+        let value = if works { WORKS } else { FAILED + seconds() };
+        self.0.store(value, Relaxed);
     }
 
     pub(super) fn forget(&self) {
-        self.0.store(0, Relaxed);
+        self.0.store(UNKNOWN, Relaxed);
     }
+}
+
+/// Seconds since [`START`].
+fn seconds() -> u32 {
+    u32::try_from(START.elapsed().as_secs()).map_or(u32::MAX - FAILED, |s| s.min(u32::MAX - FAILED))
 }
 
 /// Everything that servers differ in and that we need to know.
@@ -161,6 +187,11 @@ pub(super) fn is_unsupported(error: &Error) -> bool {
         error.reason().map(ResultReason),
         Some(ResultReason::OPERATION_NOT_SUPPORTED | ResultReason::FEATURE_NOT_SUPPORTED)
     )
+}
+
+/// The server says that it does not have the operation.
+pub(super) fn lacks_operation(error: &Error) -> bool {
+    error.reason().map(ResultReason) == Some(ResultReason::OPERATION_NOT_SUPPORTED)
 }
 
 /// The object is not there (any more).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::KmipStore;
 use super::attrs::{self, Marker, Wishes};
-use super::facts::{either, is_refusal, is_unsupported};
+use super::facts::{either, is_refusal, is_unsupported, lacks_operation};
 use super::material;
 use super::record::{Record, Rung};
 use super::terms;
@@ -423,11 +423,6 @@ pub(super) fn wrap(object: &mut ManagedObject, data: &KeyWrappingData) {
 
 fn one(made: &[Meta]) -> Option<Uid> {
     made.first().map(|meta| meta.uid.clone())
-}
-
-/// Without the operation no wish is too much.
-fn lacks_operation(error: &Error) -> bool {
-    error.reason().map(ResultReason) == Some(ResultReason::OPERATION_NOT_SUPPORTED)
 }
 
 /// A failure that says nothing about what was asked.

@@ -162,12 +162,18 @@ impl<T: Transport> KmipStore<T> {
         }
     }
 
-    /// Notes what the outcome of an operation says about the ability to do it at all.
+    /// Notes what the outcome of an operation says about the ability to do it at all. Servers refuse a mode or an algorithm with
+    /// Operation Not Supported too: that says nothing of an operation that worked before, or that the server announces.
     fn note<R>(&self, ability: Ability, outcome: &Result<R>) {
-        let (fact, ..) = self.ability(ability);
+        let (fact, operation, _) = self.ability(ability);
         match outcome {
             Ok(_) => fact.learn(true),
-            Err(e) if facts::is_unsupported(e) => fact.learn(false),
+            Err(e) if facts::lacks_operation(e) && fact.known() != Some(true) => {
+                let about = self.about.get();
+                if about.is_some_and(|about| !about.operations.contains(&operation)) {
+                    fact.learn(false);
+                }
+            }
             Err(_) => {}
         }
     }
@@ -218,8 +224,10 @@ impl<T: Transport> KeyStore for KmipStore<T> {
             _ => {}
         }
         let (fact, operation, since) = self.ability(ability);
-        if let Some(proven) = fact.known() {
-            return Ok(proven);
+        match fact.known() {
+            Some(true) => return Ok(true),
+            Some(false) if !fact.is_stale() => return Ok(false),
+            _ => {}
         }
         let call = self.client.call();
         if call.version()? < since {

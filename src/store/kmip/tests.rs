@@ -719,7 +719,13 @@ fn abilities_are_what_was_proven_else_what_was_announced() {
     )
     .unwrap_err();
     assert_eq!(error.rv(), CKR_MECHANISM_INVALID);
-    assert!(!store.can(Ability::Encrypt).unwrap());
+    // It is announced: what was refused is this mode.
+    assert!(store.can(Ability::Encrypt).unwrap());
+    fake.world().lacks.push(O::DECRYPT);
+    let cipher = Cipher::CbcPad { iv: vec![0; 16] };
+    KeyStore::decrypt(&store, &uid, Algorithm::Aes, &cipher, &[8; 16]).unwrap_err();
+    // It is not announced, but worked before.
+    assert!(store.can(Ability::Decrypt).unwrap());
     assert!(
         !fake
             .store_in(Some(Version::V1_1))
