@@ -25,7 +25,8 @@ fn rsa_pair(
         h,
         Mechanism::bare(CKM_RSA_PKCS_KEY_PAIR_GEN),
         public,
-        template(&[]),
+        // A call that begins after the logout would make public objects otherwise.
+        template(&[(CKA_PRIVATE, &[CK_TRUE])]),
     )
 }
 
