@@ -99,7 +99,7 @@ pub struct Settings {
     #[arg(long, value_name = "VERSION", value_parser = kmip_version)]
     pub kmipversion: Option<KmipVersion>,
 
-    /// User name sent to the server, beside the certificate
+    /// User name sent to the server, beside the client certificate or without one
     #[arg(long, value_name = "NAME")]
     pub username: Option<String>,
 
