@@ -202,7 +202,7 @@ fn first_four() -> Vec<String> {
 
 /// A server that forgets names and groups, and one that refuses a later creation as well.
 #[test]
-fn an_attempt_that_fails_leaves_no_key_that_nobody_finds() {
+fn an_attempt_that_fails_leaves_no_key_that_is_not_found_again() {
     for room in 1..5 {
         let mut store = MemoryStore::new();
         (store.names, store.groups, store.room) = (false, false, room);
