@@ -4,7 +4,7 @@
 mod targets;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use targets::abi::Bench;
 
@@ -130,18 +130,22 @@ fn any_calls_of_the_c_abi_in_any_order() {
     });
 }
 
-/// Seeds and dictionary of the fuzz targets: `scripts/fuzz --record`.
+/// Writes them, and the dictionary, to the corpus of `scripts/fuzz --record` if
+/// `MRHSM_FUZZ_CORPUS` names it.
 #[test]
-#[ignore = "writes files"]
-fn record_seeds() {
-    let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("fuzz");
-    targets::record::record(&fuzz.join("corpus"));
-    fs::create_dir_all(fuzz.join("dictionaries")).unwrap();
-    fs::write(
-        fuzz.join("dictionaries/ttlv.dict"),
-        targets::record::dictionary(),
-    )
-    .unwrap();
+fn exchanges_become_seeds_of_the_fuzz_targets() {
+    let scratch = tempfile::tempdir().unwrap();
+    let corpus = std::env::var_os("MRHSM_FUZZ_CORPUS")
+        .map_or_else(|| scratch.path().join("corpus"), PathBuf::from);
+    targets::record::record(&corpus);
+    let dictionaries = corpus.with_file_name("dictionaries");
+    fs::create_dir_all(&dictionaries).unwrap();
+    let dictionary = targets::record::dictionary();
+    fs::write(dictionaries.join("ttlv.dict"), dictionary).unwrap();
+    for folder in fs::read_dir(&corpus).unwrap() {
+        let seeds = fs::read_dir(folder.unwrap().path()).unwrap();
+        assert!(seeds.count() > 0);
+    }
 }
 
 #[test]

@@ -166,15 +166,19 @@ fn golden_sign_a_digest() {
     assert_eq!(error.rv(), ck::CKR_FUNCTION_NOT_SUPPORTED);
 }
 
-/// Seeds of the fuzz targets: `scripts/fuzz --record`.
+/// Writes them to the corpus of `scripts/fuzz --record` if `MRHSM_FUZZ_CORPUS` names it when this
+/// is compiled.
 #[test]
-#[ignore = "writes files"]
-fn record_samples() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+fn samples_become_seeds_of_the_fuzz_targets() {
+    let scratch = tempfile::tempdir().unwrap();
+    let corpus = option_env!("MRHSM_FUZZ_CORPUS")
+        .map_or_else(|| scratch.path().to_owned(), std::path::PathBuf::from);
     let write = |target: &str, version: Version, code: OperationCode, message: &[u8]| {
         let folder = corpus.join(target);
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("sample-{version}-{}", code.0)), message).unwrap();
+        let seed = folder.join(format!("sample-{version}-{}", code.0));
+        std::fs::write(&seed, message).unwrap();
+        assert_eq!(std::fs::read(&seed).unwrap(), message);
     };
     for version in Version::ALL {
         for request in samples::requests(version) {
