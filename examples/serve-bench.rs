@@ -291,8 +291,8 @@ fn main() {
     on_disk();
 }
 
-/// Get of a client, alone and while 16 connections of another search by a date, which is in no index and
-/// that no object has.
+/// Get of a client, alone and while 16 connections of another search by a date, which is in no
+/// index and that no object has.
 fn beside_searches(running: &Running) {
     let search = LocateRequest {
         attributes: Attributes::new()

@@ -92,7 +92,8 @@ pub struct Settings {
     pub port: u16,
     /// Name that the hosts' certificates must carry; `None` expects each host's own.
     pub server_name: Option<String>,
-    /// SHA-256 hashes, in hexadecimal, of the only certificates that the hosts may have; without any, CAs are trusted.
+    /// SHA-256 hashes, in hexadecimal, of the only certificates that the hosts may have; without
+    /// any, CAs are trusted.
     pub pins: Vec<String>,
     /// The only KMIP version spoken; `None` negotiates.
     pub kmip_version: Option<Version>,

@@ -1,7 +1,7 @@
 //! The log: off unless `MRHSM_LOG` names a level and `MRHSM_LOG_FILE` a file. Never stdout or stderr: they are the host's.
 //!
-//! No global subscriber, no lock that a line waits for: each line is one `write` to a file opened for appending. Secrets cannot
-//! be logged by accident, because `Secret` prints only its length.
+//! No global subscriber, no lock that a line waits for: each line is one `write` to a file opened
+//! for appending. Secrets cannot be logged by accident, because `Secret` prints only its length.
 
 use std::fmt;
 use std::fs::File;
@@ -29,8 +29,9 @@ pub enum Level {
 
 struct Sink {
     level: Level,
-    /// Only [`reopen`] locks it for writing, and only `mrhsm serve`, which does not fork, calls that: in a child of a library's
-    /// host there may be readers left over from the parent, for which other readers do not wait.
+    /// Only [`reopen`] locks it for writing, and only `mrhsm serve`, which does not fork, calls
+    /// that: in a child of a library's host there may be readers left over from the parent, for
+    /// which other readers do not wait.
     file: RwLock<Own<File>>,
 }
 

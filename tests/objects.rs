@@ -389,8 +389,8 @@ fn execute_again(server: &Server) {
     assert!(repeated > 0);
 }
 
-/// A request that was executed twice made twins: every process shows the object that its caller got,
-/// and the other one not even when that is destroyed. Nothing but its creator destroys it.
+/// A request that was executed twice made twins: every process shows the object that its caller
+/// got, and the other one not even when that is destroyed. Nothing but its creator destroys it.
 #[test]
 fn a_twin_is_hidden_from_every_process() {
     alone(|_| {

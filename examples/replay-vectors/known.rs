@@ -47,13 +47,13 @@ const DIFFERENCES: &[Known] = &[
         case: "TC_111",
         step: Some(2),
         line: "Item Not Found instead of Permission Denied",
-        why: "what belongs to another client is not found: nobody shall learn that it is there",
+        why: "what belongs to another client is not found: its existence is not disclosed",
     },
     Known {
         case: "TC_112",
         step: Some(2),
         line: "Item Not Found instead of Permission Denied",
-        why: "what belongs to another client is not found: nobody shall learn that it is there",
+        why: "what belongs to another client is not found: its existence is not disclosed",
     },
     Known {
         case: "TC_121",
@@ -78,7 +78,7 @@ const DIFFERENCES: &[Known] = &[
         case: "TC_32",
         step: Some(8),
         line: "Batch Item",
-        why: "each request is played on a server of its own, so there is nothing to cancel",
+        why: "each request is played on a new server, so there is nothing to cancel",
     },
     Known {
         case: "TC_92",
@@ -194,11 +194,11 @@ pub fn earlier(name: &str) -> i64 {
 const OTHER_STATUS: &[(&str, &str)] = &[
     (
         "TC_111",
-        "what belongs to another client is not found: nobody shall learn that it is there",
+        "what belongs to another client is not found: its existence is not disclosed",
     ),
     (
         "TC_112",
-        "what belongs to another client is not found: nobody shall learn that it is there",
+        "what belongs to another client is not found: its existence is not disclosed",
     ),
     ("TC_151", "its group was on the recorded server before"),
     ("CS_BC_M_7_12", "its key was on the recorded server before"),

@@ -186,7 +186,8 @@ impl<'a> Ptr<'a, CK_BYTE> {
         Ok(unsafe { std::slice::from_raw_parts(self.at, len) })
     }
 
-    /// A copy of at most `max` bytes; `CKR_ARGUMENTS_BAD` for more, `CKR_HOST_MEMORY` without memory for it.
+    /// A copy of at most `max` bytes; `CKR_ARGUMENTS_BAD` for more, `CKR_HOST_MEMORY` without
+    /// memory for it.
     fn copy(self, len: CK_ULONG, max: usize) -> Result<Vec<u8>> {
         self.array(len, max)?;
         reserve::copy(self.bytes(len)?)

@@ -102,7 +102,8 @@ impl Remote {
         )
     }
 
-    /// Fails for a message of a mode that needs it whole, if it is longer than what is sent at once.
+    /// Fails for a message of a mode that needs it whole, if it is longer than what is sent at
+    /// once.
     fn check_whole(&self, len: usize) -> Result<()> {
         let most = match self.direction {
             Direction::Encrypt => WHOLE_MAX,

@@ -9,7 +9,8 @@ use rustls_pki_types::ServerName;
 /// As many servers as this are remembered, rustls' default.
 const SERVERS: usize = 256;
 
-/// Remembers no session of TLS 1.2: PyKMIP up to 0.10 refuses every request of one that was resumed.
+/// Remembers no session of TLS 1.2: PyKMIP up to 0.10 refuses every request of one that was
+/// resumed.
 ///
 /// `Tls12Resumption::Disabled` is not enough: rustls 0.23 then still resumes by session identifiers.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Address space that is given up when memory is short.
 //!
-//! Rust aborts the process when a small allocation fails, and the process belongs to the application. So the allocator returns this
-//! reserve to the system and tries again; the call that is under way ends, and the next one is refused with `CKR_HOST_MEMORY` until
-//! there is a reserve again. Allocations of a size that a caller decides are checked beforehand ([`admit`]).
+//! Rust aborts the process when a small allocation fails, and the process belongs to the
+//! application. So the allocator returns this reserve to the system and tries again; the call that
+//! is under way ends, and the next one is refused with `CKR_HOST_MEMORY` until there is a reserve
+//! again. Allocations of a size that a caller decides are checked beforehand ([`admit`]).
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};

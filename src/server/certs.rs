@@ -171,8 +171,8 @@ impl Authority {
         })
     }
 
-    /// Whether a certificate file may be replaced: only one whose serial number and key the index has. A file that cannot be
-    /// parsed may be an administrator's with a typo.
+    /// Whether a certificate file may be replaced: only one whose serial number and key the index
+    /// has. A file that cannot be parsed may be an administrator's with a typo.
     pub fn standing(&self, path: &Path) -> Standing {
         if matches!(path.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
             return Standing::Missing;

@@ -114,7 +114,8 @@ impl Clients {
         })
     }
 
-    /// A long message of this client, as soon as few are in memory. `None` when the client is gone before.
+    /// A long message of this client, as soon as few are in memory. `None` when the client is gone
+    /// before.
     pub fn large(self: &Arc<Clients>, name: &str, gone: impl Fn() -> bool) -> Option<Counted> {
         let (all, own) = self.large;
         self.wait(name, Count::Large, gone, |busy, client| {

@@ -91,7 +91,8 @@ pub fn refresh(
     replace(directory, NAME, pem.as_bytes(), 0o644)
 }
 
-/// Fails if the list is of an authority that mrhsm did not make; one of an earlier authority of the directory may be replaced.
+/// Fails if the list is of an authority that mrhsm did not make; one of an earlier authority of the
+/// directory may be replaced.
 fn replaceable(list: &CertificateRevocationList<'_>, directory: &Path) -> Result<()> {
     let mut names = list.issuer().iter_common_name();
     if names.any(|name| {

@@ -10,7 +10,7 @@ use super::make::{keep, link, made_here, required};
 use super::objects::{Object, Outcome, Refusal, Value, now};
 use super::protection::{check_derivation, inherit};
 use super::template::given;
-use super::wording::told;
+use super::wording::client_text;
 use crate::crypto::cipher::{Cipher, Direction, Key, Mode};
 use crate::crypto::{Hash, hash, kdf, mac};
 use crate::kmip::*;
@@ -179,8 +179,9 @@ fn derive(
     p: &DerivationParameters,
     len: usize,
 ) -> Outcome<Secret> {
-    let failure =
-        |e: crate::error::Error| Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, told(&e));
+    let failure = |e: crate::error::Error| {
+        Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, client_text(&e))
+    };
     let parameters = p.cryptographic_parameters.clone().unwrap_or_default();
     let hash = || hash_function(p);
     let data: Vec<u8> = p

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::engine::Engine;
 use super::objects::{Outcome, Refusal};
-use super::wording::told;
+use super::wording::client_text;
 use super::{
     attributes, budget, certify, crypto, derive, get, lifecycle, locate, make, mistakes, query,
     split, validate,
@@ -39,7 +39,7 @@ impl Engine {
                 "a critical Message Extension is not known",
             ));
         }
-        let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, told(&e));
+        let invalid = |e: Error| Refusal::Message(ResultReason::INVALID_MESSAGE, client_text(&e));
         let request = Request::decode(item.operation, &item.payload).map_err(invalid)?;
         match request {
             Request::DiscoverVersions(request) => {

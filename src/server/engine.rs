@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::objects::{Object, Objects, Outcome, Refusal, not_there, now};
 use super::pending::{Pending, is_immediate, is_wanted};
 use super::personality::Personality;
-use super::wording::told;
+use super::wording::client_text;
 use crate::error::Error;
 use crate::kmip::message::{RequestItem, RequestMessage, ResponseBatch};
 use crate::kmip::*;
@@ -169,7 +169,10 @@ impl Engine {
         let (version, outcome) = match RequestMessage::decode(frame) {
             Err(error) => {
                 let version = RequestMessage::version_of(frame).unwrap_or(Version::V1_0);
-                (version, Err((ResultReason::INVALID_MESSAGE, told(&error))))
+                (
+                    version,
+                    Err((ResultReason::INVALID_MESSAGE, client_text(&error))),
+                )
             }
             Ok(message) => {
                 let version = message.header.protocol_version;
@@ -229,7 +232,7 @@ impl Engine {
         );
         batch
             .finish()
-            .map_err(|e| (ResultReason::GENERAL_FAILURE, told(&e)))
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, client_text(&e)))
     }
 
     /// Whether the message as a whole can be done here.
@@ -390,7 +393,7 @@ impl Engine {
         let failed = outcomes.iter().any(|(_, refusal)| refusal.is_some());
         if failed && let Some(undo) = context.undo.take() {
             let failed = |e: Error| {
-                let why = told(&e);
+                let why = client_text(&e);
                 (
                     ResultReason::GENERAL_FAILURE,
                     format!("an item failed, and those before it cannot be undone: {why}"),
@@ -418,7 +421,7 @@ impl Engine {
         }
         let mut answer = batch
             .finish()
-            .map_err(|e| (ResultReason::GENERAL_FAILURE, told(&e)))?;
+            .map_err(|e| (ResultReason::GENERAL_FAILURE, client_text(&e)))?;
         if self.personality.long_time_stamp {
             answer = with_byte(answer, STAMP_TYPE_AT, ItemType::LONG_INTEGER.0);
         }

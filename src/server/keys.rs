@@ -14,7 +14,7 @@ use crate::ttlv::{BigInteger, Decode, Encode, Item, Tag, Writer};
 use crate::version::Version;
 
 use super::objects::{Outcome, Refusal};
-use super::wording::told;
+use super::wording::client_text;
 
 /// A key in one form per kind.
 pub enum Material {
@@ -115,7 +115,10 @@ impl Material {
         };
         let format = block.key_format_type;
         let bad = |e: crate::error::Error| {
-            invalid(format!("the key material is no {format}: {}", told(&e)))
+            invalid(format!(
+                "the key material is no {format}: {}",
+                client_text(&e)
+            ))
         };
         match (object_type, &plain.key_material) {
             (ObjectType::SYMMETRIC_KEY, KeyMaterial::Bytes(bytes)) if format == Format::RAW => {
@@ -290,7 +293,7 @@ fn is_encrypted(der: &[u8]) -> bool {
 }
 
 fn broken(e: crate::error::Error) -> Refusal {
-    Refusal::item(ResultReason::GENERAL_FAILURE, told(&e))
+    Refusal::item(ResultReason::GENERAL_FAILURE, client_text(&e))
 }
 
 fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PrivateKey> {
@@ -301,7 +304,7 @@ fn private_from_transparent(format: Format, key: &TransparentKey) -> Outcome<Pri
         | Format::TRANSPARENT_ECDH_PRIVATE_KEY => Some(transparent_curve(key)?),
         _ => return Err(unsupported_format(format)),
     };
-    keys::private_key(key, curve).map_err(|e| invalid(told(&e)))
+    keys::private_key(key, curve).map_err(|e| invalid(client_text(&e)))
 }
 
 fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<PublicKey> {
@@ -312,7 +315,7 @@ fn public_from_transparent(format: Format, key: &TransparentKey) -> Outcome<Publ
         | Format::TRANSPARENT_ECDH_PUBLIC_KEY => Some(transparent_curve(key)?),
         _ => return Err(unsupported_format(format)),
     };
-    keys::public_key(key, curve).map_err(|e| invalid(told(&e)))
+    keys::public_key(key, curve).map_err(|e| invalid(client_text(&e)))
 }
 
 fn transparent_private(key: &PrivateKey, format: Format) -> Outcome<KeyMaterial> {

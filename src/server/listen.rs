@@ -25,7 +25,8 @@ use crate::ttlv::{HEADER_LEN, frame_length};
 /// So much is read at once: TLS asks for a quarter of a record at a time.
 const READ_AHEAD: usize = 32 << 10;
 
-/// A longer request is read and answered while few such are in memory, in bytes. So much memory is taken at once for a request.
+/// A longer request is read and answered while few such are in memory, in bytes. So much memory is
+/// taken at once for a request.
 const LARGE: usize = 1 << 20;
 
 /// How much of a request that is refused for its length is read and discarded, in bytes.
@@ -34,7 +35,8 @@ const MOST_DRAINED: usize = 64 << 20;
 /// How much clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, of all clients; one more ends a silent one of the client that has most, and is closed where none is.
+    /// Connections at once, of all clients; one more ends a silent one of the client that has most,
+    /// and is closed where none is.
     pub connections: usize,
     /// Connections of one client; beyond them the one of its own that is silent longest makes room, and where all are in use the
     /// new one is closed.

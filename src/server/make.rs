@@ -13,7 +13,7 @@ use super::lifecycle::{left_of, limits_of};
 use super::objects::{Object, Outcome, Refusal, Share, Value, now};
 use super::protection::{inherit, protect_as, unwrapped_under};
 use super::template::{given, registered};
-use super::wording::told;
+use super::wording::client_text;
 use super::wrapping::{Arrival, Keep, arrive, as_it_came, not_unwrapped};
 use crate::crypto::pkey::PrivateKey;
 use crate::crypto::{Curve, rng};
@@ -290,7 +290,7 @@ fn generate(engine: &Engine, context: &Context, attributes: &Attributes) -> Outc
         CryptographicAlgorithm::ED25519 => PrivateKey::generate_ec(Curve::Ed25519),
         _ => return Err(invalid(format!("cannot make a pair of {algorithm}"))),
     };
-    made.map_err(|e| invalid(told(&e)))
+    made.map_err(|e| invalid(client_text(&e)))
 }
 
 /// Answers Register.

@@ -91,8 +91,9 @@ pub struct Object {
     prepared: Prepared,
 }
 
-/// A private key that is parsed and checked at its first use: for RSA that takes longer than a signature. It goes with the cached
-/// object; a copy of the object, which may be changed, has none yet.
+/// A private key that is parsed and checked at its first use: for RSA that takes longer than a
+/// signature. It goes with the cached object; a copy of the object, which may be changed, has none
+/// yet.
 #[derive(Default)]
 struct Prepared(OnceLock<PrivateKey>);
 

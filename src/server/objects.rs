@@ -13,7 +13,7 @@ pub use super::object::{Object, Share, Value};
 use super::object::{WHOSE, uid_of};
 use super::personality::{Ids, Personality};
 use super::undo::Undo;
-use super::wording::told;
+use super::wording::client_text;
 use crate::error::{Error, Result};
 use crate::kmip::*;
 use crate::storage::{self, Entry, Keys, Query, Repository, Snapshot, new_uuid};
@@ -54,7 +54,7 @@ impl From<Error> for Refusal {
     /// What the file or a library could not do.
     fn from(error: Error) -> Refusal {
         crate::log!(Error, "the server: {error}");
-        Refusal::Item(ResultReason::GENERAL_FAILURE, told(&error))
+        Refusal::Item(ResultReason::GENERAL_FAILURE, client_text(&error))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Asynchronous answers: what is done, and waits until its client polls for it (spec 1.4, 4.27 and
 //! 4.28).
 //!
-//! An operation is done when it is asked; only its answer is given later. A client that is lost after
-//! its request loses no more than with an answer that comes at once.
+//! An operation is done when it is asked; only its answer is given later. A client that is lost
+//! after its request loses no more than with an answer that comes at once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -424,8 +424,8 @@ impl Personality {
         }
     }
 
-    /// Takes what identifies and protects an object and drops it, and changes no attribute, as Infisical
-    /// does with Create.
+    /// Takes what identifies and protects an object and drops it, and changes no attribute, as
+    /// Infisical does with Create.
     pub fn forgetful() -> Personality {
         Personality {
             name: "forgetful",

@@ -7,8 +7,8 @@
 //!
 //! Afterwards a connection is a client's, by its certificate. A client has a share of all places; beyond it a new
 //! connection takes the place of the one of its own that is silent longest, so that connections which a client lost do not keep
-//! it out. Where all places are taken, a new connection takes the place of a silent one of the client that has most. A connection
-//! whose request has begun is never ended for another.
+//! it out. Where all places are taken, a new connection takes the place of a silent one of the
+//! client that has most. A connection whose request has begun is never ended for another.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -251,9 +251,9 @@ fn end_most_silent(open: &mut HashMap<usize, Open>, client: &str) -> bool {
     true
 }
 
-/// Makes room for a connection of `client`, which has `own`, where all places are taken: ends the connection that is silent longest,
-/// of the client that has most connections. A client that has connections takes no place of one that would then have fewer; false
-/// when none is silent.
+/// Makes room for a connection of `client`, which has `own`, where all places are taken: ends the
+/// connection that is silent longest, of the client that has most connections. A client that has
+/// connections takes no place of one that would then have fewer; false when none is silent.
 fn end_of_most_crowded(open: &mut HashMap<usize, Open>, client: &str, own: usize) -> bool {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for other in open.values().filter_map(|open| open.client.as_deref()) {

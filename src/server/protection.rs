@@ -155,7 +155,8 @@ pub fn check_release(engine: &Engine, object: &Object, kek: Option<&Object>) -> 
     }
 }
 
-/// The same for an object that leaves as it was registered: wrapped under `kek`, or under a key that is not here.
+/// The same for an object that leaves as it was registered: wrapped under `kek`, or under a key
+/// that is not here.
 pub fn check_release_as_registered(
     engine: &Engine,
     object: &Object,

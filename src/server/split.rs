@@ -10,7 +10,7 @@ use super::make::{keep, made_here};
 use super::objects::{Object, Outcome, Refusal, Share, Value};
 use super::protection::{check_usage, inherit};
 use super::template::given;
-use super::wording::told;
+use super::wording::client_text;
 use crate::crypto::{rng, split};
 use crate::kmip::*;
 use crate::secret::Secret;
@@ -237,7 +237,7 @@ pub fn join(
         SplitKeyMethod::POLYNOMIAL_SHARING_GF_2_8 => split::join_polynomial(&numbered),
         other => return Err(unknown_method(other)),
     };
-    let joined = joined.map_err(|e| failure(told(&e)))?;
+    let joined = joined.map_err(|e| failure(client_text(&e)))?;
     let wanted = given(engine, context, request.template_attribute)?;
     let mut attributes = screen(&engine.personality, context.version, wanted)?;
     let part = &objects[0].attributes;

@@ -4,7 +4,7 @@ use crate::ck::*;
 use crate::error::{Error, Kind};
 
 /// What a client reads of an error.
-pub fn told(error: &Error) -> String {
+pub fn client_text(error: &Error) -> String {
     match error.kind() {
         Kind::Pkcs11 => meaning(error.rv()).to_owned(),
         Kind::Input | Kind::Protocol => {
@@ -72,7 +72,7 @@ mod tests {
         let full = Error::file("cannot write /var/lib/mrhsm/served.db", io);
         let caused = Error::input("the key").because(Error::from(CKR_DATA_INVALID));
         for error in bare.iter().chain(&others).chain([&full, &caused]) {
-            let text = told(error);
+            let text = client_text(error);
             assert!(!text.is_empty(), "{error}");
             for bad in ["CKR_", "/", "::", "{", "("] {
                 assert!(!text.contains(bad), "{error}: {text}");

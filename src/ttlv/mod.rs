@@ -22,7 +22,8 @@ pub use writer::Writer;
 /// How deep structures may nest; a deeper message is refused.
 pub const MAX_DEPTH: u8 = 32;
 
-/// Longest message: 16 MiB of data, the most that the module sends at once, with what stands around them.
+/// Longest message: 16 MiB of data, the most that the module sends at once, with what stands around
+/// them.
 pub const MAX_MESSAGE: usize = 17 << 20;
 
 /// Bytes before a value: tag (3), type (1), length (4).

@@ -296,6 +296,20 @@ impl Host {
     }
 }
 
+/// Calls with AES-GCM: an IV of 12 bytes, no additional data, and a tag of 128 bits.
+pub fn with_gcm(call: impl FnOnce(&mut CK_MECHANISM) -> CK_RV) -> CK_RV {
+    let mut iv = [2u8; 12];
+    let mut params = CK_GCM_PARAMS {
+        pIv: iv.as_mut_ptr(),
+        ulIvLen: 12,
+        ulIvBits: 96,
+        pAAD: std::ptr::null_mut(),
+        ulAADLen: 0,
+        ulTagBits: 128,
+    };
+    call(&mut mechanism_with(CKM_AES_GCM, &mut params))
+}
+
 /// An AES key that stays on its server.
 pub fn kept_aes_key(host: &Host, session: CK_SESSION_HANDLE) -> CK_OBJECT_HANDLE {
     let (mut len, mut yes, mut no, mut key) = (32 as CK_ULONG, CK_TRUE, CK_FALSE, 0);

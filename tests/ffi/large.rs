@@ -1,12 +1,11 @@
 //! Long messages with keys that stay on `mrhsm serve`, both configured by default: the server
 //! accepts what the module sends.
 
-use std::ptr::null_mut;
 use std::time::Duration;
 
 use mrhsm_pkcs11::ck::*;
 
-use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism};
+use super::host::{Host, USER_PIN, alone, attribute, ck, kmip_token, mechanism, with_gcm};
 use crate::kmip_server::Pki;
 use crate::serve::{Serve, scratch};
 
@@ -205,21 +204,7 @@ fn the_server_takes_what_the_module_sends() {
 }
 
 fn gcm(host: &Host, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE, text: &[u8]) -> CK_RV {
-    let mut iv = [2u8; 12];
-    let mut params = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
-    let mut gcm = CK_MECHANISM {
-        pParameter: (&raw mut params).cast(),
-        ulParameterLen: size_of::<CK_GCM_PARAMS>() as CK_ULONG,
-        ..mechanism(CKM_AES_GCM)
-    };
-    round_trip(host, session, key, &mut gcm, text)
+    with_gcm(|gcm| round_trip(host, session, key, gcm, text))
 }
 
 fn digested(host: &Host, session: CK_SESSION_HANDLE, text: &[u8]) -> CK_RV {

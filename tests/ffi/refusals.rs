@@ -53,7 +53,8 @@ fn a_refused_mode_disables_no_other_and_unprotects_no_key() {
         for _ in 0..2 {
             for encrypts in [true, false] {
                 let refused = work(host, session, key, &mut ctr, encrypts);
-                // By C_EncryptInit, or by C_Encrypt, whose list does not have CKR_MECHANISM_INVALID.
+                // By C_EncryptInit, or by C_Encrypt, whose list does not have
+                // CKR_MECHANISM_INVALID.
                 assert!([CKR_MECHANISM_INVALID, CKR_FUNCTION_FAILED].contains(&refused));
             }
             for encrypts in [true, false] {

@@ -10,6 +10,7 @@ use mrhsm_pkcs11::ffi::{FUNCTIONS, Function};
 use super::arguments::{arguments, is_state};
 use super::host::{
     Host, USER_PIN, alone_with, attribute, ck, kept_aes_key, kmip_token, mechanism, mechanism_with,
+    with_gcm,
 };
 use crate::kmip_server::{Personality, Pki, Script, Server};
 
@@ -205,8 +206,8 @@ const OPERATIONS: &[Begin] = &[
         let mut iv = [0u8; 16];
         ck!(host.C_DecryptInit(session, &mut mechanism_with(CKM_AES_CBC_PAD, &mut iv), key))
     },
-    |host, session, key| gcm(|gcm| ck!(host.C_EncryptInit(session, gcm, key))),
-    |host, session, key| gcm(|gcm| ck!(host.C_DecryptInit(session, gcm, key))),
+    |host, session, key| with_gcm(|gcm| ck!(host.C_EncryptInit(session, gcm, key))),
+    |host, session, key| with_gcm(|gcm| ck!(host.C_DecryptInit(session, gcm, key))),
     |host, session, key| {
         ck!(host.C_DecryptInit(session, &mut mechanism(CKM_AES_KEY_WRAP_KWP), key))
     },
@@ -215,19 +216,6 @@ const OPERATIONS: &[Begin] = &[
     |host, session, _| ck!(host.C_DigestInit(session, &mut mechanism(CKM_SHA256))),
     |host, session, key| ck!(host.C_MessageEncryptInit(session, &mut mechanism(CKM_AES_GCM), key)),
 ];
-
-fn gcm(call: impl FnOnce(&mut CK_MECHANISM) -> CK_RV) -> CK_RV {
-    let mut iv = [0u8; 12];
-    let mut params = CK_GCM_PARAMS {
-        pIv: iv.as_mut_ptr(),
-        ulIvLen: 12,
-        ulIvBits: 96,
-        pAAD: null_mut(),
-        ulAADLen: 0,
-        ulTagBits: 128,
-    };
-    call(&mut mechanism_with(CKM_AES_GCM, &mut params))
-}
 
 #[test]
 fn no_length_of_a_caller_ends_the_process() {
@@ -245,7 +233,8 @@ fn no_length_of_a_caller_ends_the_process() {
             for first in [0, HUGE] {
                 for function in FUNCTIONS.iter().filter(called) {
                     begin(host, session, key);
-                    // SAFETY: the mapping is aligned; what the last function wrote to it is dropped.
+                    // SAFETY: the mapping is aligned; what the last function wrote to it is
+                    // dropped.
                     unsafe {
                         libc::madvise(at.cast(), 2 * HUGE, libc::MADV_DONTNEED);
                         at.cast::<usize>().write(first);

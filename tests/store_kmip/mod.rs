@@ -959,8 +959,8 @@ fn calls_cost_what_they_should() {
     });
 }
 
-/// A server that takes and drops what identifies and protects an object keeps no such object, whichever
-/// operation makes it. One that is found by its name and needs no protection is made.
+/// A server that takes and drops what identifies and protects an object keeps no such object,
+/// whichever operation makes it. One that is found by its name and needs no protection is made.
 #[test]
 fn what_is_not_kept_is_not_made() {
     let server = Server::start(Personality::forgetful(), Script::none());

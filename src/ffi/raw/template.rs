@@ -78,7 +78,8 @@ fn read_attribute(row: &CK_ATTRIBUTE, depth: usize, budget: &mut Budget) -> Resu
     })
 }
 
-/// A copy of a value. One that is too long is `CKR_DEVICE_MEMORY`; NULL, or a length that no memory has, is
+/// A copy of a value. One that is too long is `CKR_DEVICE_MEMORY`; NULL, or a length that no memory
+/// has, is
 /// `CKR_ATTRIBUTE_VALUE_INVALID`.
 fn read_value(row: &CK_ATTRIBUTE, budget: &Budget) -> Result<Vec<u8>> {
     let value = Ptr::<CK_BYTE>::new(row.pValue.cast());

@@ -23,8 +23,8 @@ pub trait Operation: Encode + Decode {
     const CODE: OperationCode;
     /// The version that brought it.
     const SINCE: Version;
-    /// Whether it may be sent again when its response was lost: a second time changes nothing more, though the
-    /// server may refuse it.
+    /// Whether it may be sent again when its response was lost: a second time changes nothing more,
+    /// though the server may refuse it.
     const IDEMPOTENT: bool;
     /// The response payload.
     type Response: Encode + Decode;

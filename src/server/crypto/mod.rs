@@ -19,7 +19,7 @@ use super::engine::Engine;
 use super::keys::{Material, invalid};
 use super::life::Purpose;
 use super::objects::{Object, Outcome, Refusal, Value, now};
-use super::wording::told;
+use super::wording::client_text;
 use crate::error::Error;
 use crate::kmip::*;
 
@@ -27,7 +27,7 @@ type Parameters = CryptographicParameters;
 
 /// A cryptographic operation did not succeed with this key and data.
 fn failure(error: Error) -> Refusal {
-    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, told(&error))
+    Refusal::item(ResultReason::CRYPTOGRAPHIC_FAILURE, client_text(&error))
 }
 
 /// The key a request is about, when it may be used so, and the parameters that hold for it.

@@ -8,7 +8,8 @@ use std::time::Instant;
 use crate::error::{Error, Kind};
 use crate::kmip::ResultReason;
 
-/// What failed is tried again after so many seconds, where a single refusal does not show that it never works.
+/// What failed is tried again after so many seconds, where a single refusal does not show that it
+/// never works.
 const RETRY: u32 = 60;
 
 const UNKNOWN: u32 = 0;
@@ -72,8 +73,8 @@ pub(super) struct Facts {
     pub(super) combined: Fact,
     /// Custom (2.x: vendor) attributes are kept.
     pub(super) custom: Fact,
-    /// The texts of an object made by Create, Create Key Pair and Register were looked at: a server
-    /// may keep what comes with one of them and drop what comes with another.
+    /// The record of an object made by Create, Create Key Pair and Register were looked at: a
+    /// server may keep what comes with one of them and drop what comes with another.
     pub(super) created: Fact,
     pub(super) created_pair: Fact,
     pub(super) registered: Fact,

@@ -302,8 +302,8 @@ impl<T: Transport> KmipStore<T> {
     }
 
     /// Sends a change of an attribute. When its response is lost, the object is read before the
-    /// request is sent again: a second Add adds twice, and a second Modify names a Current Attribute
-    /// that is no longer there.
+    /// request is sent again: a second Add adds twice, and a second Modify names a Current
+    /// Attribute that is no longer there.
     fn change<O: Operation>(
         &self,
         call: &Call<'_, T>,

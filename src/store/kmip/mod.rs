@@ -162,8 +162,9 @@ impl<T: Transport> KmipStore<T> {
         }
     }
 
-    /// Notes what the outcome of an operation says about the ability to do it at all. Servers refuse a mode or an algorithm with
-    /// Operation Not Supported too: that says nothing of an operation that worked before, or that the server announces.
+    /// Notes what the outcome of an operation says about the ability to do it at all. Servers
+    /// refuse a mode or an algorithm with Operation Not Supported too: that says nothing of an
+    /// operation that worked before, or that the server announces.
     fn note<R>(&self, ability: Ability, outcome: &Result<R>) {
         let (fact, operation, _) = self.ability(ability);
         match outcome {

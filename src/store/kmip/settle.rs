@@ -1,10 +1,10 @@
 //! Whether a new object keeps what identifies and protects it.
 //!
-//! A server may accept attributes and drop them, or keep one of several that have the same name. The
-//! first object that each operation makes is read, and texts that are not there are put elsewhere, where
-//! later objects have them from the start. What is known to be kept costs no request. An object whose
-//! label, identifier and protection are kept nowhere is destroyed: another process would neither find it
-//! nor know that its value must not be shown.
+//! A server may accept attributes and drop them, or keep one of several that have the same name.
+//! The first object that each operation makes is read, and a record that is not there is put
+//! elsewhere, where later objects have them from the start. What is known to be kept costs no
+//! request. An object whose label, identifier and protection are kept nowhere is destroyed: another
+//! process would neither find it nor know that its value must not be shown.
 
 use super::KmipStore;
 use super::attrs;
@@ -17,7 +17,7 @@ use crate::net::{Call, Transport};
 use crate::store::{Class, Spec, Uid};
 
 impl<T: Transport> KmipStore<T> {
-    /// Verifies that the objects `made` by an operation, with their texts on `rung`, keep them.
+    /// Verifies that the objects `made` by an operation, with their record on `rung`, keep it.
     pub(super) fn settle(
         &self,
         call: &Call<'_, T>,
@@ -67,7 +67,7 @@ impl<T: Transport> KmipStore<T> {
             }
             log!(
                 Info,
-                "{}: takes texts as {rung:?} and does not keep them",
+                "{}: takes the record as {rung:?} and does not keep it",
                 self.client.peer()
             );
             rung = self.next(rung);
@@ -98,7 +98,7 @@ impl<T: Transport> KmipStore<T> {
             .unwrap_or(Rung::Nowhere)
     }
 
-    /// Whether an object without texts lacks nothing. One that has a name is found by it.
+    /// Whether an object without its record lacks nothing. One that has a name is found by it.
     fn keeps_needed(
         &self,
         call: &Call<'_, T>,

@@ -238,8 +238,9 @@ impl<'a> Ring<'a> {
         Ok(())
     }
 
-    /// Destroys the keys of this run that are not found by their names: no node adopts them, and the next run would make others.
-    /// Those that are found stay, because another node may use them already.
+    /// Destroys the keys of this run that are not found by their names: no node adopts them, and
+    /// the next run would make others. Those that are found stay, because another node may use them
+    /// already.
     fn discard(&self, found: &Found, made: &[(Role, Uid)], on_event: &mut dyn FnMut(Event<'_>)) {
         let is_found = |uid: &Uid| found.0.iter().any(|candidate| candidate.uid == *uid);
         for (role, uid) in made.iter().filter(|(_, uid)| !is_found(uid)) {

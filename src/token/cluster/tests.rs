@@ -215,7 +215,8 @@ fn an_attempt_that_fails_leaves_no_key_that_is_not_found_again() {
     }
 }
 
-/// What is found by its name stays, as another node may use it, and the next attempt goes on with it.
+/// What is found by its name stays, as another node may use it, and the next attempt goes on with
+/// it.
 #[test]
 fn an_attempt_that_fails_leaves_what_the_next_one_uses() {
     for refuses in ["fetch", "activate", "meta"] {
